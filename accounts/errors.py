@@ -1,0 +1,87 @@
+"""The problems that a caller can be told of: one stable code each, with its HTTP status (RFC 9457 problem details).
+
+It lives in the lowest layer so that every layer raises the same error and none has to know HTTP.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ProblemType:
+    status: int
+    title: str
+    retryable: bool = False
+
+
+PROBLEM_TYPES = {
+    "malformed": ProblemType(400, "Malformed request"),
+    "invalid_cursor": ProblemType(400, "Invalid cursor"),
+    "unauthenticated": ProblemType(401, "Missing or invalid API key"),
+    "key_expired": ProblemType(401, "API key expired or revoked"),
+    "quota_exceeded": ProblemType(402, "Quota exceeded"),
+    "spend_cap_reached": ProblemType(402, "Spend cap reached"),
+    "insufficient_scope": ProblemType(403, "API key lacks a scope"),
+    "tenant_suspended": ProblemType(403, "Tenant suspended"),
+    "not_found": ProblemType(404, "Not found"),
+    "method_not_allowed": ProblemType(405, "Method not allowed"),
+    "not_acceptable": ProblemType(406, "Not acceptable"),
+    "invalid_state": ProblemType(409, "Not possible in this state"),
+    "payload_too_large": ProblemType(413, "Payload too large"),
+    "unsupported_media_type": ProblemType(415, "Unsupported media type"),
+    "invalid": ProblemType(422, "Invalid input"),
+    "engine_unavailable": ProblemType(422, "Engine not available here"),
+    # What is wrong with a source file or its address.
+    "url_not_allowed": ProblemType(422, "Address not allowed"),
+    "redirect_not_allowed": ProblemType(422, "Redirect to an address that is not allowed"),
+    "download_failed": ProblemType(422, "Download failed", retryable=True),
+    "download_timeout": ProblemType(422, "Download too slow", retryable=True),
+    "media_too_large": ProblemType(422, "File too large"),
+    "image_invalid": ProblemType(422, "Not a readable image"),
+    "image_too_large": ProblemType(422, "Image has too many pixels"),
+    "image_too_small": ProblemType(422, "Image has too few pixels"),
+    "video_invalid": ProblemType(422, "Not a readable video"),
+    "audio_invalid": ProblemType(422, "Not a readable voice recording"),
+    "audio_empty": ProblemType(422, "The voice recording is empty"),
+    "audio_too_short": ProblemType(422, "Voice recording too short"),
+    "audio_too_long": ProblemType(422, "Voice recording too long"),
+    "no_face": ProblemType(422, "No face found"),
+    "queue_full": ProblemType(429, "Too many renders waiting", retryable=True),
+    "rate_limited": ProblemType(429, "Too many requests", retryable=True),
+    "internal": ProblemType(500, "Internal error", retryable=True),
+    # How a render ends that began well; seen in `project.error`, not as the answer to a request.
+    "canceled": ProblemType(409, "Canceled"),
+    "gpu_out_of_memory": ProblemType(500, "Out of GPU memory", retryable=True),
+    "render_timeout": ProblemType(500, "Render took too long", retryable=True),
+    "upload_failed": ProblemType(500, "Upload of the result failed", retryable=True),
+    "worker_lost": ProblemType(500, "Worker lost too often", retryable=True),
+}
+
+
+class ServiceError(Exception):
+    """A failure to report to the caller. `detail` is public: no file names, keys or raw exception texts.
+
+    `param` names the request field at fault.
+    """
+
+    def __init__(self, code: str, detail: str, *, param: str | None = None) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.param = param
+        PROBLEM_TYPES[code]  # An unlisted code is a bug at the raising line, not at the reporting one.
+
+
+def problem(code: str, detail: str, *, param: str | None = None) -> dict[str, Any]:
+    """The members every problem has, at the top of a response and in `project.error` alike."""
+    kind = PROBLEM_TYPES[code]
+    return {
+        "type": f"/api/docs/errors#{code}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail,
+        "code": code,
+        "param": param,
+        "retryable": kind.retryable,
+        "billed": False,
+    }
