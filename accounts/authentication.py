@@ -1,0 +1,52 @@
+"""Who asks: the tenant behind an API key, in `X-API-Key` or `Authorization: Bearer`."""
+
+from datetime import timedelta
+
+from django.db.models import Q
+from django.db.models.functions import Now
+from rest_framework.authentication import BaseAuthentication, get_authorization_header
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from accounts import keys
+from accounts.errors import ServiceError
+from accounts.models import ApiKey
+
+LAST_USED_PRECISION = timedelta(minutes=1)  # So that a busy key does not write its row on every request.
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    """Puts the ApiKey into `request.auth`; there is no user behind an API request."""
+
+    def authenticate(self, request: Request) -> tuple[None, ApiKey] | None:
+        plain = request.headers.get("X-API-Key") or _bearer_token(request)
+        if not plain:
+            return None
+        key = keys.authenticate(plain)
+        ApiKey.objects.filter(
+            Q(last_used_at=None) | Q(last_used_at__lt=Now() - LAST_USED_PRECISION), pk=key.pk
+        ).update(last_used_at=Now())
+        return None, key
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'ApiKey realm="api"'
+
+
+class HasScope(BasePermission):
+    """A key is needed, and the scope that the view names for the action (`required_scopes`)."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        if not isinstance(request.auth, ApiKey):
+            return False
+        scopes: dict[str, str] = getattr(view, "required_scopes", {})
+        action: str = getattr(view, "action", None) or ""
+        needed = scopes.get(action)
+        if needed is not None and needed not in request.auth.scopes:
+            raise ServiceError("insufficient_scope", f"This API key lacks the scope {needed}.")
+        return True
+
+
+def _bearer_token(request: Request) -> str:
+    scheme, _, token = get_authorization_header(request).decode("latin-1").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""

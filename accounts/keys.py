@@ -1,0 +1,74 @@
+"""API keys: `cf_live_<8 id>_<32 secret>_<6 checksum>`, all base62. Kept are the part up to the id, and a digest."""
+
+import hashlib
+import hmac
+import secrets
+import string
+import zlib
+from datetime import datetime
+
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from accounts.errors import ServiceError
+from accounts.models import ApiKey, Tenant, default_scopes
+
+ALPHABET = string.digits + string.ascii_letters
+
+
+def make(
+    tenant: Tenant,
+    *,
+    name: str,
+    mode: str = ApiKey.Mode.LIVE,
+    scopes: list[str] | None = None,
+    expires_at: datetime | None = None,
+) -> tuple[ApiKey, str]:
+    """Return the new key's row and the plain key, which cannot be shown again."""
+    prefix = f"cf_{mode}_{_random(8)}"
+    body = f"{prefix}_{_random(32)}"
+    plain = f"{body}_{checksum(body)}"
+    key = ApiKey.objects.create(
+        tenant=tenant,
+        name=name,
+        mode=mode,
+        prefix=prefix,
+        digest=_digest(plain),
+        scopes=default_scopes() if scopes is None else scopes,
+        expires_at=expires_at,
+    )
+    return key, plain
+
+
+def authenticate(plain: str) -> ApiKey:
+    """Return the key's row, with its tenant and plan. Raises ServiceError for a key that does not open anything."""
+    prefix = "_".join(plain.split("_")[:3])
+    usable = Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=Now()))
+    key = ApiKey.objects.select_related("tenant__plan").annotate(usable=usable).filter(prefix=prefix).first()
+    # The digest is computed and compared for an unknown prefix too, so that both take the same time.
+    matches = hmac.compare_digest(_digest(plain), key.digest if key else "")
+    if key is None or not matches:
+        raise ServiceError("unauthenticated", "This API key is not valid.")
+    if not key.usable:
+        raise ServiceError("key_expired", "This API key has expired or was revoked.")
+    if key.tenant.suspended_at is not None:
+        raise ServiceError("tenant_suspended", "This account is suspended.")
+    return key
+
+
+def checksum(body: str) -> str:
+    """Six characters that let a client or a secret scanner tell a key from a typing error, without a look-up."""
+    number = zlib.crc32(body.encode())
+    digits = ""
+    for _ in range(6):
+        number, digit = divmod(number, 62)
+        digits = ALPHABET[digit] + digits
+    return digits
+
+
+def _digest(plain: str) -> str:
+    return hashlib.sha256(plain.encode()).hexdigest()
+
+
+def _random(length: int) -> str:
+    return "".join(secrets.choice(ALPHABET) for _ in range(length))

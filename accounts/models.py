@@ -1,0 +1,141 @@
+import uuid
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+
+class Plan(models.Model):
+    """What a tenant may use, and at which price."""
+
+    name = models.CharField(max_length=60, unique=True)
+    monthly_seconds = models.PositiveIntegerField(default=3600, help_text="Seconds of output a calendar month (UTC).")
+    spend_cap_micros = models.BigIntegerField(null=True, blank=True, help_text="A month, in millionths of the currency.")
+    currency = models.CharField(max_length=3, default="USD")
+    max_concurrent = models.PositiveSmallIntegerField(default=2, help_text="Renders running at once; more wait.")
+    max_queued = models.PositiveIntegerField(default=100, help_text="Renders waiting; more are refused.")
+    max_audio_seconds = models.PositiveIntegerField(default=600, help_text="Length of one voice.")
+    requests_per_minute = models.PositiveIntegerField(default=600)
+    weight = models.PositiveSmallIntegerField(default=1, help_text="Share of the nodes when tenants compete.")
+    prices = models.JSONField(
+        default=dict, blank=True, help_text='Micros for an output second: {"infinitetalk": {"480p": 15000}}.'
+    )
+    retention_days = models.PositiveIntegerField(default=30)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def price_per_second(self, *, engine: str, resolution: str) -> int:
+        """Micros of the plan's currency for one second of output; what has no price is free."""
+        price: int = self.prices.get(engine, {}).get(resolution, 0)
+        return price
+
+
+class Tenant(models.Model):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=120, unique=True)
+    plan = models.ForeignKey(Plan, on_delete=models.PROTECT, related_name="tenants")
+    suspended_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Membership(models.Model):
+    """A person of the tenant who may look at its projects in the browser."""
+
+    class Role(models.TextChoices):
+        OWNER = "owner"
+        MEMBER = "member"
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=10, choices=Role, default=Role.MEMBER)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant", "user"], name="one_membership_a_user")]
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.tenant}"
+
+
+class Scope(models.TextChoices):
+    PROJECTS_READ = "projects:read"
+    PROJECTS_WRITE = "projects:write"
+    UPLOADS_WRITE = "uploads:write"
+    USAGE_READ = "usage:read"
+    WEBHOOKS_WRITE = "webhooks:write"
+    KEYS_ADMIN = "keys:admin"
+
+
+def default_scopes() -> list[str]:
+    return [Scope.PROJECTS_READ, Scope.PROJECTS_WRITE, Scope.UPLOADS_WRITE, Scope.USAGE_READ]
+
+
+class ApiKey(models.Model):
+    """A credential: found by its prefix, proven by the SHA-256 of the whole key, which is shown once and kept nowhere."""
+
+    class Mode(models.TextChoices):
+        LIVE = "live"
+        TEST = "test"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="api_keys")
+    name = models.CharField(max_length=120)
+    mode = models.CharField(max_length=4, choices=Mode, default=Mode.LIVE)
+    prefix = models.CharField(max_length=20, unique=True, editable=False)
+    digest = models.CharField(max_length=64, editable=False)
+    scopes = ArrayField(models.CharField(max_length=20, choices=Scope), default=default_scopes)
+    legacy_200 = models.BooleanField(default=False, help_text="Answer 200 to POST /projects, as the older service did.")
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    def __str__(self) -> str:
+        return self.prefix
+
+
+class UsageEntry(models.Model):
+    """One row a render: a hold while `billed_seconds` is null, a bill afterwards. Adjustments are rows without a render.
+
+    Written by `accounts.quota` alone.
+    """
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="usage")
+    api_key = models.ForeignKey(ApiKey, on_delete=models.SET_NULL, null=True, related_name="usage")
+    render_id = models.UUIDField(unique=True, null=True, editable=False)
+    engine = models.CharField(max_length=40, blank=True)
+    resolution = models.CharField(max_length=10, blank=True)
+    reserved_seconds = models.PositiveIntegerField(default=0)
+    billed_seconds = models.IntegerField(null=True)
+    price_micros = models.BigIntegerField(default=0, help_text="For one second, as it was when the render was made.")
+    amount_micros = models.BigIntegerField(default=0)
+    currency = models.CharField(max_length=3, default="USD")
+    gpu_seconds = models.FloatField(default=0)
+    cost_micros = models.BigIntegerField(default=0)
+    reason = models.TextField(blank=True)
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    settled_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name_plural = "usage entries"
+        indexes = [models.Index(fields=["tenant", "created_at"])]
+        constraints = [
+            models.CheckConstraint(
+                name="billed_within_the_hold",
+                condition=Q(render_id__isnull=True)
+                | Q(billed_seconds__isnull=True)
+                | Q(billed_seconds__gte=0, billed_seconds__lte=F("reserved_seconds")),
+            ),
+            models.CheckConstraint(
+                name="adjustments_have_a_reason", condition=Q(render_id__isnull=False) | ~Q(reason="")
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tenant}: {self.reserved_seconds if self.billed_seconds is None else self.billed_seconds} s"

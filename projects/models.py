@@ -1,0 +1,65 @@
+import uuid
+
+from django.db import models
+from django.db.models.functions import Now
+
+from accounts.models import ApiKey, Tenant
+from render.models import Render
+
+
+class AudioOrder(models.TextChoices):
+    LEFT_RIGHT = "left_right"
+    RIGHT_LEFT = "right_left"
+    MEANWHILE = "meanwhile"
+
+
+class Project(models.Model):
+    """What a customer asked for. Its state is read from its latest take."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="projects")
+    api_key = models.ForeignKey(ApiKey, on_delete=models.SET_NULL, null=True, related_name="projects")
+    user_id = models.CharField(max_length=200, default="anonymous", help_text="The tenant's own label; no authorisation.")
+    title = models.CharField(max_length=200)
+    description = models.TextField(blank=True, null=True)
+    image_url = models.TextField()
+    audio_url = models.TextField()
+    audio_url_2 = models.TextField(blank=True, null=True)
+    audio_order = models.CharField(max_length=12, choices=AudioOrder, default=AudioOrder.LEFT_RIGHT)
+    prompt = models.TextField(blank=True, null=True)
+    parameters = models.JSONField(default=dict, help_text="As given, with the seed that was drawn.")
+    metadata = models.JSONField(default=dict)
+    warnings = models.JSONField(default=list)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+    deleted_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["tenant", "-created_at", "-id"], name="newest_of_tenant"),
+            models.Index(fields=["tenant", "user_id", "-created_at"], name="newest_of_user"),
+        ]
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Take(models.Model):
+    """One render of a project: a draft, the final, or another try."""
+
+    class Kind(models.TextChoices):
+        DRAFT = "draft"
+        FINAL = "final"
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="takes")
+    number = models.PositiveIntegerField()
+    kind = models.CharField(max_length=10, choices=Kind)
+    render = models.OneToOneField(Render, on_delete=models.PROTECT, related_name="take")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "number"], name="one_take_a_number")]
+        ordering = ["number"]
+
+    def __str__(self) -> str:
+        return f"take {self.number} of {self.project_id}"

@@ -1,0 +1,180 @@
+import uuid
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from accounts.models import Tenant
+
+
+class State(models.TextChoices):
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+TERMINAL_STATES = [State.FINISHED, State.FAILED, State.CANCELED]
+
+
+class Phase(models.TextChoices):
+    PREPARE = "prepare"
+    WAITING = "waiting"
+    LOADING = "loading"
+    RENDERING = "rendering"
+    ASSEMBLING = "assembling"
+    UPLOADING = "uploading"
+
+
+class Node(models.Model):
+    """A machine that takes renders from one queue."""
+
+    name = models.CharField(max_length=120)
+    queue = models.CharField(max_length=20)
+    heartbeat_at = models.DateTimeField(db_default=Now())
+    draining = models.BooleanField(default=False, help_text="Takes no new render and hands its current one back.")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["name", "queue"], name="one_node_a_queue")]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.queue})"
+
+
+class Render(models.Model):
+    """One video being made. `state`, the lease and the fence are written by `render.lifecycle` alone."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="renders")
+    engine = models.CharField(max_length=40)
+    queue = models.CharField(max_length=20, help_text="Where its next step can be done.")
+    priority = models.SmallIntegerField(default=0)
+
+    # What is asked
+    image_url = models.TextField(help_text="A portrait, or a video to dub.")
+    audio_url = models.TextField()
+    audio_url_2 = models.TextField(blank=True)
+    audio_order = models.CharField(max_length=12, default="left_right")
+    prompt = models.TextField(blank=True)
+    parameters = models.JSONField()
+
+    # What `prepare` found: storage keys of the normalised files, and the engine's plan
+    sources = models.JSONField(null=True, blank=True)
+    plan = models.JSONField(null=True, blank=True)
+    segments_total = models.PositiveIntegerField(null=True)
+    num_frames = models.PositiveIntegerField(null=True)
+
+    state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
+    phase = models.CharField(max_length=12, choices=Phase, default=Phase.PREPARE)
+    progress = models.PositiveSmallIntegerField(default=0)
+
+    # Who works on it. `attempt` is the fencing token: it grows with each claim, and only its holder may write.
+    attempt = models.PositiveIntegerField(default=0)
+    node = models.ForeignKey(Node, on_delete=models.SET_NULL, null=True, related_name="renders")
+    lease_until = models.DateTimeField(null=True)
+    heartbeat_at = models.DateTimeField(null=True)
+    not_before = models.DateTimeField(db_default=Now())
+    crashes = models.PositiveSmallIntegerField(default=0)
+    failures = models.PositiveSmallIntegerField(default=0)
+    cancel_requested_at = models.DateTimeField(null=True)
+
+    # What came of it
+    video_key = models.CharField(max_length=300, blank=True)
+    poster_key = models.CharField(max_length=300, blank=True)
+    duration_seconds = models.FloatField(null=True)
+    error_code = models.CharField(max_length=40, blank=True)
+    error_message = models.TextField(blank=True, help_text="For the customer.")
+    error_param = models.CharField(max_length=40, blank=True)
+    error_trace = models.TextField(blank=True, help_text="For staff only: may hold addresses.")
+
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    started_at = models.DateTimeField(null=True)
+    completed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="running_holds_a_lease",
+                condition=Q(state=State.RUNNING, lease_until__isnull=False)
+                | (~Q(state=State.RUNNING) & Q(lease_until__isnull=True)),
+            ),
+            models.CheckConstraint(
+                name="terminal_is_completed",
+                condition=Q(state__in=TERMINAL_STATES, completed_at__isnull=False)
+                | (~Q(state__in=TERMINAL_STATES) & Q(completed_at__isnull=True)),
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["state", "lease_until"]),
+            models.Index(fields=["queue", "created_at"], name="queued", condition=Q(state=State.QUEUED)),
+            models.Index(fields=["tenant"], name="running_of_tenant", condition=Q(state=State.RUNNING)),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.state in TERMINAL_STATES
+
+
+class Attempt(models.Model):
+    """One claim of a render by a node, from the claim to its end."""
+
+    class Outcome(models.TextChoices):
+        DONE = "done"
+        HANDED_OVER = "handed_over", "handed over to the engine's queue"
+        FAILED = "failed"
+        CANCELED = "canceled"
+        LEASE_LOST = "lease_lost"
+        YIELDED = "yielded"
+
+    render = models.ForeignKey(Render, on_delete=models.CASCADE, related_name="attempts")
+    number = models.PositiveIntegerField()
+    node = models.ForeignKey(Node, on_delete=models.SET_NULL, null=True, related_name="attempts")
+    outcome = models.CharField(max_length=12, choices=Outcome, blank=True)
+    render_seconds = models.FloatField(default=0, help_text="Spent in the engine, waiting and transfers excluded.")
+    started_at = models.DateTimeField(db_default=Now(), editable=False)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["render", "number"], name="one_attempt_a_number")]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} of {self.render_id}"
+
+
+class Segment(models.Model):
+    """A finished piece of the film: the checkpoint to go on from, and a piece that can be watched already."""
+
+    render = models.ForeignKey(Render, on_delete=models.CASCADE, related_name="segments")
+    index = models.PositiveIntegerField()
+    attempt = models.PositiveIntegerField()
+    key = models.CharField(max_length=300, help_text="Ends in the SHA-256 of the content.")
+    num_bytes = models.PositiveBigIntegerField()
+    frames = models.PositiveIntegerField()
+    state_key = models.CharField(max_length=300, blank=True, help_text="The engine's own checkpoint, if it needs one.")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["render", "index"], name="one_segment_an_index")]
+        ordering = ["index"]
+
+    def __str__(self) -> str:
+        return f"segment {self.index} of {self.render_id}"
+
+
+class ReaperClock(models.Model):
+    """One row: when leases were last looked at, so that an outage of the database is not taken for dead workers."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    last_run_at = models.DateTimeField(db_default=Now())
+    grace_until = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.CheckConstraint(name="one_reaper_clock", condition=Q(id=1))]
+
+    def __str__(self) -> str:
+        return f"last run {self.last_run_at}"

@@ -1,0 +1,62 @@
+"""Tickets and whose turn it is.
+
+A ticket on django-q2's broker carries no render id: a worker that is really free claims the best render then. So a lost,
+doubled, late or reordered ticket does no harm.
+"""
+
+from django.db import connection
+from django.db.models import Count, F, FloatField, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Cast, Coalesce, Now
+from django_q.models import OrmQ
+from django_q.tasks import async_task
+
+from render.models import Render, State
+
+MAX_READY_TICKETS = 50
+_CLAIM_LOCK = 0x43524541  # Any number that nothing else on this database uses.
+
+
+def add_ticket(queue: str) -> None:
+    """Ring the doorbell of a queue. In a transaction the ticket appears with the commit, or not at all."""
+    async_task("render.tasks.run_ticket", queue, cluster=queue, q_options={"task_name": f"ticket-{queue}"})
+
+
+def top_up(queue: str) -> int:
+    """Make sure that the claimable renders have tickets; return how many were added."""
+    waiting = claimable(queue).count()
+    ready = OrmQ.objects.filter(key=queue, lock__lte=Now()).count()
+    missing = max(min(waiting, MAX_READY_TICKETS) - ready, 0)
+    for _ in range(missing):
+        add_ticket(queue)
+    return missing
+
+
+def claimable(queue: str) -> QuerySet[Render]:
+    """The renders that a free worker of the queue may take now, the fairest choice first.
+
+    Fair between tenants by what each has running for its weight, then by priority, then by age. The plan's limit is the
+    only hard cap: a tenant alone gets all the nodes up to it.
+    """
+    running = (
+        Render.objects.filter(tenant=OuterRef("tenant"), state=State.RUNNING)
+        .order_by()
+        .values("tenant")
+        .annotate(number=Count("pk"))
+        .values("number")
+    )
+    return (
+        Render.objects.filter(queue=queue, state=State.QUEUED, not_before__lte=Now(), cancel_requested_at=None)
+        .annotate(tenant_running=Coalesce(Subquery(running), 0))
+        .filter(tenant_running__lt=F("tenant__plan__max_concurrent"))
+        .order_by(
+            Cast("tenant_running", FloatField()) / F("tenant__plan__weight"), "-priority", "created_at", "id"
+        )
+    )
+
+
+def lock_next(queue: str) -> Render | None:
+    """The render to claim, locked. To be called in the claiming transaction."""
+    with connection.cursor() as cursor:
+        # One claim at a time, else two workers could both see room below a tenant's limit.
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIM_LOCK])
+    return claimable(queue).select_for_update(of=("self",), skip_locked=True, no_key=True).first()

@@ -1,0 +1,68 @@
+"""Brings back what a dead worker left: expired leases, and claimable renders without a ticket.
+
+Runs from a django-q2 schedule and from a loop of its own (`manage.py reaper`): a wedged cluster runs no schedules.
+Several reapers at once are harmless, row locks keep them apart.
+"""
+
+import logging
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Case, F, Q, Value, When
+from django.db.models.functions import Now
+
+from render import lifecycle, queue
+from render.models import ReaperClock, Render, State
+
+logger = logging.getLogger(__name__)
+
+MISSED_RUN = timedelta(seconds=30)
+
+
+def run() -> int:
+    """Reap and top up once; return how many renders were reaped."""
+    reaped = 0 if _in_grace() else _reap_expired()
+    for name in Render.objects.filter(state=State.QUEUED).order_by().values_list("queue", flat=True).distinct():
+        added = queue.top_up(name)
+        if added:
+            logger.info("Added %d tickets to queue %s", added, name)
+    return reaped
+
+
+@transaction.atomic
+def _in_grace() -> bool:
+    """Whether leases must be left alone for now.
+
+    After a gap in the reaper's own runs the database was probably away, and no worker could renew. They get one lease's
+    time to do so; the run after that reaps again, however late it comes.
+    """
+    ReaperClock.objects.get_or_create(pk=1)
+    ReaperClock.objects.filter(pk=1).update(
+        grace_until=Case(
+            When(
+                Q(grace_until=None, last_run_at__lt=Now() - MISSED_RUN),
+                then=Now() + timedelta(seconds=settings.RENDER_LEASE_SECONDS),
+            ),
+            When(grace_until__lte=Now(), then=Value(None)),
+            default=F("grace_until"),
+        ),
+        last_run_at=Now(),
+    )
+    return ReaperClock.objects.filter(pk=1, grace_until__gt=Now()).exists()
+
+
+def _reap_expired() -> int:
+    reaped = 0
+    while True:
+        with transaction.atomic():
+            render = (
+                Render.objects.filter(state=State.RUNNING, lease_until__lt=Now())
+                .select_for_update(of=("self",), skip_locked=True, no_key=True)
+                .first()
+            )
+            if render is None:
+                return reaped
+            lifecycle.reap(render)
+        logger.warning("Render %s lost its worker in attempt %d", render.pk, render.attempt)
+        reaped += 1

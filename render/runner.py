@@ -1,0 +1,193 @@
+"""How a film is made, from the claim to the finished row: prepare, render, assemble, upload, finish.
+
+Every step may be broken off anywhere and done again: sources are stored by content, a recorded segment is never rendered
+twice, and everything from the joined film on is made from the recorded segments.
+"""
+
+import logging
+import shutil
+import time
+import traceback
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from django.conf import settings
+
+from accounts.errors import ServiceError
+from render import lifecycle, objects
+from render.engines import registry
+from render.engines.base import FPS, Checkpoint, FrameRange, Plan, RenderedSegment, RenderInputs
+from render.lease import Draining, Lease
+from render.lifecycle import Claim, Fenced
+from render.media import film, segment_file
+from render.models import Phase, Render, Segment
+from render.parameters import Parameters
+from render.preparation import prepare_sources
+
+logger = logging.getLogger(__name__)
+
+# Share of the progress bar, in percent, that is filled when the phase ends.
+PREPARED, RENDERED, ASSEMBLED = 5, 95, 98
+
+
+def run(claim: Claim) -> None:
+    """Do a claimed render as far as this node can, and write down how it ended."""
+    started = time.monotonic()
+    with Lease(claim) as lease, _work_folder(claim) as folder:
+        try:
+            _make_film(claim, lease, folder)
+        except Fenced:
+            logger.info("Render %s attempt %d was ended by somebody else", claim.render_id, claim.attempt)
+        except Draining:
+            _unless_fenced(lifecycle.hand_back, claim)
+        except ServiceError as error:
+            logger.info("Render %s failed: %s", claim.render_id, error.code)
+            _unless_fenced(lifecycle.fail, claim, error, trace=traceback.format_exc())
+        except Exception:  # Anything else may pass: a full disk, a storage that is away, a bug. Never lose the render.
+            logger.exception("Render %s attempt %d failed", claim.render_id, claim.attempt)
+            error = ServiceError("internal", "The render failed because of an internal error.")
+            _unless_fenced(lifecycle.retry_later, claim, error, trace=traceback.format_exc())
+    logger.info("Render %s attempt %d: %.1f s", claim.render_id, claim.attempt, time.monotonic() - started)
+
+
+def _make_film(claim: Claim, lease: Lease, folder: Path) -> None:
+    render = Render.objects.select_related("tenant__plan").get(pk=claim.render_id)
+    if render.sources is None:
+        prepare(claim, render, folder)
+        render.refresh_from_db()
+    if registry.queue_of(render.engine) != render.queue:
+        lifecycle.hand_over(claim, registry.queue_of(render.engine))
+        return
+    render_segments(claim, lease, render, folder)
+    video = assemble(claim, render, folder)
+    upload_and_finish(claim, lease, render, video, folder)
+
+
+def prepare(claim: Claim, render: Render, folder: Path) -> None:
+    """Fetch, check and normalise the sources, plan the film, and set the hold to its true price."""
+    lifecycle.enter(claim, Phase.PREPARE, progress=1)
+    engine = registry.get(render.engine)
+    parameters = Parameters.resolve(render.parameters)
+    sources = prepare_sources(
+        render, min_audio_seconds=engine.min_audio_seconds, num_frames=parameters.frame_num, folder=folder
+    )
+    plan = engine.plan(_inputs(render, sources, folder), parameters)
+    lifecycle.prepared(
+        claim, sources=sources, plan=asdict(plan), num_frames=plan.num_frames, segments_total=len(plan.segments)
+    )
+
+
+def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) -> None:
+    """Render what no earlier attempt has recorded, each segment stored before it is recorded."""
+    lifecycle.enter(claim, Phase.LOADING, progress=render.progress)
+    engine = registry.get(render.engine)
+    plan = _plan(render)
+    last = render.segments.last()
+    checkpoint = _checkpoint(last, folder) if last else None
+    if checkpoint and checkpoint.next_segment == len(plan.segments):
+        return
+    segments = engine.segments(
+        _inputs(render, render.sources, folder), Parameters.resolve(render.parameters), plan, checkpoint
+    )
+    mark = time.monotonic()
+    for segment in segments:
+        lease.check()
+        path = folder / f"segment-{segment.index:05d}.ts"
+        segment_file.encode_segment(segment.frames, path, start_frame=plan.segments[segment.index].start)
+        num_bytes = path.stat().st_size
+        key = objects.store_of_attempt(path, claim)
+        now = time.monotonic()
+        lifecycle.record_segment(
+            claim,
+            index=segment.index,
+            key=key,
+            num_bytes=num_bytes,
+            frames=len(segment.frames),
+            state_key=_store_state(claim, segment, folder),
+            render_seconds=now - mark,
+            progress=PREPARED + (RENDERED - PREPARED) * (segment.index + 1) // len(plan.segments),
+        )
+        mark = now
+
+
+def assemble(claim: Claim, render: Render, folder: Path) -> Path:
+    """Join the recorded segments by packet copy and add the voice."""
+    lifecycle.enter(claim, Phase.ASSEMBLING, progress=RENDERED)
+    pieces = [
+        objects.fetch(segment.key, folder) for segment in render.segments.all()
+    ]
+    sound = [(objects.fetch(key, folder), offset) for key, offset in render.sources["sound"]]
+    video = folder / "film.mp4"
+    film.assemble_film(pieces, sound, _plan(render).num_frames, video)
+    film.poster(pieces[0], folder / "poster.jpg")
+    return video
+
+
+def upload_and_finish(claim: Claim, lease: Lease, render: Render, video: Path, folder: Path) -> None:
+    """Store the film and end the render in one transaction."""
+    lease.check()
+    lifecycle.enter(claim, Phase.UPLOADING, progress=ASSEMBLED)
+    poster = folder / "poster.jpg"
+    try:
+        video_key = objects.store_of_attempt(video, claim)
+        poster_key = objects.store_of_attempt(poster, claim)
+    except OSError:
+        error = ServiceError("upload_failed", "The finished video could not be stored.")
+        lifecycle.retry_later(claim, error, trace=traceback.format_exc())
+        return
+    lifecycle.finish(
+        claim,
+        video_key=video_key,
+        poster_key=poster_key,
+        duration_seconds=_plan(render).num_frames / FPS,
+    )
+
+
+def _inputs(render: Render, sources: dict, folder: Path) -> RenderInputs:  # type: ignore[type-arg]
+    def local(key: str | None) -> Path | None:
+        return objects.fetch(key, folder) if key else None
+
+    return RenderInputs(
+        portrait=local(sources["portrait"]),
+        video=local(sources["video"]),
+        voices=tuple(objects.fetch(key, folder) for key in sources["voices"]),
+        prompt=render.prompt,
+    )
+
+
+def _plan(render: Render) -> Plan:
+    ranges = tuple(FrameRange(**span) for span in render.plan["segments"])
+    return Plan(**{**render.plan, "segments": ranges})
+
+
+def _checkpoint(segment: Segment, folder: Path) -> Checkpoint:
+    state = objects.fetch(segment.state_key, folder).read_bytes() if segment.state_key else None
+    return Checkpoint(next_segment=segment.index + 1, state=state)
+
+
+def _store_state(claim: Claim, segment: RenderedSegment, folder: Path) -> str:
+    if segment.checkpoint.state is None:
+        return ""
+    path = folder / f"state-{segment.index:05d}.bin"
+    path.write_bytes(segment.checkpoint.state)
+    return objects.store_of_attempt(path, claim)
+
+
+def _unless_fenced(end, *arguments, **named) -> None:  # type: ignore[no-untyped-def]
+    try:
+        end(*arguments, **named)
+    except Fenced:
+        logger.info("The render was ended by somebody else meanwhile")
+
+
+@contextmanager
+def _work_folder(claim: Claim) -> Iterator[Path]:
+    folder = Path(settings.WORK_DIR) / f"{claim.render_id}-a{claim.attempt}-{uuid.uuid4().hex[:8]}"
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
