@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pytest
+from rest_framework.test import APIClient
+
+from accounts import keys
+from accounts.models import ApiKey, Plan, Tenant
+
+
+class Caller(APIClient):
+    """A developer with an API key."""
+
+    tenant: Tenant
+    key: ApiKey
+    plain_key: str
+
+    def __init__(self, tenant: Tenant, name: str) -> None:
+        super().__init__()
+        self.tenant = tenant
+        self.key, self.plain_key = keys.make(tenant, name=name)
+        self.credentials(HTTP_X_API_KEY=self.plain_key)
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(settings, tmp_path: Path) -> None:
+    settings.MEDIA_ROOT = tmp_path / "media"
+    settings.WORK_DIR = tmp_path / "work"
+
+
+@pytest.fixture
+def plan(db) -> Plan:
+    return Plan.objects.create(name="Test", prices={"instant": {"480p": 1000}})
+
+
+@pytest.fixture
+def acme(plan: Plan) -> Tenant:
+    return Tenant.objects.create(name="Acme", plan=plan)
+
+
+@pytest.fixture
+def alice(acme: Tenant) -> Caller:
+    return Caller(acme, "alice")
+
+
+@pytest.fixture
+def bob(acme: Tenant) -> Caller:
+    """A colleague of Alice."""
+    return Caller(acme, "bob")
+
+
+@pytest.fixture
+def charlie(plan: Plan) -> Caller:
+    """A stranger."""
+    return Caller(Tenant.objects.create(name="Other", plan=plan), "charlie")
+
+
+@pytest.fixture
+def anonymous() -> APIClient:
+    return APIClient()

@@ -1,0 +1,60 @@
+"""Engines that cost nothing, for tests of everything around an engine."""
+
+import time
+import wave
+from collections.abc import Iterator
+
+import numpy as np
+
+from render.engines.base import FPS, Checkpoint, FrameRange, Plan, RenderedSegment, RenderInputs
+from render.parameters import Parameters
+
+FRAMES_PER_SEGMENT = 25
+
+
+class InstantEngine:
+    """Grey frames that count: each segment a little lighter than the one before."""
+
+    name = "instant"
+    min_audio_seconds = 0.5
+    seconds_per_segment = 0.0
+
+    def plan(self, inputs: RenderInputs, parameters: Parameters) -> Plan:
+        with wave.open(str(inputs.voices[0])) as voice:
+            seconds = voice.getnframes() / voice.getframerate()
+        num_frames = parameters.frame_num or max(1, round(seconds * FPS))
+        starts = range(0, num_frames, FRAMES_PER_SEGMENT)
+        ranges = tuple(FrameRange(start, min(start + FRAMES_PER_SEGMENT, num_frames)) for start in starts)
+        return Plan(width=64, height=48, num_frames=num_frames, segments=ranges)
+
+    def segments(
+        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None
+    ) -> Iterator[RenderedSegment]:
+        for index in range(resume.next_segment if resume else 0, len(plan.segments)):
+            time.sleep(self.seconds_per_segment)
+            span = plan.segments[index]
+            frames = np.full((span.stop - span.start, plan.height, plan.width, 3), 20 + index, dtype=np.uint8)
+            yield RenderedSegment(index, frames, Checkpoint(next_segment=index + 1))
+
+
+class SlowEngine(InstantEngine):
+    """Slow enough to be canceled or killed in the middle."""
+
+    name = "slow"
+    seconds_per_segment = 0.5
+
+
+class StatefulEngine(InstantEngine):
+    """Each segment is made from what the one before left, as the motion frames of a real model are."""
+
+    name = "stateful"
+
+    def segments(
+        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None
+    ) -> Iterator[RenderedSegment]:
+        level = resume.state[0] if resume and resume.state else parameters.seed % 100
+        for index in range(resume.next_segment if resume else 0, len(plan.segments)):
+            level = (level * 7 + 11) % 256
+            span = plan.segments[index]
+            frames = np.full((span.stop - span.start, plan.height, plan.width, 3), level, dtype=np.uint8)
+            yield RenderedSegment(index, frames, Checkpoint(next_segment=index + 1, state=bytes([level])))

@@ -1,0 +1,12 @@
+"""The product's settings, with engines that only tests have."""
+
+from creatorify.settings import *  # noqa: F403
+from creatorify.settings import RENDER_ENGINES
+
+RENDER_ENGINES = {
+    **RENDER_ENGINES,
+    "instant": {"class": "tests.engines.InstantEngine", "queue": "cpu"},
+    "slow": {"class": "tests.engines.SlowEngine", "queue": "cpu"},
+    "stateful": {"class": "tests.engines.StatefulEngine", "queue": "gpu"},
+}
+FINAL_ENGINE = "stateful"
