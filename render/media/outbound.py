@@ -1,0 +1,130 @@
+"""Outgoing HTTP to addresses that strangers give: no way into the private network, and no connection without an end.
+
+The check sits in the network backend, below redirects, keep-alive and TLS. A name is resolved once, every address that
+it has is checked, and the connection goes to a checked address, so a second DNS answer cannot move it (DNS rebinding).
+Host header, SNI and the certificate check still use the name.
+"""
+
+import ipaddress
+import socket
+import ssl
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import httpcore
+import httpx
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052; what it maps to is in the last 32 bits
+_IPV4_COMPATIBLE = ipaddress.IPv6Network("::/96")  # RFC 4291, deprecated, but stacks may still route it
+_NOT_FOR_STRANGERS = (
+    # Global by the registry, and yet inside: Azure answers every virtual machine there.
+    ipaddress.ip_network("168.63.129.16/32"),
+    # Python 3.11 knows parts of these two only.
+    ipaddress.ip_network("192.0.0.0/24"),
+    ipaddress.ip_network("64:ff9b:1::/48"),
+)
+
+
+class AddressNotAllowed(Exception):
+    """The name leads to an address that a stranger must not reach."""
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address, and any IPv4 address wrapped in it, is a unicast address of the public internet."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    if any(parsed.version == network.version and parsed in network for network in _NOT_FOR_STRANGERS):
+        return False
+    if isinstance(parsed, ipaddress.IPv6Address):
+        wrapped = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo and parsed.teredo[1])
+        if parsed in _NAT64 or parsed in _IPV4_COMPATIBLE:
+            wrapped = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
+        if wrapped:
+            return is_public(str(wrapped))
+        if parsed.is_site_local:
+            return False
+    return parsed.is_global and not (parsed.is_multicast or parsed.is_reserved)
+
+
+class OutboundTransport(httpx.HTTPTransport):
+    """An httpx transport, good for one exchange and its redirects, that must be over after `total_seconds`.
+
+    `allow_private` is for an operator whose sources are in the private network. Raises AddressNotAllowed, or what httpx
+    raises; the end of the total time is an httpx.TimeoutException, also when bytes keep trickling in.
+    """
+
+    def __init__(self, *, allow_private: bool, total_seconds: float) -> None:
+        ssl_context = httpx.create_ssl_context()
+        super().__init__(verify=ssl_context)
+        # httpx has no argument for a network backend; the rest of its transport is used as it is.
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=ssl_context,
+            network_backend=_Backend(allow_private, time.monotonic() + total_seconds),
+        )
+
+
+class _Backend(httpcore.SyncBackend):
+    def __init__(self, allow_private: bool, deadline: float) -> None:
+        self._allow_private = allow_private
+        self._deadline = deadline
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        try:
+            answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise httpcore.ConnectError("name not found") from error
+        addresses = list(dict.fromkeys(str(answer[4][0]) for answer in answers))
+        if not self._allow_private and not all(map(is_public, addresses)):
+            raise AddressNotAllowed
+        failure: Exception = httpcore.ConnectError("name without address")
+        for address in addresses:  # a name may have an IPv6 address and this machine no IPv6
+            try:
+                stream = super().connect_tcp(
+                    address, port, _time_left(self._deadline, timeout), local_address, socket_options
+                )
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+            else:
+                return _StreamWithDeadline(stream, self._deadline)
+        raise failure
+
+
+class _StreamWithDeadline(httpcore.NetworkStream):
+    """A stream whose every wait ends at the deadline: a timeout per read would let one byte a second go on for ever."""
+
+    def __init__(self, stream: httpcore.NetworkStream, deadline: float) -> None:
+        self._stream = stream
+        self._deadline = deadline
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, _time_left(self._deadline, timeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, _time_left(self._deadline, timeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        timeout = _time_left(self._deadline, timeout)
+        stream = self._stream.start_tls(ssl_context, server_hostname, timeout)
+        return _StreamWithDeadline(stream, self._deadline)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+def _time_left(deadline: float, timeout: float | None) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise httpcore.ReadTimeout("total time is over")
+    return left if timeout is None else min(left, timeout)

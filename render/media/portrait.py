@@ -1,0 +1,108 @@
+"""A portrait as the engines want it: upright RGB without anything else in the file."""
+
+import io
+import struct
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageCms, ImageOps, features
+
+from accounts.errors import ServiceError
+from render.media.whole_file import whole_file
+
+FORMATS = ("JPEG", "PNG", "WEBP") + (("AVIF",) if features.check("avif") else ())
+MAX_PIXELS = 40_000_000  # a small file can unpack to gigabytes
+MIN_SIDE = 64  # pixels, after scaling down
+MAX_SIDE = 2048
+BACKGROUND = (255, 255, 255)  # behind cut-out portraits
+# What Pillow's decoders raise for damaged files: documented are OSError and ValueError, the rest was met.
+DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error)
+
+
+@dataclass(frozen=True)
+class Portrait:
+    path: Path
+    width: int  # pixels
+    height: int
+
+
+def normalise_portrait(source: Path, destination_png: Path, *, param: str) -> Portrait:
+    """Write `source` as an 8-bit sRGB PNG: upright, opaque, at most 2048 pixels long, without EXIF (it tells places).
+
+    Of an animated file the first picture is taken. Raises ServiceError: image_invalid, image_too_large or
+    image_too_small.
+    """
+    try:
+        with open_picture(source, param=param) as image:
+            _check_size(image.width, image.height, param)
+            image.load()
+            picture = _upright_rgb(image)
+    except DECODE_ERRORS as error:
+        raise _invalid(param) from error
+    picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+    clean = Image.new("RGB", picture.size)  # a new picture has none of the old one's metadata
+    clean.paste(picture)
+    with whole_file(destination_png) as partial:
+        clean.save(partial, "PNG", compress_level=1)
+    return Portrait(destination_png, clean.width, clean.height)
+
+
+def open_picture(source: Path, *, param: str) -> Image.Image:
+    """Read the header of a picture of one of `FORMATS`. Raises ServiceError: image_invalid, image_too_large."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return Image.open(source, formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        limit = MAX_PIXELS // 1_000_000
+        raise ServiceError("image_too_large", f"The picture has more than {limit} megapixels.", param=param) from error
+    except DECODE_ERRORS as error:
+        raise _invalid(param) from error
+
+
+def _invalid(param: str) -> ServiceError:
+    return ServiceError("image_invalid", f"Not a readable picture; use {', '.join(FORMATS)}.", param=param)
+
+
+def _check_size(width: int, height: int, param: str) -> None:
+    if width * height > MAX_PIXELS:
+        detail = f"The picture is {width} x {height}; at most {MAX_PIXELS // 1_000_000} megapixels."
+        raise ServiceError("image_too_large", detail, param=param)
+    shrink = min(1.0, MAX_SIDE / max(width, height))
+    if min(width, height) * shrink < MIN_SIDE:
+        detail = f"The picture is {width} x {height}; it is shrunk to {MAX_SIDE} pixels and needs {MIN_SIDE} across."
+        raise ServiceError("image_too_small", detail, param=param)
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    picture = ImageOps.exif_transpose(image)
+    if picture.mode.startswith("I;16"):
+        picture = picture.convert("I").point(lambda value: value / 257).convert("L")
+    picture = _to_srgb(picture)
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", picture.size, BACKGROUND), picture).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _to_srgb(picture: Image.Image) -> Image.Image:
+    profile = picture.info.get("icc_profile")
+    if not profile:
+        return picture
+    alpha = picture.convert("RGBA").getchannel("A") if picture.has_transparency_data else None
+    colours = picture if picture.mode in ("L", "CMYK") else picture.convert("RGB")
+    try:
+        converted = ImageCms.profileToProfile(
+            colours,
+            ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+            ImageCms.createProfile("sRGB"),
+            outputMode="RGB",
+        )
+    except (ImageCms.PyCMSError, OSError):
+        return picture  # a profile that is broken or for other channels says nothing about these colours
+    if converted is None:
+        return picture
+    if alpha is not None:
+        converted.putalpha(alpha)
+    return converted

@@ -1,0 +1,125 @@
+"""A film whose lips are to be dubbed, as the engines want it: upright, 25 frames per second, H.264, without sound."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain, islice
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.filter import Graph
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from accounts.errors import ServiceError
+from render.engines.base import FPS
+from render.media.demux import DECODE_ERRORS, moving_picture, open_source, video_frames
+from render.media.h264 import add_h264_stream
+from render.media.portrait import MAX_PIXELS, MIN_SIDE
+from render.media.whole_file import whole_file
+
+MAX_SIDE = 1920  # pixels
+# The display matrix turns counter-clockwise; a camera that was held upright writes -90.
+TURNS = {0: [], 90: [("transpose", "cclock")], 180: [("hflip", ""), ("vflip", "")], 270: [("transpose", "clock")]}
+
+
+@dataclass(frozen=True)
+class SourceVideo:
+    path: Path
+    width: int  # pixels, even
+    height: int
+    num_frames: int  # at FPS
+
+
+def normalise_video(source: Path, destination_mp4: Path, *, max_seconds: float, param: str) -> SourceVideo:
+    """Write the first `max_seconds` of the first video track: rotation applied, square pixels, constant FPS.
+
+    Frames are doubled or dropped by their time stamps. Sides are even and at most 1920 pixels. Raises ServiceError:
+    video_invalid, image_too_large, image_too_small.
+    """
+    invalid = ServiceError("video_invalid", "The film cannot be decoded to its end.", param=param)
+    try:
+        container = open_source(source)
+    except DECODE_ERRORS as error:
+        raise invalid from error
+    with container, whole_file(destination_mp4) as partial:
+        stream = moving_picture(container)
+        if stream is None:
+            raise ServiceError("video_invalid", "The file has no video track that can be read.", param=param)
+        _check_pixels(stream.codec_context.width, stream.codec_context.height, param)  # before memory is taken
+        stream.thread_type = "AUTO"
+        frames = islice(_resampled(container, stream, invalid), int(max_seconds * FPS))
+        first = next(frames, None)
+        if first is None:
+            raise invalid
+        with av.open(str(partial), mode="w", format="mp4", options={"fflags": "+bitexact"}) as target:
+            video = add_h264_stream(target, first.width, first.height)
+            for count, frame in enumerate(chain([first], frames), start=1):
+                frame.pts = count - 1
+                frame.time_base = Fraction(1, FPS)
+                target.mux(video.encode(frame))
+            target.mux(video.encode(None))
+    return SourceVideo(destination_mp4, first.width, first.height, count)
+
+
+def _check_pixels(width: int, height: int, param: str) -> None:
+    if width * height > MAX_PIXELS:
+        detail = f"The film is {width} x {height}; at most {MAX_PIXELS // 1_000_000} megapixels."
+        raise ServiceError("image_too_large", detail, param=param)
+
+
+def _resampled(container: InputContainer, stream: VideoStream, invalid: ServiceError) -> Iterator[VideoFrame]:
+    graph: Graph | None = None
+    for frame in chain(video_frames(container, stream, failure=invalid), [None]):
+        if frame is not None:
+            _check_pixels(frame.width, frame.height, invalid.param or "")
+            if frame.pts is None:  # AVI stores no time of display; the order of decoding is the next best
+                frame.pts = frame.dts
+            graph = graph or _graph(frame, stream, invalid.param or "")
+        if graph is None:
+            return
+        try:
+            graph.vpush(frame)
+            yield from _ready(graph)
+        except DECODE_ERRORS as error:
+            raise invalid from error
+
+
+def _ready(graph: Graph) -> Iterator[VideoFrame]:
+    while True:
+        try:
+            yield graph.vpull()
+        except (av.error.BlockingIOError, av.error.EOFError):  # it wants more input, or all is out
+            return
+
+
+def _graph(frame: VideoFrame, stream: VideoStream, param: str) -> Graph:
+    turn = frame.rotation % 360
+    width, height = _display_size(frame, stream, turn)
+    if min(width, height) < MIN_SIDE:
+        detail = f"The film is shown at {width} x {height}; at least {MIN_SIDE} pixels across are needed."
+        raise ServiceError("image_too_small", detail, param=param)
+    # Scaling comes before the change of rate: a frame that stands for minutes is scaled once.
+    scale = f"{width}:{height}:flags=bicubic+accurate_rnd+bitexact:out_color_matrix=bt709:out_range=tv"
+    graph = Graph()
+    nodes = [
+        graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=stream.time_base),
+        *(graph.add(name, args) for name, args in TURNS.get(turn, [])),
+        graph.add("scale", scale),
+        graph.add("setsar", "1"),
+        graph.add("format", "yuv420p"),
+        graph.add("fps", str(FPS)),
+        graph.add("buffersink"),
+    ]
+    graph.link_nodes(*nodes).configure()
+    return graph
+
+
+def _display_size(frame: VideoFrame, stream: VideoStream, turn: int) -> tuple[int, int]:
+    aspect = float(stream.sample_aspect_ratio or 1)
+    width, height = frame.width * max(aspect, 1), frame.height / min(aspect, 1)  # never fewer pixels than stored
+    if turn in (90, 270):
+        width, height = height, width
+    shrink = min(1.0, MAX_SIDE / max(width, height))
+    return 2 * round(width * shrink / 2), 2 * round(height * shrink / 2)
