@@ -7,8 +7,8 @@ guard `billed_seconds IS NULL` makes a second bill impossible whatever the calle
 import uuid
 
 from django.db import transaction
-from django.db.models import F, Q, Sum
-from django.db.models.functions import Coalesce, Greatest, Least, Now, TruncMonth
+from django.db.models import BigIntegerField, F, Q, Sum
+from django.db.models.functions import Coalesce, Least, Now, TruncMonth
 
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Tenant, UsageEntry
@@ -48,7 +48,7 @@ def set_hold(render_id: uuid.UUID, seconds: int) -> None:
 
 def settle(render_id: uuid.UUID, *, seconds: int, gpu_seconds: float) -> None:
     """Turn the hold into a bill, never above the hold. Does nothing the second time."""
-    billed = Least(Greatest(seconds, 0), F("reserved_seconds"))
+    billed = Least(max(seconds, 0), F("reserved_seconds"), output_field=BigIntegerField())
     UsageEntry.objects.filter(render_id=render_id, billed_seconds=None).update(
         billed_seconds=billed, amount_micros=billed * F("price_micros"), gpu_seconds=gpu_seconds, settled_at=Now()
     )
@@ -78,11 +78,11 @@ def _require(tenant: Tenant, seconds: int, price_micros: int) -> None:
 def _sums(tenant: Tenant) -> dict[str, int]:
     this_month = UsageEntry.objects.filter(tenant=tenant, created_at__gte=TruncMonth(Now()))
     return this_month.aggregate(
-        seconds=Coalesce(Sum(Coalesce("billed_seconds", "reserved_seconds")), 0),
+        seconds=Coalesce(Sum(Coalesce("billed_seconds", "reserved_seconds", output_field=BigIntegerField())), 0),
         amount=Coalesce(Sum("amount_micros", filter=Q(currency=tenant.plan.currency)), 0),
     )
 
 
 def _lock(tenant: Tenant) -> Tenant:
     # Two requests must not both take the last second.
-    return Tenant.objects.select_related("plan").select_for_update(of=("self",)).get(pk=tenant.pk)
+    return Tenant.objects.select_related("plan").select_for_update(of=("self",), no_key=True).get(pk=tenant.pk)

@@ -35,6 +35,10 @@ class Fenced(Exception):
     """The render is not ours any more: it was canceled, reaped, or ended by somebody else."""
 
 
+class CancelRequested(Exception):
+    """The customer wants the render to end."""
+
+
 @dataclass(frozen=True)
 class Claim:
     render_id: uuid.UUID
@@ -157,10 +161,10 @@ def record_segment(
     render_seconds: float,
     progress: int,
 ) -> None:
-    """Record a stored segment, after which it is never rendered again. Raises Fenced, also when a cancel is asked."""
+    """Record a stored segment, after which it is never rendered again. Raises Fenced or CancelRequested."""
     with _fence(claim) as render:
         if render.cancel_requested_at is not None:
-            raise Fenced
+            raise CancelRequested
         Segment.objects.create(
             render=render,
             index=index,

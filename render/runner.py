@@ -21,11 +21,11 @@ from render import lifecycle, objects
 from render.engines import registry
 from render.engines.base import FPS, Checkpoint, FrameRange, Plan, RenderedSegment, RenderInputs
 from render.lease import Draining, Lease
-from render.lifecycle import Claim, Fenced
+from render.lifecycle import CancelRequested, Claim, Fenced
 from render.media import film, segment_file
 from render.models import Phase, Render, Segment
 from render.parameters import Parameters
-from render.preparation import prepare_sources
+from render.preparation import Sources, prepare_sources
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ def run(claim: Claim) -> None:
             _make_film(claim, lease, folder)
         except Fenced:
             logger.info("Render %s attempt %d was ended by somebody else", claim.render_id, claim.attempt)
+        except CancelRequested:
+            _unless_fenced(lifecycle.cancel, claim)
         except Draining:
             _unless_fenced(lifecycle.hand_back, claim)
         except ServiceError as error:
@@ -146,7 +148,7 @@ def upload_and_finish(claim: Claim, lease: Lease, render: Render, video: Path, f
     )
 
 
-def _inputs(render: Render, sources: dict, folder: Path) -> RenderInputs:  # type: ignore[type-arg]
+def _inputs(render: Render, sources: Sources, folder: Path) -> RenderInputs:
     def local(key: str | None) -> Path | None:
         return objects.fetch(key, folder) if key else None
 

@@ -1,0 +1,82 @@
+"""From the customer's addresses to normalised files in the media storage."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypedDict
+
+from django.conf import settings
+
+from accounts.errors import ServiceError
+from render import objects
+from render.engines.base import FPS
+from render.media.fetch import FetchLimits, fetch
+from render.media.portrait import normalise_portrait
+from render.media.probe import VideoFacts, probe
+from render.media.scene import arrange_scene
+from render.media.source_video import normalise_video
+from render.media.voice import Voice, normalise_voice
+from render.models import Render
+
+
+class Sources(TypedDict):
+    """Storage keys of a render's normalised files, as `Render.sources` keeps them."""
+
+    portrait: str | None
+    video: str | None
+    voices: list[str]
+    sound: list[tuple[str, float]]  # each voice as it came, and the second at which it starts
+
+
+def prepare_sources(render: Render, *, min_audio_seconds: float, num_frames: int | None, folder: Path) -> Sources:
+    """Fetch, check, normalise and store. Raises ServiceError with the parameter at fault."""
+    addresses = {"image_url": render.image_url, "audio_url": render.audio_url, "audio_url_2": render.audio_url_2}
+    fetched = _fetch_all({param: url for param, url in addresses.items() if url}, folder)
+    image = fetched.pop("image_url")
+    voices = [
+        _voice(path, param, render.tenant.plan.max_audio_seconds, min_audio_seconds)
+        for param, path in fetched.items()
+    ]
+    scene = arrange_scene(voices, render.audio_order, folder)
+    seconds = num_frames / FPS if num_frames else scene.duration_seconds
+
+    portrait = video = None
+    if isinstance(probe(image, param="image_url"), VideoFacts):
+        path = folder / "video.mp4"
+        normalise_video(image, path, max_seconds=seconds, param="image_url")
+        video = objects.store_source(path, render.tenant_id)
+    else:
+        path = folder / "portrait.png"
+        normalise_portrait(image, path, param="image_url")
+        portrait = objects.store_source(path, render.tenant_id)
+    return Sources(
+        portrait=portrait,
+        video=video,
+        voices=[objects.store_source(path, render.tenant_id) for path in scene.voices],
+        sound=[(objects.store_source(path, render.tenant_id), offset) for path, offset in scene.sound],
+    )
+
+
+def _fetch_all(addresses: dict[str, str], folder: Path) -> dict[str, Path]:
+    def bring(param: str) -> Path:
+        max_bytes = settings.MAX_IMAGE_BYTES if param == "image_url" else settings.MAX_AUDIO_BYTES
+        return fetch(
+            addresses[param],
+            folder / param,
+            limits=FetchLimits(max_bytes=max_bytes, total_seconds=settings.DOWNLOAD_TIMEOUT_SECONDS),
+            allow_private=settings.ALLOW_PRIVATE_MEDIA_URLS,
+            param=param,
+        ).path
+
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(addresses, pool.map(bring, addresses), strict=True))
+
+
+def _voice(path: Path, param: str, max_seconds: float, min_seconds: float) -> Voice:
+    voice = normalise_voice(path, path.with_suffix(".wav"), max_seconds=max_seconds, param=param)
+    if voice.duration_seconds < min_seconds:
+        raise ServiceError(
+            "audio_too_short",
+            f"The voice lasts {voice.duration_seconds:.2f} s; at least {min_seconds:g} s are needed.",
+            param=param,
+        )
+    return voice

@@ -1,0 +1,207 @@
+import av
+import pytest
+
+from accounts.errors import ServiceError
+from accounts.models import UsageEntry
+from render import lifecycle, objects, runner
+from render.models import Attempt, Segment, State
+from render.parameters import Parameters
+from tests.engines import InstantEngine, StatefulEngine
+
+pytestmark = pytest.mark.django_db
+
+
+def film_sha256(render) -> str:
+    return render.video_key.removesuffix(".mp4")[-64:]
+
+
+def test_it_makes_a_film_with_the_voice(enqueue, claim, settings) -> None:
+    render = enqueue()
+
+    runner.run(claim())
+
+    render.refresh_from_db()
+    assert (render.state, render.progress, render.error_trace) == (State.FINISHED, 100, "")
+    with av.open(str(settings.MEDIA_ROOT / render.video_key)) as film:
+        assert film.streams.video[0].codec_context.name == "h264"
+        assert film.streams.audio[0].codec_context.name == "aac"
+        assert film.streams.video[0].average_rate == 25
+        assert film.duration / 1e6 == pytest.approx(4, abs=0.04)
+    assert (settings.MEDIA_ROOT / render.poster_key).exists()
+
+
+def test_it_bills_the_seconds_of_the_film_once(enqueue, claim) -> None:
+    render = enqueue()
+
+    runner.run(claim())
+
+    entry = UsageEntry.objects.get(render_id=render.pk)
+    assert (entry.reserved_seconds, entry.billed_seconds, entry.amount_micros) == (4, 4, 4000)
+
+
+def test_it_leaves_no_files_on_the_node(enqueue, claim, settings) -> None:
+    enqueue()
+
+    runner.run(claim())
+
+    assert list(settings.WORK_DIR.iterdir()) == []
+
+
+def test_a_resumed_film_equals_an_unbroken_one(enqueue, claim, monkeypatch) -> None:
+    whole = enqueue()
+    runner.run(claim())
+    broken = enqueue()
+    original = InstantEngine.segments
+
+    def break_off(self, inputs, parameters, plan, resume):
+        for segment in original(self, inputs, parameters, plan, resume):
+            if segment.index == 2 and resume is None:
+                raise OSError("the disk is full")
+            yield segment
+
+    monkeypatch.setattr(InstantEngine, "segments", break_off)
+    runner.run(claim())
+    broken.refresh_from_db()
+    assert (broken.state, broken.failures, broken.segments.count()) == (State.QUEUED, 1, 2)
+
+    runner.run(claim())
+
+    whole.refresh_from_db()
+    broken.refresh_from_db()
+    assert broken.state == State.FINISHED
+    assert film_sha256(broken) == film_sha256(whole)
+    assert list(Segment.objects.filter(render=broken).values_list("attempt", flat=True)) == [1, 1, 2, 2]
+
+
+def test_the_engines_own_queue_gets_what_was_prepared(enqueue, claim) -> None:
+    render = enqueue(engine="stateful")
+
+    runner.run(claim("cpu"))
+    render.refresh_from_db()
+    assert (render.state, render.phase, render.queue) == (State.QUEUED, "waiting", "gpu")
+    assert claim("cpu") is None
+
+    runner.run(claim("gpu"))
+    render.refresh_from_db()
+    assert render.state == State.FINISHED
+    assert list(render.attempts.order_by("number").values_list("outcome", flat=True)) == ["handed_over", "done"]
+
+
+def test_an_engines_state_survives_a_broken_attempt(enqueue, claim, monkeypatch) -> None:
+    films = []
+    for breaks in (False, True):
+        render = enqueue(engine="stateful")
+        runner.run(claim("cpu"))
+        if breaks:
+            original = StatefulEngine.segments
+
+            def break_off(self, inputs, parameters, plan, resume, original=original):
+                for segment in original(self, inputs, parameters, plan, resume):
+                    if segment.index == 3 and resume is None:
+                        raise OSError
+                    yield segment
+
+            monkeypatch.setattr(StatefulEngine, "segments", break_off)
+            runner.run(claim("gpu"))
+        runner.run(claim("gpu"))
+        render.refresh_from_db()
+        films.append(film_sha256(render))
+
+    assert films[0] == films[1]
+
+
+def test_a_damaged_segment_is_never_put_into_a_film(enqueue, claim, settings, monkeypatch) -> None:
+    render = enqueue()
+    original = lifecycle.record_segment
+
+    def damage(claim, *, key, **named):
+        (settings.MEDIA_ROOT / key).write_bytes(b"damaged")
+        original(claim, key=key, **named)
+        raise OSError("the worker stops here")
+
+    monkeypatch.setattr(lifecycle, "record_segment", damage)
+    runner.run(claim())
+    monkeypatch.setattr(lifecycle, "record_segment", original)
+    runner.run(claim())
+
+    render.refresh_from_db()
+    assert render.state == State.QUEUED
+    assert objects.DamagedObject.__name__ in render.error_trace
+
+
+def test_a_failure_that_may_pass_is_tried_three_times(enqueue, claim, monkeypatch, settings) -> None:
+    settings.RENDER_RETRY_DELAYS = [0]
+    render = enqueue()
+    monkeypatch.setattr(InstantEngine, "segments", lambda *arguments: 1 / 0)
+
+    for _ in range(3):
+        runner.run(claim())
+
+    render.refresh_from_db()
+    assert (render.state, render.error_code) == (State.FAILED, "internal")
+    assert "ZeroDivisionError" in render.error_trace
+    assert "Zero" not in render.error_message
+    assert UsageEntry.objects.get(render_id=render.pk).billed_seconds == 0
+
+
+def test_an_engines_refusal_is_final(enqueue, claim, monkeypatch) -> None:
+    render = enqueue()
+
+    def refuse(*arguments):
+        raise ServiceError("no_face", "No face was found.", param="image_url")
+
+    monkeypatch.setattr(InstantEngine, "plan", refuse)
+    runner.run(claim())
+
+    render.refresh_from_db()
+    assert (render.state, render.error_code, render.error_param) == (State.FAILED, "no_face", "image_url")
+    assert UsageEntry.objects.get(render_id=render.pk).billed_seconds == 0
+
+
+def test_a_film_too_dear_for_the_account_is_not_rendered(enqueue, claim, plan) -> None:
+    plan.monthly_seconds = 3
+    plan.save(update_fields=["monthly_seconds"])
+    render = enqueue()
+
+    runner.run(claim())
+
+    render.refresh_from_db()
+    assert (render.state, render.error_code, render.segments.count()) == (State.FAILED, "quota_exceeded", 0)
+
+
+def test_a_canceled_render_stops_at_its_next_segment(enqueue, claim, monkeypatch) -> None:
+    render = enqueue()
+    original = InstantEngine.segments
+
+    def cancel_midway(self, inputs, parameters, plan, resume):
+        for segment in original(self, inputs, parameters, plan, resume):
+            if segment.index == 1:
+                lifecycle.request_cancel(render)
+            yield segment
+
+    monkeypatch.setattr(InstantEngine, "segments", cancel_midway)
+    runner.run(claim())
+
+    render.refresh_from_db()
+    assert (render.state, render.error_code, render.segments.count()) == (State.CANCELED, "canceled", 1)
+    assert UsageEntry.objects.get(render_id=render.pk).billed_seconds == 0
+    assert Attempt.objects.get(render=render).outcome == Attempt.Outcome.CANCELED
+
+
+def test_two_voices_are_heard_one_after_the_other(enqueue, claim, site) -> None:
+    base_url, _ = site
+    render = enqueue(audio_url_2=f"{base_url}/other-voice.wav")
+
+    runner.run(claim())
+
+    render.refresh_from_db()
+    assert (render.state, render.duration_seconds) == (State.FINISHED, 6)
+
+
+def test_a_forced_length_is_kept(enqueue, claim) -> None:
+    render = enqueue(parameters=Parameters(seed=1, frame_num=41))
+
+    runner.run(claim())
+
+    render.refresh_from_db()
+    assert (render.state, render.num_frames) == (State.FINISHED, 41)
