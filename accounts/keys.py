@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 import secrets
 import string
 import zlib
@@ -14,6 +15,7 @@ from accounts.errors import ServiceError
 from accounts.models import ApiKey, Tenant, default_scopes
 
 ALPHABET = string.digits + string.ascii_letters
+WELL_FORMED = re.compile(r"cf_(live|test)_[0-9A-Za-z]{8}_[0-9A-Za-z]{32}_[0-9A-Za-z]{6}")
 
 
 def make(
@@ -42,6 +44,8 @@ def make(
 
 def authenticate(plain: str) -> ApiKey:
     """Return the key's row, with its tenant and plan. Raises ServiceError for a key that does not open anything."""
+    if not WELL_FORMED.fullmatch(plain):
+        raise ServiceError("unauthenticated", "This API key is not valid.")
     prefix = "_".join(plain.split("_")[:3])
     usable = Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=Now()))
     key = ApiKey.objects.select_related("tenant__plan").annotate(usable=usable).filter(prefix=prefix).first()

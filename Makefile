@@ -1,0 +1,44 @@
+# Needs Python 3.11+, make and git; uv is used where it is on the PATH.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+# uv, unlike pip, does not read pip's setting of where wheels lie.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(RUN),$(RUN) -m pip install --quiet --disable-pip-version-check)
+
+.PHONY: demo test check bench constraints clean
+
+demo: $(VENV)/.demo  ## A real video from a real portrait and voice. KEEP=1 leaves the service running.
+	$(RUN) manage.py demo $(if $(KEEP),--keep) $(if $(PORTRAIT),--portrait "$(PORTRAIT)") $(if $(SPEECH),--speech "$(SPEECH)")
+
+test: $(VENV)/.dev  ## Everything that CI runs.
+	$(RUN) -m pytest
+
+check: $(VENV)/.dev  ## Style, types, import law, migrations.
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+	$(VENV)/bin/lint-imports
+	$(RUN) manage.py makemigrations --check --dry-run
+	$(RUN) manage.py check
+
+bench: $(VENV)/.dev  ## Speed of the draft and of the service around an engine, as ratios of one run.
+	$(RUN) -m tests.bench
+
+$(RUN):
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(RUN)
+	$(INSTALL) -c constraints.txt -e '.[demo]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(RUN)
+	$(INSTALL) -c constraints.txt -e '.[dev]'
+	touch $@ $(VENV)/.demo
+
+constraints: $(VENV)/.dev  ## Resolve every version anew.
+	$(INSTALL) uv
+	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras --upgrade pyproject.toml -o constraints.txt
+
+clean:  ## Remove the environment and everything the service has stored.
+	rm -rf $(VENV) var

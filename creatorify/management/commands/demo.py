@@ -1,0 +1,145 @@
+"""`make demo`: the whole service on this machine, and one real video through its real API."""
+
+import contextlib
+import json
+import secrets
+import shutil
+import socket
+import time
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+import httpx
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db.models.functions import Now
+
+from accounts import keys
+from accounts.models import ApiKey, Plan, Tenant
+from creatorify import demo_media
+from creatorify.supervisor import Supervisor, wait_until_listening
+
+TENANT = "Demo"
+BAR_WIDTH = 30
+
+
+class Command(BaseCommand):
+    help = "Start everything, make a talking video from a portrait and a voice over HTTP, and print where it is."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--portrait", type=Path, help="your own picture or video instead of the one shipped")
+        parser.add_argument("--speech", type=Path, help="your own voice recording instead of a spoken sentence")
+        parser.add_argument("--port", type=int, default=8000, help="of the web server; another one if it is taken")
+        parser.add_argument("--keep", action="store_true", help="leave the service running until Ctrl-C")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        folder = settings.VAR_DIR / "demo"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.stdout.write("Preparing the database, a portrait and a voice ...")
+        call_command("migrate", verbosity=0)
+        portrait = self._media(options["portrait"], "portrait.jpg", demo_media.write_portrait)
+        speech = self._media(options["speech"], "speech.wav", demo_media.write_speech)
+        plain_key = _new_key()
+
+        port = _free_port(options["port"])
+        # The demo's own files are fetched from this machine, which the service otherwise refuses.
+        environment = {"ALLOW_PRIVATE_MEDIA_URLS": "true", "LOG_LEVEL": "INFO"}
+        with Supervisor(port=port, log_folder=folder / "logs", environment=environment) as service:
+            wait_until_listening(service.base_url, seconds=30)
+            media_url = f"{service.base_url}{settings.MEDIA_URL}"
+            body = {
+                "title": "Demo",
+                "image_url": media_url + portrait,
+                "audio_url": media_url + speech,
+                "parameters": {"engine": "draft", "seed": 42},
+            }
+            video = self._make_video(service.base_url, plain_key, body, folder)
+            self.stdout.write(self.style.SUCCESS(f"\nThe video: {video}"))
+            self._print_next_steps(service.base_url, plain_key, body, keep=options["keep"])
+            if options["keep"]:
+                with contextlib.suppress(KeyboardInterrupt):
+                    while True:
+                        time.sleep(3600)
+
+    def _media(self, given: Path | None, name: str, write: Any) -> str:
+        """Put a file where the service's own web server offers it; return its name there."""
+        folder = settings.MEDIA_ROOT / "demo"
+        folder.mkdir(parents=True, exist_ok=True)
+        if given is None:
+            write(folder / name)
+            return f"demo/{name}"
+        if not given.is_file():
+            raise CommandError(f"There is no file {given}")
+        shutil.copyfile(given, folder / given.name)
+        return f"demo/{given.name}"
+
+    def _make_video(self, base_url: str, plain_key: str, body: dict[str, Any], folder: Path) -> Path:
+        with httpx.Client(base_url=base_url, headers={"X-API-Key": plain_key}, timeout=30) as client:
+            response = client.post("/api/v1/projects", json=body)
+            if response.status_code != 201:
+                raise CommandError(f"POST /api/v1/projects answered {response.status_code}: {response.text}")
+            project_id = response.json()["id"]
+            self.stdout.write(f"POST {base_url}/api/v1/projects -> {project_id}")
+            while True:
+                status = client.get(f"/api/v1/projects/{project_id}/status").json()
+                self._draw_progress(status)
+                if status["status"] == "failed":
+                    raise CommandError(f"The video failed: {status['error_message']}")
+                if status["status"] == "finished":
+                    break
+                time.sleep(0.2)
+            path = folder / f"{project_id}.mp4"
+            path.write_bytes(client.get(status["video_url"]).raise_for_status().content)
+        return path
+
+    def _draw_progress(self, status: dict[str, Any]) -> None:
+        filled = BAR_WIDTH * status["progress"] // 100
+        bar = "#" * filled + "." * (BAR_WIDTH - filled)
+        self.stdout.write(f"\r[{bar}] {status['progress']:3d} %  {status['phase']:<12}", ending="")
+        self.stdout.flush()
+
+    def _print_next_steps(self, base_url: str, plain_key: str, body: dict[str, Any], *, keep: bool) -> None:
+        if keep:
+            password = secrets.token_urlsafe(12)
+            user, _ = User.objects.get_or_create(username="demo", defaults={"is_staff": True, "is_superuser": True})
+            user.set_password(password)
+            user.save()
+            self.stdout.write(
+                f"\nThe service is running until you press Ctrl-C:\n"
+                f"  API        {base_url}/api/v1\n"
+                f"  API key    {plain_key}\n"
+                f"  API docs   {base_url}/api/docs/\n"
+                f"  Admin      {base_url}/admin/   (user demo, password {password})\n"
+            )
+        else:
+            self.stdout.write(
+                f"\nTo use the API yourself, keep the service running: make demo KEEP=1\n"
+                f"Its docs are then at {base_url}/api/docs/, and this makes the video again:\n"
+            )
+        self.stdout.write(
+            f"curl -X POST {base_url}/api/v1/projects -H 'X-API-Key: {plain_key}' "
+            f"-H 'Content-Type: application/json' -d '{json.dumps(body)}'"
+        )
+
+
+def _new_key() -> str:
+    plan, _ = Plan.objects.get_or_create(name="Demo")
+    tenant, _ = Tenant.objects.get_or_create(name=TENANT, defaults={"plan": plan})
+    # A key cannot be read again, so each demo has its own and ends the last one's.
+    ApiKey.objects.filter(tenant=tenant, revoked_at=None).update(revoked_at=Now())
+    _, plain = keys.make(tenant, name="demo")
+    return plain
+
+
+def _free_port(wanted: int) -> int:
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                chosen: int = probe.getsockname()[1]
+                return chosen
+    raise CommandError("No free port")

@@ -1,0 +1,123 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import connection
+from django_q.models import OrmQ
+
+from accounts.errors import ServiceError
+from accounts.models import Plan, Tenant
+from render import lifecycle, nodes, queue, reaper
+from render.models import Node, Render, State
+
+
+@pytest.mark.django_db
+def test_the_oldest_render_comes_first(enqueue, claim) -> None:
+    first, second = enqueue(), enqueue()
+
+    assert [claim().render_id, claim().render_id] == [first.pk, second.pk]
+
+
+@pytest.mark.django_db
+def test_a_higher_priority_overtakes(enqueue, claim) -> None:
+    enqueue()
+    urgent = enqueue(priority=1)
+
+    assert claim().render_id == urgent.pk
+
+
+@pytest.mark.django_db
+def test_a_tenant_with_nothing_running_goes_before_one_that_has(enqueue, claim, charlie) -> None:
+    enqueue(), enqueue()
+    strangers = enqueue(tenant=charlie.tenant)
+
+    claim()
+
+    assert claim().render_id == strangers.pk
+
+
+@pytest.mark.django_db
+def test_a_heavier_plan_gets_its_share(enqueue, claim) -> None:
+    heavy = Tenant.objects.create(name="Heavy", plan=Plan.objects.create(name="Heavy", weight=3, max_concurrent=9))
+    for _ in range(4):
+        enqueue()
+        enqueue(tenant=heavy)
+
+    takers = [Render.objects.get(pk=claim().render_id).tenant.name for _ in range(4)]
+
+    assert sorted(takers) == ["Acme", "Heavy", "Heavy", "Heavy"]
+
+
+@pytest.mark.django_db
+def test_the_plans_limit_of_concurrent_renders_holds(enqueue, claim) -> None:
+    for _ in range(3):
+        enqueue()
+
+    assert [bool(claim()) for _ in range(3)] == [True, True, False]
+
+
+@pytest.mark.django_db
+def test_a_draining_node_claims_nothing(enqueue, claim) -> None:
+    enqueue()
+    Node.objects.filter(pk=nodes.beat("cpu").pk).update(draining=True)
+
+    assert claim() is None
+
+
+@pytest.mark.django_db
+def test_a_full_queue_refuses_and_holds_nothing(enqueue, acme) -> None:
+    acme.plan.max_queued = 1
+    enqueue()
+
+    with pytest.raises(ServiceError) as caught:
+        enqueue()
+
+    assert caught.value.code == "queue_full"
+    assert acme.usage.count() == 1
+
+
+@pytest.mark.django_db
+def test_a_new_render_comes_with_a_ticket(enqueue) -> None:
+    enqueue()
+
+    assert OrmQ.objects.filter(key="cpu").count() == 1
+
+
+@pytest.mark.django_db
+def test_lost_tickets_are_topped_up_once(enqueue) -> None:
+    for _ in range(3):
+        enqueue()
+    OrmQ.objects.all().delete()
+
+    reaper.run()
+    reaper.run()
+
+    assert OrmQ.objects.filter(key="cpu").count() == 3
+
+
+@pytest.mark.django_db
+def test_a_ticket_too_many_does_no_harm(enqueue, claim) -> None:
+    render = enqueue()
+    queue.add_ticket("cpu")
+
+    assert claim().render_id == render.pk
+    assert claim() is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_workers_that_claim_at_once_get_different_renders_and_keep_the_limit(enqueue) -> None:
+    Plan.objects.update(max_concurrent=5)
+    for _ in range(12):
+        enqueue()
+    node = nodes.beat("cpu")
+
+    def take(_: int):
+        try:
+            return lifecycle.claim_next("cpu", node)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        claims = [claim for claim in pool.map(take, range(12)) if claim]
+
+    assert len({claim.render_id for claim in claims}) == len(claims) == 5
+    assert Render.objects.filter(state=State.RUNNING).count() == 5

@@ -1,0 +1,272 @@
+from datetime import timedelta
+
+import pytest
+from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
+
+from accounts.errors import ServiceError
+from accounts.models import UsageEntry
+from render import lifecycle, nodes, reaper
+from render.lease import Lease
+from render.lifecycle import Fenced
+from render.models import Attempt, Node, Phase, ReaperClock, Render, Segment, State
+from render.signals import render_changed
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def prepared(enqueue, claim):
+    """A claim whose render is two segments long."""
+    enqueue()
+    token = claim()
+    lifecycle.prepared(token, sources={}, plan={}, num_frames=50, segments_total=2)
+    return token
+
+
+def record(token, index: int, frames: int = 25) -> None:
+    lifecycle.record_segment(
+        token,
+        index=index,
+        key=f"k{index}",
+        num_bytes=1,
+        frames=frames,
+        state_key="",
+        render_seconds=0.5,
+        progress=50,
+    )
+
+
+def expire(token) -> None:
+    Render.objects.filter(pk=token.render_id).update(lease_until=Now() - timedelta(seconds=1))
+
+
+def billed(token) -> int | None:
+    return UsageEntry.objects.get(render_id=token.render_id).billed_seconds
+
+
+def test_a_finished_render_is_billed_from_its_segments(prepared) -> None:
+    record(prepared, 0)
+    record(prepared, 1)
+
+    lifecycle.finish(prepared, video_key="v", poster_key="p", duration_seconds=2)
+
+    assert billed(prepared) == 2
+    assert UsageEntry.objects.get(render_id=prepared.render_id).gpu_seconds == 1.0
+
+
+def test_it_cannot_finish_with_a_segment_missing(prepared) -> None:
+    record(prepared, 0)
+
+    with pytest.raises(RuntimeError):
+        lifecycle.finish(prepared, video_key="v", poster_key="p", duration_seconds=2)
+
+    assert Render.objects.get(pk=prepared.render_id).state == State.RUNNING
+    assert billed(prepared) is None
+
+
+def test_a_worker_that_lost_its_lease_can_write_nothing(prepared, claim) -> None:
+    record(prepared, 0)
+    expire(prepared)
+    assert reaper.run() == 1
+    successor = claim()
+    assert successor.attempt == prepared.attempt + 1
+
+    for write in (
+        lambda: record(prepared, 1),
+        lambda: lifecycle.renew(prepared),
+        lambda: lifecycle.enter(prepared, Phase.ASSEMBLING, progress=95),
+        lambda: lifecycle.finish(prepared, video_key="v", poster_key="p", duration_seconds=2),
+        lambda: lifecycle.fail(prepared, ServiceError("internal", "no")),
+        lambda: lifecycle.cancel(prepared),
+        lambda: lifecycle.hand_back(prepared),
+    ):
+        with pytest.raises(Fenced):
+            write()
+
+    assert Segment.objects.filter(render=prepared.render_id).count() == 1
+    assert billed(prepared) is None
+
+
+def test_a_late_renewal_counts_while_nobody_has_reaped(prepared) -> None:
+    expire(prepared)
+
+    lifecycle.renew(prepared)
+
+    assert reaper.run() == 0
+
+
+def test_a_render_that_kills_its_workers_is_given_up(enqueue, claim, settings) -> None:
+    settings.RENDER_RETRY_DELAYS = [0]
+    render = enqueue()
+
+    for _ in range(settings.RENDER_MAX_CRASHES):
+        expire(claim())
+        reaper.run()
+
+    render.refresh_from_db()
+    assert (render.state, render.error_code, render.crashes) == (State.FAILED, "worker_lost", 5)
+    assert UsageEntry.objects.get(render_id=render.pk).billed_seconds == 0
+    assert set(render.attempts.values_list("outcome", flat=True)) == {Attempt.Outcome.LEASE_LOST}
+
+
+def test_a_crashed_render_waits_longer_each_time(enqueue, claim) -> None:
+    render = enqueue()
+    expire(claim())
+    reaper.run()
+    expire(claim())
+    reaper.run()
+
+    render.refresh_from_db()
+    assert render.not_before - render.created_at > timedelta(seconds=25)
+    assert claim() is None
+
+
+def test_after_an_outage_of_the_database_workers_get_time_to_renew(prepared) -> None:
+    expire(prepared)
+    ReaperClock.objects.create(last_run_at=Now() - timedelta(minutes=2))
+
+    assert reaper.run() == 0
+    ReaperClock.objects.update(grace_until=Now() - timedelta(seconds=1))
+    assert reaper.run() == 1
+
+
+def test_a_cancel_of_a_dead_worker_is_carried_out_by_the_reaper(prepared) -> None:
+    render = Render.objects.get(pk=prepared.render_id)
+    lifecycle.request_cancel(render)
+    expire(prepared)
+
+    reaper.run()
+
+    render.refresh_from_db()
+    assert render.state == State.CANCELED
+    assert billed(prepared) == 0
+
+
+def test_a_waiting_render_is_canceled_at_once(enqueue) -> None:
+    render = enqueue()
+
+    assert lifecycle.request_cancel(render).state == State.CANCELED
+    assert UsageEntry.objects.get(render_id=render.pk).billed_seconds == 0
+
+
+def test_a_finished_render_cannot_be_canceled(prepared) -> None:
+    record(prepared, 0)
+    record(prepared, 1)
+    lifecycle.finish(prepared, video_key="v", poster_key="p", duration_seconds=2)
+
+    with pytest.raises(ServiceError, match="finished"):
+        lifecycle.request_cancel(Render.objects.get(pk=prepared.render_id))
+
+    assert billed(prepared) == 2
+
+
+def test_a_handed_back_render_counts_no_crash(prepared) -> None:
+    record(prepared, 0)
+
+    lifecycle.hand_back(prepared)
+
+    render = Render.objects.get(pk=prepared.render_id)
+    assert (render.state, render.crashes, render.segments.count()) == (State.QUEUED, 0, 1)
+
+
+def test_the_database_itself_refuses_to_leave_a_terminal_state(enqueue) -> None:
+    render = lifecycle.request_cancel(enqueue())
+
+    with pytest.raises(IntegrityError, match="cannot become queued"), transaction.atomic():
+        Render.objects.filter(pk=render.pk).update(state=State.QUEUED, completed_at=None)
+
+
+def test_every_change_is_announced_in_its_transaction(enqueue, claim) -> None:
+    states = []
+
+    def note(sender, render, **named) -> None:
+        states.append((render.state, transaction.get_connection().in_atomic_block))
+
+    render_changed.connect(note)
+    enqueue()
+    lifecycle.fail(claim(), ServiceError("internal", "broken"))
+    render_changed.disconnect(note)
+
+    assert states == [("queued", True), ("running", True), ("failed", True)]
+
+
+def test_a_receiver_that_fails_undoes_the_change(enqueue, claim) -> None:
+    def refuse(**named) -> None:
+        raise RuntimeError
+
+    enqueue()
+    token = claim()
+    render_changed.connect(refuse)
+    with pytest.raises(RuntimeError):
+        lifecycle.fail(token, ServiceError("internal", "broken"))
+    render_changed.disconnect(refuse)
+
+    assert Render.objects.get(pk=token.render_id).state == State.RUNNING
+    assert billed(token) is None
+
+
+@pytest.mark.django_db(transaction=True)
+class TestLeaseThread:
+    @pytest.fixture(autouse=True)
+    def _quick(self, settings) -> None:
+        settings.RENDER_LEASE_RENEW_SECONDS = 0.05
+
+    def wait_for(self, claim, state: str) -> Render:
+        from time import sleep
+
+        render = Render.objects.get(pk=claim.render_id)
+        for _ in range(100):
+            render.refresh_from_db()
+            if render.state == state:
+                break
+            sleep(0.05)
+        return render
+
+    def test_it_keeps_the_render(self, enqueue, claim, settings) -> None:
+        settings.RENDER_LEASE_SECONDS = 0.5
+        enqueue()
+        token = claim()
+        before = Render.objects.get(pk=token.render_id).lease_until
+
+        with Lease(token) as lease:
+            from time import sleep
+
+            sleep(1)
+            lease.check()
+
+        assert Render.objects.get(pk=token.render_id).lease_until > before
+
+    def test_it_carries_out_a_cancel_while_the_worker_is_deep_in_other_code(self, enqueue, claim) -> None:
+        render = enqueue()
+        token = claim()
+
+        with Lease(token) as lease:
+            lifecycle.request_cancel(render)
+            assert self.wait_for(token, State.CANCELED).error_code == "canceled"
+            with pytest.raises(Fenced):
+                lease.check()
+
+    def test_it_ends_a_render_that_takes_too_long(self, enqueue, claim, settings) -> None:
+        settings.RENDER_TIMEOUT_SECONDS = 0
+        enqueue()
+        token = claim()
+
+        with Lease(token):
+            assert self.wait_for(token, State.FAILED).error_code == "render_timeout"
+
+        assert billed(token) == 0
+
+    def test_it_tells_the_worker_that_the_node_is_draining(self, enqueue, claim) -> None:
+        from time import sleep
+
+        from render.lease import Draining
+
+        enqueue()
+        token = claim()
+        Node.objects.filter(pk=nodes.beat("cpu").pk).update(draining=True)
+
+        with Lease(token) as lease:
+            sleep(0.5)
+            with pytest.raises(Draining):
+                lease.check()
