@@ -89,6 +89,8 @@ def _parse(url: str, base: httpx.URL | None = None) -> httpx.URL | None:
         return None
     if address.scheme not in ("http", "https") or not address.host or address.userinfo:
         return None
+    if address.port is not None and not 0 < address.port < 65_536:
+        return None
     return address
 
 

@@ -1,0 +1,83 @@
+"""Real media files, made by the libraries that will read them."""
+
+import wave
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+
+@pytest.fixture
+def write_sound(tmp_path: Path) -> Callable[..., Path]:
+    """A sine tone in any container and codec."""
+
+    def write(
+        name: str, codec: str, rate: int, *, seconds: float = 2.0, layout: str = "mono", frequency: float = 440
+    ) -> Path:
+        path = tmp_path / name
+        tone = 0.5 * np.sin(2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate)
+        channels = np.repeat(tone[None].astype(np.float32), 2 if layout == "stereo" else 1, axis=0)
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream(codec, rate=rate, layout=layout)
+            frame = av.AudioFrame.from_ndarray(channels, format="fltp", layout=layout)
+            frame.sample_rate = rate
+            frame.pts = 0
+            resampler = av.AudioResampler(format=stream.format, layout=layout, rate=rate)
+            for piece in [*resampler.resample(frame), *resampler.resample(None)]:
+                container.mux(stream.encode(piece))
+            container.mux(stream.encode(None))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_wav(tmp_path: Path) -> Callable[..., Path]:
+    """Samples (s16) as a WAV file."""
+
+    def write(name: str, samples: NDArray[np.int16], rate: int) -> Path:
+        path = tmp_path / name
+        with wave.open(str(path), "wb") as wav:
+            wav.setnchannels(1)
+            wav.setsampwidth(2)
+            wav.setframerate(rate)
+            wav.writeframes(samples.astype("<i2").tobytes())
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_film(tmp_path: Path) -> Callable[..., Path]:
+    """A silent film whose upper left quarter is red and whose rest is blue; every frame one grey level apart."""
+
+    def write(
+        name: str,
+        codec: str = "libx264",
+        *,
+        rate: int = 25,
+        num_frames: int = 25,
+        size: tuple[int, int] = (160, 96),
+        aspect: Fraction = Fraction(1),
+        options: dict[str, str] | None = None,
+    ) -> Path:
+        path = tmp_path / name
+        width, height = size
+        pixels = np.full((height, width, 3), (20, 20, 200), np.uint8)
+        pixels[: height // 2, : width // 2] = (200, 20, 20)
+        with av.open(str(path), "w", options=options or {}) as container:
+            stream = container.add_stream(codec, rate=rate)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            stream.codec_context.sample_aspect_ratio = aspect
+            for number in range(num_frames):
+                frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                frame.pts, frame.time_base = number, Fraction(1, rate)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        return path
+
+    return write

@@ -1,0 +1,109 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import pytest
+from PIL import Image
+
+from accounts.errors import ServiceError
+from render.media.probe import AudioFacts, ImageFacts, VideoFacts, probe
+
+HLS = "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n"
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
+def test_it_knows_pictures_whatever_their_name(image_format: str, tmp_path: Path) -> None:
+    path = tmp_path / "voice.mp3"
+    Image.new("RGB", (80, 70)).save(path, image_format)
+
+    assert probe(path, param="image_url") == ImageFacts(image_format, 80, 70)
+
+
+def test_it_counts_an_animated_picture_as_a_picture(tmp_path: Path) -> None:
+    path = tmp_path / "moving.webp"
+    frames = [Image.new("RGB", (80, 70), colour) for colour in ("red", "blue")]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+
+    assert isinstance(probe(path, param="image_url"), ImageFacts)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.webm", "libvpx"), ("a.avi", "mpeg4"), ("a.ts", "libx264")],
+)
+def test_it_knows_films(name: str, codec: str, write_film: Callable[..., Path]) -> None:
+    facts = probe(write_film(name, codec), param="image_url")
+
+    assert isinstance(facts, VideoFacts)
+    assert (facts.width, facts.height, facts.frames_per_second, facts.has_sound) == (160, 96, 25.0, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "rate"),
+    [("a.wav", "pcm_s16le", 8000), ("a.mp3", "libmp3lame", 44100), ("a.m4a", "aac", 48000), ("a.flac", "flac", 16000)],
+)
+def test_it_knows_sounds(name: str, codec: str, rate: int, write_sound: Callable[..., Path]) -> None:
+    facts = probe(write_sound(name, codec, rate), param="audio_url")
+
+    assert isinstance(facts, AudioFacts)
+    assert (facts.sample_rate, facts.channels) == (rate, 1)
+    assert facts.duration_seconds == pytest.approx(2, abs=0.1)
+
+
+def test_it_takes_a_sound_with_a_cover_picture_for_a_sound(write_sound: Callable[..., Path], tmp_path: Path) -> None:
+    path = tmp_path / "covered.m4a"
+    Image.new("RGB", (80, 80), "red").save(tmp_path / "cover.jpg")
+    with (
+        av.open(str(write_sound("a.m4a", "aac", 48000))) as sound,
+        av.open(str(tmp_path / "cover.jpg")) as cover,
+        av.open(str(path), "w", format="mp4") as target,
+    ):
+        sources = {0: sound, 1: cover}
+        streams = [target.add_stream_from_template(source.streams[0]) for source in sources.values()]
+        streams[1].disposition = av.stream.Disposition.attached_pic
+        for index, source in sources.items():
+            for packet in source.demux(source.streams[0]):
+                if packet.size:
+                    packet.stream = streams[index]
+                    target.mux(packet)
+
+    assert isinstance(probe(path, param="audio_url"), AudioFacts)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"<!doctype html><html><body>Please sign in</body></html>",
+        b'<svg xmlns="http://www.w3.org/2000/svg" width="80" height="80"/>',
+        b"%PDF-1.7\n%%EOF\n",
+        HLS.encode(),
+        b"ffconcat version 1.0\nfile /etc/passwd\n",
+        b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 4000 RTP/AVP 0\n",
+        bytes(range(256)) * 100,
+    ],
+    ids=["empty", "html", "svg", "pdf", "hls", "concat", "sdp", "noise"],
+)
+def test_it_knows_nothing_else(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "picture.jpg"
+    path.write_bytes(content)
+
+    assert probe(path, param="image_url") is None
+
+
+def test_it_refuses_gif(tmp_path: Path) -> None:
+    path = tmp_path / "moving.gif"
+    frames = [Image.new("RGB", (80, 70), colour) for colour in ("red", "blue")]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+
+    assert probe(path, param="image_url") is None
+
+
+def test_it_stops_at_a_picture_that_would_fill_the_memory(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.png"
+    Image.new("1", (20_000, 10_000)).save(path)
+
+    with pytest.raises(ServiceError) as caught:
+        probe(path, param="image_url")
+
+    assert (caught.value.code, caught.value.param) == ("image_too_large", "image_url")
