@@ -1,0 +1,157 @@
+"""`make bench`: how fast the draft is and what the service adds around an engine. Prints JSON; asserts nothing.
+
+Every figure is taken in one run on one machine, so compare the ratios: other machines differ.
+"""
+
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+
+import django
+
+django.setup()
+
+import httpx
+from django.db import connection
+
+from accounts import keys
+from accounts.models import Plan, Tenant
+from creatorify.demo_media import write_portrait, write_speech
+from render.engines.base import FPS, RenderInputs
+from render.engines.draft.engine import DraftEngine
+from render.media.film import assemble_film
+from render.media.portrait import normalise_portrait
+from render.media.segment_file import encode_segment
+from render.media.voice import normalise_voice
+from render.models import Render
+from render.parameters import Parameters
+from tests.stack import running_service
+
+ACCEPTS = 200
+JOBS = 40
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        write_portrait(folder / "portrait.jpg")
+        write_speech(folder / "speech.wav")
+        report = {"machine": {"cpus": os.cpu_count(), "processor": platform.processor() or platform.machine()}}
+        report["draft"] = draft_speed(folder)
+        connection.creation.create_test_db(verbosity=0, autoclobber=True)
+        try:
+            with running_service(folder, RENDER_LEASE_SECONDS="60", CPU_WORKERS="2") as service:
+                report["service"] = service_speed(service.base_url, folder)
+        finally:
+            connection.creation.destroy_test_db(connection.settings_dict["NAME"], verbosity=0)
+    print(json.dumps(report, indent=2))
+
+
+def draft_speed(folder: Path) -> dict[str, object]:
+    """From normalised files to the finished mp4, as multiples of real time, the best of three."""
+    voice = normalise_voice(folder / "speech.wav", folder / "voice.wav", max_seconds=600, param="audio_url")
+    normalise_portrait(folder / "portrait.jpg", folder / "portrait.png", param="image_url")
+    inputs = RenderInputs(portrait=folder / "portrait.png", video=None, voices=(voice.path,), prompt="")
+    runs = [_draft_run(inputs, folder) for _ in range(3)]
+    seconds, plan, first = min(runs, key=lambda run: run[0])
+    video_seconds = plan.num_frames / FPS
+    return {
+        "size": f"{plan.width}x{plan.height}",
+        "video_seconds": video_seconds,
+        "wall_seconds": round(seconds, 2),
+        "times_real_time": round(video_seconds / seconds, 2),
+        "seconds_to_first_segment": round(first, 2),
+    }
+
+
+def _draft_run(inputs: RenderInputs, folder: Path):  # type: ignore[no-untyped-def]
+    start = time.perf_counter()
+    engine, parameters, first = DraftEngine(), Parameters(seed=42), 0.0
+    plan = engine.plan(inputs, parameters)
+    pieces = []
+    for segment in engine.segments(inputs, parameters, plan, None):
+        pieces.append(folder / f"{segment.index}.ts")
+        encode_segment(segment.frames, pieces[-1], start_frame=plan.segments[segment.index].start)
+        first = first or time.perf_counter() - start
+    assemble_film(pieces, [(folder / "speech.wav", 0.0)], plan.num_frames, folder / "film.mp4")
+    return time.perf_counter() - start, plan, first
+
+
+def service_speed(base_url: str, folder: Path) -> dict[str, object]:
+    plan = Plan.objects.create(name="Bench", max_concurrent=64, max_queued=10**6, monthly_seconds=10**8)
+    _, plain = keys.make(Tenant.objects.create(name="Bench", plan=plan), name="bench")
+    media = folder / "media"
+    media.mkdir(exist_ok=True)
+    (media / "portrait.jpg").write_bytes((folder / "portrait.jpg").read_bytes())
+    (media / "speech.wav").write_bytes((folder / "speech.wav").read_bytes())
+    body = {
+        "title": "Bench",
+        "image_url": f"{base_url}/media/portrait.jpg",
+        "audio_url": f"{base_url}/media/speech.wav",
+        "parameters": {"engine": "instant", "seed": 1},
+    }
+    with httpx.Client(base_url=f"{base_url}/api/v1", headers={"X-API-Key": plain}, timeout=60) as client:
+        _run_jobs(client, body, number=3, at_once=1)  # warm-up: imports, connections
+        report: dict[str, object] = {
+            f"{at_once}_at_once": _run_jobs(client, body, number=JOBS, at_once=at_once) for at_once in (1, 8)
+        }
+        report["accept_ms"] = _accept_latency(client, body)
+    return report
+
+
+def _accept_latency(client: httpx.Client, body: dict[str, object]) -> dict[str, float]:
+    """POST to 201, one after the other, while the queue works in the background as it would."""
+    milliseconds = []
+    for _ in range(ACCEPTS):
+        start = time.perf_counter()
+        response = client.post("/projects", json=body)
+        milliseconds.append(1000 * (time.perf_counter() - start))
+        client.post(f"/projects/{response.json()['id']}/cancel")
+    return _quantiles(milliseconds)
+
+
+def _run_jobs(client: httpx.Client, body: dict[str, object], *, number: int, at_once: int) -> dict[str, object]:
+    """Whole jobs with an engine that costs nothing; the times are the database's."""
+    before = set(Render.objects.values_list("pk", flat=True))
+    start = time.perf_counter()
+    threads = [Thread(target=_jobs, args=(client, body, number // at_once)) for _ in range(at_once)]
+    _each(threads, Thread.start)
+    _each(threads, Thread.join)
+    wall = time.perf_counter() - start
+    renders = list(Render.objects.exclude(pk__in=before).filter(state="finished"))
+    return {
+        "jobs": len(renders),
+        "jobs_per_second": round(len(renders) / wall, 2),
+        "ticket_to_start_ms": _quantiles([1000 * (r.started_at - r.created_at).total_seconds() for r in renders]),
+        "overhead_ms": _quantiles([1000 * (r.completed_at - r.created_at).total_seconds() for r in renders]),
+    }
+
+
+def _jobs(client: httpx.Client, body: dict[str, object], number: int) -> None:
+    for _ in range(number):
+        project_id = client.post("/projects", json=body).json()["id"]
+        while client.get(f"/projects/{project_id}/status").json()["status"] not in ("finished", "failed"):
+            time.sleep(0.05)
+
+
+def _each(threads: list[Thread], act: Callable[[Thread], object]) -> None:
+    for thread in threads:
+        act(thread)
+
+
+def _quantiles(values: list[float]) -> dict[str, float]:
+    cuts = statistics.quantiles(values, n=100)
+    return {name: round(cuts[index], 1) for name, index in (("p50", 49), ("p95", 94), ("p99", 98))}
+
+
+if __name__ == "__main__":
+    main()

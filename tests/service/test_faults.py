@@ -1,0 +1,100 @@
+"""Processes of the real service are killed; nothing may be lost, billed twice, or rendered differently."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from accounts.models import UsageEntry
+from render.models import Render, State
+from tests.service.conftest import ended
+from tests.stack import queue_worker
+
+
+def film_of(render: Render) -> str:
+    return render.video_key.removesuffix(".mp4")[-64:]
+
+
+def latest() -> Render:
+    return Render.objects.latest("created_at")
+
+
+def test_a_project_outlives_the_web_process_that_took_it(service, post, wait_for) -> None:
+    project_id = post("instant")
+    os.kill(service.processes["web"].pid, signal.SIGKILL)
+
+    deadline = time.monotonic() + 30
+    while (render := latest()).state != State.FINISHED and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert render.state == State.FINISHED
+
+    from creatorify.supervisor import wait_until_listening
+
+    wait_until_listening(service.base_url, seconds=20)
+    assert wait_for(project_id, ended)["status"] == "finished"
+
+
+@pytest.mark.parametrize("engine", ["slow", "draft"])
+def test_a_render_goes_on_after_its_worker_was_killed(service, post, wait_for, real_media, engine: str) -> None:
+    fields = real_media if engine == "draft" else {}
+    wait_for(post(engine, **fields), ended)
+    unbroken = latest()
+    project_id = post(engine, **fields)
+    wait_for(project_id, lambda status: (status["segment"] or 0) >= 2)
+
+    queue_worker(service).kill()
+    status = wait_for(project_id, ended)
+
+    render = latest()
+    assert status["status"] == "finished", status
+    assert (render.attempt, render.crashes) == (2, 1)
+    by_attempt = [segment.attempt for segment in render.segments.all()]
+    assert by_attempt == sorted(by_attempt)
+    assert set(by_attempt) == {1, 2}
+    assert film_of(render) == film_of(unbroken)
+    assert UsageEntry.objects.get(render_id=render.pk).billed_seconds == (
+        UsageEntry.objects.get(render_id=unbroken.pk).billed_seconds
+    )
+
+
+def test_a_cancel_in_mid_render_ends_it_and_bills_nothing(service, client, post, wait_for) -> None:
+    project_id = post("slow")
+    wait_for(project_id, lambda status: (status["segment"] or 0) >= 1)
+
+    assert client.post(f"/projects/{project_id}/cancel").status_code == 202
+    status = wait_for(project_id, ended, seconds=12)
+
+    assert (status["state"], status["error"]["code"]) == ("canceled", "canceled")
+    assert UsageEntry.objects.get(render_id=latest().pk).billed_seconds == 0
+
+
+def test_a_worker_killed_while_idle_does_not_wedge_the_queue(service, post, wait_for) -> None:
+    wait_for(post("instant"), ended)
+
+    queue_worker(service).kill()
+
+    assert wait_for(post("instant"), ended)["status"] == "finished"
+
+
+@pytest.mark.parametrize("role", ["sentinel", "main"])
+def test_no_orphan_survives_its_cluster(service, post, wait_for, role: str) -> None:
+    main = psutil.Process(service.processes["queue"].pid)
+    [sentinel] = main.children()
+    tree = [main, sentinel, *sentinel.children()]
+
+    (main if role == "main" else sentinel).kill()
+    _, alive = psutil.wait_procs(tree, timeout=5)
+
+    assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
+    assert wait_for(post("instant"), ended)["status"] == "finished"
+
+
+def test_no_process_of_the_service_loads_torch(service, post, wait_for) -> None:
+    wait_for(post("instant"), ended)
+
+    processes = [psutil.Process(child.pid) for child in service.processes.values()]
+    for process in [*processes, *(child for parent in processes for child in parent.children(recursive=True))]:
+        assert "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text()
