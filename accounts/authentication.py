@@ -1,17 +1,21 @@
 """Who asks: the tenant behind an API key, in `X-API-Key` or `Authorization: Bearer`."""
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from django.db.models import Q
 from django.db.models.functions import Now
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from accounts import keys
 from accounts.errors import ServiceError
 from accounts.models import ApiKey
+
+if TYPE_CHECKING:
+    # rest_framework.views imports this module, by way of its settings.
+    from rest_framework.views import APIView
 
 LAST_USED_PRECISION = timedelta(minutes=1)  # So that a busy key does not write its row on every request.
 
@@ -36,7 +40,7 @@ class ApiKeyAuthentication(BaseAuthentication):
 class HasScope(BasePermission):
     """A key is needed, and the scope that the view names for the action (`required_scopes`)."""
 
-    def has_permission(self, request: Request, view: APIView) -> bool:
+    def has_permission(self, request: Request, view: "APIView") -> bool:
         if not isinstance(request.auth, ApiKey):
             return False
         scopes: dict[str, str] = getattr(view, "required_scopes", {})
