@@ -1,4 +1,24 @@
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path, re_path
+from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerView
 
-urlpatterns = [path("admin/", admin.site.urls)]
+from creatorify import api_docs
+from creatorify.errors import unknown_path
+from creatorify.health import healthz
+from creatorify.media_view import media
+
+handler400 = "creatorify.errors.bad_request"
+handler500 = "creatorify.errors.server_error"
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("healthz", healthz),
+    path("media/<path:path>", media),
+    path("api/v1/", include("projects.urls")),
+    re_path(r"^api/schema/?$", api_docs.SchemaView.as_view(), name="schema"),
+    re_path(r"^api/docs/?$", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    re_path(r"^api/docs/errors/?$", api_docs.errors, name="errors"),
+    re_path(r"^api/redoc/?$", SpectacularRedocView.as_view(url_name="schema"), name="redoc"),
+    # Last: what nothing above has taken.
+    re_path(r"^api/", unknown_path),
+]

@@ -1,0 +1,109 @@
+"""The API's documentation: an OpenAPI document made from the code, two readers for it, and the list of errors."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.views import SpectacularAPIView
+
+from accounts.errors import PROBLEM_TYPES
+from creatorify.errors import CONTENT_TYPE
+
+REQUEST_PROBLEMS = {
+    "400": "The request is malformed, or the cursor does not fit.",
+    "401": "The API key is missing, wrong, expired or revoked.",
+    "402": "The quota or the spend cap of this month is used up.",
+    "403": "The key lacks the scope, or the account is suspended.",
+    "404": "There is no such object in this account.",
+    "409": "Not possible in the present state.",
+    "413": "The body is too large.",
+    "415": "The body is not JSON.",
+    "422": "A field is wrong: `param` names it, `errors` lists all.",
+    "429": "Too many requests or waiting renders; see `Retry-After`.",
+    "500": "A fault on our side.",
+}
+# What cannot happen to every operation.
+ONLY_FOR_METHODS = {"402": ["post"], "409": ["post"], "413": ["post"], "415": ["post"], "429": ["post"]}
+
+
+class ApiKeyScheme(OpenApiAuthenticationExtension):
+    target_class = "accounts.authentication.ApiKeyAuthentication"
+    name = ["ApiKey", "Bearer"]
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> list[dict[str, Any]]:
+        return [
+            {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            {"type": "http", "scheme": "bearer", "description": "The same API key."},
+        ]
+
+    def get_security_requirement(self, auto_schema: AutoSchema) -> list[dict[str, list[Any]]]:
+        return [{name: []} for name in self.name]  # Either, not both.
+
+
+def complete(result: dict[str, Any], **_: object) -> dict[str, Any]:
+    """Post-processing: paths without the optional slash, and the problems that every operation may answer."""
+    paths = {path.rstrip("/"): operations for path, operations in result["paths"].items()}
+    for path, operations in paths.items():
+        for method, operation in operations.items():
+            for status in REQUEST_PROBLEMS:
+                if method in ONLY_FOR_METHODS.get(status, [method]) and (status != "404" or "{" in path):
+                    operation["responses"].setdefault(status, {"$ref": f"#/components/responses/Problem{status}"})
+    components = result["components"]
+    components["responses"] = {
+        f"Problem{status}": {
+            "description": description,
+            "headers": {"Request-Id": {"schema": {"type": "string"}}},
+            "content": {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status, description in REQUEST_PROBLEMS.items()
+    }
+    components["schemas"] |= _problem_schemas()
+    return {**result, "paths": paths}
+
+
+class SchemaView(SpectacularAPIView):
+    custom_settings = {
+        "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "creatorify.api_docs.complete"],
+        "ENUM_NAME_OVERRIDES": {"State": "render.models.State"},
+    }
+
+
+@require_safe
+def errors(request: HttpRequest) -> HttpResponse:
+    return render(request, "docs/errors.html", {"problem_types": PROBLEM_TYPES})
+
+
+def _problem_schemas() -> dict[str, Any]:
+    text = {"type": "string"}
+    maybe_text = {"type": ["string", "null"]}
+    problem = {
+        "type": {**text, "format": "uri-reference", "description": "Where the code is explained."},
+        "title": text,
+        "status": {"type": "integer"},
+        "detail": {**text, "description": "For people; may change."},
+        "code": {**text, "enum": list(PROBLEM_TYPES), "description": "For programs; stable."},
+        "param": {**maybe_text, "description": "The field at fault."},
+        "retryable": {"type": "boolean", "description": "Whether the same request may succeed later."},
+        "billed": {"type": "boolean"},
+    }
+    fault = _object({"param": maybe_text, "code": text, "detail": text})
+    of_request = {**problem, "request_id": text, "errors": {"type": "array", "items": fault}}
+    return {
+        "Problem": {
+            **_object(of_request, required=[*problem, "request_id"]),
+            "description": "RFC 9457 problem details.",
+        },
+        "ProblemOfRender": {
+            **_object(problem),
+            "type": ["object", "null"],
+            "description": "Why the render failed, or null.",
+        },
+    }
+
+
+def _object(properties: dict[str, Any], *, required: Sequence[str] | None = None) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties if required is None else required)}

@@ -1,0 +1,115 @@
+"""The one shape in which the API tells of an error: RFC 9457 problem details, for whatever went wrong, wherever."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views import defaults
+from django.views.decorators.csrf import csrf_exempt
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.settings import api_settings
+from rest_framework.views import exception_handler as drf_exception_handler
+
+from accounts.errors import PROBLEM_TYPES, ServiceError, problem
+
+CONTENT_TYPE = "application/problem+json"
+API_PREFIX = "/api/"
+QUEUE_FULL_RETRY_SECONDS = 30
+
+# In this order: the first class that matches counts.
+CODES = {
+    exceptions.ParseError: "malformed",
+    exceptions.AuthenticationFailed: "unauthenticated",
+    exceptions.NotAuthenticated: "unauthenticated",
+    exceptions.PermissionDenied: "insufficient_scope",
+    PermissionDenied: "insufficient_scope",
+    exceptions.NotFound: "not_found",
+    Http404: "not_found",
+    exceptions.MethodNotAllowed: "method_not_allowed",
+    exceptions.NotAcceptable: "not_acceptable",
+    exceptions.UnsupportedMediaType: "unsupported_media_type",
+    exceptions.Throttled: "rate_limited",
+    RequestDataTooBig: "payload_too_large",
+}
+
+
+def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
+    """For DRF's setting. None for what is a bug: it goes on to Django, which logs it and calls `server_error`."""
+    # Lets DRF roll back, and brings the headers that it knows for its own exceptions.
+    response = drf_exception_handler(exc, context)
+    body = _problem_of(exc)
+    if body is None:
+        return None
+    headers = {name: value for name, value in (response.items() if response else []) if name != "Content-Type"}
+    request = context["request"]
+    if body["status"] == 401:
+        # Whatever raised it: without this header a 401 is not valid HTTP.
+        headers["WWW-Authenticate"] = context["view"].get_authenticate_header(request)
+    if body["status"] in (429, 503):
+        headers.setdefault("Retry-After", str(QUEUE_FULL_RETRY_SECONDS))
+    body["request_id"] = request.request_id
+    return Response(body, status=body["status"], headers=headers, content_type=CONTENT_TYPE)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler400: what it refuses before any view, such as an unknown host."""
+    if not request.path.startswith(API_PREFIX):
+        return defaults.bad_request(request, exception)
+    if isinstance(exception, RequestDataTooBig):
+        return _response(request, problem("payload_too_large", "The body is too large."))
+    return _response(request, problem("malformed", "The request is malformed."))
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Django's handler500, after it has logged the exception."""
+    if not request.path.startswith(API_PREFIX):
+        return defaults.server_error(request)
+    return _response(request, problem("internal", "Something went wrong here. The error was logged."))
+
+
+@csrf_exempt  # Else an unknown address would answer a POST with an HTML page about CSRF.
+def unknown_path(request: HttpRequest) -> HttpResponse:
+    """What no other API path has taken."""
+    return _response(request, problem("not_found", "There is nothing at this address."))
+
+
+def _response(request: HttpRequest, body: dict[str, Any]) -> JsonResponse:
+    body["request_id"] = request.request_id  # type: ignore[attr-defined]
+    return JsonResponse(body, status=body["status"], content_type=CONTENT_TYPE)
+
+
+def _problem_of(exc: Exception) -> dict[str, Any] | None:
+    if isinstance(exc, ServiceError):
+        return problem(exc.code, exc.detail, param=exc.param)
+    if isinstance(exc, exceptions.ValidationError):
+        return _problem_of_validation(exc)
+    code = next((code for kind, code in CODES.items() if isinstance(exc, kind)), None)
+    if code is None:
+        return None
+    if isinstance(exc, exceptions.APIException) and code != "not_found":
+        return problem(code, str(exc.detail))
+    return problem(code, f"{PROBLEM_TYPES[code].title}.")
+
+
+def _problem_of_validation(exc: exceptions.ValidationError) -> dict[str, Any]:
+    errors = list(_flat(exc.detail))
+    first = errors[0]
+    # One fault with a code of its own, such as `url_not_allowed`, is that problem; everything else is `invalid`.
+    alone = len(errors) == 1 and first["code"] in PROBLEM_TYPES
+    detail = " ".join(f"{error['param']}: {error['detail']}" if error["param"] else error["detail"] for error in errors)
+    return {**problem(first["code"] if alone else "invalid", detail, param=first["param"]), "errors": errors}
+
+
+def _flat(detail: Any, path: str = "") -> Iterator[dict[str, Any]]:
+    """DRF's nested errors as a list; `param` is the path of the field, such as `parameters.seed`."""
+    if isinstance(detail, dict):
+        for name, inner in detail.items():
+            own = path if name == api_settings.NON_FIELD_ERRORS_KEY else f"{path}.{name}".lstrip(".")
+            yield from _flat(inner, own)
+    elif isinstance(detail, list):
+        for index, inner in enumerate(detail):
+            yield from _flat(inner, f"{path}.{index}" if isinstance(inner, dict) and inner else path)
+    else:
+        yield {"param": path or None, "code": detail.code, "detail": str(detail)}

@@ -1,0 +1,102 @@
+"""Media files of a local storage over HTTP, in ranges: without these browsers cannot seek and Safari does not play.
+
+In production the media storage itself, or a server in front, does this better.
+"""
+
+import os
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from asgiref.sync import sync_to_async
+from django.core.exceptions import SuspiciousFileOperation
+from django.core.files.storage import FileSystemStorage, default_storage
+from django.core.handlers.asgi import ASGIRequest
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.utils.cache import get_conditional_response
+from django.utils.http import http_date, parse_http_date_safe, quote_etag
+from django.views.decorators.http import require_safe
+
+PIECE_BYTES = 256 * 1024
+ONE_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")  # RFC 9110, 14.1.2; a request for several gets the whole file
+
+
+@require_safe
+def media(request: HttpRequest, path: str) -> HttpResponseBase:
+    file = _open(path)
+    facts = os.fstat(file.fileno())
+    modified = int(facts.st_mtime)
+    etag = quote_etag(f"{facts.st_mtime_ns:x}-{facts.st_size:x}")
+    whole = range(facts.st_size)
+    span = _requested_span(request, whole, etag=etag, modified=modified)
+
+    response: HttpResponseBase
+    unchanged = get_conditional_response(request, etag, modified)
+    if unchanged is not None:
+        file.close()
+        response = unchanged
+    elif span is not None and not span:
+        file.close()
+        response = HttpResponse(status=416, headers={"Content-Range": f"bytes */{len(whole)}"})
+    else:
+        response = _file_response(request, file, whole if span is None else span)
+        if span is not None:
+            response.status_code = 206
+            response["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{len(whole)}"
+    response["Accept-Ranges"] = "bytes"
+    response["ETag"] = etag
+    response["Last-Modified"] = http_date(modified)
+    response["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def _open(path: str) -> BinaryIO:
+    if not isinstance(default_storage, FileSystemStorage):
+        raise Http404
+    try:
+        # `path` refuses what leads out of the folder, `open` what is not a file.
+        return Path(default_storage.path(path)).open("rb")
+    except (OSError, ValueError, SuspiciousFileOperation):
+        raise Http404 from None
+
+
+def _requested_span(request: HttpRequest, whole: range, *, etag: str, modified: int) -> range | None:
+    """The bytes that are asked for; None: all of them. An empty span cannot be satisfied (RFC 9110, 15.5.17)."""
+    match = ONE_RANGE.fullmatch(request.headers.get("Range", ""))
+    condition = request.headers.get("If-Range", etag)
+    if request.method != "GET" or match is None or (condition != etag and parse_http_date_safe(condition) != modified):
+        return None
+    first, last = match.groups()
+    if first and last and int(last) < int(first):
+        return None  # Not a range at all.
+    if first:
+        return whole[int(first) : int(last) + 1 if last else None]
+    return whole[-int(last) :] if last and int(last) else range(0)
+
+
+def _file_response(request: HttpRequest, file: BinaryIO, span: range) -> FileResponse:
+    response = FileResponse(file)
+    if not re.match(r"(audio|video)/|image/(?!svg)", response["Content-Type"]):
+        # A page, or a drawing with a script in it, would run with this site's cookies.
+        response["Content-Disposition"] = "attachment"
+    response["Content-Length"] = str(len(span))
+    if request.method == "HEAD":
+        span = range(0)
+    file.seek(span.start)
+    # Under ASGI Django would read a whole file into memory, unless it is given an asynchronous iterator.
+    pieces = _pieces_async if isinstance(request, ASGIRequest) else _pieces
+    response.streaming_content = pieces(file, len(span))
+    return response
+
+
+def _pieces(file: BinaryIO, length: int) -> Iterator[bytes]:
+    while length > 0 and (piece := file.read(min(length, PIECE_BYTES))):
+        length -= len(piece)
+        yield piece
+
+
+async def _pieces_async(file: BinaryIO, length: int) -> AsyncIterator[bytes]:
+    while length > 0 and (piece := await sync_to_async(file.read)(min(length, PIECE_BYTES))):
+        length -= len(piece)
+        yield piece

@@ -1,0 +1,161 @@
+"""What `POST /projects` accepts. Optional fields may be null, as clients of the older service send them."""
+
+import math
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.settings import api_settings
+
+from projects.models import AudioOrder
+from projects.source_urls import MAX_LENGTH, validate_source_url
+from render.engines.base import FPS
+from render.parameters import MAX_SEED, PRESETS
+
+MAX_FRAMES = 3600 * FPS + 1  # an hour
+MAX_METADATA = 20
+MAX_WARNINGS = 20
+MAX_NAME = 100
+NAME_RULE = f"Names have at most {MAX_NAME} printable characters."
+
+
+class FiniteFloatField(serializers.FloatField):
+    """JSON has no way to write infinity or NaN, the database neither; but "nan" and 1e999 would get here."""
+
+    def to_internal_value(self, data: Any) -> float:
+        value = super().to_internal_value(data)
+        if not math.isfinite(value):
+            self.fail("invalid")
+        return value
+
+
+class SourceUrlField(serializers.CharField):
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=MAX_LENGTH, validators=[validate_source_url], **kwargs)
+
+
+class MetadataField(serializers.DictField):
+    child = serializers.CharField(max_length=500, allow_blank=True, trim_whitespace=False)
+
+    def to_internal_value(self, data: Any) -> Any:
+        values = super().to_internal_value(data)
+        if len(values) > MAX_METADATA:
+            raise serializers.ValidationError(f"At most {MAX_METADATA} keys.", code="max_length")
+        if not all(map(_is_name, values)):
+            raise serializers.ValidationError(NAME_RULE, code="invalid")
+        return values
+
+
+class ParametersRequest(serializers.Serializer[Any]):
+    """How to render. What is left out or null gets the preset's value, or else the default."""
+
+    engine = serializers.CharField(
+        required=False, allow_null=True, max_length=40, help_text="`draft` or `infinitetalk`, if installed here."
+    )
+    preset = serializers.ChoiceField(
+        choices=list(PRESETS),
+        required=False,
+        allow_null=True,
+        help_text="Sets several parameters at once; an explicit value wins.",
+    )
+    resolution = serializers.ChoiceField(
+        choices=["480p", "720p"], required=False, allow_null=True, help_text="Default: 480p."
+    )
+    sample_steps = serializers.IntegerField(
+        min_value=1, max_value=50, required=False, allow_null=True, help_text="Sampling steps. Default: 8."
+    )
+    sample_shift = FiniteFloatField(
+        required=False, allow_null=True, help_text="Flow shift of the schedule, above 0. Default: 3.0."
+    )
+    sample_text_guide_scale = FiniteFloatField(
+        min_value=0, required=False, allow_null=True, help_text="Text guidance. Default: 1.0."
+    )
+    sample_audio_guide_scale = FiniteFloatField(
+        min_value=0,
+        required=False,
+        allow_null=True,
+        help_text="Audio guidance; higher follows the voice more closely. Default: 6.0.",
+    )
+    lora_scale = FiniteFloatField(
+        min_value=0, max_value=2, required=False, allow_null=True, help_text="Strength of the LoRA. Default: 1.0."
+    )
+    color_correction_strength = FiniteFloatField(
+        min_value=0,
+        max_value=1,
+        required=False,
+        allow_null=True,
+        help_text="Match of each chunk's colours to the portrait. Default: 0.2.",
+    )
+    seed = serializers.IntegerField(
+        min_value=0, max_value=MAX_SEED, required=False, allow_null=True, help_text="Default: drawn, and echoed."
+    )
+    frame_num = serializers.IntegerField(
+        min_value=1,
+        max_value=MAX_FRAMES,
+        required=False,
+        allow_null=True,
+        help_text="Forced number of frames, 4n+1. Default: as long as the voice.",
+    )
+
+    def validate_sample_shift(self, value: float | None) -> float | None:
+        if value is not None and value <= 0:
+            raise serializers.ValidationError("Ensure this value is greater than 0.", code="min_value")
+        return value
+
+    def validate_frame_num(self, value: int | None) -> int | None:
+        if value is not None and value % 4 != 1:
+            raise serializers.ValidationError("Must be 4n+1: 1, 5, 9, ...", code="invalid")
+        return value
+
+
+class ProjectRequest(serializers.Serializer[Any]):
+    """A portrait (or a video to dub) and a voice; with a second voice, two people talk."""
+
+    title = serializers.CharField(max_length=200)
+    image_url = SourceUrlField(help_text="A portrait, or a video to dub.")
+    audio_url = SourceUrlField(help_text="The voice.")
+    audio_url_2 = SourceUrlField(
+        required=False, allow_null=True, allow_blank=True, help_text="The voice of the second person."
+    )
+    audio_order = serializers.ChoiceField(
+        choices=AudioOrder.choices, required=False, allow_null=True, help_text="Of two voices. Default: left_right."
+    )
+    description = serializers.CharField(
+        max_length=5000, required=False, allow_null=True, allow_blank=True, trim_whitespace=False
+    )
+    prompt = serializers.CharField(
+        max_length=2000, required=False, allow_null=True, allow_blank=True, trim_whitespace=False
+    )
+    user_id = serializers.CharField(
+        max_length=200, required=False, allow_null=True, help_text="Your label for your own user. Default: anonymous."
+    )
+    metadata = MetadataField(
+        required=False,
+        allow_null=True,
+        help_text=f"Yours, echoed: up to {MAX_METADATA} strings of up to 500 characters.",
+    )
+    parameters = ParametersRequest(required=False, allow_null=True)
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        """Return the fields of a Project: what was null is left out, and unknown names become warnings."""
+        values: dict[str, Any] = _without_nulls(super().to_internal_value(data))
+        given = data.get("parameters") or {}
+        known = self.fields["parameters"].fields  # type: ignore[attr-defined]
+        unknown = [name for name in data if name not in self.fields]
+        unknown += [f"parameters.{name}" for name in given if name not in known]
+        if not all(map(_is_name, unknown)):
+            raise serializers.ValidationError({api_settings.NON_FIELD_ERRORS_KEY: [NAME_RULE]}, code="invalid")
+        values["warnings"] = [{"param": name, "code": "unknown"} for name in unknown[:MAX_WARNINGS]]
+        values["parameters"] = _without_nulls(values.get("parameters", {}))
+        return values
+
+    def validate_audio_url_2(self, value: str | None) -> str | None:
+        return value or None
+
+
+def _without_nulls(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _is_name(name: str) -> bool:
+    # Not printable are NUL and half surrogates, which the database refuses.
+    return name.isprintable() and len(name) <= MAX_NAME

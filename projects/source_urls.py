@@ -1,0 +1,25 @@
+"""Addresses of source files, as far as they can be judged without a network."""
+
+import unicodedata
+from urllib.parse import urlsplit
+
+from rest_framework import serializers
+
+MAX_LENGTH = 4096
+
+
+def validate_source_url(url: str) -> None:
+    """Where a name leads to is checked at the download, when it is resolved."""
+    if any(character.isspace() or unicodedata.category(character) == "Cc" for character in url):
+        raise serializers.ValidationError("A URL has no spaces or control characters.", code="invalid")
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port  # Reading the port checks it.
+    except ValueError:
+        raise serializers.ValidationError("Not a valid URL.", code="invalid") from None
+    if parts.scheme not in ("http", "https"):
+        raise serializers.ValidationError("Only http and https URLs are allowed.", code="url_not_allowed")
+    if not host:
+        raise serializers.ValidationError("The URL has no host.", code="invalid")
+    if parts.username is not None or parts.password is not None:
+        raise serializers.ValidationError("A URL must not carry a user name.", code="url_not_allowed")

@@ -1,0 +1,104 @@
+"""Everything that writes a project or a take: create, finalize, cancel, delete."""
+
+import secrets
+from functools import partial
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from accounts.errors import ServiceError
+from accounts.models import ApiKey, Tenant
+from projects.models import Project, Take
+from render import lifecycle, outputs
+from render.engines import registry
+from render.models import TERMINAL_STATES, Render, State
+from render.parameters import MAX_SEED, Parameters
+
+
+@transaction.atomic
+def create_project(project: Project) -> None:
+    """Save a new project, which draws its seed if none was given, with its first take."""
+    project.parameters.setdefault("seed", secrets.randbelow(MAX_SEED + 1))
+    engine = project.parameters.get("engine", settings.DEFAULT_ENGINE)
+    # First of all, because it locks the tenant: after an insert that refers to the tenant, two requests would each
+    # hold what the other one waits for.
+    render = lifecycle.enqueue(
+        tenant=project.tenant,
+        api_key=project.api_key,
+        engine=engine,
+        image_url=project.image_url,
+        audio_url=project.audio_url,
+        audio_url_2=project.audio_url_2 or "",
+        audio_order=project.audio_order,
+        prompt=project.prompt or "",
+        parameters=Parameters.resolve(project.parameters),
+    )
+    project.save(force_insert=True)
+    kind = Take.Kind.FINAL if engine == settings.FINAL_ENGINE else Take.Kind.DRAFT
+    Take.objects.create(project=project, number=1, kind=kind, render=render)
+
+
+@transaction.atomic
+def finalize(project: Project, api_key: ApiKey) -> Take:
+    """Render the latest finished draft again on the final engine: same inputs, parameters and seed.
+
+    Raises ServiceError `invalid_state` without such a draft or with a final already, `not_found` when it was deleted
+    meanwhile, and what `lifecycle.enqueue` raises.
+    """
+    registry.require(settings.FINAL_ENGINE)
+    # The tenant before the project, as a worker locks them when it sets the price.
+    Tenant.objects.select_for_update().get(pk=project.tenant_id)
+    if not Project.objects.select_for_update(no_key=True).filter(pk=project.pk, deleted_at=None).exists():
+        raise ServiceError("not_found", "There is no such project.")
+    takes = Take.objects.filter(project=project).select_related("render").order_by("-number")
+    in_the_way = takes.filter(~Q(render__state__in=[State.FAILED, State.CANCELED]), kind=Take.Kind.FINAL).first()
+    if in_the_way is not None:
+        raise ServiceError("invalid_state", f"The project has a final render already, it is {in_the_way.render.state}.")
+    draft = takes.filter(kind=Take.Kind.DRAFT, render__state=State.FINISHED).first()
+    if draft is None:
+        raise ServiceError("invalid_state", "The project has no finished draft.")
+    render = lifecycle.enqueue(
+        tenant=project.tenant,
+        api_key=api_key,
+        engine=settings.FINAL_ENGINE,
+        image_url=draft.render.image_url,
+        audio_url=draft.render.audio_url,
+        audio_url_2=draft.render.audio_url_2,
+        audio_order=draft.render.audio_order,
+        prompt=draft.render.prompt,
+        parameters=Parameters.resolve(draft.render.parameters),
+    )
+    number = takes.values_list("number", flat=True)[0] + 1
+    take = Take.objects.create(project=project, number=number, kind=Take.Kind.FINAL, render=render)
+    Project.objects.filter(pk=project.pk).update(updated_at=Now())
+    return take
+
+
+def cancel(project: Project) -> Render:
+    """Cancel the latest take; it may be running for a while still. Raises ServiceError `invalid_state`."""
+    return lifecycle.request_cancel(project.takes.order_by("-number")[0].render)
+
+
+def delete_project(project: Project) -> None:
+    """Hide the project for good, stop what it renders and delete the films.
+
+    No transaction around it: a worker locks a render before its project, this would lock them the other way round.
+    Canceling comes first, so that a crash in between leaves a project that can be deleted again.
+    """
+    _stop(project)
+    Project.objects.filter(pk=project.pk, deleted_at=None).update(deleted_at=Now(), updated_at=Now())
+    _stop(project)  # A take that was added meanwhile; from here on there can be no new one.
+    for render in Render.objects.filter(take__project=project, state__in=TERMINAL_STATES):
+        # One that still runs is cleaned up by `receivers.follow_render` when it ends.
+        transaction.on_commit(partial(outputs.delete_outputs, render))
+
+
+def _stop(project: Project) -> None:
+    for render in Render.objects.filter(take__project=project).exclude(state__in=TERMINAL_STATES):
+        try:
+            lifecycle.request_cancel(render)
+        except ServiceError as error:
+            if error.code != "invalid_state":  # It ended just now.
+                raise

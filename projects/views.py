@@ -1,0 +1,159 @@
+"""The endpoints under /api/v1/projects."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.conf import settings
+from django.db.models import QuerySet
+from django.utils.decorators import method_decorator
+from django.views.decorators.http import conditional_page
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, inline_serializer
+from rest_framework import serializers, status
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from accounts.models import ApiKey, Scope
+from projects import takes
+from projects.json_body import BoundedJSONParser
+from projects.listing import ListQuery, Page
+from projects.models import Project
+from projects.representation import (
+    ProjectSerializer,
+    Representation,
+    StatusSerializer,
+    represent,
+    with_takes,
+)
+from projects.requests import ProjectRequest
+from render.models import State
+
+LIST_HEADERS = {
+    "Link": "RFC 8288 links: `next`, if there are more, and `first`.",
+    "X-Next-Cursor": "The `cursor` of the next page, if there are more.",
+    "X-Has-More": "`true` or `false`.",
+    "X-Total-Count": "With `count=true`: how many projects match.",
+}
+
+
+@extend_schema(tags=["projects"])
+class ProjectViewSet(GenericViewSet[Project]):
+    parser_classes = [BoundedJSONParser]
+    required_scopes = {
+        "list": Scope.PROJECTS_READ,
+        "retrieve": Scope.PROJECTS_READ,
+        "status": Scope.PROJECTS_READ,
+        "create": Scope.PROJECTS_WRITE,
+        "destroy": Scope.PROJECTS_WRITE,
+        "cancel": Scope.PROJECTS_WRITE,
+        "finalize": Scope.PROJECTS_WRITE,
+    }
+
+    def get_queryset(self) -> QuerySet[Project]:
+        if getattr(self, "swagger_fake_view", False):
+            return Project.objects.none()  # The documentation asks without a key.
+        return with_takes(Project.objects.filter(tenant=self._key().tenant, deleted_at=None))
+
+    @extend_schema(
+        summary="List projects, newest first",
+        parameters=[
+            ListQuery,
+            *[
+                OpenApiParameter(name, str, OpenApiParameter.HEADER, response=[200], description=description)
+                for name, description in LIST_HEADERS.items()
+            ],
+        ],
+        responses=ProjectSerializer(many=True),
+    )
+    def list(self, request: Request) -> Response:
+        """With `envelope=true` the answer is `{"data": [...], "has_more": ..., "next_cursor": ...}`."""
+        # An empty value filters nothing: that is how forms send a field that was left alone.
+        given = {name: value for name, value in request.query_params.items() if value}
+        query = ListQuery(data=given)
+        query.is_valid(raise_exception=True)
+        page = Page(self.get_queryset(), query.validated_data, tenant=self._key().tenant)
+        data = ProjectSerializer(self._represent(page.projects), many=True).data
+        if query.validated_data["envelope"]:
+            data = {"data": data, "has_more": page.next_cursor is not None, "next_cursor": page.next_cursor}
+        return Response(data, headers=page.headers(request, base_url=self._base_url()))
+
+    @extend_schema(
+        summary="Create a project and start rendering",
+        request=ProjectRequest,
+        parameters=[OpenApiParameter("Location", str, OpenApiParameter.HEADER, response=[201])],
+        responses={201: ProjectSerializer},
+    )
+    def create(self, request: Request) -> Response:
+        """Unknown fields are not an error, they come back in `warnings`."""
+        wanted = ProjectRequest(data=request.data)
+        wanted.is_valid(raise_exception=True)
+        key = self._key()
+        project = Project(tenant=key.tenant, api_key=key, **wanted.validated_data)
+        takes.create_project(project)
+        [created] = self._represent([self.get_queryset().get(pk=project.pk)])
+        return Response(
+            ProjectSerializer(created).data,
+            status=status.HTTP_200_OK if key.legacy_200 else status.HTTP_201_CREATED,
+            headers={"Location": created.urls["self"]},
+        )
+
+    @extend_schema(summary="Get a project", responses=ProjectSerializer)
+    @method_decorator(conditional_page)
+    def retrieve(self, request: Request, pk: str) -> Response:
+        return Response(self._body(self.get_object()))
+
+    @extend_schema(
+        summary="Delete a project",
+        responses=inline_serializer("Deleted", {"detail": serializers.CharField()}),
+    )
+    def destroy(self, request: Request, pk: str) -> Response:
+        """Stops its render, deletes its films, and hides it for good."""
+        takes.delete_project(self.get_object())
+        return Response({"detail": "Project deleted successfully"})
+
+    @extend_schema(summary="Get a project's progress", responses=StatusSerializer)
+    @action(detail=True)
+    @method_decorator(conditional_page)
+    def status(self, request: Request, pk: str) -> Response:
+        """Small and made for polling: wait `poll_after_seconds` in between, and send the ETag back."""
+        [project] = self._represent([self.get_object()])
+        return Response(StatusSerializer(project).data)
+
+    @extend_schema(
+        summary="Cancel the latest render",
+        request=None,
+        responses={
+            200: OpenApiResponse(ProjectSerializer, "It was still queued, or canceled already: it is canceled now."),
+            202: OpenApiResponse(ProjectSerializer, "It is running, and its worker was told to stop."),
+        },
+    )
+    @action(detail=True, methods=["post"])
+    def cancel(self, request: Request, pk: str) -> Response:
+        """What is canceled is not billed."""
+        project = self.get_object()
+        render = takes.cancel(project)
+        done = render.state == State.CANCELED
+        return Response(self._body(self.get_object()), status=200 if done else 202)
+
+    @extend_schema(summary="Render the draft in full quality", request=None, responses={202: ProjectSerializer})
+    @action(detail=True, methods=["post"])
+    def finalize(self, request: Request, pk: str) -> Response:
+        """Takes the latest finished draft: same inputs, parameters and seed, on the final engine."""
+        takes.finalize(self.get_object(), self._key())
+        return Response(self._body(self.get_object()), status=202)
+
+    def _body(self, project: Project) -> dict[str, Any]:
+        [representation] = self._represent([project])
+        return ProjectSerializer(representation).data
+
+    def _represent(self, projects: Iterable[Project]) -> Sequence[Representation]:
+        return represent(projects, base_url=self._base_url())
+
+    def _base_url(self) -> str:
+        return settings.PUBLIC_URL or self.request.build_absolute_uri("/").rstrip("/")
+
+    def _key(self) -> ApiKey:
+        key = self.request.auth
+        assert isinstance(key, ApiKey)  # The permission has seen to it.
+        return key
