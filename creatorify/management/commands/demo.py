@@ -98,7 +98,8 @@ class Command(BaseCommand):
     def _draw_progress(self, status: dict[str, Any]) -> None:
         filled = BAR_WIDTH * status["progress"] // 100
         bar = "#" * filled + "." * (BAR_WIDTH - filled)
-        self.stdout.write(f"\r[{bar}] {status['progress']:3d} %  {status['phase']:<12}", ending="")
+        label = status["phase"] or status["state"]
+        self.stdout.write(f"\r[{bar}] {status['progress']:3d} %  {label:<12}", ending="")
         self.stdout.flush()
 
     def _print_next_steps(self, base_url: str, plain_key: str, body: dict[str, Any], *, keep: bool) -> None:
