@@ -2,6 +2,7 @@
 
 import wave
 from collections.abc import Callable
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,10 +20,14 @@ def write_sound(tmp_path: Path) -> Callable[..., Path]:
         name: str, codec: str, rate: int, *, seconds: float = 2.0, layout: str = "mono", frequency: float = 440
     ) -> Path:
         path = tmp_path / name
-        tone = 0.5 * np.sin(2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate)
+        times = np.arange(round(seconds * rate)) / rate
+        tone = (
+            0.5 * np.sin(2 * np.pi * frequency * times) * np.minimum(1, times / 0.05)
+        )  # lossy codecs spoil hard starts
         channels = np.repeat(tone[None].astype(np.float32), 2 if layout == "stereo" else 1, axis=0)
         with av.open(str(path), "w") as container:
             stream = container.add_stream(codec, rate=rate, layout=layout)
+            stream.bit_rate = 128_000
             frame = av.AudioFrame.from_ndarray(channels, format="fltp", layout=layout)
             frame.sample_rate = rate
             frame.pts = 0
@@ -81,3 +86,27 @@ def write_film(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def remux(tmp_path: Path) -> Callable[..., Path]:
+    """The first tracks of several files in one, their packets copied."""
+
+    def remux(name: str, *sources: Path, cover: Path | None = None, options: dict[str, str] | None = None) -> Path:
+        path = tmp_path / name
+        with ExitStack() as files:
+            target = files.enter_context(av.open(str(path), "w", options=options or {}))
+            pairs = []
+            for source in (*sources, *([cover] if cover else [])):
+                track = files.enter_context(av.open(str(source))).streams[0]
+                pairs.append((track, target.add_stream_from_template(track)))
+            if cover:
+                pairs[-1][1].disposition = av.stream.Disposition.attached_pic
+            for track, copy in pairs:
+                for packet in track.container.demux(track):
+                    if packet.size:
+                        packet.stream = copy
+                        target.mux(packet)
+        return path
+
+    return remux

@@ -1,7 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import av
 import pytest
 from PIL import Image
 
@@ -50,22 +49,12 @@ def test_it_knows_sounds(name: str, codec: str, rate: int, write_sound: Callable
     assert facts.duration_seconds == pytest.approx(2, abs=0.1)
 
 
-def test_it_takes_a_sound_with_a_cover_picture_for_a_sound(write_sound: Callable[..., Path], tmp_path: Path) -> None:
-    path = tmp_path / "covered.m4a"
+def test_it_takes_a_sound_with_a_cover_picture_for_a_sound(
+    write_sound: Callable[..., Path], remux: Callable[..., Path], tmp_path: Path
+) -> None:
     Image.new("RGB", (80, 80), "red").save(tmp_path / "cover.jpg")
-    with (
-        av.open(str(write_sound("a.m4a", "aac", 48000))) as sound,
-        av.open(str(tmp_path / "cover.jpg")) as cover,
-        av.open(str(path), "w", format="mp4") as target,
-    ):
-        sources = {0: sound, 1: cover}
-        streams = [target.add_stream_from_template(source.streams[0]) for source in sources.values()]
-        streams[1].disposition = av.stream.Disposition.attached_pic
-        for index, source in sources.items():
-            for packet in source.demux(source.streams[0]):
-                if packet.size:
-                    packet.stream = streams[index]
-                    target.mux(packet)
+
+    path = remux("covered.mp4", write_sound("a.m4a", "aac", 48000), cover=tmp_path / "cover.jpg")
 
     assert isinstance(probe(path, param="audio_url"), AudioFacts)
 
