@@ -28,9 +28,9 @@ class ApiKeyAuthentication(BaseAuthentication):
         if not plain:
             return None
         key = keys.authenticate(plain)
-        ApiKey.objects.filter(
-            Q(last_used_at=None) | Q(last_used_at__lt=Now() - LAST_USED_PRECISION), pk=key.pk
-        ).update(last_used_at=Now())
+        ApiKey.objects.filter(Q(last_used_at=None) | Q(last_used_at__lt=Now() - LAST_USED_PRECISION), pk=key.pk).update(
+            last_used_at=Now()
+        )
         return None, key
 
     def authenticate_header(self, request: Request) -> str:

@@ -11,8 +11,8 @@ class Plan(models.Model):
     """What a tenant may use, and at which price."""
 
     name = models.CharField(max_length=60, unique=True)
-    monthly_seconds = models.PositiveIntegerField(default=3600, help_text="Seconds of output a calendar month (UTC).")
-    spend_cap_micros = models.BigIntegerField(null=True, blank=True, help_text="A month, in millionths of the currency.")
+    monthly_seconds = models.PositiveIntegerField(default=3600, help_text="Output a calendar month (UTC).")
+    spend_cap_micros = models.BigIntegerField(null=True, blank=True, help_text="A month, in millionths.")
     currency = models.CharField(max_length=3, default="USD")
     max_concurrent = models.PositiveSmallIntegerField(default=2, help_text="Renders running at once; more wait.")
     max_queued = models.PositiveIntegerField(default=100, help_text="Renders waiting; more are refused.")
@@ -76,7 +76,7 @@ def default_scopes() -> list[str]:
 
 
 class ApiKey(models.Model):
-    """A credential: found by its prefix, proven by the SHA-256 of the whole key, which is shown once and kept nowhere."""
+    """A credential: found by its prefix, proven by the SHA-256 of the key, which is shown once and kept nowhere."""
 
     class Mode(models.TextChoices):
         LIVE = "live"
@@ -100,7 +100,7 @@ class ApiKey(models.Model):
 
 
 class UsageEntry(models.Model):
-    """One row a render: a hold while `billed_seconds` is null, a bill afterwards. Adjustments are rows without a render.
+    """One row a render: a hold while `billed_seconds` is null, then a bill. Adjustments are rows without a render.
 
     Written by `accounts.quota` alone.
     """

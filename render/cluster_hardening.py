@@ -1,8 +1,8 @@
-"""Makes django-q2's process tree crash-only. Its release is pinned: this patches `worker`, `pusher`, `monitor` and `Sentinel`.
+"""Makes django-q2's process tree crash-only. Patches `worker`, `pusher`, `monitor`, `Sentinel`: the release is pinned.
 
-As published, a worker killed while it waits for work keeps the queue's semaphore, and the cluster looks healthy but never
-works again (django-q2 issue 23); a killed Sentinel or main process leaves orphans that go on taking tasks. Here any
-unplanned death ends the whole cluster at once, and its supervisor starts a new one. Leases bring the renders back.
+As published, a worker killed while it waits for work keeps the queue's semaphore, and the cluster looks healthy but
+never works again (django-q2 issue 23); a killed Sentinel or main process leaves orphans that go on taking tasks. Here
+any unplanned death ends the whole cluster at once, and its supervisor starts a new one. Leases bring the renders back.
 """
 
 import ctypes

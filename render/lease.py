@@ -1,13 +1,13 @@
 """Holds a claimed render while its worker works, from a thread with a database connection of its own.
 
-The thread also carries out what is asked of the render meanwhile: a cancel or a time-out ends it within one renewal, even
-while the main thread is deep in C code. The worker learns of it at its next `check`, or from `Fenced` at its next write.
+The thread also carries out what is asked of the render meanwhile: a cancel or a time-out ends it within one renewal,
+even while the main thread is deep in C code. The worker learns of it at its next `check`, or from `Fenced` at its next
+write.
 """
 
 import logging
 import threading
 import time
-from types import TracebackType
 from typing import Self
 
 from django.conf import settings
@@ -37,7 +37,7 @@ class Lease:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stop.set()
         self._thread.join()
 

@@ -2,12 +2,12 @@
 
     queued -> running -> finished | failed | canceled        running -> queued (crashed, failed for now, handed on)
 
-A worker writes only under its fencing token: `Render.attempt`, which grows with each claim. Whoever lost the lease finds
-no row and gets `Fenced`. Money moves in the same transaction as the state.
+A worker writes only under its fencing token: `Render.attempt`, which grows with each claim. Whoever lost the lease
+finds no row and gets `Fenced`. Money moves in the same transaction as the state.
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,7 +15,7 @@ from math import ceil
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Sum
+from django.db.models import F, QuerySet, Sum
 from django.db.models.functions import Coalesce, Now
 
 from accounts import quota
@@ -118,7 +118,7 @@ def renew(claim: Claim) -> Render:
     if not renewed:
         raise Fenced
     render = Render.objects.select_related("node").get(pk=claim.render_id)
-    Node.objects.filter(pk=render.node_id).update(heartbeat_at=Now())
+    Node.objects.filter(renders=render).update(heartbeat_at=Now())
     return render
 
 
@@ -128,7 +128,7 @@ def enter(claim: Claim, phase: Phase, *, progress: int) -> None:
 
 
 def prepared(
-    claim: Claim, *, sources: dict[str, object], plan: dict[str, object], num_frames: int, segments_total: int
+    claim: Claim, *, sources: Mapping[str, object], plan: Mapping[str, object], num_frames: int, segments_total: int
 ) -> None:
     """Note what `prepare` found and set the hold to the true price. Raises ServiceError `quota_exceeded`."""
     with _fence(claim):
@@ -222,7 +222,7 @@ def retry_later(claim: Claim, error: ServiceError, *, trace: str) -> None:
 
 @transaction.atomic
 def request_cancel(render: Render) -> Render:
-    """Cancel at once while it waits; ask its worker while it runs. Raises ServiceError `invalid_state` when it ended."""
+    """Cancel at once while it waits; ask its worker while it runs. Raises ServiceError `invalid_state` once ended."""
     render = Render.objects.select_for_update(of=("self",), no_key=True).get(pk=render.pk)
     if render.state == State.QUEUED:
         _close(render, State.CANCELED, _canceled())
@@ -268,7 +268,7 @@ def _fence(claim: Claim) -> Iterator[Render]:
         _announce(render)
 
 
-def _held(claim: Claim):  # type: ignore[no-untyped-def]
+def _held(claim: Claim) -> QuerySet[Render]:
     return Render.objects.filter(pk=claim.render_id, attempt=claim.attempt, state=State.RUNNING)
 
 
@@ -315,7 +315,7 @@ def _lease_end() -> object:
 
 
 def _retry_delay(times: int) -> float:
-    delays: list[float] = settings.RENDER_RETRY_DELAYS
+    delays = settings.RENDER_RETRY_DELAYS
     return delays[min(times, len(delays)) - 1]
 
 

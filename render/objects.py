@@ -30,9 +30,7 @@ def store_source(path: Path, tenant_id: uuid.UUID) -> str:
 
 def store_of_attempt(path: Path, claim: Claim) -> str:
     """Store what an attempt has made; return its key."""
-    return _store(
-        path, f"renders/{claim.render_id}/a{claim.attempt}/{path.stem}-{sha256_of(path)}{path.suffix}"
-    )
+    return _store(path, f"renders/{claim.render_id}/a{claim.attempt}/{path.stem}-{sha256_of(path)}{path.suffix}")
 
 
 def fetch(key: str, folder: Path) -> Path:

@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from django.conf import settings
 
@@ -12,7 +12,7 @@ from render.engines.base import FPS
 from render.media.fetch import FetchLimits, fetch
 from render.media.portrait import normalise_portrait
 from render.media.probe import VideoFacts, probe
-from render.media.scene import arrange_scene
+from render.media.scene import AudioOrder, arrange_scene
 from render.media.source_video import normalise_video
 from render.media.voice import Voice, normalise_voice
 from render.models import Render
@@ -33,10 +33,9 @@ def prepare_sources(render: Render, *, min_audio_seconds: float, num_frames: int
     fetched = _fetch_all({param: url for param, url in addresses.items() if url}, folder)
     image = fetched.pop("image_url")
     voices = [
-        _voice(path, param, render.tenant.plan.max_audio_seconds, min_audio_seconds)
-        for param, path in fetched.items()
+        _voice(path, param, render.tenant.plan.max_audio_seconds, min_audio_seconds) for param, path in fetched.items()
     ]
-    scene = arrange_scene(voices, render.audio_order, folder)
+    scene = arrange_scene(voices, cast("AudioOrder", render.audio_order), folder)
     seconds = num_frames / FPS if num_frames else scene.duration_seconds
 
     portrait = video = None

@@ -1,7 +1,7 @@
 """Tickets and whose turn it is.
 
-A ticket on django-q2's broker carries no render id: a worker that is really free claims the best render then. So a lost,
-doubled, late or reordered ticket does no harm.
+A ticket on django-q2's broker carries no render id: a worker that is really free claims the best render then. So a
+lost, doubled, late or reordered ticket does no harm.
 """
 
 from django.db import connection
@@ -25,7 +25,7 @@ def top_up(queue: str) -> int:
     """Make sure that the claimable renders have tickets; return how many were added."""
     waiting = claimable(queue).count()
     ready = OrmQ.objects.filter(key=queue, lock__lte=Now()).count()
-    missing = max(min(waiting, MAX_READY_TICKETS) - ready, 0)
+    missing: int = max(min(waiting, MAX_READY_TICKETS) - ready, 0)
     for _ in range(missing):
         add_ticket(queue)
     return missing
@@ -48,9 +48,7 @@ def claimable(queue: str) -> QuerySet[Render]:
         Render.objects.filter(queue=queue, state=State.QUEUED, not_before__lte=Now(), cancel_requested_at=None)
         .annotate(tenant_running=Coalesce(Subquery(running), 0))
         .filter(tenant_running__lt=F("tenant__plan__max_concurrent"))
-        .order_by(
-            Cast("tenant_running", FloatField()) / F("tenant__plan__weight"), "-priority", "created_at", "id"
-        )
+        .order_by(Cast("tenant_running", FloatField()) / F("tenant__plan__weight"), "-priority", "created_at", "id")
     )
 
 

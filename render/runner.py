@@ -1,7 +1,7 @@
 """How a film is made, from the claim to the finished row: prepare, render, assemble, upload, finish.
 
-Every step may be broken off anywhere and done again: sources are stored by content, a recorded segment is never rendered
-twice, and everything from the joined film on is made from the recorded segments.
+Every step may be broken off anywhere and done again: sources are stored by content, a recorded segment is never
+rendered twice, and everything from the joined film on is made from the recorded segments.
 """
 
 import logging
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, cast
 
 from django.conf import settings
 
@@ -50,8 +51,8 @@ def run(claim: Claim) -> None:
             _unless_fenced(lifecycle.fail, claim, error, trace=traceback.format_exc())
         except Exception:  # Anything else may pass: a full disk, a storage that is away, a bug. Never lose the render.
             logger.exception("Render %s attempt %d failed", claim.render_id, claim.attempt)
-            error = ServiceError("internal", "The render failed because of an internal error.")
-            _unless_fenced(lifecycle.retry_later, claim, error, trace=traceback.format_exc())
+            internal = ServiceError("internal", "The render failed because of an internal error.")
+            _unless_fenced(lifecycle.retry_later, claim, internal, trace=traceback.format_exc())
     logger.info("Render %s attempt %d: %.1f s", claim.render_id, claim.attempt, time.monotonic() - started)
 
 
@@ -92,7 +93,7 @@ def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) ->
     if checkpoint and checkpoint.next_segment == len(plan.segments):
         return
     segments = engine.segments(
-        _inputs(render, render.sources, folder), Parameters.resolve(render.parameters), plan, checkpoint
+        _inputs(render, _sources(render), folder), Parameters.resolve(render.parameters), plan, checkpoint
     )
     mark = time.monotonic()
     for segment in segments:
@@ -118,10 +119,8 @@ def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) ->
 def assemble(claim: Claim, render: Render, folder: Path) -> Path:
     """Join the recorded segments by packet copy and add the voice."""
     lifecycle.enter(claim, Phase.ASSEMBLING, progress=RENDERED)
-    pieces = [
-        objects.fetch(segment.key, folder) for segment in render.segments.all()
-    ]
-    sound = [(objects.fetch(key, folder), offset) for key, offset in render.sources["sound"]]
+    pieces = [objects.fetch(segment.key, folder) for segment in render.segments.all()]
+    sound = [(objects.fetch(key, folder), offset) for key, offset in _sources(render)["sound"]]
     video = folder / "film.mp4"
     film.assemble_film(pieces, sound, _plan(render).num_frames, video)
     film.poster(pieces[0], folder / "poster.jpg")
@@ -160,9 +159,13 @@ def _inputs(render: Render, sources: Sources, folder: Path) -> RenderInputs:
     )
 
 
+def _sources(render: Render) -> Sources:
+    return cast(Sources, render.sources)
+
+
 def _plan(render: Render) -> Plan:
-    ranges = tuple(FrameRange(**span) for span in render.plan["segments"])
-    return Plan(**{**render.plan, "segments": ranges})
+    stored = cast(dict[str, Any], render.plan)
+    return Plan(**{**stored, "segments": tuple(FrameRange(**span) for span in stored["segments"])})
 
 
 def _checkpoint(segment: Segment, folder: Path) -> Checkpoint:

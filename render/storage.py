@@ -14,7 +14,7 @@ class AtomicFileSystemStorage(FileSystemStorage):
 
     def _save(self, name: str, content: File) -> str:  # type: ignore[type-arg]
         final = Path(self.path(name))
-        partial = super()._save(f"{name}.{uuid.uuid4().hex}.partial", content)
+        partial: str = super()._save(f"{name}.{uuid.uuid4().hex}.partial", content)  # type: ignore[misc]
         try:
             os.replace(self.path(partial), final)
         except OSError:

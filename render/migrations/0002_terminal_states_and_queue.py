@@ -16,7 +16,10 @@ def unschedule_reaper(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("render", "0001_initial"), ("django_q", "0019_alter_task_options_alter_ormq_key_alter_ormq_lock_and_more")]
+    dependencies = [
+        ("render", "0001_initial"),
+        ("django_q", "0019_alter_task_options_alter_ormq_key_alter_ormq_lock_and_more"),
+    ]
 
     operations = [
         migrations.RunSQL(

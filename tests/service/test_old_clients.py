@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-PYTHON_EXAMPLE = '''
+PYTHON_EXAMPLE = """
 import requests
 import time
 
@@ -59,7 +59,7 @@ while True:
         break
     
     time.sleep(10)  # Poll every 10 seconds
-'''  # noqa: W293
+"""  # noqa: W293
 
 CURL_EXAMPLE = r"""
 # Set variables
