@@ -17,7 +17,7 @@ MIN_SIDE = 64  # pixels, after scaling down
 MAX_SIDE = 2048
 BACKGROUND = (255, 255, 255)  # behind cut-out portraits
 # What Pillow's decoders raise for damaged files: documented are OSError and ValueError, the rest was met.
-DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error)
+DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, RuntimeError, struct.error)
 
 
 @dataclass(frozen=True)

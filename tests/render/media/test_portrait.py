@@ -121,13 +121,17 @@ def blank_png(size: tuple[int, int]) -> bytes:
         (picture_bytes((100, 100))[:9000], "image_invalid"),
         (picture_bytes((100, 100), "JPEG")[:4000], "image_invalid"),
         (picture_bytes((100, 100), "WEBP")[:4000], "image_invalid"),
+        (picture_bytes((100, 100), "AVIF")[:1000], "image_invalid"),
+        (picture_bytes((100, 100), "AVIF")[:250] + bytes(9000), "image_invalid"),
         (picture_bytes((63, 100)), "image_too_small"),
         (blank_png((10_000, 200)), "image_too_small"),
         (blank_png((8001, 5000)), "image_too_large"),
         (blank_png((10_000, 10_000)), "image_too_large"),  # Pillow warns
         (blank_png((20_000, 10_000)), "image_too_large"),  # Pillow refuses
     ],
-    ids=["empty", "html", "svg", "gif", "cut png", "cut jpeg", "cut webp", "small", "strip", "40", "100", "200"],
+    ids=(
+        "empty, html, svg, gif, cut png, cut jpeg, cut webp, cut avif, damaged avif, small, strip, 40 Mpx, 100 Mpx, 200 Mpx"
+    ).split(", "),
 )
 def test_it_refuses(content: bytes, code: str, tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(content)
