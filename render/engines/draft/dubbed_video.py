@@ -1,0 +1,182 @@
+"""A video whose people get new words: their mouths follow the voices, everything else stays as filmed."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from accounts.errors import ServiceError
+from render.engines.base import FPS
+from render.engines.draft.faces import MAX_YAW, MIN_MESH_SCORE, MIN_WIDTH, Face, FaceFinder, Picture, talking_faces
+from render.engines.draft.mouth import Mouth
+from render.engines.draft.mouth_shape import MAX_OPENING, MouthPose
+from render.engines.draft.voice_features import SpeechTrack
+from render.engines.frame_size import fit
+
+SEARCH_EVERY = 5  # frames; a search costs as much as following a face through ten frames
+PROBE_EVERY = 12
+RAMP = 5  # frames over which a new mouth takes over from the filmed one after a face came into view
+TURNING_TOLERANCE = 10.0  # degrees more than a face may be turned to be taken up
+
+
+class SourceVideo:
+    """The frames of an mp4 at FPS, framed as the render is. Nothing is kept: a segment is decoded when asked for."""
+
+    def __init__(self, path: Path, height: int, width: int) -> None:
+        self._path = path
+        self._height, self._width = height, width
+
+    def frames(self, start: int = 0, every: int = 1) -> Iterator[tuple[int, Picture]]:
+        """(index, H x W x 3) from `start` on, only those whose index is a multiple of `every`."""
+        with av.open(str(self._path)) as container:
+            stream = container.streams.video[0]
+            time_base = stream.time_base
+            assert time_base is not None
+            first = (stream.start_time or 0) * time_base
+            if start:
+                container.seek(int((start / FPS + float(first)) / time_base), stream=stream)
+            for decoded in container.decode(stream):
+                assert decoded.pts is not None
+                index = round(float((decoded.pts * time_base - first) * FPS))
+                if index >= start and index % every == 0:
+                    picture = np.asarray(decoded.to_ndarray(format="rgb24"), np.uint8)
+                    yield index, np.ascontiguousarray(fit(picture, self._height, self._width))
+
+    def read(self, indices: Sequence[int]) -> dict[int, Picture]:
+        """The frames of these indices, all in memory."""
+        wanted = set(indices)
+        found: dict[int, Picture] = {}
+        for index, picture in self.frames(min(wanted)):
+            if index in wanted:
+                found[index] = picture
+            if len(found) == len(wanted):
+                break
+        return found
+
+
+def check_faces(source: SourceVideo, count: int) -> None:
+    """Raises ServiceError `no_face` when no probed frame shows `count` faces that can be moved."""
+    finder = FaceFinder()
+    problem = ServiceError("no_face", "No face was found.", param="image_url")
+    for _, picture in source.frames(every=PROBE_EVERY):
+        faces = finder.find(picture)
+        try:
+            talking_faces(faces, count)
+            return
+        except ServiceError as error:
+            if faces:  # says more than that there is none
+                problem = error
+    raise problem
+
+
+class DubbedVideo:
+    """Follows all faces through the video first, so that each frame is a function of its index alone."""
+
+    def __init__(self, source: SourceVideo, speeches: list[SpeechTrack], num_frames: int) -> None:
+        self._source = source
+        self._speeches = speeches
+        self._tracks = _follow(source, len(speeches), num_frames)
+        self._strengths = [_strength(track) for track in self._tracks]
+        self._length = len(self._tracks[0])
+
+    def source_index(self, index: int) -> int:
+        """Back and forth when the voice is longer than the video; the frames at the turns are not doubled."""
+        if self._length == 1:
+            return 0
+        position = index % (2 * self._length - 2)
+        return min(position, 2 * self._length - 2 - position)
+
+    def read(self, indices: Sequence[int]) -> dict[int, Picture]:
+        return self._source.read([self.source_index(index) for index in indices])
+
+    def frame(self, index: int, filmed: dict[int, Picture]) -> Picture:
+        at = self.source_index(index)
+        frame = filmed[at].copy()
+        for track, strengths, speech in zip(self._tracks, self._strengths, self._speeches, strict=True):
+            face = track[at]
+            if face is None:
+                continue
+            mouth = Mouth(filmed[at], face)
+            filmed_opening = mouth.shape.natural_opening / MAX_OPENING
+            share = float(strengths[at])
+            opening = filmed_opening + (float(speech.opening[index]) - filmed_opening) * share
+            mouth.draw(frame, MouthPose(opening, float(speech.spread[index]) * share))
+        return frame
+
+
+def _follow(source: SourceVideo, count: int, num_frames: int) -> list[list[Face | None]]:
+    """Per speaker, left to right, and source frame: the face, smoothed over time, or None where it cannot be moved."""
+    finder = FaceFinder()
+    tracks: list[list[Face | None]] = [[] for _ in range(count)]
+    last: list[Face | None] = [None] * count
+    visible = [False] * count
+    searched = -SEARCH_EVERY
+    for index, picture in source.frames():
+        if index >= num_frames:
+            break
+        for speaker, face in enumerate(last):
+            if face is not None and visible[speaker]:
+                followed = finder.follow(picture, face)
+                visible[speaker] = _movable(followed)
+                last[speaker] = followed if visible[speaker] else face
+        if not all(visible) and index - searched >= SEARCH_EVERY:
+            searched = index
+            _take_up(finder.find(picture), last, visible)
+        for speaker, track in enumerate(tracks):
+            track.append(last[speaker] if visible[speaker] else None)
+    return [_smooth(track) for track in tracks]
+
+
+def _movable(face: Face) -> bool:
+    turned = abs(face.yaw) > MAX_YAW + TURNING_TOLERANCE
+    return face.score >= MIN_MESH_SCORE and face.width >= MIN_WIDTH and not turned
+
+
+def _take_up(faces: list[Face], last: list[Face | None], visible: list[bool]) -> None:
+    """Give the speakers that are out of sight their faces again: the nearest to where each was last."""
+    if all(face is None for face in last):
+        try:
+            last[:] = talking_faces(faces, len(last))
+            visible[:] = [True] * len(last)
+        except ServiceError:
+            return  # not yet all there
+    taken = [face for face, seen in zip(last, visible, strict=True) if seen and face is not None]
+    free = [face for face in faces if _movable(face) and not any(_near(face, other) for other in taken)]
+    for speaker, before in enumerate(last):
+        if before is None or visible[speaker] or not free:
+            continue
+        nearest = min(free, key=lambda face: float(np.linalg.norm(face.centre - before.centre)))
+        free.remove(nearest)
+        last[speaker], visible[speaker] = nearest, True
+
+
+def _near(face: Face, other: Face) -> bool:
+    return bool(np.linalg.norm(face.centre - other.centre) < 0.5 * other.width)
+
+
+def _smooth(track: list[Face | None]) -> list[Face | None]:
+    """Landmarks jitter by about a pixel: average each with its neighbours, as far as the face is there."""
+    smoothed: list[Face | None] = []
+    for index, face in enumerate(track):
+        if face is None:
+            smoothed.append(None)
+            continue
+        before = track[index - 1] if index else None
+        after = track[index + 1] if index + 1 < len(track) else None
+        kin = (before or face, face, face, after or face)
+        points = np.mean([other.points for other in kin], axis=0)
+        depth = np.mean([other.depth for other in kin], axis=0)
+        smoothed.append(Face(points, depth, face.score))
+    return smoothed
+
+
+def _strength(track: list[Face | None]) -> NDArray[np.float32]:
+    """0..1 per frame: rises after a face came into view and falls before it goes."""
+    seen = np.array([face is not None for face in track], np.float32)
+    strength = seen.copy()
+    for reach in range(1, RAMP):
+        strength[reach:] = np.minimum(strength[reach:], seen[:-reach] + reach / RAMP)
+        strength[:-reach] = np.minimum(strength[:-reach], seen[reach:] + reach / RAMP)
+    return strength

@@ -1,0 +1,100 @@
+"""The draft: a portrait or a video and one voice per speaker become a person who talks, on a CPU and within seconds.
+
+It is there to judge timing and framing before the model's render is paid for; it has the same frames of the same size.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+
+from render.engines.base import FPS, Checkpoint, FrameRange, Plan, RenderedSegment, RenderInputs
+from render.engines.draft.draft_mark import DraftMark
+from render.engines.draft.dubbed_video import DubbedVideo, SourceVideo, check_faces
+from render.engines.draft.faces import FaceFinder, Picture, talking_faces
+from render.engines.draft.talking_portrait import TalkingPortrait
+from render.engines.draft.voice_features import speech_track, voice_seconds
+from render.engines.frame_size import fit, frame_size
+from render.parameters import Parameters
+
+SEGMENT_FRAMES = 2 * FPS
+THREADS = 2  # OpenCV and numpy let go of the interpreter's lock for most of a frame
+
+
+class DraftEngine:
+    name = "draft"
+    min_audio_seconds = 0.5
+
+    def plan(self, inputs: RenderInputs, parameters: Parameters) -> Plan:
+        """Size and segments. Raises ServiceError `no_face` when the source lacks a face for each voice."""
+        source_height, source_width = _source_size(inputs)
+        height, width = frame_size(source_height, source_width, parameters.resolution)
+        if inputs.video is not None:
+            check_faces(SourceVideo(inputs.video, height, width), len(inputs.voices))
+        else:
+            talking_faces(FaceFinder().find(_portrait(inputs, height, width)), len(inputs.voices))
+        num_frames = parameters.frame_num or max(1, round(voice_seconds(inputs.voices[0]) * FPS))
+        starts = range(0, num_frames, SEGMENT_FRAMES)
+        segments = tuple(FrameRange(start, min(start + SEGMENT_FRAMES, num_frames)) for start in starts)
+        return Plan(width=width, height=height, num_frames=num_frames, segments=segments)
+
+    def segments(
+        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None
+    ) -> Iterator[RenderedSegment]:
+        """Yield the segments in order. A checkpoint holds no state: every frame depends on its index alone."""
+        first = resume.next_segment if resume else 0
+        draw_frames = _frame_source(inputs, parameters, plan)
+        mark = DraftMark(plan.height, plan.width)
+        with ThreadPoolExecutor(THREADS) as pool:
+            for number, segment in enumerate(plan.segments[first:], start=first):
+                frames = np.empty((segment.stop - segment.start, plan.height, plan.width, 3), np.uint8)
+                draw = draw_frames(segment)
+
+                def render(offset: int, frames=frames, draw=draw, start=segment.start) -> None:  # type: ignore[no-untyped-def]
+                    frames[offset] = draw(start + offset)
+                    mark.draw(frames[offset])
+
+                list(pool.map(render, range(len(frames))))
+                yield RenderedSegment(number, frames, Checkpoint(number + 1))
+
+
+def _frame_source(
+    inputs: RenderInputs, parameters: Parameters, plan: Plan
+) -> Callable[[FrameRange], Callable[[int], Picture]]:
+    """What makes a segment ready and returns the function that draws its frames."""
+    speeches = [speech_track(voice, plan.num_frames) for voice in inputs.voices]
+    if inputs.video is not None:
+        video = DubbedVideo(SourceVideo(inputs.video, plan.height, plan.width), speeches, plan.num_frames)
+
+        def dubbed(segment: FrameRange) -> Callable[[int], Picture]:
+            filmed = video.read(range(segment.start, segment.stop))
+            return lambda index: video.frame(index, filmed)
+
+        return dubbed
+    picture = _portrait(inputs, plan.height, plan.width)
+    faces = talking_faces(FaceFinder().find(picture), len(speeches))
+    portrait = TalkingPortrait(picture, faces, speeches, parameters.seed)
+    return lambda segment: portrait.frame
+
+
+def _source_size(inputs: RenderInputs) -> tuple[int, int]:
+    """(height, width) in pixels."""
+    if inputs.video is not None:
+        with av.open(str(inputs.video)) as container:
+            stream = container.streams.video[0]
+            return stream.height, stream.width
+    with Image.open(_path(inputs.portrait)) as image:
+        return image.height, image.width
+
+
+def _portrait(inputs: RenderInputs, height: int, width: int) -> Picture:
+    with Image.open(_path(inputs.portrait)) as image:
+        return np.ascontiguousarray(fit(np.asarray(image.convert("RGB")), height, width))
+
+
+def _path(portrait: Path | None) -> Path:
+    assert portrait is not None, "exactly one of portrait and video is set"
+    return portrait

@@ -1,0 +1,216 @@
+"""Faces in a picture: BlazeFace finds candidates, Face Mesh places 468 landmarks on each and decides which are faces.
+
+Both are MediaPipe's models, run by OpenCV's dnn module; see `models/NOTICE.md`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from accounts.errors import ServiceError
+
+Picture = NDArray[np.uint8]  # H x W x 3, RGB
+Points = NDArray[np.float32]  # N x 2, pixels (x, y)
+
+MODELS = Path(__file__).parent / "models"
+DETECTOR_SIDE = 128
+MESH_SIDE = 192
+MESH_MARGIN = 1.5  # crop side / face size, as Face Mesh was trained
+
+# Permissive: the detector is unsure of small and tilted faces and fires on cats. The mesh's score decides.
+MIN_DETECTION = 0.25
+MIN_MESH_SCORE = 0.8
+MAX_CANDIDATES = 16
+
+MIN_WIDTH = 60.0  # pixels; below it the mouth has too few of them to move
+MAX_YAW = 35.0  # degrees; beyond it one corner of the mouth is hidden
+
+LEFT_EYE_OUTER, RIGHT_EYE_OUTER = 33, 263  # left and right in the picture, if the face is upright
+LEFT_EDGE, RIGHT_EDGE = 234, 454
+FOREHEAD, CHIN = 10, 152
+
+
+@dataclass(frozen=True)
+class Face:
+    points: Points  # 468 x 2
+    depth: NDArray[np.float32]  # 468, pixels, smaller is nearer to the camera
+    score: float  # Face Mesh's probability that this is a face
+
+    @property
+    def width(self) -> float:
+        return float(np.linalg.norm(self.points[RIGHT_EDGE] - self.points[LEFT_EDGE]))
+
+    @property
+    def height(self) -> float:
+        return float(np.linalg.norm(self.points[CHIN] - self.points[FOREHEAD]))
+
+    @property
+    def centre(self) -> Points:
+        middle: Points = (self.points.min(axis=0) + self.points.max(axis=0)) / 2
+        return middle
+
+    @property
+    def roll(self) -> float:
+        """Degrees, clockwise in the picture."""
+        across = self.points[RIGHT_EYE_OUTER] - self.points[LEFT_EYE_OUTER]
+        return float(np.degrees(np.arctan2(across[1], across[0])))
+
+    @property
+    def yaw(self) -> float:
+        """Degrees, 0 when the face looks into the camera."""
+        return float(np.degrees(np.arctan2(self.depth[RIGHT_EDGE] - self.depth[LEFT_EDGE], self.width)))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Where to look for a face: the upright square of Face Mesh is turned by `roll` around `centre`."""
+
+    centre: tuple[float, float]
+    size: float  # pixels
+    roll: float  # degrees
+    score: float
+
+
+class FaceFinder:
+    """Not safe for use by several threads at once: a dnn network keeps its inputs."""
+
+    def __init__(self) -> None:
+        # The classic engine: OpenCV's new one exposes only one of a network's outputs.
+        self._detector = cv2.dnn.readNetFromTFLite(
+            str(MODELS / "face_detection_short_range.tflite"), engine=cv2.dnn.ENGINE_CLASSIC
+        )
+        self._mesh = cv2.dnn.readNetFromTFLite(str(MODELS / "face_landmark.tflite"), engine=cv2.dnn.ENGINE_CLASSIC)
+        self._anchors = _anchors()
+
+    def find(self, picture: Picture) -> list[Face]:
+        """All faces of the picture, the widest first."""
+        candidates: list[Candidate] = []
+        for left, top, side in _windows(*picture.shape[:2]):
+            candidates += self._detect(picture, left, top, side)
+        faces: list[Face] = []
+        for candidate in _distinct(candidates):
+            face = self.trace(picture, candidate)
+            if face.score >= MIN_MESH_SCORE and not any(_same(face, other) for other in faces):
+                faces.append(face)
+        return sorted(faces, key=lambda face: -face.width)
+
+    def follow(self, picture: Picture, previous: Face) -> Face:
+        """The face near where it was in the previous frame of a video. Its score tells whether it still is there."""
+        size = float(np.ptp(previous.points, axis=0).max())
+        x, y = map(float, previous.centre)
+        return self.trace(picture, Candidate((x, y), size, previous.roll, previous.score), rounds=1)
+
+    def trace(self, picture: Picture, candidate: Candidate, rounds: int = 3) -> Face:
+        """The landmarks of one face. Each round crops by the last one's result; from a detection it takes three."""
+        for _ in range(rounds):
+            face = self._landmarks(picture, candidate)
+            x, y = map(float, face.centre)
+            candidate = Candidate((x, y), float(np.ptp(face.points, axis=0).max()), face.roll, face.score)
+        return face
+
+    def _detect(self, picture: Picture, left: int, top: int, side: int) -> list[Candidate]:
+        window = picture[max(top, 0) : top + side, max(left, 0) : left + side]
+        scale = DETECTOR_SIDE / side
+        small = cv2.resize(window, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        square = np.zeros((DETECTOR_SIDE, DETECTOR_SIDE, 3), np.uint8)
+        y, x = round(max(-top, 0) * scale), round(max(-left, 0) * scale)
+        small = small[: DETECTOR_SIDE - y, : DETECTOR_SIDE - x]
+        square[y : y + small.shape[0], x : x + small.shape[1]] = small
+
+        self._detector.setInput(cv2.dnn.blobFromImage(square, 1 / 127.5, mean=(127.5, 127.5, 127.5)))
+        boxes, logits = self._detector.forward(["regressors", "classificators"])
+        scores = 1 / (1 + np.exp(-np.clip(logits.reshape(-1), -80, 80)))
+        candidates = []
+        for index in np.flatnonzero(scores >= MIN_DETECTION):
+            # Centre, size, then six key points, of which the eyes are the first two; in pixels from the anchor.
+            box = boxes.reshape(-1, 16)[index]
+            centre = (box[:2] + self._anchors[index]) / scale + (left, top)
+            across = box[6:8] - box[4:6]
+            roll = float(np.degrees(np.arctan2(across[1], across[0])))
+            size = float(box[2:4].max() / scale)
+            candidates.append(Candidate((float(centre[0]), float(centre[1])), size, roll, float(scores[index])))
+        return candidates
+
+    def _landmarks(self, picture: Picture, candidate: Candidate) -> Face:
+        scale = MESH_SIDE / (candidate.size * MESH_MARGIN)
+        to_crop = cv2.getRotationMatrix2D(candidate.centre, candidate.roll, scale)
+        to_crop[:, 2] += MESH_SIDE / 2 - np.array(candidate.centre)
+        crop = cv2.warpAffine(picture, to_crop, (MESH_SIDE, MESH_SIDE), flags=cv2.INTER_LINEAR)
+        self._mesh.setInput(cv2.dnn.blobFromImage(crop, 1 / 255))
+        landmarks, logit = self._mesh.forward(["conv2d_21", "conv2d_31"])
+        landmarks = landmarks.reshape(468, 3)
+        to_picture = cv2.invertAffineTransform(to_crop)
+        return Face(
+            points=(landmarks[:, :2] @ to_picture[:, :2].T + to_picture[:, 2]).astype(np.float32),
+            depth=(landmarks[:, 2] / scale).astype(np.float32),
+            score=float(1 / (1 + np.exp(-logit.item()))),
+        )
+
+
+def talking_faces(faces: list[Face], count: int) -> list[Face]:
+    """The `count` widest faces that can be moved, left to right.
+
+    Raises ServiceError `no_face` when there are fewer, saying what is wrong with the picture.
+    """
+    if not faces:
+        raise ServiceError("no_face", "No face was found.", param="image_url")
+    large = [face for face in faces if face.width >= MIN_WIDTH]
+    usable = [face for face in large if abs(face.yaw) <= MAX_YAW]
+    if len(usable) >= count:
+        return sorted(usable[:count], key=lambda face: float(face.centre[0]))
+    if count > 1 and len(usable) == 1:
+        raise ServiceError("no_face", "Two voices were given, but only one face was found.", param="image_url")
+    if not large:
+        detail = f"The face is too small: it would be {faces[0].width:.0f} pixels wide, {MIN_WIDTH:.0f} are needed."
+        raise ServiceError("no_face", detail, param="image_url")
+    raise ServiceError("no_face", "The face is turned away from the camera.", param="image_url")
+
+
+def _anchors() -> Points:
+    """896 x 2: the centres of BlazeFace's cells, two boxes for each of 16 x 16 and six for each of 8 x 8."""
+    centres = []
+    for stride, boxes in ((8, 2), (16, 6)):
+        cells = np.arange(DETECTOR_SIDE // stride) * stride + stride / 2
+        x, y = np.meshgrid(cells, cells)
+        centres.append(np.repeat(np.stack([x, y], axis=-1).reshape(-1, 2), boxes, axis=0))
+    return np.concatenate(centres).astype(np.float32)
+
+
+def _windows(height: int, width: int) -> Iterator[tuple[int, int, int]]:
+    """(left, top, side) of the squares to search: the whole, then the short side and half of it.
+
+    The detector is made for selfies: it wants a face of about a fifth of its view.
+    """
+    side = max(height, width)
+    yield (width - side) // 2, (height - side) // 2, side
+    short = min(height, width)
+    for side in (short, short // 2):
+        if side == max(height, width):
+            continue
+        for top in _offsets(height, side):
+            for left in _offsets(width, side):
+                yield left, top, side
+
+
+def _offsets(length: int, side: int) -> list[int]:
+    """Starts of windows that overlap by at least half and cover the length."""
+    count = int(np.ceil((length - side) / (side / 2))) + 1
+    return [round(offset) for offset in np.linspace(0, length - side, count)]
+
+
+def _distinct(candidates: list[Candidate]) -> list[Candidate]:
+    """The best of each group of overlapping candidates, the best first."""
+    distinct: list[Candidate] = []
+    for candidate in sorted(candidates, key=lambda candidate: -candidate.score):
+        near = 0.4 * candidate.size
+        if all(np.hypot(*np.subtract(candidate.centre, other.centre)) > near for other in distinct):
+            distinct.append(candidate)
+    return distinct[:MAX_CANDIDATES]
+
+
+def _same(face: Face, other: Face) -> bool:
+    return bool(np.linalg.norm(face.centre - other.centre) < 0.5 * max(face.width, other.width))

@@ -1,0 +1,65 @@
+"""A still picture in which one or more people talk, each with a voice of their own."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from render.engines.draft.composite import MovingPicture
+from render.engines.draft.eyes import Eye, blink_curve
+from render.engines.draft.faces import Face, Picture
+from render.engines.draft.head_motion import Head, head_curves, moved_box
+from render.engines.draft.mouth import Mouth
+from render.engines.draft.mouth_shape import MouthPose
+from render.engines.draft.voice_features import SpeechTrack
+from render.engines.draft.warp_grid import Box
+
+
+class Speaker:
+    def __init__(
+        self, moving: MovingPicture, face: Face, others: list[Face], speech: SpeechTrack, random: np.random.Generator
+    ) -> None:
+        picture = moving.picture
+        height, width = picture.shape[:2]
+        self._speech = speech
+        self._mouth = Mouth(picture, face)
+        self._eyes = [Eye(picture, face, index) for index in (0, 1)]
+        self._head = Head(moving.grid.points, height, width, face, others)
+        self._blinks = blink_curve(len(speech.level), random)
+        self._curves = head_curves(speech.level, random)
+
+    def draw(self, frame: Picture, index: int) -> list[Box]:
+        """Redraw mouth and eyes in a frame that shows the picture. Returns where."""
+        boxes = [self._mouth.region]
+        if self._blinks[index] > 0:
+            for eye in self._eyes:
+                eye.draw(frame, float(self._blinks[index]))
+                boxes.append(eye.region)
+        self._mouth.draw(frame, MouthPose(float(self._speech.opening[index]), float(self._speech.spread[index])))
+        return boxes
+
+    def shift(self, index: int) -> NDArray[np.float32]:
+        return self._head.shift(self._curves, index)
+
+
+class TalkingPortrait:
+    """Every frame is a function of the arguments and its index alone, so that any of them can be drawn at any time."""
+
+    def __init__(self, picture: Picture, faces: list[Face], speeches: list[SpeechTrack], seed: int) -> None:
+        height, width = picture.shape[:2]
+        self._moving = MovingPicture(picture, moved_box(faces, height, width))
+        self._speakers = [
+            Speaker(
+                self._moving,
+                face,
+                [other for other in faces if other is not face],
+                speech,
+                np.random.default_rng([seed, number]),
+            )
+            for number, (face, speech) in enumerate(zip(faces, speeches, strict=True))
+        ]
+
+    def frame(self, index: int) -> Picture:
+        frame = self._moving.picture.copy()
+        redrawn = [box for speaker in self._speakers for box in speaker.draw(frame, index)]
+        shift = np.sum([speaker.shift(index) for speaker in self._speakers], axis=0)
+        self._moving.move(frame, shift, redrawn)
+        return frame
