@@ -66,9 +66,9 @@ def audio_frames(container: InputContainer, stream: AudioStream, *, failure: Ser
 def _frames(
     container: InputContainer, stream: VideoStream | AudioStream, failure: ServiceError
 ) -> Iterator[VideoFrame | AudioFrame]:
-    # Only mp4 and its kin count their packets for sure. There, a file that was cut between two packets looks like a
-    # clean end to the demuxer.
-    expected = stream.frames if "mp4" in container.format.name else 0
+    # An mp4 that was cut between two packets looks like a clean end to the demuxer, but it has an index of them. Not
+    # `stream.frames`: that counts packets which an edit list leaves out.
+    expected = len(stream.index_entries) if "mp4" in container.format.name else 0
     # Recorders that stream a WAV cannot know its length, and FFmpeg calls the last packet of such a file corrupt.
     uncompressed = stream.codec_context.name.startswith("pcm_")
     packets = 0

@@ -58,7 +58,7 @@ def write_wav(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def write_film(tmp_path: Path) -> Callable[..., Path]:
-    """A silent film whose upper left quarter is red and whose rest is blue; every frame one grey level apart."""
+    """A silent film whose upper left quarter is red and whose rest is blue."""
 
     def write(
         name: str,
@@ -69,13 +69,14 @@ def write_film(tmp_path: Path) -> Callable[..., Path]:
         size: tuple[int, int] = (160, 96),
         aspect: Fraction = Fraction(1),
         options: dict[str, str] | None = None,
+        codec_options: dict[str, str] | None = None,
     ) -> Path:
         path = tmp_path / name
         width, height = size
         pixels = np.full((height, width, 3), (20, 20, 200), np.uint8)
         pixels[: height // 2, : width // 2] = (200, 20, 20)
         with av.open(str(path), "w", options=options or {}) as container:
-            stream = container.add_stream(codec, rate=rate)
+            stream = container.add_stream(codec, rate=rate, options=codec_options or {})
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             stream.codec_context.sample_aspect_ratio = aspect
             for number in range(num_frames):

@@ -77,6 +77,26 @@ def rotate_in_place(path: Path, clockwise: int) -> None:
     path.write_bytes(content)
 
 
+def test_it_shows_only_what_a_trimmed_film_shows(write_film: Callable[..., Path], tmp_path: Path) -> None:
+    source = write_film("a.mp4", num_frames=75, codec_options={"g": "10", "bf": "0"})
+    content = bytearray(source.read_bytes())
+    entry = content.index(b"elst") + 12  # its length in ms and its start in ticks of 1 / 12,800 s
+    content[entry : entry + 8] = (1000).to_bytes(4, "big") + (12_800).to_bytes(4, "big")
+    source.write_bytes(content)
+
+    video = normalise_video(source, tmp_path / "video.mp4", max_seconds=10, param="image_url")
+
+    assert video.num_frames == 25
+
+
+def test_it_reads_a_film_in_fragments(write_film: Callable[..., Path], tmp_path: Path) -> None:
+    source = write_film("a.mp4", num_frames=75, options={"movflags": "frag_keyframe+empty_moov"})
+
+    video = normalise_video(source, tmp_path / "video.mp4", max_seconds=10, param="image_url")
+
+    assert video.num_frames == 75
+
+
 def test_it_makes_pixels_square(write_film: Callable[..., Path], tmp_path: Path) -> None:
     source = write_film("a.mp4", aspect=Fraction(4, 3))
 
