@@ -30,7 +30,7 @@ REQUEST_PROBLEMS = {
 ONLY_FOR_METHODS = {"402": ["post"], "409": ["post"], "413": ["post"], "415": ["post"], "429": ["post"]}
 
 
-class ApiKeyScheme(OpenApiAuthenticationExtension):
+class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "accounts.authentication.ApiKeyAuthentication"
     name = ["ApiKey", "Bearer"]
 

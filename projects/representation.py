@@ -9,7 +9,6 @@ from urllib.parse import urljoin
 from django.core.files.storage import default_storage
 from django.db.models import Count, Prefetch, QuerySet
 from django.urls import reverse
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -149,6 +148,11 @@ class UrlsSerializer(serializers.Serializer[dict[str, str]]):
         return {name: serializers.URLField() for name in ("self", "status", "cancel", "finalize")}
 
 
+@extend_schema_field({"$ref": "#/components/schemas/ProblemOfRender"})
+class ProblemField(serializers.DictField):
+    """The same members as in an error response."""
+
+
 class StatusSerializer(serializers.Serializer[Representation]):
     """How far the latest take of a project is."""
 
@@ -176,9 +180,7 @@ class StatusSerializer(serializers.Serializer[Representation]):
     video_url = serializers.URLField(source="latest.video_url", allow_null=True, help_text="The mp4, once finished.")
     error_message = serializers.CharField(allow_null=True, help_text="`error.detail`.")
     error_code = serializers.CharField(allow_null=True, help_text="`error.code`.")
-    error = extend_schema_field({"$ref": "#/components/schemas/ProblemOfRender"})(
-        serializers.DictField(allow_null=True)
-    )
+    error = ProblemField(allow_null=True)
     poll_after_seconds = serializers.IntegerField(
         source="estimate.poll_after_seconds", allow_null=True, help_text="When to ask again; null: no more."
     )
@@ -196,9 +198,7 @@ class ProjectSerializer(StatusSerializer):
     audio_order = serializers.ChoiceField(source="project.audio_order", choices=AudioOrder.choices)
     type = serializers.ChoiceField(choices=TYPES)
     prompt = serializers.CharField(source="project.prompt", allow_null=True)
-    parameters = extend_schema_field(OpenApiTypes.OBJECT)(
-        serializers.DictField(source="project.parameters", help_text="As given, and the seed that was drawn.")
-    )
+    parameters = serializers.DictField(source="project.parameters", help_text="As given, and the seed that was drawn.")
     metadata = serializers.DictField(source="project.metadata", child=serializers.CharField())
     warnings = WarningSerializer(source="project.warnings", many=True)
     call_id = serializers.CharField(source="render.id", help_text="Changes with each take; opaque.")

@@ -73,10 +73,12 @@ class ProjectViewSet(GenericViewSet[Project]):
         query = ListQuery(data=given)
         query.is_valid(raise_exception=True)
         page = Page(self.get_queryset(), query.validated_data, tenant=self._key().tenant)
-        data = ProjectSerializer(self._represent(page.projects), many=True).data
-        if query.validated_data["envelope"]:
-            data = {"data": data, "has_more": page.next_cursor is not None, "next_cursor": page.next_cursor}
-        return Response(data, headers=page.headers(request, base_url=self._base_url()))
+        data = serializers.ListSerializer(child=ProjectSerializer()).to_representation(self._represent(page.projects))
+        envelope = {"data": data, "has_more": page.next_cursor is not None, "next_cursor": page.next_cursor}
+        return Response(
+            envelope if query.validated_data["envelope"] else data,
+            headers=page.headers(request, base_url=self._base_url()),
+        )
 
     @extend_schema(
         summary="Create a project and start rendering",

@@ -126,16 +126,18 @@ def _recent_pace(engine: str) -> _Pace:
     recent = Attempt.objects.filter(
         outcome=Attempt.Outcome.DONE, render__engine=engine, render__state=State.FINISHED
     ).order_by("-pk")
-    renders = list(
+    renders = (
         Render.objects.filter(pk__in=recent.values("render")[:RECENT_RENDERS], duration_seconds__gt=0)
         .annotate(work_seconds=Sum("attempts__render_seconds"))
         .values_list("work_seconds", "duration_seconds")
     )
-    if not renders:
+    work, output = [], []
+    for work_seconds, output_seconds in renders:
+        work.append(work_seconds or 0.0)
+        output.append(output_seconds or 0.0)
+    if not output:
         return _Pace(DEFAULT_PACE.get(engine, 1.0), DEFAULT_OUTPUT_SECONDS)
-    work = sum(work_seconds for work_seconds, _ in renders)
-    output = sum(output_seconds for _, output_seconds in renders)
-    return _Pace(work / output, output / len(renders))
+    return _Pace(sum(work) / sum(output), sum(output) / len(output))
 
 
 def _work_seconds(render: Render, paces: dict[str, _Pace]) -> float:

@@ -1,0 +1,78 @@
+"""The way of a project, for tests that need one at a certain point of it."""
+
+from typing import Any
+
+from projects.models import Project, Take
+from render import lifecycle, nodes
+from render.lifecycle import Claim
+from render.models import Render
+
+PROJECTS = "/api/v1/projects"
+NEW = {
+    "title": "My Talking Avatar",
+    "image_url": "https://example.com/portrait.jpg",
+    "audio_url": "https://example.com/speech.mp3",
+}
+
+
+def create(caller: Any, **fields: Any) -> dict[str, Any]:
+    response = caller.post(PROJECTS, {**NEW, **fields}, format="json")
+    assert response.status_code == 201, response.content
+    return response.json()
+
+
+def latest_take(project_id: str) -> Take:
+    return Take.objects.select_related("render").filter(project=project_id).latest("number")
+
+
+def latest_render(project_id: str) -> Render:
+    return latest_take(project_id).render
+
+
+def claim(queue: str = "cpu") -> Claim:
+    claimed = lifecycle.claim_next(queue, nodes.beat(queue))
+    assert claimed is not None
+    return claimed
+
+
+def finish(claimed: Claim, *, render_seconds: float = 1.0, seconds: int = 2) -> None:
+    frames = seconds * 25
+    lifecycle.prepared(claimed, sources={}, plan={}, num_frames=frames, segments_total=1)
+    lifecycle.record_segment(
+        claimed,
+        index=0,
+        key="renders/segment.mp4",
+        num_bytes=1,
+        frames=frames,
+        state_key="",
+        render_seconds=render_seconds,
+        progress=90,
+    )
+    lifecycle.finish(
+        claimed, video_key="renders/film.mp4", poster_key="renders/poster.jpg", duration_seconds=float(seconds)
+    )
+
+
+def finished_project(caller: Any, **fields: Any) -> dict[str, Any]:
+    project = create(caller, **fields)
+    finish(claim())
+    return project
+
+
+def make_projects(caller: Any, number: int, **fields: Any) -> list[Project]:
+    """Many at once, past the API; all with the created_at that is given."""
+    made = []
+    for index in range(number):
+        project = Project(tenant=caller.tenant, **{**NEW, "title": f"Project {index}", **fields})
+        project.save()
+        render = Render.objects.create(
+            tenant=caller.tenant,
+            engine="draft",
+            queue="cpu",
+            image_url=project.image_url,
+            audio_url=project.audio_url,
+            parameters={"seed": 1},
+        )
+        Take.objects.create(project=project, number=1, kind=Take.Kind.DRAFT, render=render)
+        made.append(project)
+    return made
