@@ -39,9 +39,26 @@ def probe(source: Path, *, param: str) -> ImageFacts | VideoFacts | AudioFacts |
     """Read the headers; None for what is no picture, film or sound (HTML, PDF, SVG, GIF, HEIC, playlists, noise).
 
     Of an animated PNG or WebP the first picture counts, so it is an image. GIF is refused: it is no portrait, and as a
-    film it has neither sound nor colours. A sound with a cover picture is a sound. Raises ServiceError image_too_large.
+    film it has neither sound nor colours. A sound with a cover picture is a sound. Raises ServiceError image_too_large, or
+    video_invalid for what begins as a film and cannot be opened: most often an upload that broke off.
     """
-    return _picture_facts(source, param) or _film_or_sound_facts(source)
+    facts = _picture_facts(source, param) or _film_or_sound_facts(source)
+    if facts is None and _begins_as_film(source):
+        raise ServiceError("video_invalid", "The video is damaged or incomplete.", param=param)
+    return facts
+
+
+def _begins_as_film(source: Path) -> bool:
+    with source.open("rb") as file:
+        start = file.read(12)
+    # ISO base media (ISO/IEC 14496-12) with a film's brand, not HEIC's or M4A's; Matroska and WebM (RFC 8794).
+    is_film_brand = start[8:11] in (b"iso", b"mp4", b"avc", b"dby") or start[8:12] in (
+        b"qt  ",
+        b"M4V ",
+        b"3gp4",
+        b"3gp5",
+    )
+    return (start[4:8] == b"ftyp" and is_film_brand) or start[:4] == b"\x1aE\xdf\xa3"
 
 
 def _picture_facts(source: Path, param: str) -> ImageFacts | None:

@@ -37,6 +37,17 @@ def test_it_knows_films(name: str, codec: str, write_film: Callable[..., Path]) 
     assert (facts.width, facts.height, facts.frames_per_second, facts.has_sound) == (160, 96, 25.0, False)
 
 
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.mov", "libx264")])
+def test_it_knows_a_film_that_broke_off(name: str, codec: str, write_film: Callable[..., Path]) -> None:
+    path = write_film(name, codec)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    with pytest.raises(ServiceError) as caught:
+        probe(path, param="image_url")
+
+    assert caught.value.code == "video_invalid"
+
+
 @pytest.mark.parametrize(
     ("name", "codec", "rate"),
     [("a.wav", "pcm_s16le", 8000), ("a.mp3", "libmp3lame", 44100), ("a.m4a", "aac", 48000), ("a.flac", "flac", 16000)],
