@@ -1,0 +1,230 @@
+"""Tenants, plans, members, keys and usage, for support staff."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+
+from accounts import keys, quota
+from accounts.admin_base import NOTHING, ReadOnlyAdmin, ReadOnlyInline, SupportAdmin, money
+from accounts.models import ApiKey, Membership, Plan, Scope, Tenant, UsageEntry, default_scopes
+
+admin.site.site_header = admin.site.site_title = "Creatorify"
+admin.site.index_title = "Support"
+
+
+class PlanForm(forms.ModelForm):  # type: ignore[type-arg]
+    def clean_prices(self) -> dict[str, dict[str, int]]:
+        """What has another shape would fail when a render is made, far from here."""
+        prices = self.cleaned_data["prices"] or {}
+        by_engine = prices.values() if isinstance(prices, dict) else [None]
+        if not all(isinstance(sizes, dict) and all(map(_is_price, sizes.values())) for sizes in by_engine):
+            raise forms.ValidationError('Must look like {"engine": {"480p": 15000}}, whole micros not below 0.')
+        return prices
+
+
+def _is_price(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+@admin.register(Plan)
+class PlanAdmin(SupportAdmin):
+    form = PlanForm
+    list_display = ["name", "monthly_seconds", "spend_cap", "max_concurrent", "max_queued", "weight", "retention_days"]
+    list_filter = ["currency"]
+    search_fields = ["name"]
+    ordering = ["name"]
+
+    @admin.display(ordering="spend_cap_micros")
+    def spend_cap(self, plan: Plan) -> str:
+        return money(plan.spend_cap_micros, plan.currency)
+
+
+class MembershipInline(admin.TabularInline):  # type: ignore[type-arg]
+    model = Membership
+    autocomplete_fields = ["user"]
+    extra = 0
+
+
+class ApiKeyInline(ReadOnlyInline):
+    model = ApiKey
+    fields = ["prefix", "name", "mode", "expires_at", "revoked_at", "last_used_at", "created_at"]
+    ordering = ["-created_at"]
+    show_change_link = True
+
+
+@admin.register(Tenant)
+class TenantAdmin(SupportAdmin):
+    list_display = ["name", "plan", "is_active", "suspended_at", "created_at"]
+    list_filter = ["plan", ("suspended_at", admin.EmptyFieldListFilter)]
+    list_select_related = ["plan"]
+    search_fields = ["name"]
+    date_hierarchy = "created_at"
+    ordering = ["-created_at"]
+    readonly_fields = ["id", "seconds_left", "suspended_at", "created_at"]
+    inlines = [ApiKeyInline, MembershipInline]
+    actions = ["suspend", "resume"]
+
+    def get_inlines(self, request: HttpRequest, obj: Tenant | None) -> list[Any]:
+        return [MembershipInline] if obj is None else self.inlines  # A new tenant has no keys to show.
+
+    def has_delete_permission(self, request: HttpRequest, obj: Tenant | None = None) -> bool:
+        return False  # It would take the keys along; suspend instead.
+
+    def buttons(self, obj: Tenant) -> dict[str, str]:
+        return {"suspend": "Suspend"} if obj.suspended_at is None else {"resume": "Lift the suspension"}
+
+    @admin.display(boolean=True, description="active", ordering="suspended_at")
+    def is_active(self, tenant: Tenant) -> bool:
+        return tenant.suspended_at is None
+
+    @admin.display(description="seconds left this month")
+    def seconds_left(self, tenant: Tenant) -> str:
+        return NOTHING if tenant._state.adding else str(quota.seconds_available(tenant))
+
+    @admin.action(description="Suspend selected tenants: their keys open nothing", permissions=["change"])
+    def suspend(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> None:
+        for tenant in queryset.filter(suspended_at=None):
+            Tenant.objects.filter(pk=tenant.pk, suspended_at=None).update(suspended_at=Now())
+            self.log_change(request, tenant, "Suspended.")
+            self.message_user(request, f"{tenant} is suspended.", messages.SUCCESS)
+
+    @admin.action(description="Lift the suspension of selected tenants", permissions=["change"])
+    def resume(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> None:
+        for tenant in queryset.exclude(suspended_at=None):
+            Tenant.objects.filter(pk=tenant.pk).update(suspended_at=None)
+            self.log_change(request, tenant, "Suspension lifted.")
+            self.message_user(request, f"{tenant} is active again.", messages.SUCCESS)
+
+
+@admin.register(Membership)
+class MembershipAdmin(SupportAdmin):
+    list_display = ["user", "tenant", "role"]
+    list_filter = ["role", "tenant"]
+    list_select_related = ["tenant", "user"]
+    search_fields = ["user__username", "user__email", "tenant__name"]
+    id_lookups = ["tenant"]
+    autocomplete_fields = ["tenant", "user"]
+    ordering = ["-pk"]
+
+
+class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
+    scopes = forms.MultipleChoiceField(
+        choices=[(scope, scope) for scope in Scope.values],
+        initial=default_scopes,
+        widget=forms.CheckboxSelectMultiple,
+    )
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(SupportAdmin):
+    form = ApiKeyForm
+    list_display = ["prefix", "tenant", "name", "mode", "status", "last_used_at", "created_at"]
+    list_filter = ["mode", ("revoked_at", admin.EmptyFieldListFilter), "tenant"]
+    list_select_related = ["tenant"]
+    search_fields = ["prefix", "name", "tenant__name"]
+    id_lookups = ["pk", "tenant"]
+    date_hierarchy = "created_at"
+    ordering = ["-created_at"]
+    autocomplete_fields = ["tenant"]
+    actions = ["revoke"]
+
+    def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
+        return False  # Usage and projects refer to it; revoke instead.
+
+    def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> list[Any]:
+        asked = ["tenant", "name", "mode", "scopes", "legacy_200", "expires_at"]
+        if obj is None:
+            return asked
+        return ["prefix", "status", *asked, "revoked_at", "last_used_at", "created_at"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> list[str]:
+        # The mode is part of the key itself, and a key that changed hands would open another tenant's projects.
+        fixed = [] if obj is None else ["tenant", "mode"]
+        return [*fixed, "prefix", "status", "revoked_at", "last_used_at", "created_at"]
+
+    def buttons(self, obj: ApiKey) -> dict[str, str]:
+        return {"revoke": "Revoke"} if obj.revoked_at is None else {}
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
+        if change:
+            obj.save(update_fields=form.changed_data)
+            return
+        made, plain = keys.make(obj.tenant, name=obj.name, mode=obj.mode, scopes=obj.scopes, expires_at=obj.expires_at)
+        ApiKey.objects.filter(pk=made.pk).update(legacy_200=obj.legacy_200)
+        obj.pk = made.pk
+        obj.refresh_from_db()
+        text = "The key, shown this once and kept nowhere. Copy it now: {}"
+        key = format_html('<code style="user-select: all; overflow-wrap: anywhere">{}</code>', plain)
+        self.message_user(request, format_html(text, key), messages.WARNING)
+
+    @admin.display
+    def status(self, key: ApiKey) -> str:
+        if key.revoked_at is not None:
+            return "revoked"
+        return "expired" if key.expires_at is not None and key.expires_at <= timezone.now() else "usable"
+
+    @admin.action(description="Revoke selected API keys", permissions=["change"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        for key in queryset.filter(revoked_at=None):
+            # An earlier moment of revocation stays.
+            ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=Now())
+            self.log_change(request, key, "Revoked.")
+            self.message_user(request, f"{key} is revoked.", messages.SUCCESS)
+
+
+@admin.register(UsageEntry)
+class UsageEntryAdmin(ReadOnlyAdmin):
+    list_display = [
+        "created_at", "tenant", "api_key", "kind", "engine", "reserved", "billed", "amount", "render",
+    ]  # fmt: skip
+    list_filter = [("billed_seconds", admin.EmptyFieldListFilter), "engine", "currency", "tenant"]
+    list_select_related = ["tenant", "api_key"]
+    search_fields = ["tenant__name", "api_key__prefix", "reason"]
+    id_lookups = ["render_id", "tenant", "api_key"]
+    date_hierarchy = "created_at"
+    ordering = ["-created_at"]
+    fields = [
+        "tenant", "api_key", "kind", "render", "engine", "resolution", "reserved_seconds", "billed_seconds",
+        "price", "amount", "gpu_seconds", "cost", "reason", "author", "created_at", "settled_at",
+    ]  # fmt: skip
+
+    @admin.display
+    def kind(self, entry: UsageEntry) -> str:
+        if entry.render_id is None:
+            return "adjustment"
+        return "hold" if entry.billed_seconds is None else "bill"
+
+    @admin.display(description="reserved s", ordering="reserved_seconds")
+    def reserved(self, entry: UsageEntry) -> int:
+        return entry.reserved_seconds
+
+    @admin.display(description="billed s", ordering="billed_seconds")
+    def billed(self, entry: UsageEntry) -> int | None:
+        return entry.billed_seconds
+
+    @admin.display(ordering="amount_micros")
+    def amount(self, entry: UsageEntry) -> str:
+        return money(entry.amount_micros, entry.currency)
+
+    @admin.display(description="price of a second")
+    def price(self, entry: UsageEntry) -> str:
+        return money(entry.price_micros, entry.currency)
+
+    @admin.display(description="our cost")
+    def cost(self, entry: UsageEntry) -> str:
+        return money(entry.cost_micros, entry.currency)
+
+    @admin.display
+    def render(self, entry: UsageEntry) -> str:
+        if entry.render_id is None:
+            return NOTHING
+        # By name only: accounts know no renders.
+        url = reverse("admin:render_render_change", args=[entry.render_id])
+        return format_html('<a href="{}">{}</a>', url, str(entry.render_id)[:8])

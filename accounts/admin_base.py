@@ -1,0 +1,117 @@
+"""What the admin pages of all apps share: rows nobody may write by form, search by id, actions as buttons, links."""
+
+import json
+import uuid
+from decimal import Decimal
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.utils import quote
+from django.core.files.storage import default_storage
+from django.db.models import Model, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.html import format_html
+
+NOTHING = "-"
+
+
+class SupportAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    change_form_template = "admin/change_form_with_buttons.html"
+    show_full_result_count = False  # It counts the whole table each time somebody filters.
+    id_lookups = ["pk"]  # Where a UUID given to the search is looked up.
+
+    def buttons(self, obj: Any) -> dict[str, str]:
+        """Actions to offer on the object's own page, where a search leads: name and label."""
+        return {}
+
+    @admin.display(description="id", ordering="pk")
+    def short_id(self, obj: Any) -> str:
+        return str(obj.pk)[:8]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        try:
+            wanted = uuid.UUID(search_term.strip())
+        except ValueError:
+            return super().get_search_results(request, queryset, search_term)
+        # By index, where `icontains` would cast every id of the table to text.
+        matches = Q(*((lookup, wanted) for lookup in self.id_lookups), _connector=Q.OR)
+        return queryset.filter(matches), True
+
+    def render_change_form(
+        self, request: HttpRequest, context: Any, add: bool = False, change: bool = False,
+        form_url: str = "", obj: Any = None,
+    ) -> HttpResponse:  # fmt: skip
+        if obj is not None:
+            allowed = self.get_actions(request)
+            context["buttons"] = {name: label for name, label in self.buttons(obj).items() if name in allowed}
+            context["actions_url"] = reverse(self._view_name("changelist"))
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *args: Any) -> HttpResponse | None:
+        response = super().response_action(request, queryset, *args)
+        if "from_change_form" in request.POST:
+            return redirect(self._view_name("change"), quote(request.POST[ACTION_CHECKBOX_NAME]))
+        return response
+
+    def _view_name(self, view: str) -> str:
+        return f"admin:{self.opts.app_label}_{self.opts.model_name}_{view}"
+
+
+class _ReadOnly:
+    """Rows that only code writes. Who may see them is a matter of the model's view permission."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class ReadOnlyAdmin(_ReadOnly, SupportAdmin):
+    pass
+
+
+class ReadOnlyInline(_ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
+    extra = 0
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        # Said explicitly, because a form refuses the fields that no form may edit, like `created_at`.
+        return self.fields
+
+
+def external_link(url: str | None, text: str = "") -> str:
+    """A link to an address that a customer gave."""
+    if not url or not url.startswith(("http://", "https://", "/")):
+        return url or NOTHING  # A `javascript:` address must not become clickable.
+    return format_html('<a href="{}" target="_blank" rel="noopener noreferrer">{}</a>', url, text or url)
+
+
+def media_link(key: str | None, text: str) -> str:
+    return external_link(default_storage.url(key), text) if key else NOTHING
+
+
+def object_link(obj: Model | None, text: str = "") -> str:
+    if obj is None:
+        return NOTHING
+    url = reverse(f"admin:{obj._meta.app_label}_{obj._meta.model_name}_change", args=[obj.pk])
+    return format_html('<a href="{}">{}</a>', url, text or str(obj))
+
+
+def preformatted(value: object) -> str:
+    if not value:
+        return NOTHING
+    text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+    style = "margin: 0; white-space: pre-wrap; overflow-wrap: anywhere"
+    return format_html('<pre style="{}">{}</pre>', style, text)
+
+
+def money(micros: int | None, currency: str) -> str:
+    return NOTHING if micros is None else f"{Decimal(micros) / 1_000_000:,.4f} {currency}"

@@ -1,0 +1,252 @@
+"""Renders and nodes for support staff, and a look at django-q2's tables. Only `lifecycle` changes a state."""
+
+import django_q.admin  # noqa: F401  # Registers its own forms, which are taken away below.
+from django.contrib import admin, messages
+from django.db.models import Count, Model, Q, QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html, format_html_join
+from django.utils.timesince import timesince
+from django_q.models import Failure, OrmQ, Schedule, Success
+
+from accounts.admin_base import (
+    NOTHING,
+    ReadOnlyAdmin,
+    ReadOnlyInline,
+    external_link,
+    media_link,
+    object_link,
+    preformatted,
+)
+from accounts.errors import ServiceError
+from accounts.models import UsageEntry
+from render import lifecycle
+from render.models import TERMINAL_STATES, Attempt, Node, Render, Segment, State
+
+
+def state_text(state: str | None, phase: str | None, progress: int | None) -> str:
+    if state is None:
+        return NOTHING
+    return state if state in TERMINAL_STATES else f"{state}: {phase}, {progress} %"
+
+
+def error_text(code: str | None, message: str | None) -> str:
+    if not code:
+        return NOTHING
+    return format_html('<strong style="color: var(--error-fg)">{}</strong><br>{}', code, message)
+
+
+class AttemptInline(ReadOnlyInline):
+    model = Attempt
+    fields = ["number", "node", "outcome", "render_seconds", "started_at", "ended_at"]
+    ordering = ["number"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Attempt]:
+        attempts: QuerySet[Attempt] = super().get_queryset(request)
+        return attempts.select_related("node")
+
+
+class SegmentInline(ReadOnlyInline):
+    model = Segment
+    fields = ["index", "attempt", "frames", "num_bytes", "piece", "created_at"]
+    classes = ["collapse"]
+
+    @admin.display
+    def piece(self, segment: Segment) -> str:
+        return media_link(segment.key, "Open")
+
+
+@admin.register(Render)
+class RenderAdmin(ReadOnlyAdmin):
+    list_display = ["short_id", "tenant", "engine", "now", "error_code", "node", "created_at", "completed_at"]
+    list_filter = ["state", "phase", "engine", "queue", "error_code", "tenant"]
+    list_select_related = ["tenant", "node"]
+    search_fields = ["^id", "tenant__name", "error_code", "error_message", "node__name"]
+    id_lookups = ["pk", "tenant"]
+    date_hierarchy = "created_at"
+    ordering = ["-created_at"]
+    inlines = [AttemptInline, SegmentInline]
+    actions = ["cancel"]
+    # fmt: off
+    fieldsets = [
+        (None, {"fields": ["id", "tenant", "engine", "queue", "priority"]}),
+        ("What came of it", {"fields": [
+            "state", "phase", "percent", "cancel_requested_at", "error", "error_param",
+            "video", "poster", "duration_seconds", "usage",
+        ]}),
+        ("Trace, for staff only", {"fields": ["trace"], "classes": ["collapse"]}),
+        ("When and where", {"fields": [
+            "created_at", "started_at", "completed_at", "not_before",
+            "attempt", "node", "lease_until", "heartbeat_at", "crashes", "failures",
+        ]}),
+        ("What was asked", {"fields": ["image", "audio", "audio_2", "audio_order", "prompt", "asked_parameters"]}),
+        ("What was prepared", {
+            "fields": ["prepared_sources", "num_frames", "segments_total", "prepared_plan"], "classes": ["collapse"],
+        }),
+    ]
+    # fmt: on
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        # Nobody has Django's change permission here, it would open the form.
+        return request.user.has_perm("render.change_render")
+
+    def buttons(self, obj: Render) -> dict[str, str]:
+        return {} if obj.is_terminal or obj.cancel_requested_at else {"cancel": "Cancel"}
+
+    @admin.action(description="Cancel selected renders", permissions=["cancel"])
+    def cancel(self, request: HttpRequest, queryset: QuerySet[Render]) -> None:
+        for render in queryset:
+            try:
+                canceled = lifecycle.request_cancel(render)
+            except ServiceError as error:
+                self.message_user(request, f"{render} was not canceled. {error.detail}", messages.ERROR)
+                continue
+            self.log_change(request, render, "Cancel requested.")
+            if canceled.state == State.CANCELED:
+                self.message_user(request, f"{render} is canceled.", messages.SUCCESS)
+            else:
+                self.message_user(request, f"{render} is asked to stop; its worker ends it soon.", messages.SUCCESS)
+
+    @admin.display(description="state", ordering="state")
+    def now(self, render: Render) -> str:
+        return state_text(render.state, render.phase, render.progress)
+
+    @admin.display(ordering="error_code")
+    def error(self, render: Render) -> str:
+        return error_text(render.error_code, render.error_message)
+
+    @admin.display(description="progress")
+    def percent(self, render: Render) -> str:
+        return f"{render.progress} %"
+
+    @admin.display
+    def video(self, render: Render) -> str:
+        return media_link(render.video_key, "Watch the video")
+
+    @admin.display
+    def poster(self, render: Render) -> str:
+        return media_link(render.poster_key, "Open the poster")
+
+    @admin.display
+    def usage(self, render: Render) -> str:
+        return object_link(UsageEntry.objects.select_related("tenant").filter(render_id=render.pk).first())
+
+    @admin.display
+    def trace(self, render: Render) -> str:
+        return preformatted(render.error_trace)
+
+    @admin.display(ordering="image_url")
+    def image(self, render: Render) -> str:
+        return external_link(render.image_url)
+
+    @admin.display
+    def audio(self, render: Render) -> str:
+        return external_link(render.audio_url)
+
+    @admin.display(description="second audio")
+    def audio_2(self, render: Render) -> str:
+        return external_link(render.audio_url_2)
+
+    @admin.display(description="parameters")
+    def asked_parameters(self, render: Render) -> str:
+        return preformatted(render.parameters)
+
+    @admin.display(description="plan")
+    def prepared_plan(self, render: Render) -> str:
+        return preformatted(render.plan)
+
+    @admin.display(description="sources")
+    def prepared_sources(self, render: Render) -> str:
+        sources = render.sources or {}
+        links = [(media_link(key, name),) for name in ("portrait", "video") if (key := sources.get(name))]
+        links += [(media_link(key, f"voice {number}"),) for number, key in enumerate(sources.get("voices", []), 1)]
+        links += [
+            (format_html("{} (from {} s)", media_link(key, f"sound {number}"), offset),)
+            for number, (key, offset) in enumerate(sources.get("sound", []), 1)
+        ]
+        return format_html_join(", ", "{}", links) or NOTHING
+
+
+@admin.register(Node)
+class NodeAdmin(ReadOnlyAdmin):
+    list_display = ["name", "queue", "work", "last_seen", "running", "heartbeat_at", "created_at"]
+    list_filter = ["queue", "draining"]
+    search_fields = ["name"]
+    date_hierarchy = "created_at"
+    ordering = ["-heartbeat_at"]
+    fields = ["name", "queue", "work", "running", "last_seen", "heartbeat_at", "created_at"]
+    actions = ["drain", "undrain"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Node]:
+        running = Count("renders", filter=Q(renders__state=State.RUNNING))
+        nodes: QuerySet[Node] = super().get_queryset(request)
+        return nodes.annotate(running=running)
+
+    def has_drain_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("render.change_node")
+
+    def buttons(self, obj: Node) -> dict[str, str]:
+        return {"undrain": "Undrain"} if obj.draining else {"drain": "Drain"}
+
+    @admin.display(ordering="draining")
+    def work(self, node: Node) -> str:
+        return "draining" if node.draining else "takes renders"
+
+    @admin.display(ordering="running")
+    def running(self, node: Node) -> int:
+        number: int = node.running  # type: ignore[attr-defined]
+        return number
+
+    @admin.display(ordering="heartbeat_at")
+    def last_seen(self, node: Node) -> str:
+        return f"{timesince(node.heartbeat_at)} ago"
+
+    @admin.action(description="Drain selected nodes: no new render, hand back the current one", permissions=["drain"])
+    def drain(self, request: HttpRequest, queryset: QuerySet[Node]) -> None:
+        self._set_draining(request, queryset, True, "drains")
+
+    @admin.action(description="Undrain selected nodes: take renders again", permissions=["drain"])
+    def undrain(self, request: HttpRequest, queryset: QuerySet[Node]) -> None:
+        self._set_draining(request, queryset, False, "takes renders again")
+
+    def _set_draining(self, request: HttpRequest, nodes: QuerySet[Node], draining: bool, result: str) -> None:
+        for node in nodes.filter(draining=not draining):
+            Node.objects.filter(pk=node.pk).update(draining=draining)
+            self.log_change(request, node, f"It {result}.")
+            self.message_user(request, f"{node} {result}.", messages.SUCCESS)
+
+
+# A form that writes a Schedule runs any function by its dotted path, and "resubmit" runs a task again.
+_queue_models: list[type[Model]] = [Failure, OrmQ, Schedule, Success]
+for _model in _queue_models:
+    if admin.site.is_registered(_model):
+        admin.site.unregister(_model)
+
+
+@admin.register(Success, Failure)
+class TaskAdmin(ReadOnlyAdmin):
+    list_display = ["name", "func", "cluster", "started", "stopped", "attempt_count"]
+    list_filter = ["cluster", "func"]
+    search_fields = ["name", "func"]
+    date_hierarchy = "stopped"
+    ordering = ["-stopped"]
+    fields = ["id", "name", "func", "group", "cluster", "started", "stopped", "success", "attempt_count", "outcome"]
+
+    @admin.display(description="result")
+    def outcome(self, task: Success | Failure) -> str:
+        return preformatted(str(task.result))
+
+
+@admin.register(Schedule)
+class ScheduleAdmin(ReadOnlyAdmin):
+    list_display = ["name", "func", "schedule_type", "minutes", "cluster", "next_run", "repeats"]
+    list_filter = ["cluster", "schedule_type"]
+    search_fields = ["name", "func"]
+    ordering = ["next_run"]
+
+
+@admin.register(OrmQ)
+class TicketAdmin(ReadOnlyAdmin):
+    list_display = ["id", "key", "name", "func", "lock"]
+    list_filter = ["key"]
+    ordering = ["-id"]
+    fields = ["id", "key", "lock", "name", "task_id", "func", "args", "kwargs"]

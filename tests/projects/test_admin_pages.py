@@ -1,0 +1,160 @@
+"""Every registered model's pages, with rows in them."""
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import Group, User
+from django.db.models.functions import Now
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from django_q.models import OrmQ, Schedule, Task
+
+from accounts.models import ApiKey, Membership, Tenant, UsageEntry
+from projects.models import Project, Take
+from projects.takes import create_project
+from render import lifecycle, nodes
+from render.models import Attempt, Node, Render, Segment
+
+MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
+READ_ONLY = ["accounts.UsageEntry", "projects.Project", "render.Render", "render.Node"]
+READ_ONLY += ["django_q.Schedule", "django_q.Success", "django_q.Failure", "django_q.OrmQ"]
+NUMBER_OF_ROWS = 30
+
+
+@pytest.fixture
+def project(alice) -> Project:
+    return new_project(alice)
+
+
+@pytest.fixture
+def rows(alice, project: Project, client: Client) -> Client:
+    """Three rows of each model, and a superuser who looks at them."""
+    make_rows(alice, 3)
+    client.force_login(User.objects.create_superuser("staff"))
+    return client
+
+
+@pytest.fixture
+def many_rows(alice, client: Client) -> Client:
+    make_rows(alice, NUMBER_OF_ROWS)
+    client.force_login(User.objects.create_superuser("staff"))
+    return client
+
+
+def make_rows(alice, number_of_rows: int) -> None:
+    for number in range(number_of_rows):
+        new_project(alice, title=f"Film {number}")
+        user = User.objects.create(username=f"user-{number}")
+        Group.objects.create(name=f"group-{number}")
+        Node.objects.create(name=f"node-{number}", queue="cpu")
+        tenant = Tenant.objects.create(name=f"Tenant {number}", plan=alice.tenant.plan)
+        Membership.objects.create(tenant=tenant, user=user)
+        ApiKey.objects.create(tenant=tenant, name="key", prefix=f"cf_live_{number}", digest="f" * 64)
+        Schedule.objects.create(func="math.floor", args="1", next_run=timezone.now())
+        for success in (True, False):
+            Task.objects.create(
+                id=f"{number}-{success}", name="ticket", func="math.floor", args=(1,), result="done", success=success,
+                started=timezone.now(), stopped=timezone.now(),
+            )  # fmt: skip
+    claim = lifecycle.claim_next("cpu", nodes.beat("cpu"))
+    assert claim is not None
+    Render.objects.filter(pk=claim.render_id).update(
+        sources={"portrait": "sources/p.png", "video": None, "voices": ["sources/v.wav"], "sound": [["s/v.wav", 1.5]]},
+        plan={"segments": [[0, 25]]},
+    )
+    Attempt.objects.create(render_id=claim.render_id, number=7, node=nodes.beat("gpu"), outcome="done")
+    Segment.objects.create(
+        render_id=claim.render_id, index=0, attempt=1, key="renders/segment.mp4", num_bytes=10, frames=25
+    )
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_its_list_is_shown_with_few_queries(many_rows: Client, model, django_assert_max_num_queries):
+    with django_assert_max_num_queries(29):
+        response = many_rows.get(page(model, "changelist"))
+
+    assert response.status_code == 200
+    assert len(response.context["cl"].result_list) >= min(NUMBER_OF_ROWS, model._default_manager.count())
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_its_search_works_with_words_and_with_an_id(rows: Client, model, project: Project):
+    words = rows.get(page(model, "changelist"), {"q": "acme"})
+    by_id = rows.get(page(model, "changelist"), {"q": str(project.pk)})
+
+    assert (words.status_code, by_id.status_code) == (200, 200)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_its_change_page_is_shown(rows: Client, model):
+    for row in model._default_manager.all()[:3]:
+        assert rows.get(page(model, "change", row.pk)).status_code == 200
+
+
+def test_a_running_renders_page_shows_its_sources_attempts_and_pieces(rows: Client):
+    render = Render.objects.get(state="running")
+
+    html = rows.get(page(Render, "change", render.pk)).content.decode()
+
+    assert "/media/sources/p.png" in html
+    assert "(from 1.5 s)" in html
+    assert "/media/renders/segment.mp4" in html
+    assert reverse("admin:accounts_usageentry_change", args=[UsageEntry.objects.get(render_id=render.pk).pk]) in html
+
+
+@pytest.mark.parametrize("label", READ_ONLY)
+def test_nobody_can_add_change_or_delete_it_by_form(rows: Client, label):
+    model = next(model for model in MODELS if model._meta.label == label)
+    row = model._default_manager.first()
+
+    add = rows.post(page(model, "add"), {})
+    change = rows.post(page(model, "change", row.pk), {"func": "os.system"})
+    delete = rows.post(page(model, "delete", row.pk), {"post": "yes"})
+    rows.post(page(model, "changelist"), {"action": "delete_selected", "_selected_action": row.pk, "post": "yes"})
+
+    assert (add.status_code, change.status_code, delete.status_code) == (403, 403, 403)
+    assert model._default_manager.filter(pk=row.pk).exists()
+
+
+def test_the_queues_tables_have_no_form_that_writes_or_runs_anything(rows: Client):
+    tickets, schedules = OrmQ.objects.count(), list(Schedule.objects.values())
+    task = Task.objects.filter(success=False)[0]
+
+    rows.post("/admin/django_q/failure/", {"action": "resubmit_task", "_selected_action": task.pk, "index": 0})
+
+    assert OrmQ.objects.count() == tickets
+    assert list(Schedule.objects.values()) == schedules
+
+
+def test_people_who_are_not_staff_see_nothing(client: Client, db):
+    client.force_login(User.objects.create_user("member"))
+
+    for model in MODELS:
+        assert client.get(page(model, "changelist")).status_code == 302
+
+
+def page(model, view: str, *arguments) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{view}", args=arguments)
+
+
+def new_project(caller, **overrides) -> Project:
+    fields = {
+        "tenant": caller.tenant,
+        "api_key": caller.key,
+        "title": "A film",
+        "image_url": "https://example.com/face.png",
+        "audio_url": "https://example.com/voice.wav",
+        "parameters": {"engine": "instant"},
+    }
+    project = Project(**{**fields, **overrides})
+    create_project(project)
+    assert Take.objects.filter(project=project).exists()
+    return project
+
+
+def test_times_are_on_the_change_page(rows: Client, project: Project):
+    Project.objects.filter(pk=project.pk).update(deleted_at=Now())
+
+    html = rows.get(page(Project, "change", project.pk)).content.decode()
+
+    assert all(f"field-{name}" in html for name in ("created_at", "updated_at", "deleted_at"))
