@@ -68,11 +68,12 @@ def _requested_span(request: HttpRequest, whole: range, *, etag: str, modified: 
     if request.method != "GET" or match is None or (condition != etag and parse_http_date_safe(condition) != modified):
         return None
     first, last = match.groups()
-    if first and last and int(last) < int(first):
-        return None  # Not a range at all.
     if first:
-        return whole[int(first) : int(last) + 1 if last else None]
-    return whole[-int(last) :] if last and int(last) else range(0)
+        # "5-2" is no range at all.
+        return None if last and int(last) < int(first) else whole[int(first) : int(last) + 1 if last else None]
+    if last:
+        return whole[-int(last) :] if int(last) else range(0)
+    return None
 
 
 def _file_response(request: HttpRequest, file: BinaryIO, span: range) -> FileResponse:

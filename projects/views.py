@@ -40,6 +40,7 @@ LIST_HEADERS = {
 @extend_schema(tags=["projects"])
 class ProjectViewSet(GenericViewSet[Project]):
     parser_classes = [BoundedJSONParser]
+    serializer_class = ProjectRequest  # For OPTIONS, which describes the fields.
     required_scopes = {
         "list": Scope.PROJECTS_READ,
         "retrieve": Scope.PROJECTS_READ,
@@ -107,7 +108,7 @@ class ProjectViewSet(GenericViewSet[Project]):
 
     @extend_schema(
         summary="Delete a project",
-        responses=inline_serializer("Deleted", {"detail": serializers.CharField()}),
+        responses={200: inline_serializer("Deleted", {"detail": serializers.CharField()})},
     )
     def destroy(self, request: Request, pk: str) -> Response:
         """Stops its render, deletes its films, and hides it for good."""

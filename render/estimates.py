@@ -12,7 +12,6 @@ from enum import StrEnum
 from math import ceil
 
 from django.db.models import Case, ExpressionWrapper, F, FloatField, Q, Sum, Value, When, Window
-from django.db.models.expressions import Combinable
 from django.db.models.fields import BooleanField
 from django.db.models.functions import Coalesce, Now, RowNumber
 from django_q.models import OrmQ
@@ -25,6 +24,9 @@ RECENT_RENDERS = 20
 TICKET_PATIENCE = timedelta(seconds=10)  # A free worker takes a ticket within its poll, which is below a second.
 DEFAULT_PACE = {"draft": 0.5, "infinitetalk": 40.0}  # Seconds of work for a second of output, until it is measured.
 DEFAULT_OUTPUT_SECONDS = 10.0  # Of a render whose voice is not measured yet, until there are others to judge by.
+
+PREPARE_SECONDS = 2.0
+PLACE = ["queue", "tenant_id", "engine", "num_frames", "progress"]  # all that is read of the renders around
 
 
 class WaitingReason(StrEnum):
@@ -52,73 +54,84 @@ class _Pace:
 
 
 def estimate(renders: Iterable[Render]) -> dict[uuid.UUID, Estimate]:
-    estimates = {render.pk: Estimate() for render in renders}
-    active = [render for render in renders if not render.is_terminal]
+    estimates: dict[uuid.UUID, Estimate] = {}
+    active = []
+    for render in renders:
+        estimates[render.pk] = Estimate() if render.is_terminal else Estimate(poll_after_seconds=_poll_after(None))
+        if not render.is_terminal:
+            active.append(render)
     if not active:
         return estimates
+
     paces = {engine: _recent_pace(engine) for engine in registry.names()}
-    running = Render.objects.filter(state=State.RUNNING).only("queue", "tenant_id", "engine", "num_frames", "progress")
-    seconds_left: dict[str, list[float]] = defaultdict(list)
+    at_work: dict[str, list[float]] = defaultdict(list)  # Seconds left of each render that runs, by queue
     running_of_tenant: dict[uuid.UUID, int] = defaultdict(int)
-    for render in running:
-        seconds_left[render.queue].append(_seconds_left(render, paces))
+    for render in Render.objects.filter(state=State.RUNNING).only(*PLACE):
+        at_work[render.queue].append(_seconds_left(render, paces))
         running_of_tenant[render.tenant_id] += 1
 
     for render in active:
-        if render.state == State.RUNNING:
-            # Prepared here, it has yet to wait in its engine's queue: how long, shows when it is there.
-            here = render.queue == _engine_queue(render)
-            eta = ceil(_seconds_left(render, paces)) if here else None
+        if render.state == State.RUNNING and _is_in_its_engines_queue(render):
+            eta = ceil(_seconds_left(render, paces))
             estimates[render.pk] = Estimate(eta_seconds=eta, poll_after_seconds=_poll_after(eta))
 
     queued = [render for render in active if render.state == State.QUEUED]
     if not queued:
         return estimates
-    abandoned = set(
-        OrmQ.objects.filter(lock__lte=Now() - TICKET_PATIENCE).order_by().values_list("key", flat=True).distinct()
-    ) - set(seconds_left)  # Where something runs there are workers, just no free one.
-    for render in _with_rank([render.pk for render in queued], paces):
-        reason = WaitingReason.NEXT if render.rank == 1 else WaitingReason.BEHIND_OTHERS
+    # Where something runs there are workers, just no free one.
+    abandoned = _queues_with_old_tickets() - at_work.keys()
+    for render in _ranked(queued, paces):
         if render.delayed:
             reason = WaitingReason.RETRY_DELAY
         elif render.queue in abandoned:
             reason = WaitingReason.NO_WORKER
-        elif running_of_tenant[render.tenant_id] >= render.tenant.plan.max_concurrent:
+        elif running_of_tenant[render.tenant_id] >= render.max_concurrent:
             reason = WaitingReason.CONCURRENCY_LIMIT
+        else:
+            reason = WaitingReason.NEXT if render.rank == 1 else WaitingReason.BEHIND_OTHERS
         eta = None
-        if reason != WaitingReason.NO_WORKER and render.queue == _engine_queue(render):
-            at_work = seconds_left[render.queue]
-            own = _work_seconds(render, paces)
-            eta = ceil((sum(at_work) + render.work_until - own) / max(len(at_work), 1) + own)
+        if _is_in_its_engines_queue(render) and reason != WaitingReason.NO_WORKER:
+            own = _seconds_left(render, paces)
+            workers = at_work[render.queue]
+            eta = ceil((sum(workers) + render.work_until - own) / max(len(workers), 1) + own)
         estimates[render.pk] = Estimate(render.rank, reason, eta, _poll_after(eta))
     return estimates
 
 
-def _with_rank(keys: list[uuid.UUID], paces: dict[str, _Pace]):  # type: ignore[no-untyped-def]
+def _queues_with_old_tickets() -> set[str]:
+    old = OrmQ.objects.filter(lock__lte=Now() - TICKET_PATIENCE)
+    return set(old.order_by().values_list("key", flat=True).distinct())
+
+
+def _ranked(renders: list[Render], paces: dict[str, _Pace]):  # type: ignore[no-untyped-def]
     """The queued renders, each with its place in its queue and the work up to and including its own."""
     order = [F("priority").desc(), F("created_at").asc(), F("pk").asc()]
     work = Case(
         *[
-            When(engine=engine, then=_frames_or(pace.output_seconds) * Value(pace.work_seconds / FPS))
+            When(
+                engine=engine,
+                queue=registry.queue_of(engine),
+                then=Coalesce(F("num_frames") / float(FPS), pace.output_seconds, output_field=FloatField())
+                * Value(pace.work_seconds)
+                * (1 - F("progress") / 100.0),
+            )
             for engine, pace in paces.items()
         ],
-        default=Value(0.0),
+        default=Value(PREPARE_SECONDS),
         output_field=FloatField(),
     )
     return (
-        Render.objects.filter(state=State.QUEUED)
+        Render.objects.filter(state=State.QUEUED, queue__in={render.queue for render in renders})
         .annotate(
             rank=Window(RowNumber(), partition_by=F("queue"), order_by=order),
             work_until=Window(Sum(work), partition_by=F("queue"), order_by=order),
             delayed=ExpressionWrapper(Q(not_before__gt=Now()), output_field=BooleanField()),
+            max_concurrent=F("tenant__plan__max_concurrent"),
         )
-        .filter(pk__in=keys)
-        .select_related("tenant__plan")
+        # The disjunction keeps Postgres from narrowing the rows down before they are ranked; no rank is 0.
+        .filter(Q(pk__in=[render.pk for render in renders]) | Q(rank=0))
+        .only(*PLACE)
     )
-
-
-def _frames_or(output_seconds: float) -> Combinable:
-    return Coalesce(F("num_frames"), Value(output_seconds * FPS), output_field=FloatField())
 
 
 def _recent_pace(engine: str) -> _Pace:
@@ -140,20 +153,18 @@ def _recent_pace(engine: str) -> _Pace:
     return _Pace(sum(work) / sum(output), sum(output) / len(output))
 
 
-def _work_seconds(render: Render, paces: dict[str, _Pace]) -> float:
-    pace = paces.get(render.engine)
-    if pace is None:  # The engine was taken out of the settings.
-        return 0.0
-    output = pace.output_seconds if render.num_frames is None else render.num_frames / FPS
-    return output * pace.work_seconds
-
-
 def _seconds_left(render: Render, paces: dict[str, _Pace]) -> float:
-    return _work_seconds(render, paces) * (1 - render.progress / 100)
+    """Of the work that it will take in the queue where it is; `_ranked` says the same in SQL."""
+    if not _is_in_its_engines_queue(render):
+        return PREPARE_SECONDS
+    pace = paces[render.engine]
+    output = pace.output_seconds if render.num_frames is None else render.num_frames / FPS
+    return output * pace.work_seconds * (1 - render.progress / 100)
 
 
-def _engine_queue(render: Render) -> str | None:
-    return registry.queue_of(render.engine) if render.engine in registry.names() else None
+def _is_in_its_engines_queue(render: Render) -> bool:
+    """Elsewhere it is only prepared, and how long it will wait after that shows when it is there."""
+    return render.engine in registry.names() and render.queue == registry.queue_of(render.engine)
 
 
 def _poll_after(eta_seconds: int | None) -> int:

@@ -1,0 +1,60 @@
+import pytest
+from openapi_spec_validator import validate
+
+OPERATIONS = {
+    ("/api/v1/projects", "get"): "200",
+    ("/api/v1/projects", "post"): "201",
+    ("/api/v1/projects/{id}", "get"): "200",
+    ("/api/v1/projects/{id}", "delete"): "200",
+    ("/api/v1/projects/{id}/status", "get"): "200",
+    ("/api/v1/projects/{id}/cancel", "post"): "202",
+    ("/api/v1/projects/{id}/finalize", "post"): "202",
+}
+
+
+@pytest.fixture
+def schema(client):
+    return client.get("/api/schema/", headers={"Accept": "application/json"}).json()
+
+
+def test_the_schema_is_valid_openapi_31(schema, capsys):
+    validate(schema)
+
+    assert schema["openapi"].startswith("3.1")
+
+
+def test_it_is_made_without_a_warning(client, capsys):
+    client.get("/api/schema/")
+
+    assert capsys.readouterr().err == ""
+
+
+def test_it_has_every_operation_with_its_problems_and_its_keys(schema):
+    for (path, method), status in OPERATIONS.items():
+        operation = schema["paths"][path][method]
+        assert {status, "401", "403", "422", "500"} <= operation["responses"].keys()
+        assert ("404" in operation["responses"]) == ("{id}" in path)
+        assert operation["security"] == [{"ApiKey": []}, {"Bearer": []}]
+        assert operation["summary"]
+
+
+def test_it_knows_both_ways_to_send_a_key(schema):
+    schemes = schema["components"]["securitySchemes"]
+
+    assert (schemes["ApiKey"]["name"], schemes["Bearer"]["scheme"]) == ("X-API-Key", "bearer")
+
+
+def test_every_parameter_is_explained(schema):
+    parameters = schema["components"]["schemas"]["ParametersRequest"]["properties"]
+
+    assert parameters["sample_steps"]["maximum"] == 50
+    assert all("description" in parameter for parameter in parameters.values())
+
+
+@pytest.mark.parametrize("path", ["/api/docs", "/api/docs/", "/api/redoc", "/api/redoc/", "/api/docs/errors/"])
+def test_the_pages_are_there_and_load_nothing_from_elsewhere(client, path):
+    response = client.get(path)
+
+    assert response.status_code == 200
+    assert b'src="http' not in response.content
+    assert b'link href="http' not in response.content

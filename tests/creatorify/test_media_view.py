@@ -1,0 +1,143 @@
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+from django.test import AsyncClient
+
+FILM = bytes(range(256)) * 4000  # more than one piece
+
+
+@pytest.fixture
+def film(settings) -> Path:
+    path = Path(settings.MEDIA_ROOT) / "renders" / "film.mp4"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(FILM)
+    return path
+
+
+def body(response) -> bytes:
+    return b"".join(response.streaming_content)
+
+
+def test_it_serves_a_file_whole(client, film):
+    response = client.get("/media/renders/film.mp4")
+
+    assert (response.status_code, response["Content-Type"], response["Content-Length"]) == (
+        200, "video/mp4", str(len(FILM)),
+    )  # fmt: skip
+    assert body(response) == FILM
+    assert response["Accept-Ranges"] == "bytes"
+    assert response["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("asked", "start", "stop"),
+    [
+        ("bytes=0-1", 0, 2),
+        ("bytes=0-0", 0, 1),
+        ("bytes=0-", 0, len(FILM)),
+        ("bytes=500000-", 500_000, len(FILM)),
+        ("bytes=-100", len(FILM) - 100, len(FILM)),
+        ("bytes=-99999999", 0, len(FILM)),
+        ("bytes=10-99999999", 10, len(FILM)),
+        (f"bytes={len(FILM) - 1}-", len(FILM) - 1, len(FILM)),
+    ],
+)
+def test_it_serves_a_range(client, film, asked, start, stop):
+    response = client.get("/media/renders/film.mp4", headers={"Range": asked})
+
+    assert (response.status_code, response["Content-Range"]) == (206, f"bytes {start}-{stop - 1}/{len(FILM)}")
+    assert response["Content-Length"] == str(stop - start)
+    assert body(response) == FILM[start:stop]
+
+
+@pytest.mark.parametrize("asked", [f"bytes={len(FILM)}-", "bytes=99999999-", "bytes=-0"])
+def test_it_refuses_a_range_behind_the_end(client, film, asked):
+    response = client.get("/media/renders/film.mp4", headers={"Range": asked})
+
+    assert (response.status_code, response["Content-Range"]) == (416, f"bytes */{len(FILM)}")
+
+
+@pytest.mark.parametrize(
+    "asked", ["bytes=5-2", "bytes=0-1,5-6", "bytes=-", "bytes=a-b", "lines=0-1", "bytes=" + "9" * 40 + "-"]
+)
+def test_it_ignores_what_is_no_single_range(client, film, asked):
+    response = client.get("/media/renders/film.mp4", headers={"Range": asked})
+
+    assert response.status_code == 200
+    assert len(body(response)) == len(FILM)
+
+
+def test_it_sends_a_range_only_of_the_file_that_the_client_knows(client, film):
+    known = client.get("/media/renders/film.mp4")
+
+    def status(condition):
+        headers = {"Range": "bytes=0-1", "If-Range": condition}
+        return client.get("/media/renders/film.mp4", headers=headers).status_code
+
+    assert status(known["ETag"]) == status(known["Last-Modified"]) == 206
+    assert status('"other"') == status("Thu, 01 Jan 1970 00:00:00 GMT") == status("nonsense") == 200
+    film.write_bytes(b"another film")
+    assert status(known["ETag"]) == 200
+
+
+def test_it_answers_304_to_who_has_the_file(client, film):
+    known = client.get("/media/renders/film.mp4")
+
+    by_tag = client.get("/media/renders/film.mp4", headers={"If-None-Match": known["ETag"]})
+    by_date = client.get("/media/renders/film.mp4", headers={"If-Modified-Since": known["Last-Modified"]})
+
+    assert by_tag.status_code == by_date.status_code == 304
+    assert by_tag["ETag"] == known["ETag"]
+
+
+def test_head_has_the_headers_alone(client, film):
+    response = client.head("/media/renders/film.mp4", headers={"Range": "bytes=0-1"})
+
+    assert (response.status_code, response["Content-Length"]) == (200, str(len(FILM)))
+    assert body(response) == b""
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "renders", "renders/", "renders/none.mp4", "../secret", "renders/../../secret", "/etc/passwd", "%2e%2e/secret",
+     "..%2fsecret", "%2fetc%2fpasswd", "a%00b", "a" * 5000],
+)  # fmt: skip
+def test_it_shows_no_folder_and_nothing_outside(client, film, path):
+    (film.parent.parent.parent / "secret").write_text("secret")
+
+    assert client.get(f"/media/{path}").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["page.html", "drawing.svg", "script.js", "unknown"])
+def test_it_never_shows_what_could_run_on_this_site(client, film, name):
+    film.with_name(name).write_text("<script>alert(1)</script>")
+
+    assert client.get(f"/media/renders/{name}")["Content-Disposition"] == "attachment"
+
+
+def test_an_empty_file_is_empty(client, film):
+    os.truncate(film, 0)
+
+    assert body(client.get("/media/renders/film.mp4")) == b""
+    assert client.get("/media/renders/film.mp4", headers={"Range": "bytes=0-"}).status_code == 416
+
+
+def test_it_is_read_only(client, film):
+    assert client.post("/media/renders/film.mp4").status_code == 405
+
+
+def test_it_serves_nothing_when_the_media_are_stored_elsewhere(client, film, settings):
+    settings.STORAGES = {**settings.STORAGES, "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"}}
+
+    assert client.get("/media/renders/film.mp4").status_code == 404
+
+
+def test_it_streams_under_asgi(film):
+    async def ask():
+        response = await AsyncClient().get("/media/renders/film.mp4", headers={"Range": "bytes=1000-900000"})
+        assert response.is_async
+        return response.status_code, b"".join([piece async for piece in response.streaming_content])
+
+    assert asyncio.run(ask()) == (206, FILM[1000:900_001])

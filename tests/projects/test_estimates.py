@@ -1,0 +1,118 @@
+"""`render.estimates`, as a caller sees it in a project."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from django_q.models import OrmQ
+
+from accounts.errors import ServiceError
+from render import lifecycle
+from render.models import Render, State
+from tests.projects.steps import claim, create, finish, finished_project
+
+
+@pytest.fixture
+def see(alice):
+    def see(project):
+        return alice.get(project["urls"]["status"]).json()
+
+    return see
+
+
+def test_the_queue_goes_by_priority_then_age(alice, charlie, see):
+    projects = [create(alice), create(charlie), create(alice)]
+    Render.objects.filter(pk=projects[2]["call_id"]).update(priority=5)
+
+    assert see(projects[2])["queue_position"] == 1
+    assert see(projects[0])["queue_position"] == 2
+    assert (see(projects[2])["waiting_reason"], see(projects[0])["waiting_reason"]) == ("next", "behind_others")
+
+
+def test_nothing_is_estimated_once_it_has_ended(alice, see):
+    project = finished_project(alice)
+
+    status = see(project)
+
+    assert status["queue_position"] is status["waiting_reason"] is status["eta_seconds"] is None
+    assert status["poll_after_seconds"] is None
+
+
+def test_a_tenant_at_its_limit_is_told_so(alice, plan, see):
+    plan.max_concurrent = 1
+    plan.save(update_fields=["max_concurrent"])
+    create(alice)
+    claim()
+
+    assert see(create(alice))["waiting_reason"] == "concurrency_limit"
+
+
+def test_a_render_that_waits_for_its_next_try_says_so(alice, see):
+    project = create(alice)
+    lifecycle.retry_later(claim(), ServiceError("download_failed", "No answer."), trace="")
+    Render.objects.update(not_before=timezone.now() + timedelta(seconds=60))
+
+    assert see(project)["waiting_reason"] == "retry_delay"
+
+
+def test_an_old_ticket_means_that_no_worker_takes_any(alice, see):
+    project = create(alice)
+    OrmQ.objects.update(lock=timezone.now() - timedelta(seconds=11))
+
+    assert (see(project)["waiting_reason"], see(project)["eta_seconds"]) == ("no_worker", None)
+
+
+def test_busy_workers_are_workers(alice, see):
+    create(alice)
+    claim()
+    project = create(alice)
+    OrmQ.objects.update(lock=timezone.now() - timedelta(seconds=11))
+
+    assert see(project)["waiting_reason"] == "next"
+
+
+def test_the_time_left_follows_from_recent_renders_and_those_ahead(alice, see):
+    for _ in range(2):
+        create(alice)
+        finish(claim(), seconds=10, render_seconds=30.0)  # three seconds of work for one of output
+    projects = [create(alice), create(alice)]
+
+    assert see(projects[0])["eta_seconds"] == 30
+    assert see(projects[1])["eta_seconds"] == 60
+
+
+def test_the_time_left_shrinks_with_progress(alice, see):
+    create(alice)
+    finish(claim(), seconds=10, render_seconds=30.0)
+    project = create(alice)
+    claimed = claim()
+    lifecycle.prepared(claimed, sources={}, plan={}, num_frames=500, segments_total=4)
+
+    Render.objects.filter(state=State.RUNNING).update(progress=0)
+    assert see(project)["eta_seconds"] == 60
+    Render.objects.filter(state=State.RUNNING).update(progress=75)
+    assert see(project)["eta_seconds"] == 15
+
+
+def test_it_does_not_guess_before_it_is_in_its_engines_queue(alice, see):
+    project = create(alice, parameters={"engine": "stateful"})
+    assert see(project)["eta_seconds"] is None
+
+    lifecycle.hand_over(claim(), "gpu")
+    assert see(project)["eta_seconds"] == 10
+
+
+def test_those_that_are_only_prepared_here_cost_little(alice, see):
+    for _ in range(3):
+        create(alice, parameters={"engine": "stateful"})
+    create(alice)
+    project = create(alice)
+
+    assert see(project)["eta_seconds"] == 6 + 5 + 5  # two seconds each, and the draft engine's default pace
+
+
+def test_a_resumed_render_has_less_to_do(alice, see):
+    project = create(alice)
+    Render.objects.update(num_frames=500, progress=50)
+
+    assert see(project)["eta_seconds"] == 5
