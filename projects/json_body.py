@@ -1,8 +1,10 @@
-"""JSON bodies, bounded in size and depth."""
+"""JSON bodies, bounded in size and depth, with or without a Content-Length."""
 
+import io
 from collections.abc import Mapping
 from typing import IO, Any
 
+from django.http import HttpRequest
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
 
@@ -15,12 +17,17 @@ class BoundedJSONParser(JSONParser):
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
-        # DRF reads the stream itself, past Django's DATA_UPLOAD_MAX_MEMORY_SIZE. The server lets nobody send more
-        # than the Content-Length.
-        request = (parser_context or {})["request"]
-        if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BYTES:
-            raise ServiceError("payload_too_large", f"The body may have {MAX_BYTES} bytes.")
+        # DRF reads the stream itself, past Django's DATA_UPLOAD_MAX_MEMORY_SIZE.
+        body = stream.read(MAX_BYTES + 1)
+        if len(body) > MAX_BYTES:
+            raise ServiceError("payload_too_large", f"A body may have {MAX_BYTES} bytes.")
         try:
-            return super().parse(stream, media_type, parser_context)
+            return super().parse(io.BytesIO(body), media_type, parser_context)
         except RecursionError:
             raise ParseError("JSON parse error - nested too deeply") from None
+
+
+def allow_chunked(request: HttpRequest) -> None:
+    """DRF takes a request without Content-Length for one without a body; a chunked one has none."""
+    if "chunked" in request.headers.get("Transfer-Encoding", ""):
+        request.META.setdefault("CONTENT_LENGTH", "-1")

@@ -126,7 +126,11 @@ class ProjectRequest(serializers.Serializer[Any]):
         max_length=2000, required=False, allow_null=True, allow_blank=True, trim_whitespace=False
     )
     user_id = serializers.CharField(
-        max_length=200, required=False, allow_null=True, help_text="Your label for your own user. Default: anonymous."
+        max_length=200,
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        help_text="Your label for your own user. Default: anonymous.",
     )
     metadata = MetadataField(
         required=False,
@@ -149,6 +153,9 @@ class ProjectRequest(serializers.Serializer[Any]):
         return values
 
     def validate_audio_url_2(self, value: str | None) -> str | None:
+        return value or None
+
+    def validate_user_id(self, value: str | None) -> str | None:
         return value or None
 
 

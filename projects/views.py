@@ -5,6 +5,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.utils.decorators import method_decorator
 from django.views.decorators.http import conditional_page
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, inline_serializer
@@ -16,7 +17,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.models import ApiKey, Scope
 from projects import takes
-from projects.json_body import BoundedJSONParser
+from projects.json_body import BoundedJSONParser, allow_chunked
 from projects.listing import ListQuery, Page
 from projects.models import Project
 from projects.representation import (
@@ -50,6 +51,10 @@ class ProjectViewSet(GenericViewSet[Project]):
         "cancel": Scope.PROJECTS_WRITE,
         "finalize": Scope.PROJECTS_WRITE,
     }
+
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        allow_chunked(request)
+        return super().initialize_request(request, *args, **kwargs)
 
     def get_queryset(self) -> QuerySet[Project]:
         if getattr(self, "swagger_fake_view", False):

@@ -1,6 +1,9 @@
+import asyncio
 import json
 
 import pytest
+from django.test import AsyncClient
+from django.test.client import FakePayload
 from django_q.models import OrmQ
 
 from accounts.models import UsageEntry
@@ -39,8 +42,9 @@ def test_it_takes_the_older_services_request_as_documented(alice):
             **NEW,
             "description": "Test video generation",
             "prompt": "A person is talking",
-            "user_id": None,
-            "audio_url_2": None,
+            "user_id": "",
+            "audio_url_2": "",
+            "audio_order": None,
             "parameters": {
                 "sample_steps": 8,
                 "sample_shift": 3,
@@ -57,6 +61,7 @@ def test_it_takes_the_older_services_request_as_documented(alice):
 
     assert response.status_code == 201
     assert response.json()["parameters"]["seed"] == 42
+    assert (response.json()["user_id"], response.json()["audio_url_2"]) == ("anonymous", None)
     assert response.json()["warnings"] == []
     assert latest_render(response.json()["id"]).parameters["sample_shift"] == 3.0
 
@@ -265,3 +270,16 @@ def test_it_needs_the_scope(alice):
     response = alice.post(PROJECTS, NEW, format="json")
 
     assert (response.status_code, response.json()["code"]) == (403, "insufficient_scope")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_takes_a_body_in_chunks(alice):
+    """As sent by clients that stream; only an ASGI server passes it on."""
+
+    async def ask(body):
+        headers = {"X-API-Key": alice.plain_key, "Content-Type": "application/json", "Transfer-Encoding": "chunked"}
+        sent = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        return await AsyncClient().request(method="POST", path=PROJECTS, headers=sent, _body_file=FakePayload(body))
+
+    assert asyncio.run(ask(json.dumps(NEW).encode())).status_code == 201
+    assert asyncio.run(ask(b"x" * 1_000_001)).status_code == 413
