@@ -1,8 +1,8 @@
-import asyncio
 import os
 from pathlib import Path
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.test import AsyncClient
 
 FILM = bytes(range(256)) * 4000  # more than one piece
@@ -135,9 +135,10 @@ def test_it_serves_nothing_when_the_media_are_stored_elsewhere(client, film, set
 
 
 def test_it_streams_under_asgi(film):
+    @async_to_sync
     async def ask():
         response = await AsyncClient().get("/media/renders/film.mp4", headers={"Range": "bytes=1000-900000"})
         assert response.is_async
         return response.status_code, b"".join([piece async for piece in response.streaming_content])
 
-    assert asyncio.run(ask()) == (206, FILM[1000:900_001])
+    assert ask() == (206, FILM[1000:900_001])
