@@ -22,8 +22,7 @@ def create_project(project: Project) -> None:
     """Save a new project, which draws its seed if none was given, with its first take."""
     project.parameters.setdefault("seed", secrets.randbelow(MAX_SEED + 1))
     engine = project.parameters.get("engine", settings.DEFAULT_ENGINE)
-    # First of all, because it locks the tenant: after an insert that refers to the tenant, two requests would each
-    # hold what the other one waits for.
+    # First, because this is what may be refused.
     render = lifecycle.enqueue(
         tenant=project.tenant,
         api_key=project.api_key,
@@ -49,7 +48,7 @@ def finalize(project: Project, api_key: ApiKey) -> Take:
     """
     registry.require(settings.FINAL_ENGINE)
     # The tenant before the project, as a worker locks them when it sets the price.
-    Tenant.objects.select_for_update().get(pk=project.tenant_id)
+    Tenant.objects.select_for_update(no_key=True).get(pk=project.tenant_id)
     if not Project.objects.select_for_update(no_key=True).filter(pk=project.pk, deleted_at=None).exists():
         raise ServiceError("not_found", "There is no such project.")
     takes = Take.objects.filter(project=project).select_related("render").order_by("-number")

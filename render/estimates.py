@@ -24,7 +24,6 @@ RECENT_RENDERS = 20
 TICKET_PATIENCE = timedelta(seconds=10)  # A free worker takes a ticket within its poll, which is below a second.
 DEFAULT_PACE = {"draft": 0.5, "infinitetalk": 40.0}  # Seconds of work for a second of output, until it is measured.
 DEFAULT_OUTPUT_SECONDS = 10.0  # Of a render whose voice is not measured yet, until there are others to judge by.
-
 PREPARE_SECONDS = 2.0
 PLACE = ["queue", "tenant_id", "engine", "num_frames", "progress"]  # all that is read of the renders around
 
@@ -72,8 +71,8 @@ def estimate(renders: Iterable[Render]) -> dict[uuid.UUID, Estimate]:
 
     for render in active:
         if render.state == State.RUNNING and _is_in_its_engines_queue(render):
-            eta = ceil(_seconds_left(render, paces))
-            estimates[render.pk] = Estimate(eta_seconds=eta, poll_after_seconds=_poll_after(eta))
+            left = ceil(_seconds_left(render, paces))
+            estimates[render.pk] = Estimate(eta_seconds=left, poll_after_seconds=_poll_after(left))
 
     queued = [render for render in active if render.state == State.QUEUED]
     if not queued:
