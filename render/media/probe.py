@@ -39,8 +39,8 @@ def probe(source: Path, *, param: str) -> ImageFacts | VideoFacts | AudioFacts |
     """Read the headers; None for what is no picture, film or sound (HTML, PDF, SVG, GIF, HEIC, playlists, noise).
 
     Of an animated PNG or WebP the first picture counts, so it is an image. GIF is refused: it is no portrait, and as a
-    film it has neither sound nor colours. A sound with a cover picture is a sound. Raises ServiceError image_too_large, or
-    video_invalid for what begins as a film and cannot be opened: most often an upload that broke off.
+    film it has neither sound nor colours. A sound with a cover picture is a sound. Raises ServiceError image_too_large,
+    or video_invalid for what begins as a film and cannot be opened: most often an upload that broke off.
     """
     facts = _picture_facts(source, param) or _film_or_sound_facts(source)
     if facts is None and _begins_as_film(source):

@@ -1,4 +1,4 @@
-"""What a customer is told of a bad source: one code for each thing that can be wrong, nothing billed, in the whole way."""
+"""What a customer is told of a bad source, in the whole way: one code for each thing that can be wrong, and no bill."""
 
 import struct
 import time
