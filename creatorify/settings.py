@@ -73,18 +73,21 @@ TEMPLATES = [
 
 # Database: one Postgres for everything, the queue too.
 DATABASE_URL = env.str("DATABASE_URL", default="") or embedded_postgres.start_or_find(VAR_DIR / "postgres")
+DATABASE_POOL_SIZE = env.int("DATABASE_POOL_SIZE", default=0)  # Set by creatorify/asgi.py for the web process.
 _database = env.db_url_config(DATABASE_URL)
 DATABASES = {
     "default": {
         **_database,
         "HOST": unquote(_database["HOST"]),  # A unix socket's folder comes percent-encoded.
-        "CONN_MAX_AGE": env.int("DATABASE_CONN_MAX_AGE", default=600),
+        # The ASGI server runs each request in a thread of its own and needs a pool; the queue forks and must have none.
+        "CONN_MAX_AGE": 0 if DATABASE_POOL_SIZE else 600,
         "CONN_HEALTH_CHECKS": True,
         # Poolers in transaction mode (Supabase's port 6543) keep no cursor and no prepared statement.
         "DISABLE_SERVER_SIDE_CURSORS": True,
         "OPTIONS": {
             "prepare_threshold": None,
             "connect_timeout": 5,
+            **({"pool": {"min_size": 1, "max_size": DATABASE_POOL_SIZE}} if DATABASE_POOL_SIZE else {}),
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,

@@ -4,7 +4,9 @@ import contextlib
 import json
 import secrets
 import shutil
+import signal
 import socket
+import sys
 import time
 from argparse import ArgumentParser
 from pathlib import Path
@@ -36,6 +38,8 @@ class Command(BaseCommand):
         parser.add_argument("--keep", action="store_true", help="leave the service running until Ctrl-C")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        # Ended from outside, it must not leave the service's processes behind.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         folder = settings.VAR_DIR / "demo"
         folder.mkdir(parents=True, exist_ok=True)
         self.stdout.write("Preparing the database, a portrait and a voice ...")
