@@ -8,7 +8,6 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.views import SpectacularAPIView
 
 from accounts.errors import PROBLEM_TYPES
 from creatorify.errors import CONTENT_TYPE
@@ -63,13 +62,6 @@ def complete(result: dict[str, Any], **_: object) -> dict[str, Any]:
     }
     components["schemas"] |= _problem_schemas()
     return {**result, "paths": paths}
-
-
-class SchemaView(SpectacularAPIView):
-    custom_settings = {
-        "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "creatorify.api_docs.complete"],
-        "ENUM_NAME_OVERRIDES": {"State": "render.models.State"},
-    }
 
 
 @require_safe

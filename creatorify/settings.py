@@ -102,6 +102,7 @@ LANGUAGE_CODE = "en-us"
 
 STATIC_URL = "/static/"
 STATIC_ROOT = VAR_DIR / "static"
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # WhiteNoise warns of a missing folder.
 WHITENOISE_USE_FINDERS = True  # Serves the admin's and the docs' files without a collectstatic step.
 
 MEDIA_URL = "/media/"
@@ -185,6 +186,8 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "creatorify.api_docs.complete"],
+    "ENUM_NAME_OVERRIDES": {"State": "render.models.State"},
 }
 
 LOGGING = {

@@ -1,6 +1,6 @@
 from django.contrib import admin
 from django.urls import include, path, re_path
-from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
 
 from creatorify import api_docs
 from creatorify.errors import unknown_path
@@ -15,7 +15,7 @@ urlpatterns = [
     path("healthz", healthz),
     path("media/<path:path>", media),
     path("api/v1/", include("projects.urls")),
-    re_path(r"^api/schema/?$", api_docs.SchemaView.as_view(), name="schema"),
+    re_path(r"^api/schema/?$", SpectacularAPIView.as_view(), name="schema"),
     re_path(r"^api/docs/?$", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     re_path(r"^api/docs/errors/?$", api_docs.errors, name="errors"),
     re_path(r"^api/redoc/?$", SpectacularRedocView.as_view(url_name="schema"), name="redoc"),

@@ -14,8 +14,8 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 
 from accounts.errors import ServiceError
-from render import lifecycle
-from render.lifecycle import Claim, Fenced
+from render import fence, lifecycle
+from render.fence import Claim, Fenced
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Lease:
             connection.close()
 
     def _renew(self) -> None:
-        render = lifecycle.renew(self._claim)
+        render = fence.renew(self._claim)
         if render.cancel_requested_at is not None:
             lifecycle.cancel(self._claim)
             self._lost = True

@@ -2,20 +2,16 @@
 
     queued -> running -> finished | failed | canceled        running -> queued (crashed, failed for now, handed on)
 
-A worker writes only under its fencing token: `Render.attempt`, which grows with each claim. Whoever lost the lease
-finds no row and gets `Fenced`. Money moves in the same transaction as the state.
+A worker changes a state only under its fencing token, see `render.fence`. Money moves in the same transaction.
 """
 
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, QuerySet, Sum
+from django.db.models import F, Sum
 from django.db.models.functions import Coalesce, Now
 
 from accounts import quota
@@ -24,25 +20,11 @@ from accounts.models import ApiKey, Tenant
 from render import queue
 from render.engines import registry
 from render.engines.base import FPS
-from render.models import Attempt, Node, Phase, Render, Segment, State
+from render.fence import Claim, announce, fence, lease_end
+from render.models import Attempt, Node, Phase, Render, State
 from render.parameters import Parameters
-from render.signals import render_changed
 
 PREPARE_QUEUE = "cpu"
-
-
-class Fenced(Exception):
-    """The render is not ours any more: it was canceled, reaped, or ended by somebody else."""
-
-
-class CancelRequested(Exception):
-    """The customer wants the render to end."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    render_id: uuid.UUID
-    attempt: int
 
 
 @transaction.atomic
@@ -83,7 +65,7 @@ def enqueue(
         parameters=parameters.as_json(),
     )
     queue.add_ticket(PREPARE_QUEUE)
-    _announce(render)
+    announce(render)
     return render
 
 
@@ -100,89 +82,30 @@ def claim_next(queue_name: str, node: Node) -> Claim | None:
         state=State.RUNNING,
         attempt=claim.attempt,
         node=node,
-        lease_until=_lease_end(),
+        lease_until=lease_end(),
         heartbeat_at=Now(),
         started_at=Coalesce("started_at", Now()),
     )
     Attempt.objects.create(render=render, number=claim.attempt, node=node)
-    _announce(render)
+    announce(render)
     return claim
-
-
-def renew(claim: Claim) -> Render:
-    """Renew the lease; return the row, to see what is asked of the worker. Raises Fenced.
-
-    A late renewal is allowed as long as nobody has reaped: the token decides, not the clock.
-    """
-    renewed = _held(claim).update(lease_until=_lease_end(), heartbeat_at=Now())
-    if not renewed:
-        raise Fenced
-    render = Render.objects.select_related("node").get(pk=claim.render_id)
-    Node.objects.filter(renders=render).update(heartbeat_at=Now())
-    return render
-
-
-def enter(claim: Claim, phase: Phase, *, progress: int) -> None:
-    with _fence(claim):
-        Render.objects.filter(pk=claim.render_id).update(phase=phase, progress=progress)
-
-
-def prepared(
-    claim: Claim, *, sources: Mapping[str, object], plan: Mapping[str, object], num_frames: int, segments_total: int
-) -> None:
-    """Note what `prepare` found and set the hold to the true price. Raises ServiceError `quota_exceeded`."""
-    with _fence(claim):
-        quota.set_hold(claim.render_id, ceil(num_frames / FPS))
-        Render.objects.filter(pk=claim.render_id).update(
-            sources=sources, plan=plan, num_frames=num_frames, segments_total=segments_total, phase=Phase.WAITING
-        )
 
 
 def hand_over(claim: Claim, queue_name: str) -> None:
     """Prepared here, rendered on another queue's node."""
-    with _fence(claim) as render:
+    with fence(claim) as render:
         _requeue(claim, render, Attempt.Outcome.HANDED_OVER, queue=queue_name, phase=Phase.WAITING)
 
 
 def hand_back(claim: Claim) -> None:
     """This node is draining: the render goes on elsewhere, from its last segment, and no crash is counted."""
-    with _fence(claim) as render:
+    with fence(claim) as render:
         _requeue(claim, render, Attempt.Outcome.YIELDED)
-
-
-def record_segment(
-    claim: Claim,
-    *,
-    index: int,
-    key: str,
-    num_bytes: int,
-    frames: int,
-    state_key: str,
-    render_seconds: float,
-    progress: int,
-) -> None:
-    """Record a stored segment, after which it is never rendered again. Raises Fenced or CancelRequested."""
-    with _fence(claim) as render:
-        if render.cancel_requested_at is not None:
-            raise CancelRequested
-        Segment.objects.create(
-            render=render,
-            index=index,
-            attempt=claim.attempt,
-            key=key,
-            num_bytes=num_bytes,
-            frames=frames,
-            state_key=state_key,
-        )
-        Attempt.objects.filter(render=render, number=claim.attempt).update(
-            render_seconds=F("render_seconds") + render_seconds
-        )
-        Render.objects.filter(pk=render.pk).update(phase=Phase.RENDERING, progress=progress)
 
 
 def finish(claim: Claim, *, video_key: str, poster_key: str, duration_seconds: float) -> None:
     """Bill the measured output and end. Everything in one transaction, so that it happens once or not at all."""
-    with _fence(claim) as render:
+    with fence(claim) as render:
         segments = render.segments.all()
         frames = sum(segment.frames for segment in segments)
         if len(segments) != render.segments_total or frames != render.num_frames:
@@ -203,14 +126,14 @@ def finish(claim: Claim, *, video_key: str, poster_key: str, duration_seconds: f
 
 def fail(claim: Claim, error: ServiceError, *, trace: str = "") -> None:
     """End with an error that another try would not mend."""
-    with _fence(claim) as render:
+    with fence(claim) as render:
         _close(render, State.FAILED, error, trace=trace)
         _end_attempt(claim, Attempt.Outcome.FAILED)
 
 
 def retry_later(claim: Claim, error: ServiceError, *, trace: str) -> None:
     """Try again after a while, or end with `error` once it has failed too often."""
-    with _fence(claim) as render:
+    with fence(claim) as render:
         failures = render.failures + 1
         Render.objects.filter(pk=render.pk).update(failures=failures, error_trace=trace)
         if failures >= settings.RENDER_MAX_FAILURES:
@@ -230,13 +153,13 @@ def request_cancel(render: Render) -> Render:
         Render.objects.filter(pk=render.pk, cancel_requested_at=None).update(cancel_requested_at=Now())
     elif render.state != State.CANCELED:
         raise ServiceError("invalid_state", f"The render is {render.state}, it cannot be canceled.")
-    _announce(render)
+    announce(render)
     return render
 
 
 def cancel(claim: Claim) -> None:
     """End a running render because a cancel was asked: nothing is billed."""
-    with _fence(claim) as render:
+    with fence(claim) as render:
         _close(render, State.CANCELED, _canceled())
         _end_attempt(claim, Attempt.Outcome.CANCELED)
 
@@ -252,24 +175,10 @@ def reap(render: Render) -> None:
         _close(render, State.FAILED, ServiceError("worker_lost", f"The worker was lost {crashes} times."))
     else:
         _requeue(claim, render, Attempt.Outcome.LEASE_LOST, delay=_retry_delay(crashes))
-        _announce(render)
+        announce(render)
         return
     _end_attempt(claim, Attempt.Outcome.LEASE_LOST)
-    _announce(render)
-
-
-@contextmanager
-def _fence(claim: Claim) -> Iterator[Render]:
-    with transaction.atomic():
-        render = _held(claim).select_for_update(of=("self",), no_key=True).first()
-        if render is None:
-            raise Fenced
-        yield render
-        _announce(render)
-
-
-def _held(claim: Claim) -> QuerySet[Render]:
-    return Render.objects.filter(pk=claim.render_id, attempt=claim.attempt, state=State.RUNNING)
+    announce(render)
 
 
 def _requeue(claim: Claim, render: Render, outcome: Attempt.Outcome, *, delay: float = 0, **changes: object) -> None:
@@ -303,15 +212,6 @@ def _end_attempt(claim: Claim, outcome: Attempt.Outcome) -> None:
 def _render_seconds(render: Render) -> float:
     seconds: float = render.attempts.aggregate(total=Coalesce(Sum("render_seconds"), 0.0))["total"]
     return seconds
-
-
-def _announce(render: Render) -> None:
-    render.refresh_from_db()
-    render_changed.send(sender=Render, render=render)
-
-
-def _lease_end() -> object:
-    return Now() + timedelta(seconds=settings.RENDER_LEASE_SECONDS)
 
 
 def _retry_delay(times: int) -> float:

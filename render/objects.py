@@ -11,7 +11,7 @@ from pathlib import Path
 from django.core.files import File
 from django.core.files.storage import default_storage
 
-from render.lifecycle import Claim
+from render.fence import Claim
 
 
 class DamagedObject(Exception):

@@ -18,11 +18,11 @@ from typing import Any, cast
 from django.conf import settings
 
 from accounts.errors import ServiceError
-from render import lifecycle, objects
+from render import lifecycle, objects, progress
 from render.engines import registry
 from render.engines.base import FPS, Checkpoint, FrameRange, Plan, RenderedSegment, RenderInputs
+from render.fence import Claim, Fenced
 from render.lease import Draining, Lease
-from render.lifecycle import CancelRequested, Claim, Fenced
 from render.media import film, segment_file
 from render.models import Phase, Render, Segment
 from render.parameters import Parameters
@@ -42,7 +42,7 @@ def run(claim: Claim) -> None:
             _make_film(claim, lease, folder)
         except Fenced:
             logger.info("Render %s attempt %d was ended by somebody else", claim.render_id, claim.attempt)
-        except CancelRequested:
+        except progress.CancelRequested:
             _unless_fenced(lifecycle.cancel, claim)
         except Draining:
             _unless_fenced(lifecycle.hand_back, claim)
@@ -71,21 +71,21 @@ def _make_film(claim: Claim, lease: Lease, folder: Path) -> None:
 
 def prepare(claim: Claim, render: Render, folder: Path) -> None:
     """Fetch, check and normalise the sources, plan the film, and set the hold to its true price."""
-    lifecycle.enter(claim, Phase.PREPARE, progress=1)
+    progress.enter(claim, Phase.PREPARE, progress=1)
     engine = registry.get(render.engine)
     parameters = Parameters.resolve(render.parameters)
     sources = prepare_sources(
         render, min_audio_seconds=engine.min_audio_seconds, num_frames=parameters.frame_num, folder=folder
     )
     plan = engine.plan(_inputs(render, sources, folder), parameters)
-    lifecycle.prepared(
+    progress.prepared(
         claim, sources=sources, plan=asdict(plan), num_frames=plan.num_frames, segments_total=len(plan.segments)
     )
 
 
 def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) -> None:
     """Render what no earlier attempt has recorded, each segment stored before it is recorded."""
-    lifecycle.enter(claim, Phase.LOADING, progress=render.progress)
+    progress.enter(claim, Phase.LOADING, progress=render.progress)
     engine = registry.get(render.engine)
     plan = _plan(render)
     last = render.segments.last()
@@ -103,7 +103,7 @@ def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) ->
         num_bytes = path.stat().st_size
         key = objects.store_of_attempt(path, claim)
         now = time.monotonic()
-        lifecycle.record_segment(
+        progress.record_segment(
             claim,
             index=segment.index,
             key=key,
@@ -118,7 +118,7 @@ def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) ->
 
 def assemble(claim: Claim, render: Render, folder: Path) -> Path:
     """Join the recorded segments by packet copy and add the voice."""
-    lifecycle.enter(claim, Phase.ASSEMBLING, progress=RENDERED)
+    progress.enter(claim, Phase.ASSEMBLING, progress=RENDERED)
     pieces = [objects.fetch(segment.key, folder) for segment in render.segments.all()]
     sound = [(objects.fetch(key, folder), offset) for key, offset in _sources(render)["sound"]]
     video = folder / "film.mp4"
@@ -130,7 +130,7 @@ def assemble(claim: Claim, render: Render, folder: Path) -> Path:
 def upload_and_finish(claim: Claim, lease: Lease, render: Render, video: Path, folder: Path) -> None:
     """Store the film and end the render in one transaction."""
     lease.check()
-    lifecycle.enter(claim, Phase.UPLOADING, progress=ASSEMBLED)
+    progress.enter(claim, Phase.UPLOADING, progress=ASSEMBLED)
     poster = folder / "poster.jpg"
     try:
         video_key = objects.store_of_attempt(video, claim)

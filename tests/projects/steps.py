@@ -3,8 +3,8 @@
 from typing import Any
 
 from projects.models import Project, Take
-from render import lifecycle, nodes
-from render.lifecycle import Claim
+from render import lifecycle, nodes, progress
+from render.fence import Claim
 from render.models import Render
 
 PROJECTS = "/api/v1/projects"
@@ -37,8 +37,8 @@ def claim(queue: str = "cpu") -> Claim:
 
 def finish(claimed: Claim, *, render_seconds: float = 1.0, seconds: int = 2) -> None:
     frames = seconds * 25
-    lifecycle.prepared(claimed, sources={}, plan={}, num_frames=frames, segments_total=1)
-    lifecycle.record_segment(
+    progress.prepared(claimed, sources={}, plan={}, num_frames=frames, segments_total=1)
+    progress.record_segment(
         claimed,
         index=0,
         key="renders/segment.mp4",

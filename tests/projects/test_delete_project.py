@@ -6,7 +6,7 @@ from django.core.files.storage import default_storage
 from django.db import connection
 
 from projects.models import Project
-from render import lifecycle, nodes
+from render import lifecycle, nodes, progress
 from render.models import Render, State
 from tests.projects.steps import NEW, PROJECTS, claim, create, finish, finished_project, latest_render
 
@@ -54,8 +54,8 @@ def test_it_deletes_the_film(alice, films):
 def test_it_deletes_what_a_running_render_leaves_once_that_has_ended(alice, films):
     project = create(alice)
     claimed = claim()
-    lifecycle.prepared(claimed, sources={}, plan={}, num_frames=25, segments_total=2)
-    lifecycle.record_segment(
+    progress.prepared(claimed, sources={}, plan={}, num_frames=25, segments_total=2)
+    progress.record_segment(
         claimed, index=0, key=FILMS[2], num_bytes=1, frames=25, state_key="", render_seconds=1.0, progress=50
     )
     alice.delete(project["urls"]["self"])
@@ -107,7 +107,7 @@ def test_creating_finalizing_canceling_and_deleting_at_once_never_block_each_oth
                 if claimed := lifecycle.claim_next("cpu", node):
                     try:
                         finish(claimed)
-                    except lifecycle.CancelRequested:
+                    except progress.CancelRequested:
                         lifecycle.cancel(claimed)
         finally:
             connection.close()

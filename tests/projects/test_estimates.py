@@ -7,7 +7,7 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from accounts.errors import ServiceError
-from render import lifecycle
+from render import lifecycle, progress
 from render.models import Render, State
 from tests.projects.steps import claim, create, finish, finished_project
 
@@ -86,7 +86,7 @@ def test_the_time_left_shrinks_with_progress(alice, see):
     finish(claim(), seconds=10, render_seconds=30.0)
     project = create(alice)
     claimed = claim()
-    lifecycle.prepared(claimed, sources={}, plan={}, num_frames=500, segments_total=4)
+    progress.prepared(claimed, sources={}, plan={}, num_frames=500, segments_total=4)
 
     Render.objects.filter(state=State.RUNNING).update(progress=0)
     assert see(project)["eta_seconds"] == 60

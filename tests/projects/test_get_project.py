@@ -3,7 +3,7 @@ from uuid import uuid4
 import pytest
 
 from accounts.errors import ServiceError
-from render import lifecycle
+from render import lifecycle, progress
 from render.models import Phase, Render
 from tests.projects.steps import PROJECTS, claim, create, finish, finished_project, latest_render
 
@@ -89,8 +89,8 @@ def test_its_status_is_small_and_tells_when_to_ask_again(alice, slash):
 def test_its_status_follows_the_render(alice):
     project = create(alice)
     claimed = claim()
-    lifecycle.prepared(claimed, sources={}, plan={}, num_frames=50, segments_total=2)
-    lifecycle.enter(claimed, Phase.RENDERING, progress=50)
+    progress.prepared(claimed, sources={}, plan={}, num_frames=50, segments_total=2)
+    progress.enter(claimed, Phase.RENDERING, progress=50)
 
     status = alice.get(project["urls"]["status"])
 
@@ -100,7 +100,7 @@ def test_its_status_follows_the_render(alice):
     assert (status.json()["segment"], status.json()["segments_total"], status.json()["progress"]) == (0, 2, 50)
     finish_rest = {"If-None-Match": status["ETag"]}
     assert alice.get(project["urls"]["status"], headers=finish_rest).status_code == 304
-    lifecycle.enter(claimed, Phase.RENDERING, progress=60)
+    progress.enter(claimed, Phase.RENDERING, progress=60)
     assert alice.get(project["urls"]["status"], headers=finish_rest).status_code == 200
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from accounts.models import Tenant
 from render import lifecycle, nodes
-from render.lifecycle import Claim
+from render.fence import Claim
 from render.models import Render
 from render.parameters import Parameters
 

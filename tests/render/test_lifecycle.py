@@ -6,9 +6,9 @@ from django.db.models.functions import Now
 
 from accounts.errors import ServiceError
 from accounts.models import UsageEntry
-from render import lifecycle, nodes, reaper
+from render import fence, lifecycle, nodes, progress, reaper
+from render.fence import Fenced
 from render.lease import Lease
-from render.lifecycle import Fenced
 from render.models import Attempt, Node, Phase, ReaperClock, Render, Segment, State
 from render.signals import render_changed
 
@@ -20,12 +20,12 @@ def prepared(enqueue, claim):
     """A claim whose render is two segments long."""
     enqueue()
     token = claim()
-    lifecycle.prepared(token, sources={}, plan={}, num_frames=50, segments_total=2)
+    progress.prepared(token, sources={}, plan={}, num_frames=50, segments_total=2)
     return token
 
 
 def record(token, index: int, frames: int = 25) -> None:
-    lifecycle.record_segment(
+    progress.record_segment(
         token,
         index=index,
         key=f"k{index}",
@@ -74,8 +74,8 @@ def test_a_worker_that_lost_its_lease_can_write_nothing(prepared, claim) -> None
 
     for write in (
         lambda: record(prepared, 1),
-        lambda: lifecycle.renew(prepared),
-        lambda: lifecycle.enter(prepared, Phase.ASSEMBLING, progress=95),
+        lambda: fence.renew(prepared),
+        lambda: progress.enter(prepared, Phase.ASSEMBLING, progress=95),
         lambda: lifecycle.finish(prepared, video_key="v", poster_key="p", duration_seconds=2),
         lambda: lifecycle.fail(prepared, ServiceError("internal", "no")),
         lambda: lifecycle.cancel(prepared),
@@ -91,7 +91,7 @@ def test_a_worker_that_lost_its_lease_can_write_nothing(prepared, claim) -> None
 def test_a_late_renewal_counts_while_nobody_has_reaped(prepared) -> None:
     expire(prepared)
 
-    lifecycle.renew(prepared)
+    fence.renew(prepared)
 
     assert reaper.run() == 0
 

@@ -3,7 +3,7 @@ import pytest
 
 from accounts.errors import ServiceError
 from accounts.models import UsageEntry
-from render import lifecycle, objects, runner
+from render import lifecycle, objects, progress, runner
 from render.models import Attempt, Segment, State
 from render.parameters import Parameters
 from tests.engines import InstantEngine, StatefulEngine
@@ -112,16 +112,16 @@ def test_an_engines_state_survives_a_broken_attempt(enqueue, claim, monkeypatch)
 
 def test_a_damaged_segment_is_never_put_into_a_film(enqueue, claim, settings, monkeypatch) -> None:
     render = enqueue()
-    original = lifecycle.record_segment
+    original = progress.record_segment
 
     def damage(claim, *, key, **named):
         (settings.MEDIA_ROOT / key).write_bytes(b"damaged")
         original(claim, key=key, **named)
         raise OSError("the worker stops here")
 
-    monkeypatch.setattr(lifecycle, "record_segment", damage)
+    monkeypatch.setattr(progress, "record_segment", damage)
     runner.run(claim())
-    monkeypatch.setattr(lifecycle, "record_segment", original)
+    monkeypatch.setattr(progress, "record_segment", original)
     runner.run(claim())
 
     render.refresh_from_db()

@@ -1,0 +1,61 @@
+"""What a worker writes down while it holds a render. The state stays `running`; `render.lifecycle` changes states."""
+
+from collections.abc import Mapping
+from math import ceil
+
+from django.db.models import F
+
+from accounts import quota
+from render.engines.base import FPS
+from render.fence import Claim, fence
+from render.models import Attempt, Phase, Render, Segment
+
+
+class CancelRequested(Exception):
+    """The customer wants the render to end."""
+
+
+def enter(claim: Claim, phase: Phase, *, progress: int) -> None:
+    with fence(claim):
+        Render.objects.filter(pk=claim.render_id).update(phase=phase, progress=progress)
+
+
+def prepared(
+    claim: Claim, *, sources: Mapping[str, object], plan: Mapping[str, object], num_frames: int, segments_total: int
+) -> None:
+    """Note what `prepare` found and set the hold to the true price. Raises ServiceError `quota_exceeded`."""
+    with fence(claim):
+        quota.set_hold(claim.render_id, ceil(num_frames / FPS))
+        Render.objects.filter(pk=claim.render_id).update(
+            sources=sources, plan=plan, num_frames=num_frames, segments_total=segments_total, phase=Phase.WAITING
+        )
+
+
+def record_segment(
+    claim: Claim,
+    *,
+    index: int,
+    key: str,
+    num_bytes: int,
+    frames: int,
+    state_key: str,
+    render_seconds: float,
+    progress: int,
+) -> None:
+    """Record a stored segment, after which it is never rendered again. Raises Fenced or CancelRequested."""
+    with fence(claim) as render:
+        if render.cancel_requested_at is not None:
+            raise CancelRequested
+        Segment.objects.create(
+            render=render,
+            index=index,
+            attempt=claim.attempt,
+            key=key,
+            num_bytes=num_bytes,
+            frames=frames,
+            state_key=state_key,
+        )
+        Attempt.objects.filter(render=render, number=claim.attempt).update(
+            render_seconds=F("render_seconds") + render_seconds
+        )
+        Render.objects.filter(pk=render.pk).update(phase=Phase.RENDERING, progress=progress)
