@@ -18,6 +18,7 @@ PRESETS: dict[str, dict[str, int | float]] = {
         "lora_scale": 0.0,
     },
 }
+QUALITY_SHIFT_720P = 11.0  # More pixels need more of the schedule at high noise.
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Parameters:
         known = {field.name for field in fields(cls)}
         explicit = {name: value for name, value in given.items() if name in known and value is not None}
         preset: dict[str, Any] = dict(PRESETS.get(explicit.get("preset", ""), {}))
+        if explicit.get("preset") == "quality" and explicit.get("resolution") == "720p":
+            preset["sample_shift"] = QUALITY_SHIFT_720P
         return cls(**{**preset, **explicit})
 
     def as_json(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What an engine is: normalised files and parameters in, segments of frames out.
 
-An engine is deterministic: the same inputs, parameters and seed give the same frames on every node, whether a render ran
-through or was resumed from a checkpoint. The runner relies on this when it renders on after a crash.
+An engine is deterministic: the same inputs, parameters and seed give the same frames on every node, whether a render
+ran through or was resumed from a checkpoint. The runner relies on this when it renders on after a crash.
 """
 
 from collections.abc import Iterator
