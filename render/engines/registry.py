@@ -16,9 +16,7 @@ def names() -> list[str]:
 def require(name: str) -> None:
     """Raises ServiceError `engine_unavailable` for an engine that no node here can run."""
     if name not in settings.RENDER_ENGINES:
-        raise ServiceError(
-            "engine_unavailable", f"The engine {name} is not available here.", param="parameters.engine"
-        )
+        raise ServiceError("engine_unavailable", f"The engine {name} is not available here.", param="parameters.engine")
 
 
 def queue_of(name: str) -> str:

@@ -17,7 +17,7 @@ TONGUE = np.array([150, 72, 70], np.float32)
 CONTACT_GAP = 0.03  # mouth widths; closer lips begin to shade each other
 
 # Drawn teeth, in mouth widths. Only their tips show: a row of whole teeth in a small gap reads as a grey slab.
-TIPS_BELOW_SEAM = 0.05
+TIPS_BELOW_SEAM = 0.058
 ARCH_HALF_WIDTH = 0.3
 TOOTH = 0.085
 
@@ -114,7 +114,7 @@ class MouthInterior:
         # Darker to the sides, where the arch turns back, and towards the gums, in the lip's shadow.
         depth = np.clip((self._v - seam + 0.03) / (TIPS_BELOW_SEAM + 0.03), 0, 1)
         body = (1 - 0.55 * arch**2) * (1 - 0.22 * phase**8) * (0.6 + 0.4 * depth)
-        teeth = white * IVORY * body[..., None].astype(np.float32)
+        teeth = 1.12 * white * IVORY * body[..., None].astype(np.float32)
         blur = max(0.007 * self._width, 0.5)
         return cv2.GaussianBlur(teeth, (0, 0), blur), cv2.GaussianBlur(mask.astype(np.float32), (0, 0), blur)
 

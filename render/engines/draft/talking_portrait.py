@@ -23,8 +23,8 @@ class Speaker:
         self._mouth = Mouth(picture, face)
         self._eyes = [Eye(picture, face, index) for index in (0, 1)]
         self._head = Head(moving.grid.points, height, width, face, others)
-        self._blinks = blink_curve(len(speech.level), random)
         self._curves = head_curves(speech.level, random)
+        self._blinks = blink_curve(len(speech.level), random)  # last: it draws more numbers for a longer video
 
     def draw(self, frame: Picture, index: int) -> list[Box]:
         """Redraw mouth and eyes in a frame that shows the picture. Returns where."""
