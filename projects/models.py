@@ -19,14 +19,17 @@ class Project(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="projects")
     api_key = models.ForeignKey(ApiKey, on_delete=models.SET_NULL, null=True, related_name="projects")
-    user_id = models.CharField(max_length=200, default="anonymous", help_text="The tenant's own label; no authorisation.")
+    user_id = models.CharField(
+        max_length=200, default="anonymous", help_text="The tenant's own label; no authorisation."
+    )
     title = models.CharField(max_length=200)
-    description = models.TextField(blank=True, null=True)
+    # Null, here and below, is what was not given: it is echoed as null, and an empty text as an empty text.
+    description = models.TextField(blank=True, null=True)  # noqa: DJ001
     image_url = models.TextField()
     audio_url = models.TextField()
-    audio_url_2 = models.TextField(blank=True, null=True)
+    audio_url_2 = models.TextField(blank=True, null=True)  # noqa: DJ001
     audio_order = models.CharField(max_length=12, choices=AudioOrder, default=AudioOrder.LEFT_RIGHT)
-    prompt = models.TextField(blank=True, null=True)
+    prompt = models.TextField(blank=True, null=True)  # noqa: DJ001
     parameters = models.JSONField(default=dict, help_text="As given, with the seed that was drawn.")
     metadata = models.JSONField(default=dict)
     warnings = models.JSONField(default=list)
