@@ -17,10 +17,10 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db.models.functions import Now
 
 from accounts import keys
-from accounts.models import ApiKey, Plan, Tenant
+from accounts.errors import ServiceError
+from accounts.models import Plan, Tenant
 from creatorify import demo_media
 from creatorify.supervisor import Supervisor, wait_until_listening
 
@@ -46,7 +46,7 @@ class Command(BaseCommand):
         call_command("migrate", verbosity=0)
         portrait = self._media(options["portrait"], "portrait.jpg", demo_media.write_portrait)
         speech = self._media(options["speech"], "speech.wav", demo_media.write_speech)
-        plain_key = _new_key()
+        plain_key = _key(folder / "api_key")
 
         port = _free_port(options["port"])
         # The demo's own files are fetched from this machine, which the service otherwise refuses.
@@ -130,12 +130,17 @@ class Command(BaseCommand):
         )
 
 
-def _new_key() -> str:
+def _key(path: Path) -> str:
+    """The demo's own key, the same each time, so that the printed command keeps working."""
+    if path.exists():
+        with contextlib.suppress(ServiceError):
+            keys.authenticate(plain := path.read_text())
+            return plain
     plan, _ = Plan.objects.get_or_create(name="Demo")
     tenant, _ = Tenant.objects.get_or_create(name=TENANT, defaults={"plan": plan})
-    # A key cannot be read again, so each demo has its own and ends the last one's.
-    ApiKey.objects.filter(tenant=tenant, revoked_at=None).update(revoked_at=Now())
     _, plain = keys.make(tenant, name="demo")
+    path.touch(mode=0o600)
+    path.write_text(plain)
     return plain
 
 
