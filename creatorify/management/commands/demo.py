@@ -50,7 +50,7 @@ class Command(BaseCommand):
 
         port = _free_port(options["port"])
         # The demo's own files are fetched from this machine, which the service otherwise refuses.
-        environment = {"ALLOW_PRIVATE_MEDIA_URLS": "true", "LOG_LEVEL": "INFO"}
+        environment = {"ALLOW_PRIVATE_MEDIA_URLS": "true", "DATABASE_URL": settings.DATABASE_URL}
         with Supervisor(port=port, log_folder=folder / "logs", environment=environment) as service:
             wait_until_listening(service.base_url, seconds=30)
             media_url = f"{service.base_url}{settings.MEDIA_URL}"
