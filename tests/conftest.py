@@ -7,6 +7,12 @@ from accounts import keys
 from accounts.models import ApiKey, Plan, Tenant
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--golden", type=Path, help="a folder of golden data for test_parity.py, instead of the one shipped"
+    )
+
+
 class Caller(APIClient):
     """A developer with an API key."""
 
