@@ -9,7 +9,7 @@ from infinitetalk.errors import InvalidCheckpoint
 
 
 def load_strictly(module: nn.Module, tensors: Mapping[str, torch.Tensor], source: str) -> None:
-    """Make the tensors the module's own (no copy). Raises InvalidCheckpoint naming missing, unexpected, mis-shaped keys.
+    """Make the tensors the module's own, without a copy. Raises InvalidCheckpoint that names the keys at fault.
 
     The module may be on the meta device.
     """

@@ -1,4 +1,4 @@
-"""Golden data: what the reference computed on tiny random weights. One safetensors file and one JSON for each subject."""
+"""Golden data: what the reference computed on tiny random weights, a safetensors file and a JSON for each subject."""
 
 import json
 from dataclasses import dataclass
