@@ -2,6 +2,16 @@
 
 from typing import Any
 
+# Of Wan2.1's autoencoder, which the file of its weights does not hold.
+LATENTS_MEAN = [
+    -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
+    0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921,
+]  # fmt: skip
+LATENTS_STD = [
+    2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
+    3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160,
+]  # fmt: skip
+
 
 def transformer_config(reference: dict[str, Any]) -> dict[str, Any]:
     """Arguments of InfiniteTalkTransformer3DModel. What the file does not name gets the published model's size."""
@@ -27,4 +37,51 @@ def transformer_config(reference: dict[str, Any]) -> dict[str, Any]:
         "audio_dim": reference.get("output_dim", 768),
         "audio_tokens": reference.get("context_tokens", 32),
         "vae_scale": reference.get("vae_scale", 4),
+    }
+
+
+def umt5_config(reference: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of transformers' UMT5Config."""
+    dim_attn, heads = reference.get("dim_attn", 4096), reference.get("num_heads", 64)
+    return {
+        "vocab_size": reference.get("vocab_size", 256_384),
+        "d_model": reference.get("dim", 4096),
+        "d_kv": dim_attn // heads,
+        "d_ff": reference.get("dim_ffn", 10_240),
+        "num_layers": reference.get("encoder_layers", 24),
+        "num_heads": heads,
+        "relative_attention_num_buckets": reference.get("num_buckets", 32),
+        "relative_attention_max_distance": reference.get("max_distance", 128),
+        "layer_norm_epsilon": reference.get("layer_norm_eps", 1e-6),
+        "feed_forward_proj": "gated-gelu",
+        "dropout_rate": 0.0,
+    }
+
+
+def clip_config(reference: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of transformers' CLIPVisionConfig."""
+    dim = reference.get("dim", 1280)
+    return {
+        "image_size": reference.get("image_size", 224),
+        "patch_size": reference.get("patch_size", 14),
+        "hidden_size": dim,
+        "intermediate_size": dim * reference.get("mlp_ratio", 4),
+        "num_attention_heads": reference.get("num_heads", 16),
+        "num_hidden_layers": reference.get("num_layers", 32),
+        "hidden_act": reference.get("activation", "gelu"),  # the exact one
+        "layer_norm_eps": reference.get("norm_eps", 1e-5),
+    }
+
+
+def vae_config(reference: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of diffusers' AutoencoderKLWan."""
+    return {
+        "base_dim": reference.get("base_dim", 96),
+        "z_dim": reference.get("z_dim", 16),
+        "dim_mult": reference.get("dim_mult", [1, 2, 4, 4]),
+        "num_res_blocks": reference.get("num_res_blocks", 2),
+        "attn_scales": reference.get("attn_scales", []),
+        "temperal_downsample": reference.get("temperal_downsample", [False, True, True]),
+        "latents_mean": LATENTS_MEAN,
+        "latents_std": LATENTS_STD,
     }

@@ -1,0 +1,122 @@
+"""Checks of what the transformer is given: windows of the voice, text, picture, latents, masks."""
+
+from collections.abc import Callable
+
+import torch
+from diffusers import AutoencoderKLWan
+from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
+
+from infinitetalk import latents
+from infinitetalk.audio_windows import split_windows, windows
+from infinitetalk.checkpoints.configs import clip_config, umt5_config, vae_config
+from infinitetalk.checkpoints.rename import rename_clip, rename_umt5, rename_vae
+from infinitetalk.checkpoints.strict import load_strictly
+from infinitetalk.image_features import clip_pixels, encode_picture
+from infinitetalk.picture import nearest_bucket, resize_and_crop
+from infinitetalk.speaker_masks import speaker_masks
+from tests.infinitetalk.golden import GoldenFile, assert_close
+
+
+def load_clip(config: dict, weights: dict[str, torch.Tensor], source: str) -> CLIPVisionModel:
+    encoder = CLIPVisionModel(CLIPVisionConfig(**clip_config(config)))
+    load_strictly(encoder, rename_clip(weights, source), source)
+    return encoder.eval()
+
+
+def load_vae(config: dict, weights: dict[str, torch.Tensor], source: str) -> AutoencoderKLWan:
+    vae = AutoencoderKLWan(**vae_config(config))
+    load_strictly(vae, rename_vae(weights), source)
+    return vae.eval()
+
+
+def buckets_of(golden: GoldenFile) -> dict[float, tuple[int, int]]:
+    return {float(ratio): tuple(size) for ratio, size in golden.facts["buckets_h_w_by_ratio"].items()}
+
+
+def boxes_of(case: dict) -> list | None:
+    return list(case["bbox"].values()) if case.get("bbox") else None
+
+
+def check_audio_window(golden: GoldenFile) -> None:
+    config = golden.facts["config"]
+    [features] = golden.under("in/").values()
+    features = features.reshape(-1, *features.shape[-2:])
+    for number, case in enumerate(golden.facts["cases"]):
+        frames = case["end"] - case["start"]
+        out = windows(features, case["start"], frames, config["audio_window"])[None]
+        assert torch.equal(out, golden.tensors[f"case{number}/out/windows"]), f"case {number} windows"
+        first, latter = split_windows(out, config["vae_scale"])
+        assert torch.equal(first, golden.tensors[f"case{number}/out/first"]), f"case {number} first"
+        assert torch.equal(latter, golden.tensors[f"case{number}/out/latter"]), f"case {number} latter"
+
+
+@torch.no_grad()
+def check_umt5(golden: GoldenFile) -> None:
+    encoder = UMT5EncoderModel(UMT5Config(**umt5_config(golden.facts["config"])))
+    tensors = rename_umt5(golden.weights, golden.name)
+    load_strictly(encoder, {**tensors, "encoder.embed_tokens.weight": tensors["shared.weight"]}, golden.name)
+    encoder.eval()
+    for number, case in enumerate(golden.facts["cases"]):
+        given = golden.under(f"case{number}/in/")
+        out = encoder(input_ids=given["ids"], attention_mask=given["mask"]).last_hidden_state[0, : case["true"]]
+        assert_close(out, golden.tensors[f"case{number}/out/context"], 1e-4, f"case {number}")
+
+
+@torch.no_grad()
+def check_clip(golden: GoldenFile) -> None:
+    encoder = load_clip(golden.facts["config"], golden.weights, golden.name)
+    for number in range(len(golden.facts["cases"])):
+        picture = golden.tensors[f"case{number}/in/image"]
+        pixels = clip_pixels(picture, encoder.config.image_size)
+        assert_close(pixels, golden.tensors[f"case{number}/mid/pixel_values"], 1e-5, f"case {number} pixels")
+        out = encode_picture(encoder, picture)
+        assert_close(out, golden.tensors[f"case{number}/out/clip_fea"], 1e-5, f"case {number}")
+
+
+@torch.no_grad()
+def check_vae(golden: GoldenFile) -> None:
+    vae = load_vae(golden.facts["config"], golden.weights, golden.name)
+    assert_close(torch.tensor(vae.config.latents_mean), golden.tensors["const/mean"], 1e-7, "mean")
+    assert_close(torch.tensor(vae.config.latents_std), golden.tensors["const/std"], 1e-7, "standard deviation")
+    for number in range(len(golden.facts["cases"])):
+        out = latents.encode(vae, golden.tensors[f"case{number}/in/video"])
+        assert_close(out, golden.tensors[f"case{number}/out/latent"], 1e-4, f"case {number} encode")
+        decoded = latents.decode(vae, 0.5 * golden.tensors[f"case{number}/out/latent"])
+        expected = golden.tensors[f"case{number}/out/decoded_of_half_latent"]
+        assert_close(decoded, expected, 1e-4, f"case {number} decode")
+
+
+@torch.no_grad()
+def check_condition(golden: GoldenFile) -> None:
+    clip, vae = golden.beside("clip"), golden.beside("vae")
+    encoder = load_clip(clip.facts["config"], clip.weights, clip.name)
+    autoencoder = load_vae(vae.facts["config"], vae.weights, vae.name)
+    for number, case in enumerate(golden.facts["cases"]):
+        given, expected = golden.under(f"case{number}/in/"), golden.under(f"case{number}/out/")
+        source = given["image_u8"].numpy()
+        size = nearest_bucket(*source.shape[:2], buckets_of(golden))
+        assert size == (case["target_h"], case["target_w"]), f"case {number} bucket"
+        picture = resize_and_crop(source, size)
+        assert_close(picture, golden.tensors[f"case{number}/mid/cond_frame"], 1e-6, f"case {number} picture")
+        y = latents.reference_latents(autoencoder, picture, case["frames"])
+        assert_close(y, expected["y"], 1e-5, f"case {number} y")
+        assert_close(encode_picture(encoder, picture), expected["clip_fea"], 1e-5, f"case {number} CLIP")
+        if case["persons"] == 2:
+            masks = speaker_masks(source.shape[:2], size, boxes_of(case))
+            assert torch.equal(masks, expected["ref_target_masks"]), f"case {number} masks"
+        else:
+            assert expected["ref_target_masks"].eq(1).all()
+        voices = [given[f"audio_embedding{person + 1}"] for person in range(case["persons"])]
+        audio = torch.stack([windows(voice, 0, case["frames"]) for voice in voices])
+        assert torch.equal(audio, expected["audio"]), f"case {number} audio"
+        assert expected["audio_of_audio_free_pass"].shape == audio[:1].shape
+        assert not expected["audio_of_audio_free_pass"].any()
+
+
+CONDITIONING: dict[str, Callable[[GoldenFile], None]] = {
+    "audio_window": check_audio_window,
+    "umt5": check_umt5,
+    "clip": check_clip,
+    "vae": check_vae,
+    "condition": check_condition,
+}
