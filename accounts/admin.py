@@ -20,6 +20,9 @@ admin.site.index_title = "Support"
 
 
 class PlanForm(forms.ModelForm):  # type: ignore[type-arg]
+    # The queue divides by it: a zero would stop the claims of every tenant.
+    weight = forms.IntegerField(min_value=1, initial=1, help_text="Share of the nodes when tenants compete.")
+
     def clean_prices(self) -> dict[str, dict[str, int]]:
         """What has another shape would fail when a render is made, far from here."""
         prices = self.cleaned_data["prices"] or {}

@@ -115,9 +115,18 @@ def test_a_tenant_is_made_by_form(admin_client: Client, plan: Plan):
     ],
 )
 def test_a_plans_prices_must_have_their_shape(admin_client: Client, db, prices, accepted):
-    numbers = ["monthly_seconds", "max_concurrent", "max_queued", "max_audio_seconds", "requests_per_minute", "weight"]
-    data = {"name": "Basic", "currency": "USD", "retention_days": 30, **dict.fromkeys(numbers, 1), "prices": prices}
-
-    admin_client.post("/admin/accounts/plan/add/", data)
+    add_plan(admin_client, prices=prices)
 
     assert Plan.objects.exists() is accepted
+
+
+def test_a_plan_without_weight_is_refused_because_the_queue_divides_by_it(admin_client: Client, db):
+    add_plan(admin_client, weight=0)
+
+    assert not Plan.objects.exists()
+
+
+def add_plan(client: Client, **overrides):
+    numbers = ["monthly_seconds", "max_concurrent", "max_queued", "max_audio_seconds", "requests_per_minute", "weight"]
+    data = {"name": "Basic", "currency": "USD", "retention_days": 30, **dict.fromkeys(numbers, 1), "prices": "{}"}
+    return client.post("/admin/accounts/plan/add/", {**data, **overrides})
