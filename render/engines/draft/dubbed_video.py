@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from accounts.errors import ServiceError
 from render.engines.base import FPS
-from render.engines.draft.faces import MAX_YAW, MIN_MESH_SCORE, MIN_WIDTH, Face, FaceFinder, Picture, talking_faces
+from render.engines.draft.faces import MAX_YAW, MIN_WIDTH, Face, FaceFinder, Picture, talking_faces
 from render.engines.draft.mouth import Mouth
 from render.engines.draft.mouth_shape import MAX_OPENING, MouthPose
 from render.engines.draft.voice_features import SpeechTrack
@@ -18,6 +18,7 @@ from render.engines.frame_size import fit
 SEARCH_EVERY = 5  # frames; a search costs as much as following a face through ten frames
 PROBE_EVERY = 12
 RAMP = 5  # frames over which a new mouth takes over from the filmed one after a face came into view
+STILL_A_FACE = 0.8  # mesh score; blur by motion takes some of it
 TURNING_TOLERANCE = 10.0  # degrees more than a face may be turned to be taken up
 
 
@@ -131,7 +132,7 @@ def _follow(source: SourceVideo, count: int, num_frames: int) -> list[list[Face 
 
 def _movable(face: Face) -> bool:
     turned = abs(face.yaw) > MAX_YAW + TURNING_TOLERANCE
-    return face.score >= MIN_MESH_SCORE and face.width >= MIN_WIDTH and not turned
+    return face.score >= STILL_A_FACE and face.width >= MIN_WIDTH and not turned
 
 
 def _take_up(faces: list[Face], last: list[Face | None], visible: list[bool]) -> None:

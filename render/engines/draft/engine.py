@@ -3,12 +3,14 @@
 It is there to judge timing and framing before the model's render is paid for; it has the same frames of the same size.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from render.engines.base import FPS, Checkpoint, FrameRange, Plan, RenderedSegment, RenderInputs
@@ -48,16 +50,24 @@ class DraftEngine:
         first = resume.next_segment if resume else 0
         draw_frames = _frame_source(inputs, parameters, plan)
         mark = DraftMark(plan.height, plan.width)
+
+        def begin(pool: ThreadPoolExecutor, segment: FrameRange) -> tuple[NDArray[np.uint8], Iterator[None]]:
+            frames = np.empty((segment.stop - segment.start, plan.height, plan.width, 3), np.uint8)
+            draw = draw_frames(segment)
+
+            def render(offset: int) -> None:
+                frames[offset] = draw(segment.start + offset)
+                mark.draw(frames[offset])
+
+            return frames, pool.map(render, range(len(frames)))
+
         with ThreadPoolExecutor(THREADS) as pool:
-            for number, segment in enumerate(plan.segments[first:], start=first):
-                frames = np.empty((segment.stop - segment.start, plan.height, plan.width, 3), np.uint8)
-                draw = draw_frames(segment)
-
-                def render(offset: int, frames=frames, draw=draw, start=segment.start) -> None:  # type: ignore[no-untyped-def]
-                    frames[offset] = draw(start + offset)
-                    mark.draw(frames[offset])
-
-                list(pool.map(render, range(len(frames))))
+            # One segment ahead: it is drawn while the caller encodes the one before.
+            ahead = [begin(pool, segment) for segment in plan.segments[first : first + 1]]
+            for number in range(first, len(plan.segments)):
+                frames, drawn = ahead.pop()
+                deque(drawn, maxlen=0)
+                ahead = [begin(pool, segment) for segment in plan.segments[number + 1 : number + 2]]
                 yield RenderedSegment(number, frames, Checkpoint(number + 1))
 
 

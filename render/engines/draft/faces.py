@@ -21,9 +21,9 @@ DETECTOR_SIDE = 128
 MESH_SIDE = 192
 MESH_MARGIN = 1.5  # crop side / face size, as Face Mesh was trained
 
-# Permissive: the detector is unsure of small and tilted faces and fires on cats. The mesh's score decides.
+# Permissive: the detector is unsure of small and tilted faces. The mesh's score decides.
 MIN_DETECTION = 0.25
-MIN_MESH_SCORE = 0.8
+MIN_MESH_SCORE = 0.99  # faces have 1.00, wrist watches and badges up to 0.98
 MAX_CANDIDATES = 16
 
 MIN_WIDTH = 60.0  # pixels; below it the mouth has too few of them to move
@@ -32,13 +32,15 @@ MAX_YAW = 35.0  # degrees; beyond it one corner of the mouth is hidden
 LEFT_EYE_OUTER, RIGHT_EYE_OUTER = 33, 263  # left and right in the picture, if the face is upright
 LEFT_EDGE, RIGHT_EDGE = 234, 454
 FOREHEAD, CHIN = 10, 152
+# Corners of the eyes and the mouth, and the lips' outer edges: what is moved has to be in the picture.
+MOVED = [33, 133, 362, 263, 61, 291, 0, 17]
 
 
 @dataclass(frozen=True)
 class Face:
     points: Points  # 468 x 2
     depth: NDArray[np.float32]  # 468, pixels, smaller is nearer to the camera
-    score: float  # Face Mesh's probability that this is a face
+    score: float  # Face Mesh's probability that this is a face; 0 if it is cut off by the picture's edge
 
     @property
     def width(self) -> float:
@@ -144,10 +146,13 @@ class FaceFinder:
         landmarks, logit = self._mesh.forward(["conv2d_21", "conv2d_31"])
         landmarks = landmarks.reshape(468, 3)
         to_picture = cv2.invertAffineTransform(to_crop)
+        points = (landmarks[:, :2] @ to_picture[:, :2].T + to_picture[:, 2]).astype(np.float32)
+        height, width = picture.shape[:2]
+        cut = bool((points[MOVED] < 2).any() or (points[MOVED] > (width - 3, height - 3)).any())
         return Face(
-            points=(landmarks[:, :2] @ to_picture[:, :2].T + to_picture[:, 2]).astype(np.float32),
+            points=points,
             depth=(landmarks[:, 2] / scale).astype(np.float32),
-            score=float(1 / (1 + np.exp(-logit.item()))),
+            score=0.0 if cut else float(1 / (1 + np.exp(-logit.item()))),
         )
 
 

@@ -121,10 +121,15 @@ class MouthInterior:
 
 def _white(picture: Picture, face: Face) -> Floats:
     """RGB of something white in the light of this face: of the palest, brightest quarter of what the eyes show."""
-    mask = np.zeros(picture.shape[:2], np.uint8)
+    pixels = []
     for eye in EYES:
-        cv2.fillPoly(mask, [np.round(face.points[eye]).astype(np.int32)], 255)
-    pixels = picture[mask > 0].astype(np.float32)
-    score = pixels.min(axis=-1)  # high only for what is bright in every channel
-    white: Floats = pixels[score >= np.percentile(score, 75)].mean(axis=0)
+        left, top, width, height = cv2.boundingRect(np.round(face.points[eye]).astype(np.int32))
+        left, top = max(left, 0), max(top, 0)
+        window = picture[top : top + height, left : left + width]
+        mask = np.zeros(window.shape[:2], np.uint8)
+        cv2.fillPoly(mask, [np.round(face.points[eye] - (left, top)).astype(np.int32)], 255)
+        pixels.append(window[mask > 0].astype(np.float32))
+    shown = np.concatenate(pixels)
+    score = shown.min(axis=-1)  # high only for what is bright in every channel
+    white: Floats = shown[score >= np.percentile(score, 75)].mean(axis=0)
     return np.clip(white, 60, 235)

@@ -181,6 +181,9 @@ def _shows_inside(picture: Picture, points: Floats, gap: float) -> bool:
     """Whether the mouth really stands open: wide, or with something between the lips that is paler than they are."""
     if gap < 0.045 or gap > 0.12:
         return gap > 0.12
+    low = np.maximum(points[UPPER_OUTER + LOWER_OUTER].min(axis=0).astype(int), 0)
+    high = points[UPPER_OUTER + LOWER_OUTER].max(axis=0).astype(int) + 2
+    picture, points = picture[low[1] : high[1], low[0] : high[0]], points - low
     inside = _polygon(picture, points[UPPER_INNER + LOWER_INNER[-2:0:-1]])
     lips = _polygon(picture, points[UPPER_OUTER + LOWER_OUTER[-2:0:-1]]) & ~inside
     red = picture[..., 0] / (picture.sum(axis=-1, dtype=np.float32) + 1)
