@@ -17,7 +17,8 @@ TONGUE = np.array([150, 72, 70], np.float32)
 CONTACT_GAP = 0.03  # mouth widths; closer lips begin to shade each other
 
 # Drawn teeth, in mouth widths. Only their tips show: a row of whole teeth in a small gap reads as a grey slab.
-TIPS_BELOW_SEAM = 0.058
+TIPS_BELOW_SEAM = 0.062
+TIPS_IN_A_SMILE = 0.035  # more, for a full grin
 ARCH_HALF_WIDTH = 0.3
 TOOTH = 0.085
 
@@ -106,15 +107,16 @@ class MouthInterior:
         seam = np.interp(self._u, STATIONS, self._shape.upper_inner)
         half = self._u / 2  # mouth widths
         arch = np.clip(np.abs(half) / ARCH_HALF_WIDTH, 0, 1)
-        tips = seam + TIPS_BELOW_SEAM * (1 - 0.55 * arch**2)
+        height = TIPS_BELOW_SEAM + TIPS_IN_A_SMILE * self._shape.smile
+        tips = seam + height * (1 - 0.55 * arch**2)
         # Rounded tips and faint gaps between the teeth.
         phase = np.abs(np.mod(half / TOOTH, 1) - 0.5) * 2  # 0 in the middle of a tooth, 1 at its sides
         tips = tips - 0.012 * phase**3
         mask = np.clip((tips - self._v) / 0.02 + 0.5, 0, 1) * np.clip((1 - arch) / 0.4, 0, 1)
         # Darker to the sides, where the arch turns back, and towards the gums, in the lip's shadow.
-        depth = np.clip((self._v - seam + 0.03) / (TIPS_BELOW_SEAM + 0.03), 0, 1)
-        body = (1 - 0.55 * arch**2) * (1 - 0.22 * phase**8) * (0.6 + 0.4 * depth)
-        teeth = 1.12 * white * IVORY * body[..., None].astype(np.float32)
+        depth = np.clip((self._v - seam + 0.03) / (height + 0.03), 0, 1)
+        body = (1 - 0.55 * arch**2) * (1 - 0.22 * phase**8) * (0.75 + 0.25 * depth)
+        teeth = 1.2 * white * IVORY * body[..., None].astype(np.float32)
         blur = max(0.007 * self._width, 0.5)
         return cv2.GaussianBlur(teeth, (0, 0), blur), cv2.GaussianBlur(mask.astype(np.float32), (0, 0), blur)
 

@@ -1,3 +1,5 @@
+import wave
+
 import numpy as np
 
 from render.engines.base import FPS
@@ -22,8 +24,6 @@ def test_silence_and_faint_noise_keep_the_mouth_closed(tmp_path, silence):
 
 
 def test_a_quiet_speaker_opens_the_mouth_as_far_as_a_loud_one(tmp_path, speech):
-    import wave
-
     with wave.open(str(speech)) as recording:
         samples = np.frombuffer(recording.readframes(recording.getnframes()), "<i2") / 32768
     quiet = speech_track(write_voice(tmp_path / "quiet.wav", samples / 8), 100)
