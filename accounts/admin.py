@@ -96,14 +96,14 @@ class TenantAdmin(SupportAdmin):
         for tenant in queryset.filter(suspended_at=None):
             Tenant.objects.filter(pk=tenant.pk, suspended_at=None).update(suspended_at=Now())
             self.log_change(request, tenant, "Suspended.")
-            self.message_user(request, f"{tenant} is suspended.", messages.SUCCESS)
+            self.message_user(request, f"Tenant {tenant} is suspended.", messages.SUCCESS)
 
     @admin.action(description="Lift the suspension of selected tenants", permissions=["change"])
     def resume(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> None:
         for tenant in queryset.exclude(suspended_at=None):
             Tenant.objects.filter(pk=tenant.pk).update(suspended_at=None)
             self.log_change(request, tenant, "Suspension lifted.")
-            self.message_user(request, f"{tenant} is active again.", messages.SUCCESS)
+            self.message_user(request, f"Tenant {tenant} is active again.", messages.SUCCESS)
 
 
 @admin.register(Membership)
@@ -179,7 +179,7 @@ class ApiKeyAdmin(SupportAdmin):
             # An earlier moment of revocation stays.
             ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=Now())
             self.log_change(request, key, "Revoked.")
-            self.message_user(request, f"{key} is revoked.", messages.SUCCESS)
+            self.message_user(request, f"Key {key} is revoked.", messages.SUCCESS)
 
 
 @admin.register(UsageEntry)

@@ -98,13 +98,13 @@ class RenderAdmin(ReadOnlyAdmin):
             try:
                 canceled = lifecycle.request_cancel(render)
             except ServiceError as error:
-                self.message_user(request, f"{render} was not canceled. {error.detail}", messages.ERROR)
+                self.message_user(request, f"Render {render} was not canceled. {error.detail}", messages.ERROR)
                 continue
             self.log_change(request, render, "Cancel requested.")
             if canceled.state == State.CANCELED:
-                self.message_user(request, f"{render} is canceled.", messages.SUCCESS)
+                self.message_user(request, f"Render {render} is canceled.", messages.SUCCESS)
             else:
-                self.message_user(request, f"{render} is asked to stop; its worker ends it soon.", messages.SUCCESS)
+                self.message_user(request, f"Render {render} is asked to stop; its worker ends it soon.", messages.SUCCESS)
 
     @admin.display(description="state", ordering="state")
     def now(self, render: Render) -> str:
@@ -212,7 +212,7 @@ class NodeAdmin(ReadOnlyAdmin):
         for node in nodes.filter(draining=not draining):
             Node.objects.filter(pk=node.pk).update(draining=draining)
             self.log_change(request, node, f"It {result}.")
-            self.message_user(request, f"{node} {result}.", messages.SUCCESS)
+            self.message_user(request, f"Node {node} {result}.", messages.SUCCESS)
 
 
 # A form that writes a Schedule runs any function by its dotted path, and "resubmit" runs a task again.

@@ -36,7 +36,7 @@ def test_canceling_a_waiting_render_ends_it_and_releases_the_hold(admin_client: 
 
     queued.refresh_from_db()
     usage = UsageEntry.objects.get(render_id=queued.pk)
-    assert said == [f"{queued.pk} is canceled."]
+    assert said == [f"Render {queued.pk} is canceled."]
     assert (queued.state, queued.error_code) == (State.CANCELED, "canceled")
     assert usage.billed_seconds == 0
     assert usage.settled_at is not None
@@ -65,7 +65,7 @@ def test_a_render_that_has_ended_is_reported_and_the_others_are_canceled(
 
     ended.refresh_from_db()
     queued.refresh_from_db()
-    assert f"{ended.pk} was not canceled. The render is finished, it cannot be canceled." in said
+    assert f"Render {ended.pk} was not canceled. The render is finished, it cannot be canceled." in said
     assert (ended.state, queued.state) == (State.FINISHED, State.CANCELED)
 
 
@@ -122,4 +122,4 @@ def test_a_node_is_drained_and_undrained(admin_client: Client, db):
     undrained = act(admin_client, NODES, "undrain", node)
 
     assert not Node.objects.get().draining
-    assert (drained, undrained) == ([f"{node} drains."], [f"{node} takes renders again."])
+    assert (drained, undrained) == ([f"Node {node} drains."], [f"Node {node} takes renders again."])
