@@ -104,7 +104,9 @@ class RenderAdmin(ReadOnlyAdmin):
             if canceled.state == State.CANCELED:
                 self.message_user(request, f"Render {render} is canceled.", messages.SUCCESS)
             else:
-                self.message_user(request, f"Render {render} is asked to stop; its worker ends it soon.", messages.SUCCESS)
+                self.message_user(
+                    request, f"Render {render} is asked to stop, its worker obeys soon.", messages.SUCCESS
+                )
 
     @admin.display(description="state", ordering="state")
     def now(self, render: Render) -> str:
