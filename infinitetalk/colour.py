@@ -3,6 +3,8 @@
 "Color Transfer between Images", Reinhard et al., IEEE CG&A 2001, in CIE Lab (D65).
 """
 
+import warnings
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -28,7 +30,9 @@ def correct_colours(video: torch.Tensor, reference: torch.Tensor, strength: floa
                 matched[..., plane] = means[plane]
             else:
                 matched[..., plane] = (lab[..., plane] - mean) * (deviations[plane] / deviation) + means[plane]
-        corrected = np.clip(lab2rgb(matched), 0, 1).astype(np.float32)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of colours outside sRGB, which are clipped
+            corrected = np.clip(lab2rgb(matched), 0, 1).astype(np.float32)
         blended = (1 - np.float32(strength)) * rgb + np.float32(strength) * corrected
         frames.append(torch.from_numpy(blended * 2 - 1).permute(2, 0, 1))
     return torch.stack(frames, dim=1)[None].to(video)
