@@ -18,7 +18,7 @@ def write_portrait(path: Path) -> Path:
     """Save the public-domain portrait that scikit-image ships (NASA, Eileen Collins), cropped to head and shoulders."""
     from skimage import data
 
-    portrait = data.astronaut()  # type: ignore[no-untyped-call]
+    portrait = data.astronaut()
     picture = Image.fromarray(portrait).crop(HEAD_AND_SHOULDERS)
     picture.resize((640, 640), Image.Resampling.LANCZOS).save(path, quality=95)
     return path

@@ -34,7 +34,7 @@ from infinitetalk.rotary import Rotary, RotaryTables, rotate
 class SelfAttentionProcessor(WanAttnProcessor):
     """Wan's self attention that on request also tells which speaker each token looks at."""
 
-    def __call__(  # type: ignore[override]
+    def __call__(
         self,
         attn: WanAttention,
         hidden_states: torch.Tensor,
