@@ -2,9 +2,18 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKLWan
-from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
+from transformers import (
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    UMT5Config,
+    UMT5EncoderModel,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2Model,
+)
 
 from infinitetalk import latents
 from infinitetalk.audio_windows import split_windows, windows
@@ -14,6 +23,9 @@ from infinitetalk.checkpoints.strict import load_strictly
 from infinitetalk.image_features import clip_pixels, encode_picture
 from infinitetalk.picture import nearest_bucket, resize_and_crop
 from infinitetalk.speaker_masks import speaker_masks
+from infinitetalk.speech_features import SpeechEncoder
+from infinitetalk.text import clean_prompt
+from infinitetalk.voice import SAMPLE_RATE, arrange_voices, load_voice, normalise_loudness
 from tests.infinitetalk.golden import GoldenFile, assert_close
 
 
@@ -113,8 +125,49 @@ def check_condition(golden: GoldenFile) -> None:
         assert not expected["audio_of_audio_free_pass"].any()
 
 
+def check_text_clean(golden: GoldenFile) -> None:
+    for raw, clean in golden.facts["cases"]:
+        assert clean_prompt(raw) == clean
+
+
+def check_audio_loading(golden: GoldenFile) -> None:
+    loaded = {}
+    for name in ("a", "b"):
+        loaded[name] = load_voice(golden.path.with_name(f"voice_{name}.wav"))
+        assert_close(torch.from_numpy(loaded[name]), golden.tensors[f"{name}/mid/resampled"], 1e-5, f"{name} resampled")
+        loudness = torch.from_numpy(normalise_loudness(loaded[name]))
+        assert_close(loudness, golden.tensors[f"{name}/out/loudness_normalised"], 1e-5, f"{name} loudness")
+    persons = [torch.from_numpy(voice) for voice in arrange_voices([loaded["a"], loaded["b"]], "left_right")]
+    assert_close(persons[0], golden.tensors["add/out/person1"], 1e-5, "left")
+    assert_close(persons[1], golden.tensors["add/out/person2"], 1e-5, "right")
+    assert_close(persons[0] + persons[1], golden.tensors["add/out/mix"], 1e-5, "mix")
+    silence = np.zeros(SAMPLE_RATE, np.float32)
+    assert normalise_loudness(silence).sum() == golden.tensors["silence/out/loudness_normalised_sum"].item() == 0
+    alone = torch.from_numpy(normalise_loudness(loaded["b"]))
+    assert_close(alone, golden.tensors["para_person1_none/out/person2"], 1e-5, "the only one who speaks")
+    assert not golden.tensors["para_person1_none/out/person1"].any()
+
+
+def check_wav2vec2(golden: GoldenFile) -> None:
+    config = dict(golden.facts["config"])
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=config.pop("do_normalize"), sampling_rate=SAMPLE_RATE)
+    model = Wav2Vec2Model(Wav2Vec2Config(**config))
+    load_strictly(model, {**model.state_dict(), **golden.weights}, golden.name)
+    missing = model.state_dict().keys() - golden.weights.keys()
+    assert missing <= {"masked_spec_embed"}, missing
+    encoder = SpeechEncoder(model.eval(), extractor)
+    for number, case in enumerate(golden.facts["cases"]):
+        voice = golden.tensors[f"case{number}/in/waveform"].numpy()
+        out = encoder(voice)
+        assert len(out) == case["frames"]
+        assert_close(out, golden.tensors[f"case{number}/out/embedding"], 1e-4, f"case {number}")
+
+
 CONDITIONING: dict[str, Callable[[GoldenFile], None]] = {
     "audio_window": check_audio_window,
+    "audio_loading": check_audio_loading,
+    "wav2vec2": check_wav2vec2,
+    "text_clean": check_text_clean,
     "umt5": check_umt5,
     "clip": check_clip,
     "vae": check_vae,

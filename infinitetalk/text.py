@@ -1,0 +1,45 @@
+"""Prompts as UMT5 (arXiv:2304.09151) reads them."""
+
+import html
+import re
+
+import ftfy
+import torch
+from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
+
+TEXT_LEN = 512
+KEPT_PROMPTS = 16
+NEGATIVE_PROMPT = (
+    "bright tones, overexposed, static, blurred details, subtitles, style, works, paintings, images, static, "
+    "overall gray, worst quality, low quality, JPEG compression residue, ugly, incomplete, extra fingers, poorly drawn hands, "
+    "poorly drawn faces, deformed, disfigured, misshapen limbs, fused fingers, still picture, messy background, "
+    "three legs, many people in the background, walking backwards"
+)
+
+
+def clean_prompt(prompt: str) -> str:
+    text = html.unescape(html.unescape(ftfy.fix_text(prompt))).strip()
+    return re.sub(r"\s+", " ", text).strip()
+
+
+class PromptEncoder:
+    """Encodes a prompt once: the next call with the same words gets the same tensor."""
+
+    def __init__(self, model: UMT5EncoderModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self._encoded: dict[str, torch.Tensor] = {}
+
+    @torch.no_grad()
+    def __call__(self, prompt: str) -> torch.Tensor:
+        """n, text_dim: as many rows as the prompt has tokens, 512 at most; longer prompts are cut."""
+        text = clean_prompt(prompt)
+        if text not in self._encoded:
+            tokens = self.tokenizer(
+                text, padding="max_length", truncation=True, max_length=TEXT_LEN, return_tensors="pt"
+            ).to(self.model.device)
+            hidden_states = self.model(tokens.input_ids, attention_mask=tokens.attention_mask).last_hidden_state
+            self._encoded[text] = hidden_states[0, : int(tokens.attention_mask.sum())]
+            if len(self._encoded) > KEPT_PROMPTS:
+                self._encoded.pop(next(iter(self._encoded)))
+        return self._encoded[text]

@@ -1,0 +1,74 @@
+"""Voices as the speech encoder wants them: 16 kHz, one channel, at one loudness, each placed in the scene."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import av
+import numpy as np
+import pyloudnorm
+import soxr
+from numpy.typing import NDArray
+
+from infinitetalk.errors import InvalidInput
+
+SAMPLE_RATE = 16_000  # Hz
+LOUDNESS = -23.0  # LUFS, EBU R 128
+SHORTEST_MEASURED = 0.4  # seconds: one block of ITU-R BS.1770
+
+Waveform = NDArray[np.float32]
+AudioOrder = Literal["left_right", "right_left", "meanwhile"]
+
+
+def load_voice(path: Path) -> Waveform:
+    """The first sound track of any audio or video file. Raises InvalidInput `audio_invalid` or `audio_empty`."""
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.audio:
+                raise InvalidInput("audio_invalid", f"{path.name} has no sound track.")
+            stream = container.streams.audio[0]
+            rate = stream.codec_context.sample_rate
+            planar = av.AudioResampler(format="fltp", layout=stream.codec_context.layout, rate=rate)
+            blocks = [
+                piece.to_ndarray() for frame in (*container.decode(stream), None) for piece in planar.resample(frame)
+            ]
+    except av.error.FFmpegError as error:
+        raise InvalidInput("audio_invalid", f"{path.name} cannot be decoded.") from error
+    if not blocks or not sum(block.shape[1] for block in blocks):
+        raise InvalidInput("audio_empty", f"{path.name} holds no sound.")
+    mono = np.concatenate(blocks, axis=1).mean(axis=0, dtype=np.float32)
+    if rate != SAMPLE_RATE:
+        wanted = -(-len(mono) * SAMPLE_RATE // rate)
+        mono = soxr.resample(mono, rate, SAMPLE_RATE, quality="HQ")[:wanted]
+        mono = np.pad(mono, (0, wanted - len(mono)))
+    if not np.isfinite(mono).all():
+        raise InvalidInput("audio_invalid", f"{path.name} holds samples that are no numbers.")
+    return np.ascontiguousarray(mono, dtype=np.float32)
+
+
+def normalise_loudness(voice: Waveform) -> Waveform:
+    """Bring a voice to -23 LUFS. Silence, and what is too short to be measured, is left as it is."""
+    if len(voice) < SHORTEST_MEASURED * SAMPLE_RATE:
+        return voice
+    loudness = pyloudnorm.Meter(SAMPLE_RATE).integrated_loudness(voice.astype(np.float64))
+    if not abs(loudness) <= 100:  # Silence is minus infinity.
+        return voice
+    normalised: Waveform = (voice * 10 ** ((LOUDNESS - loudness) / 20)).astype(np.float32)
+    return normalised
+
+
+def arrange_voices(voices: Sequence[Waveform], order: AudioOrder = "meanwhile") -> list[Waveform]:
+    """Normalise each voice by itself and place it in the scene; all come out equally long, with silence around.
+
+    The first voice is the left speaker's. `left_right`: the left speaks first; `right_left`: the right; `meanwhile`:
+    both at once.
+    """
+    normalised = [normalise_loudness(voice) for voice in voices]
+    if len(normalised) == 1:
+        return normalised
+    left, right = normalised
+    starts = {"left_right": (0, len(left)), "right_left": (len(right), 0), "meanwhile": (0, 0)}[order]
+    length = max(starts[0] + len(left), starts[1] + len(right))
+    return [
+        np.pad(voice, (start, length - start - len(voice))) for voice, start in zip((left, right), starts, strict=True)
+    ]
