@@ -110,10 +110,11 @@ class InfiniteTalkPipeline:
     ) -> Iterator[GeneratedChunk]:
         """Yield the video chunk after chunk.
 
-        audio_embeds: one or two voices, left to right, each N, blocks, channels at 25 rows a second. num_frames: as
-        many as the longest voice has, if not given. resume: go on after a chunk, also of another process. draw_noise:
-        of a chunk's number and a shape; by default from `seed`. on_step: called with chunk and step before each step; may
-        raise to stop.
+        audio_embeds: one or two voices, left to right, each N, blocks, channels at 25 rows a second.
+        num_frames: as many as the longest voice has, if not given.
+        resume: go on after a chunk, also of another process.
+        draw_noise: of a chunk's number and a shape; by default from `seed`.
+        on_step: called with chunk and step before each step; may raise to stop.
 
         Raises InvalidInput for what cannot be rendered, InfiniteTalkError `not_finite` when the network gives NaN.
         """

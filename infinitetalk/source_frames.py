@@ -56,14 +56,16 @@ class SourceVideo:
             with av.open(str(self._path)) as container:
                 if not container.streams.video:
                     return
-                shown, number, start = None, 0, None
+                shown: Picture | None = None
+                number, start = 0, None
                 for frame in container.decode(container.streams.video[0]):
                     start = frame.time if start is None else start
                     # Half a frame's tolerance: times in files are rounded.
                     while shown is not None and (frame.time - start) * FPS > number + 0.5:
                         yield shown
                         number += 1
-                    shown = np.rot90(frame.to_ndarray(format="rgb24"), -frame.rotation // 90 % 4).copy()
+                    pixels = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+                    shown = np.rot90(pixels, frame.rotation // 90 % 4).copy()
                 if shown is not None:
                     yield shown
         except av.error.FFmpegError as error:

@@ -13,7 +13,7 @@ from tests.infinitetalk.parity_weights import WEIGHTS
 
 CHECKS = {**TRANSFORMER, **CONDITIONING, **WEIGHTS, **SAMPLING}
 # Read by the check of another file.
-PARTS = {"pipeline_weights", "shapes_14b"}
+PARTS = {"pipeline_weights"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

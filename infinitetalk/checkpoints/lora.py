@@ -1,0 +1,153 @@
+"""Folding LoRA files into weights (arXiv:2106.09685), in the dialects that exist for Wan2.1.
+
+    diffusion_model.X.lora_down.weight, .lora_up.weight      X.weight += scale * up @ down
+    diffusion_model.X.lora_A.weight, .lora_B.weight          the same
+    lora_unet_X_with_underscores.lora_down.weight, ...       the same, times alpha / rank
+    diffusion_model.X.diff, .diff_b, .diff_m                 a plain difference of weight, bias or modulation
+
+X is a name of the original files or of diffusers. An `alpha` beside a pair scales it by alpha / rank.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from infinitetalk.checkpoints.rename import transformer_key
+from infinitetalk.errors import InvalidCheckpoint
+
+_PREFIXES = ("diffusion_model.", "transformer.")
+_KOHYA = "lora_unet_"
+_SUFFIXES = {
+    ".lora_down.weight": "down",
+    ".lora_A.weight": "down",
+    ".lora_A.default.weight": "down",
+    ".lora_up.weight": "up",
+    ".lora_B.weight": "up",
+    ".lora_B.default.weight": "up",
+    ".alpha": "alpha",
+    ".diff": "weight",
+    ".diff_b": "bias",
+    ".diff_m": "modulation",
+}
+
+
+@dataclass
+class LoraReport:
+    """Which tensors of the file changed something, and which did not."""
+
+    changed: list[str] = field(default_factory=list)  # our key names
+    unused: list[str] = field(default_factory=list)  # the file's key names
+
+
+def merge_lora(
+    weights: dict[str, torch.Tensor],
+    lora: Mapping[str, torch.Tensor],
+    scale: float,
+    source: str,
+    *,
+    reference_compatible: bool = False,
+) -> LoraReport:
+    """Change `weights` (our key names) in place of their entries. Computed in float32 and rounded once.
+
+    reference_compatible: use as little of a file as the reference does, which leaves out alphas, modulation, the names
+    lora_A and lora_B, names without a prefix and halves of pairs, and says nothing.
+
+    Raises InvalidCheckpoint when the file names a target that the model does not have, or a pair is not whole.
+    """
+    report = LoraReport()
+    if reference_compatible:
+        lora, report.unused = _as_the_reference_reads(lora)
+    updates = _grouped(lora, weights, report, source)
+    for key, parts in updates.items():
+        delta = None
+        if "down" in parts or "up" in parts:
+            if not {"down", "up"} <= parts.keys():
+                raise InvalidCheckpoint("lora_incomplete", f"{source} has only one half of the pair for {key}.")
+            down, up = parts["down"].float(), parts["up"].float()
+            factor = float(parts["alpha"]) / down.shape[0] if "alpha" in parts else 1.0
+            delta = factor * (up.flatten(1) @ down.flatten(1))
+        if "diff" in parts:
+            difference = parts["diff"].float()
+            delta = difference if delta is None else delta + difference.reshape(delta.shape)
+        if delta is None:  # an alpha alone
+            continue
+        target = weights[key]
+        if delta.numel() != target.numel():
+            raise InvalidCheckpoint(
+                "lora_shape", f"{source}: {key} is {tuple(target.shape)}, not {tuple(delta.shape)}."
+            )
+        weights[key] = (target.float() + scale * delta.reshape(target.shape).to(target.device)).to(target.dtype)
+        report.changed.append(key)
+    return report
+
+
+def _as_the_reference_reads(
+    lora: Mapping[str, torch.Tensor],
+) -> tuple[dict[str, torch.Tensor], list[str]]:
+    def is_read(name: str) -> bool:
+        if not name.startswith(_PREFIXES[0]) or name.endswith((".alpha", ".diff_m")) or ".lora_A." in name:
+            return False
+        down, up = ".lora_down.weight", ".lora_up.weight"
+        other = name.replace(down, up) if name.endswith(down) else name.replace(up, down)
+        return ".lora_B." not in name and other in lora
+
+    read = {name: tensor for name, tensor in lora.items() if is_read(name)}
+    return read, sorted(lora.keys() - read.keys())
+
+
+def _grouped(
+    lora: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor], report: LoraReport, source: str
+) -> dict[str, dict[str, torch.Tensor]]:
+    """Our key -> the tensors that change it."""
+    kohya = {re.sub(r"[.]", "_", key.removesuffix(".weight")): key.removesuffix(".weight") for key in weights}
+    updates: dict[str, dict[str, torch.Tensor]] = {}
+    unknown = []
+    for name, tensor in lora.items():
+        stem, part = _split(name)
+        if part is None:
+            report.unused.append(name)
+            continue
+        keys = [_target(stem, "weight" if part in ("down", "up", "alpha") else part, kohya)]
+        known = [key for key in keys if key in weights]
+        if not known:
+            unknown.append(name)
+            continue
+        if part == "modulation" and weights[known[0]].numel() != tensor.numel():
+            report.unused.append(name)
+            continue
+        kind = part if part in ("down", "up", "alpha") else "diff"
+        updates.setdefault(known[0], {})[kind] = tensor
+    if unknown:
+        shown = ", ".join(sorted(unknown)[:10])
+        raise InvalidCheckpoint("lora_target", f"{source} changes what the model does not have: {shown}")
+    return updates
+
+
+def _split(name: str) -> tuple[str, str | None]:
+    for suffix, part in _SUFFIXES.items():
+        if name.endswith(suffix):
+            return name.removesuffix(suffix), part
+    return name, None
+
+
+def _target(stem: str, part: str, kohya: Mapping[str, str]) -> str:
+    """Our name of the weight, bias or modulation that a module's name stands for; the name itself if it is unknown."""
+    for prefix in _PREFIXES:
+        stem = stem.removeprefix(prefix)
+    if part == "modulation":
+        return transformer_key(f"{stem}.modulation") or f"{stem}.scale_shift_table"
+    if stem.startswith(_KOHYA):
+        flat = stem.removeprefix(_KOHYA)
+        original = _from_kohya(flat)
+        return transformer_key(f"{original}.{part}") or f"{kohya.get(flat, flat)}.{part}"
+    return transformer_key(f"{stem}.{part}") or f"{stem}.{part}"
+
+
+def _from_kohya(flat: str) -> str:
+    """blocks_3_self_attn_q -> blocks.3.self_attn.q, in the original files' names."""
+    name = re.sub(r"^blocks_(\d+)_", r"blocks.\1.", flat)
+    name = re.sub(r"(self_attn|cross_attn|audio_cross_attn|ffn|img_emb_proj)_", r"\1.", name)
+    name = name.replace("img_emb_proj.", "img_emb.proj.")
+    return re.sub(r"^(text_embedding|time_embedding|time_projection|head|audio_proj)_", r"\1.", name)
