@@ -1,5 +1,6 @@
 from django.contrib import admin
 from django.urls import include, path, re_path
+from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
 
 from creatorify import api_docs
@@ -11,6 +12,7 @@ handler400 = "creatorify.errors.bad_request"
 handler500 = "creatorify.errors.server_error"
 
 urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="docs")),
     path("admin/", admin.site.urls),
     path("healthz", healthz),
     path("media/<path:path>", media),

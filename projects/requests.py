@@ -12,6 +12,7 @@ from render.engines.base import FPS
 from render.parameters import MAX_SEED, PRESETS
 
 MAX_FRAMES = 3600 * FPS + 1  # an hour
+MAX_SCALE = 100.0  # of guidance and shift; beyond some 20 there is only noise
 MAX_METADATA = 20
 MAX_WARNINGS = 20
 MAX_NAME = 100
@@ -64,13 +65,17 @@ class ParametersRequest(serializers.Serializer[Any]):
         min_value=1, max_value=50, required=False, allow_null=True, help_text="Sampling steps. Default: 8."
     )
     sample_shift = FiniteFloatField(
-        required=False, allow_null=True, help_text="Flow shift of the schedule, above 0. Default: 3.0."
+        max_value=MAX_SCALE,
+        required=False,
+        allow_null=True,
+        help_text="Flow shift of the schedule, above 0. Default: 3.0.",
     )
     sample_text_guide_scale = FiniteFloatField(
-        min_value=0, required=False, allow_null=True, help_text="Text guidance. Default: 1.0."
+        min_value=0, max_value=MAX_SCALE, required=False, allow_null=True, help_text="Text guidance. Default: 1.0."
     )
     sample_audio_guide_scale = FiniteFloatField(
         min_value=0,
+        max_value=MAX_SCALE,
         required=False,
         allow_null=True,
         help_text="Audio guidance; higher follows the voice more closely. Default: 6.0.",

@@ -5,6 +5,8 @@ from urllib.parse import urlsplit
 
 from rest_framework import serializers
 
+from render.media.fetch import parse_address
+
 MAX_LENGTH = 4096
 
 
@@ -23,3 +25,5 @@ def validate_source_url(url: str) -> None:
         raise serializers.ValidationError("The URL has no host.", code="invalid")
     if parts.username is not None or parts.password is not None:
         raise serializers.ValidationError("A URL must not carry a user name.", code="url_not_allowed")
+    if parse_address(url) is None:
+        raise serializers.ValidationError("The URL's host or port is not valid.", code="url_not_allowed")

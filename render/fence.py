@@ -23,6 +23,10 @@ class Fenced(Exception):
     """The render is not ours any more: it was canceled, reaped, or ended by somebody else."""
 
 
+class CancelRequested(Exception):
+    """The customer wants the render to end."""
+
+
 @dataclass(frozen=True)
 class Claim:
     render_id: uuid.UUID

@@ -20,7 +20,7 @@ from accounts.models import ApiKey, Tenant
 from render import queue
 from render.engines import registry
 from render.engines.base import FPS
-from render.fence import Claim, announce, fence, lease_end
+from render.fence import CancelRequested, Claim, announce, fence, lease_end
 from render.models import Attempt, Node, Phase, Render, State
 from render.parameters import Parameters
 
@@ -106,6 +106,8 @@ def hand_back(claim: Claim) -> None:
 def finish(claim: Claim, *, video_key: str, poster_key: str, duration_seconds: float) -> None:
     """Bill the measured output and end. Everything in one transaction, so that it happens once or not at all."""
     with fence(claim) as render:
+        if render.cancel_requested_at is not None:
+            raise CancelRequested
         segments = render.segments.all()
         frames = sum(segment.frames for segment in segments)
         if len(segments) != render.segments_total or frames != render.num_frames:

@@ -7,12 +7,8 @@ from django.db.models import F
 
 from accounts import quota
 from render.engines.base import FPS
-from render.fence import Claim, fence
+from render.fence import CancelRequested, Claim, fence
 from render.models import Attempt, Phase, Render, Segment
-
-
-class CancelRequested(Exception):
-    """The customer wants the render to end."""
 
 
 def enter(claim: Claim, phase: Phase, *, progress: int) -> None:

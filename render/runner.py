@@ -4,13 +4,13 @@ Every step may be broken off anywhere and done again: sources are stored by cont
 rendered twice, and everything from the joined film on is made from the recorded segments.
 """
 
+import contextlib
 import logging
 import shutil
 import time
 import traceback
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -21,7 +21,7 @@ from accounts.errors import ServiceError
 from render import lifecycle, objects, progress
 from render.engines import registry
 from render.engines.base import FPS, Checkpoint, FrameRange, Plan, RenderedSegment, RenderInputs
-from render.fence import Claim, Fenced
+from render.fence import CancelRequested, Claim, Fenced
 from render.lease import Draining, Lease
 from render.media import film, segment_file
 from render.models import Phase, Render, Segment
@@ -42,7 +42,7 @@ def run(claim: Claim) -> None:
             _make_film(claim, lease, folder)
         except Fenced:
             logger.info("Render %s attempt %d was ended by somebody else", claim.render_id, claim.attempt)
-        except progress.CancelRequested:
+        except CancelRequested:
             _unless_fenced(lifecycle.cancel, claim)
         except Draining:
             _unless_fenced(lifecycle.hand_back, claim)
@@ -147,6 +147,15 @@ def upload_and_finish(claim: Claim, lease: Lease, render: Render, video: Path, f
     )
 
 
+def _sweep(work: Path) -> None:
+    """Remove what killed workers have left; nothing alive is that old."""
+    oldest = time.time() - 2 * settings.RENDER_TIMEOUT_SECONDS
+    for left in work.glob("*-a*"):
+        with contextlib.suppress(FileNotFoundError):
+            if left.stat().st_mtime < oldest:
+                shutil.rmtree(left, ignore_errors=True)
+
+
 def _inputs(render: Render, sources: Sources, folder: Path) -> RenderInputs:
     def local(key: str | None) -> Path | None:
         return objects.fetch(key, folder) if key else None
@@ -188,9 +197,11 @@ def _unless_fenced(end, *arguments, **named) -> None:  # type: ignore[no-untyped
         logger.info("The render was ended by somebody else meanwhile")
 
 
-@contextmanager
+@contextlib.contextmanager
 def _work_folder(claim: Claim) -> Iterator[Path]:
-    folder = Path(settings.WORK_DIR) / f"{claim.render_id}-a{claim.attempt}-{uuid.uuid4().hex[:8]}"
+    work = Path(settings.WORK_DIR)
+    _sweep(work)
+    folder = work / f"{claim.render_id}-a{claim.attempt}-{uuid.uuid4().hex[:8]}"
     folder.mkdir(parents=True)
     try:
         yield folder

@@ -10,6 +10,7 @@ from accounts.errors import ServiceError
 from render.media.outbound import AddressNotAllowed, OutboundTransport
 from render.media.whole_file import whole_file
 
+MAX_HOST = 253  # characters, RFC 1035
 MAX_REDIRECTS = 5
 # Never asked for. Unpacking would multiply the bytes: 10 MB of gzip can hold 10 GB of zeros.
 COMPRESSIONS = {"gzip", "x-gzip", "deflate", "compress", "br", "zstd"}
@@ -38,9 +39,11 @@ def fetch(url: str, destination: Path, *, limits: FetchLimits, allow_private: bo
     media_too_large. The details name no more than the host in `url`: a query may hold a signature, and a redirect or a
     look-up may tell of the network inside.
     """
-    address = _parse(url)
+    address = parse_address(url)
     if address is None:
-        raise ServiceError("url_not_allowed", "Only http and https addresses without a password.", param=param)
+        raise ServiceError(
+            "url_not_allowed", "Only http and https addresses with a valid host and without a password.", param=param
+        )
     transport = OutboundTransport(allow_private=allow_private, total_seconds=limits.total_seconds)
     client = httpx.Client(
         transport=transport,
@@ -61,7 +64,7 @@ def _follow(
             with client.stream("GET", address) as response:
                 if not response.has_redirect_location:
                     return _save(response, host, destination, limits, param)
-                target = _parse(response.headers["Location"], base=address)
+                target = parse_address(response.headers["Location"], base=address)
         except AddressNotAllowed as error:
             if redirects:
                 raise _bad_redirect(host, param) from error
@@ -82,12 +85,16 @@ def _bad_redirect(host: str, param: str) -> ServiceError:
     return ServiceError("redirect_not_allowed", f"{host} redirects to an address that is not allowed.", param=param)
 
 
-def _parse(url: str, base: httpx.URL | None = None) -> httpx.URL | None:
+def parse_address(url: str, base: httpx.URL | None = None) -> httpx.URL | None:
+    """The address, or None for one that is never fetched: another scheme, a password, no host or an impossible one."""
     try:
         address = base.join(url) if base else httpx.URL(url)
-    except httpx.InvalidURL:
+        host = address.host  # Decodes an international name.
+    except (httpx.InvalidURL, UnicodeError):
         return None
-    if address.scheme not in ("http", "https") or not address.host or address.userinfo:
+    if address.scheme not in ("http", "https") or address.userinfo:
+        return None
+    if not host or len(host) > MAX_HOST or ".." in host:
         return None
     if address.port is not None and not 0 < address.port < 65_536:
         return None

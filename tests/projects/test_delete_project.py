@@ -7,6 +7,7 @@ from django.db import connection
 
 from projects.models import Project
 from render import lifecycle, nodes, progress
+from render.fence import CancelRequested
 from render.models import Render, State
 from tests.projects.steps import NEW, PROJECTS, claim, create, finish, finished_project, latest_render
 
@@ -107,7 +108,7 @@ def test_creating_finalizing_canceling_and_deleting_at_once_never_block_each_oth
                 if claimed := lifecycle.claim_next("cpu", node):
                     try:
                         finish(claimed)
-                    except progress.CancelRequested:
+                    except CancelRequested:
                         lifecycle.cancel(claimed)
         finally:
             connection.close()

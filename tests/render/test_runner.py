@@ -1,3 +1,5 @@
+import os
+
 import av
 import pytest
 
@@ -205,3 +207,32 @@ def test_a_forced_length_is_kept(enqueue, claim) -> None:
 
     render.refresh_from_db()
     assert (render.state, render.num_frames) == (State.FINISHED, 41)
+
+
+def test_a_cancel_while_the_film_is_joined_still_counts(enqueue, claim, monkeypatch) -> None:
+    render = enqueue()
+    original = progress.enter
+
+    def cancel_while_uploading(claim, phase, **named):
+        original(claim, phase, **named)
+        if phase == "uploading":
+            lifecycle.request_cancel(render)
+
+    monkeypatch.setattr(progress, "enter", cancel_while_uploading)
+    runner.run(claim())
+
+    render.refresh_from_db()
+    assert render.state == State.CANCELED
+    assert UsageEntry.objects.get(render_id=render.pk).billed_seconds == 0
+
+
+def test_what_a_killed_worker_left_is_removed_in_time(enqueue, claim, settings) -> None:
+    fresh, old = settings.WORK_DIR / "x-a1-fresh", settings.WORK_DIR / "x-a1-old"
+    for folder in (fresh, old):
+        folder.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    enqueue()
+
+    runner.run(claim())
+
+    assert list(settings.WORK_DIR.iterdir()) == [fresh]

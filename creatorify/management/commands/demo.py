@@ -29,6 +29,9 @@ BAR_WIDTH = 30
 
 
 class Command(BaseCommand):
+    _keeping = False
+    _drawn = ""
+
     help = "Start everything, make a talking video from a portrait and a voice over HTTP, and print where it is."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -38,8 +41,9 @@ class Command(BaseCommand):
         parser.add_argument("--keep", action="store_true", help="leave the service running until Ctrl-C")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        # Ended from outside, it must not leave the service's processes behind.
+        # Ended from outside, it must not leave the service's processes behind, nor a traceback.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        signal.signal(signal.SIGINT, lambda *_: sys.exit(0 if self._keeping else 130))
         folder = settings.VAR_DIR / "demo"
         folder.mkdir(parents=True, exist_ok=True)
         self.stdout.write("Preparing the database, a portrait and a voice ...")
@@ -64,9 +68,9 @@ class Command(BaseCommand):
             self.stdout.write(self.style.SUCCESS(f"\nThe video: {video}"))
             self._print_next_steps(service.base_url, plain_key, body, keep=options["keep"])
             if options["keep"]:
-                with contextlib.suppress(KeyboardInterrupt):
-                    while True:
-                        time.sleep(3600)
+                self._keeping = True
+                while True:
+                    time.sleep(3600)
 
     def _media(self, given: Path | None, name: str, write: Any) -> str:
         """Put a file where the service's own web server offers it; return its name there."""
@@ -103,8 +107,13 @@ class Command(BaseCommand):
         filled = BAR_WIDTH * status["progress"] // 100
         bar = "#" * filled + "." * (BAR_WIDTH - filled)
         label = status["phase"] or status["state"]
-        self.stdout.write(f"\r[{bar}] {status['progress']:3d} %  {label:<12}", ending="")
-        self.stdout.flush()
+        line = f"[{bar}] {status['progress']:3d} %  {label:<12}"
+        if line != self._drawn:
+            # In a log file, a line for each change; on a terminal, one that moves.
+            on_terminal = self.stdout.isatty()
+            self.stdout.write(f"\r{line}" if on_terminal else line, ending="" if on_terminal else "\n")
+            self.stdout.flush()
+            self._drawn = line
 
     def _print_next_steps(self, base_url: str, plain_key: str, body: dict[str, Any], *, keep: bool) -> None:
         if keep:
