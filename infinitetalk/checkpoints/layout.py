@@ -1,0 +1,70 @@
+"""The published files, and where they lie under one folder of weights."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+BASE = "Wan2.1-I2V-14B-480P"
+INFINITETALK = "InfiniteTalk"
+SPEECH = "chinese-wav2vec2-base"
+LORAS = "loras"
+
+TEXT_ENCODER = "models_t5_umt5-xxl-enc-bf16.pth"
+TOKENIZER = "google/umt5-xxl"
+IMAGE_ENCODER = "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth"
+VAE = "Wan2.1_VAE.pth"
+# Only in a checkpoint for tests: smaller pictures and shorter chunks than the published model's.
+SIZES = "sizes.json"
+
+
+@dataclass(frozen=True)
+class Repository:
+    name: str  # on the hub
+    folder: str  # under the folder of weights
+    patterns: tuple[str, ...]  # the files that are needed
+    revision: str = "main"
+
+
+REPOSITORIES = (
+    Repository(
+        "Wan-AI/Wan2.1-I2V-14B-480P",
+        BASE,
+        ("config.json", "diffusion_pytorch_model-*.safetensors", TEXT_ENCODER, f"{TOKENIZER}/*", IMAGE_ENCODER, VAE),
+    ),
+    Repository(
+        "MeiGen-AI/InfiniteTalk", INFINITETALK, ("single/infinitetalk.safetensors", "multi/infinitetalk.safetensors")
+    ),
+    # The safetensors of this repository are in a pull request only.
+    Repository(
+        "TencentGameMate/chinese-wav2vec2-base",
+        SPEECH,
+        ("config.json", "preprocessor_config.json", "model.safetensors"),
+        "refs/pr/1",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class PublishedLora:
+    repository: str
+    file: str
+    scale: float = 1.0
+
+
+# By preset. Their publishers have moved such files before: both names can be given on the command line.
+PRESET_LORAS = {
+    "standard": PublishedLora(
+        "vrgamedevgirl84/Wan14BT2VFusioniX", "FusionX_LoRa/Wan2.1_I2V_14B_FusionX_LoRA.safetensors"
+    ),
+    "fast": PublishedLora(
+        "lightx2v/Wan2.1-I2V-14B-480P-StepDistill-CfgDistill-Lightx2v",
+        "loras/Wan21_I2V_14B_lightx2v_cfg_step_distill_lora_rank64.safetensors",
+    ),
+}
+
+
+def infinitetalk_file(weights: Path, speakers: int) -> Path:
+    return weights / INFINITETALK / ("single" if speakers == 1 else "multi") / "infinitetalk.safetensors"
+
+
+def lora_file(weights: Path, lora: PublishedLora) -> Path:
+    return weights / LORAS / Path(lora.file).name
