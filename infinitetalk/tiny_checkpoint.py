@@ -152,7 +152,8 @@ def _write_text_encoder(base: Path, generator: torch.Generator) -> None:
     shapes = _original_shapes(names, model, lambda tensors: rename_umt5(tensors, "tiny"))
     torch.save({n: _random(n, s, generator) for n, s in shapes.items()}, base / layout.TEXT_ENCODER)
 
-    words = ["<pad>", "</s>", "<unk>", *(f"▁{word}" for word in ["a", "person", "is", "talking", "the", "of", "and", "to", "in"])]
+    spoken = ["a", "person", "is", "talking", "the", "of", "and", "to", "in"]
+    words = ["<pad>", "</s>", "<unk>", *(f"▁{word}" for word in spoken)]
     vocabulary = [(word, -float(index)) for index, word in enumerate([*words, *"abcdefghijklmnopqrstuvwxyz,.▁"])]
     tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=2))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()

@@ -1,0 +1,35 @@
+"""`python -m infinitetalk {download,generate,merge,tiny}`."""
+
+import argparse
+import sys
+from importlib import import_module
+
+COMMANDS = {
+    "download": ("infinitetalk.checkpoints.download", "fetch the published weights"),
+    "generate": ("infinitetalk.generate", "make a video from a picture and a voice"),
+    "merge": ("infinitetalk.checkpoints.merge", "write one pre-merged file of weights, quick to load"),
+    "tiny": ("infinitetalk.tiny_checkpoint", "write a tiny random checkpoint, to try every path on a CPU"),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    from infinitetalk.errors import InfiniteTalkError
+
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(prog="infinitetalk", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, (module, help_text) in COMMANDS.items():
+        command = commands.add_parser(name, help=help_text)
+        if name in arguments[:1]:  # The others' imports take seconds.
+            import_module(module).add_arguments(command)
+    options = parser.parse_args(arguments)
+    try:
+        status: int = import_module(COMMANDS[options.command][0]).run(options)
+    except InfiniteTalkError as error:
+        print(f"{error.code}: {error.detail}", file=sys.stderr)
+        return 2
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

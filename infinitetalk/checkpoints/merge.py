@@ -1,0 +1,115 @@
+"""`python -m infinitetalk merge`: one file with everything folded in, quick to load; optionally in 8 bits.
+
+The file is a safetensors in our key names. Its metadata holds a manifest: the transformer's arguments, what was merged
+with its hash, and the error that 8 bits cost.
+"""
+
+import argparse
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from infinitetalk.checkpoints import layout
+from infinitetalk.checkpoints.load import LoraFile, read_transformer
+from infinitetalk.checkpoints.strict import load_strictly
+from infinitetalk.errors import InvalidCheckpoint
+from infinitetalk.fp8 import SCALE, STORED, is_large_linear, to_float8, use_float8_linears
+from infinitetalk.transformer import InfiniteTalkTransformer3DModel
+
+FORMAT = "infinitetalk-merged-1"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--weights", type=Path, required=True, help="the folder of `download`")
+    parser.add_argument("--speakers", type=int, choices=(1, 2), default=1)
+    parser.add_argument("--preset", choices=sorted(layout.PRESET_LORAS), help="fold in the LoRA of this preset")
+    parser.add_argument("--lora", type=_lora, action="append", default=[], metavar="FILE[:SCALE]", help="and others")
+    parser.add_argument("--fp8", action="store_true", help="store the blocks' linear layers in 8 bits")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+
+
+def run(options: argparse.Namespace) -> int:
+    loras = list(options.lora)
+    if options.preset:
+        lora = layout.PRESET_LORAS[options.preset]
+        loras.insert(0, LoraFile(layout.lora_file(options.weights, lora), lora.scale))
+    manifest = merge(options.weights, options.output, speakers=options.speakers, loras=loras, fp8=options.fp8)
+    print(json.dumps({key: value for key, value in manifest.items() if key != "arguments"}, indent=1))
+    return 0
+
+
+def merge(
+    weights: Path, output: Path, *, speakers: int = 1, loras: Sequence[LoraFile] = (), fp8: bool = False
+) -> dict[str, Any]:
+    """Write the merged file and return its manifest."""
+    arguments, tensors, reports = read_transformer(weights, speakers=speakers, loras=loras)
+    errors = {}
+    if fp8:
+        for key in [key for key, tensor in tensors.items() if is_large_linear(key, tensor)]:
+            stored, scale, errors[key] = to_float8(tensors.pop(key))
+            tensors[key], tensors[f"{key.removesuffix('weight')}{SCALE}"] = stored, scale
+    manifest = {
+        "format": FORMAT,
+        "arguments": arguments,
+        "speakers": speakers,
+        "sources": {
+            str(path.relative_to(weights)): _sha256(path)
+            for path in (
+                *sorted((weights / layout.BASE).glob("diffusion_pytorch_model-*.safetensors")),
+                layout.infinitetalk_file(weights, speakers),
+            )
+        },
+        "loras": [
+            {
+                "file": lora.path.name,
+                "sha256": _sha256(lora.path),
+                "scale": lora.scale,
+                "changed": len(report.changed),
+                "unused": report.unused,
+            }
+            for lora, report in zip(loras, reports, strict=True)
+        ],
+        "fp8_relative_error": {"mean": sum(errors.values()) / len(errors), "max": max(errors.values())}
+        if errors
+        else None,
+    }
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(f"{output.name}.partial")
+    save_file(
+        {key: tensor.contiguous() for key, tensor in tensors.items()}, partial, {"manifest": json.dumps(manifest)}
+    )
+    partial.replace(output)
+    return manifest
+
+
+def load_merged(path: Path, *, device: str = "cpu") -> InfiniteTalkTransformer3DModel:
+    """Tensor by tensor onto the device, without a second copy in memory. Raises InvalidCheckpoint."""
+    try:
+        with safe_open(path, framework="pt", device=device) as file:
+            manifest = json.loads((file.metadata() or {}).get("manifest", "{}"))
+            if manifest.get("format") != FORMAT:
+                raise InvalidCheckpoint("not_merged", f"{path} was not written by `infinitetalk merge`.")
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (it is no mapping)
+    except (SafetensorError, OSError) as error:
+        raise InvalidCheckpoint("file_damaged", f"{path} is missing, damaged or incomplete: {error}") from error
+    with torch.device("meta"):
+        model = InfiniteTalkTransformer3DModel(**manifest["arguments"])
+    use_float8_linears(model, [key for key, tensor in tensors.items() if tensor.dtype == STORED])
+    load_strictly(model, tensors, str(path))
+    return model.eval()
+
+
+def _lora(text: str) -> LoraFile:
+    path, _, scale = text.rpartition(":")
+    return LoraFile(Path(path), float(scale)) if path else LoraFile(Path(text), 1.0)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

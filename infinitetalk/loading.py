@@ -1,0 +1,72 @@
+"""A whole pipeline from a folder of weights."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from infinitetalk.checkpoints import layout
+from infinitetalk.checkpoints.load import (
+    LoraFile,
+    load_image_encoder,
+    load_speech_encoder,
+    load_text_encoder,
+    load_transformer,
+    load_vae,
+)
+from infinitetalk.checkpoints.merge import load_merged
+from infinitetalk.checkpoints.read import read_json
+from infinitetalk.picture import BUCKETS, Buckets
+from infinitetalk.pipeline import InfiniteTalkPipeline, Settings
+from infinitetalk.speech_features import SpeechEncoder
+
+
+def load_pipeline(
+    weights: Path,
+    *,
+    speakers: int = 1,
+    loras: Sequence[LoraFile] = (),
+    merged: Path | None = None,
+    dtype: torch.dtype = torch.bfloat16,
+    device: str = "cpu",
+) -> tuple[InfiniteTalkPipeline, SpeechEncoder]:
+    """weights: laid out as `infinitetalk.checkpoints.layout` says. merged: a file of `infinitetalk merge`, in which the
+    speakers and LoRA files are decided already. Raises InvalidCheckpoint.
+    """
+    if merged is None:
+        transformer = load_transformer(weights, speakers=speakers, loras=loras, dtype=dtype)
+    else:
+        transformer = load_merged(merged, device=device)
+    text_encoder = load_text_encoder(weights, dtype)
+    text_encoder.model.to(device)
+    pipeline = InfiniteTalkPipeline(
+        transformer=transformer.to(device),
+        vae=load_vae(weights).to(device),
+        image_encoder=load_image_encoder(weights, torch.float32 if device == "cpu" else torch.float16).to(device),
+        text_encoder=text_encoder,
+        buckets=_buckets(weights),
+    )
+    speech_encoder = load_speech_encoder(weights)
+    speech_encoder.model.to(device)
+    return pipeline, speech_encoder
+
+
+def sized(settings: Settings, weights: Path) -> Settings:
+    """The settings with the chunk length of a checkpoint for tests, or as they are."""
+    if not (weights / layout.SIZES).is_file():
+        return settings
+    sizes = read_json(weights / layout.SIZES)
+    return dataclasses.replace(
+        settings, num_frames_per_chunk=sizes["num_frames_per_chunk"], motion_frames=sizes["motion_frames"]
+    )
+
+
+def _buckets(weights: Path) -> dict[str, Buckets]:
+    if not (weights / layout.SIZES).is_file():
+        return BUCKETS
+    tables = read_json(weights / layout.SIZES)["buckets"]
+    return {
+        resolution: {float(ratio): (height, width) for ratio, (height, width) in table.items()}
+        for resolution, table in tables.items()
+    }
