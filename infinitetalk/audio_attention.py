@@ -4,7 +4,7 @@ Source: InfiniteTalk, arXiv:2508.14033, and MultiTalk, arXiv:2505.22647 (L-RoPE 
 """
 
 import torch
-from diffusers.models.attention_dispatch import dispatch_attention_fn
+from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_attention_fn
 from torch import nn
 from torch.nn import functional as F
 
@@ -55,7 +55,7 @@ class AudioProjection(nn.Module):
 class AudioAttention(nn.Module):
     """Within each latent frame, its picture tokens attend to its voice tokens."""
 
-    _attention_backend: str | None = None
+    backend: AttentionBackendName | None = None  # None: the one that is active in diffusers
 
     def __init__(self, *, dim: int, heads: int, audio_dim: int) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class AudioAttention(nn.Module):
             query_positions, key_positions = rotary
             query = rotate_by_position(query, query_positions)
             key = rotate_by_position(key, key_positions)
-        out = dispatch_attention_fn(query, key, value, backend=self._attention_backend)
+        out = dispatch_attention_fn(query, key, value, backend=self.backend)
         return self.proj(out.flatten(2, 3).flatten(0, 1).unsqueeze(0).type_as(hidden_states))
 
 
@@ -99,9 +99,7 @@ def rotate_by_position(states: torch.Tensor, positions: torch.Tensor, theta: flo
     return rotated.flatten(-2).type_as(states)
 
 
-def speaker_map(
-    query: torch.Tensor, key: torch.Tensor, token_masks: torch.Tensor, *, backend: str | None = None
-) -> torch.Tensor:
+def speaker_map(query: torch.Tensor, key: torch.Tensor, token_masks: torch.Tensor) -> torch.Tensor:
     """How much each token looks at each class of the first latent frame: person 1, person 2, background.
 
     query, key: 1, L, heads, head_dim, normalised and rotated; token_masks: 3, S. Returns 3, L in float32.
@@ -114,7 +112,7 @@ def speaker_map(
     weights = masks / masks.sum(dim=1, keepdim=True)  # 3, S
     values = F.pad(weights.T, (0, query.shape[-1] - 3))  # S, head_dim: fused kernels want equal widths
     values = values[None, :, None].expand(1, tokens, query.shape[2], -1)
-    out = dispatch_attention_fn(query.float(), key[:, :tokens].float(), values.contiguous(), backend=backend)
+    out = dispatch_attention_fn(query.float(), key[:, :tokens].float(), values.contiguous())
     return out[0, :, :, :3].mean(dim=1).T
 
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from infinitetalk.checkpoint import Checkpoint
@@ -40,7 +42,7 @@ class ChunkFolder:
         for path in sorted(self.folder.glob("chunk-*.mkv")):
             with av.open(str(path)) as container:
                 for frame in container.decode(container.streams.video[0]):
-                    yield frame.to_ndarray(format="rgb24")
+                    yield frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
     def write_film(self, path: Path, sound: Waveform) -> int:
         """H.264 and AAC in an mp4; sound: at 16 kHz, as long as the scene. Returns the number of frames."""
@@ -74,10 +76,12 @@ def _encode(
 ) -> int:
     container_options = {"fflags": "+bitexact", **({"movflags": "+faststart"} if sound is not None else {})}
     with av.open(str(path), "w", format=container_format, options=container_options) as container:
-        video = container.add_stream(codec, rate=FPS, options=options)
+        video = cast(VideoStream, container.add_stream(codec, rate=FPS, options=options))
         video.height, video.width = size
         video.pix_fmt = "rgb24" if codec == "libx264rgb" else "yuv420p"
-        audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono") if sound is not None else None
+        audio = None
+        if sound is not None:
+            audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
         count = 0
         for pixels in frames:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
@@ -91,6 +95,7 @@ def _encode(
                 heard.pts = count * SAMPLE_RATE // FPS
                 container.mux(audio.encode(heard))
             count += 1
-        for stream in filter(None, (video, audio)):
-            container.mux(stream.encode(None))
+        container.mux(video.encode(None))
+        if audio is not None:
+            container.mux(audio.encode(None))
     return count

@@ -1,6 +1,7 @@
 """Linear layers whose weights are stored in 8-bit floating point (E4M3), with one scale for each row."""
 
 from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import nn
@@ -43,7 +44,7 @@ def use_float8_linears(model: nn.Module, keys: Iterable[str]) -> None:
     for key in keys:
         name = key.removesuffix(".weight")
         parent, _, child = name.rpartition(".")
-        linear = model.get_submodule(name)
+        linear = cast(nn.Linear, model.get_submodule(name))
         with torch.device("meta"):
             replacement = Float8Linear(linear.in_features, linear.out_features)
         model.get_submodule(parent).register_module(child, replacement)

@@ -6,7 +6,7 @@ import secrets
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from infinitetalk.source_frames import open_source
 from infinitetalk.text import NEGATIVE_PROMPT
 from infinitetalk.voice import AudioOrder, arrange_voices, load_voice
 
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     "fast": {"num_inference_steps": 4, "flow_shift": 2.0, "audio_guidance_scale": 1.0, "projected_guidance": None},
     "standard": {"num_inference_steps": 8, "flow_shift": 2.0, "audio_guidance_scale": 2.0},
     "quality": {
@@ -61,9 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="drawn and printed, if not given")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
-    parser.add_argument(
-        "--attention", default="native", help="a backend of diffusers: native, flash, _flash_3, sage, ..."
-    )
+    parser.add_argument("--attention", help="a backend of diffusers: native (default), flash, _flash_3, sage, ...")
     parser.add_argument("--chunks", type=Path, help="keep finished chunks here; run again to go on after the last one")
     parser.add_argument("--stop-after", type=int, help="stop after so many chunks, to go on later (needs --chunks)")
 
@@ -86,7 +84,8 @@ def run(options: argparse.Namespace) -> int:
         dtype=getattr(torch, options.dtype),
         device=options.device,
     )
-    pipeline.transformer.set_attention_backend(options.attention)
+    if options.attention:
+        pipeline.transformer.set_attention_backend(options.attention)
     audio_embeds = [speech_encoder(voice) for voice in voices]
     num_frames = options.frame_num or max(len(voice) for voice in audio_embeds)
     total = len(

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan
@@ -32,7 +33,7 @@ from infinitetalk.transformer import InfiniteTalkTransformer3DModel
 
 SHARDS = 3
 LAYERS = 2
-BASE_CONFIG = {
+BASE_CONFIG: dict[str, Any] = {
     "model_type": "i2v",
     "dim": 48,
     "ffn_dim": 96,
@@ -44,7 +45,7 @@ BASE_CONFIG = {
     "text_len": 512,
     "eps": 1e-6,
 }
-SPEECH_CONFIG = {
+SPEECH_CONFIG: dict[str, Any] = {
     "vocab_size": 32,
     "hidden_size": 32,
     "num_hidden_layers": 3,
@@ -56,10 +57,17 @@ SPEECH_CONFIG = {
     "feat_extract_norm": "group",
     "do_stable_layer_norm": False,
 }
-TEXT_CONFIG = {"vocab_size": 64, "dim": 32, "dim_attn": 32, "dim_ffn": 48, "num_heads": 4, "encoder_layers": 2}
-IMAGE_CONFIG = {"dim": 160, "num_heads": 2, "num_layers": 3, "mlp_ratio": 2}
+TEXT_CONFIG: dict[str, Any] = {
+    "vocab_size": 64,
+    "dim": 32,
+    "dim_attn": 32,
+    "dim_ffn": 48,
+    "num_heads": 4,
+    "encoder_layers": 2,
+}
+IMAGE_CONFIG: dict[str, Any] = {"dim": 160, "num_heads": 2, "num_layers": 3, "mlp_ratio": 2}
 ADAPTER = ("audio_proj.", "norm_x.", "audio_cross_attn.")  # what InfiniteTalk's own file holds
-SIZES = {
+SIZES: dict[str, Any] = {
     "buckets": {
         "480p": {"0.67": [64, 96], "1.00": [80, 80], "1.50": [96, 64], "0.26": [48, 176], "3.80": [176, 48]},
         "720p": {"0.67": [96, 144], "1.00": [112, 112], "1.50": [144, 96]},

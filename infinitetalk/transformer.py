@@ -10,7 +10,7 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
 from diffusers.models.attention import AttentionMixin, FeedForward
-from diffusers.models.attention_dispatch import dispatch_attention_fn
+from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_attention_fn
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.normalization import FP32LayerNorm
 from diffusers.models.transformers.transformer_wan import (
@@ -242,6 +242,13 @@ class InfiniteTalkTransformer3DModel(ModelMixin, ConfigMixin, AttentionMixin):
         out = out.unflatten(1, grid).unflatten(-1, (*self.config.patch_size, -1))
         out = out.permute(0, 7, 1, 4, 2, 5, 3, 6)  # 1, out_channels, T, 1, h, 2, w, 2
         return out.reshape(1, -1, frames, height, width)
+
+    def set_attention_backend(self, backend: str) -> None:
+        """A name of diffusers' dispatcher: native, flash, _flash_3, _native_cudnn, sage, ... for all attention."""
+        super().set_attention_backend(backend)
+        for module in self.modules():
+            if isinstance(module, AudioAttention):
+                module.backend = AttentionBackendName(backend)
 
     def _embed_time(self, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """1, dim and 1, 6, dim, in float32 whatever the weights are."""

@@ -8,9 +8,6 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-
-pytest.importorskip("torch")
-
 from huggingface_hub import constants
 
 from infinitetalk.checkpoints import download

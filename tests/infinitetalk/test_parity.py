@@ -2,8 +2,6 @@
 
 import pytest
 
-pytest.importorskip("torch")
-
 from tests.infinitetalk.golden import FOLDER, GoldenFile
 from tests.infinitetalk.parity_conditioning import CONDITIONING
 from tests.infinitetalk.parity_runs import check_run

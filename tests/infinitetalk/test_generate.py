@@ -1,0 +1,171 @@
+"""The command line on a tiny random checkpoint: out comes noise, but of the right length, and always the same."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from infinitetalk.__main__ import main
+from tests.render.conftest import write_voice
+
+
+@pytest.fixture
+def generate(weights: Path, portrait: Path, voice: Path, tmp_path: Path, capsys):
+    def run(*more: object, image: Path = portrait, audio: Path = voice, output: str = "out.mp4") -> tuple[int, Path]:
+        path = tmp_path / output
+        arguments = ["generate", "--weights", weights, "--image", image, "--audio", audio, "-o", path]
+        arguments += ["--preset", "fast", "--sample-steps", 2, "--dtype", "float32", "--device", "cpu"]
+        status = main(
+            [str(argument) for argument in [*arguments, *(("--seed", 7) if "--seed" not in more else ()), *more]]
+        )
+        return status, path
+
+    return run
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def frames_of(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as film:
+        return [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+
+
+def test_it_makes_a_film_as_long_as_the_voice(generate) -> None:
+    status, path = generate()
+
+    assert status == 0
+    with av.open(str(path)) as film:
+        assert film.streams.video[0].average_rate == 25
+        assert film.streams.audio[0].codec_context.name == "aac"
+        assert film.duration / 1e6 == pytest.approx(1.6, abs=0.04)
+    assert len(frames_of(path)) == 40
+
+
+def test_a_film_stopped_after_any_chunk_goes_on_in_another_process(
+    generate, weights: Path, portrait: Path, voice: Path, tmp_path: Path
+) -> None:
+    _, whole = generate(output="whole.mp4")
+    for stop in (1, 2):
+        chunks = tmp_path / f"chunks-{stop}"
+        _, path = generate("--chunks", chunks, "--stop-after", stop, output=f"stopped-{stop}.mp4")
+        assert not path.exists()
+        assert len(list(chunks.glob("*.checkpoint"))) == stop
+
+        command = [sys.executable, "-m", "infinitetalk", "generate", "--weights", weights, "--image", portrait]
+        command += ["--audio", voice, "-o", path, "--preset", "fast", "--sample-steps", "2", "--dtype", "float32"]
+        command += ["--device", "cpu", "--seed", "7", "--chunks", chunks]
+        subprocess.run([str(part) for part in command], check=True, capture_output=True)
+
+        assert sha256(path) == sha256(whole)
+
+
+def test_another_seed_makes_another_film(generate) -> None:
+    _, one = generate(output="one.mp4")
+    _, other = generate("--seed", 8, output="other.mp4")
+
+    assert sha256(one) != sha256(other)
+
+
+def test_a_voice_shorter_than_a_chunk_makes_as_short_a_film(generate, tmp_path: Path) -> None:
+    status, path = generate(audio=write_voice(tmp_path / "short.wav", 0.3))
+
+    assert status == 0
+    assert len(frames_of(path)) == 7
+
+
+def test_a_silent_voice_makes_a_film(generate, tmp_path: Path) -> None:
+    silent = write_voice(tmp_path / "silent.wav", 0.5)
+    with av.open(str(silent), "w") as file:
+        stream = file.add_stream("pcm_s16le", rate=16_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format="s16", layout="mono")
+        frame.sample_rate = 16_000
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+
+    status, path = generate(audio=silent)
+
+    assert (status, len(frames_of(path))) == (0, 12)
+
+
+@pytest.mark.parametrize(("size", "expected"), [((1, 1), (80, 80)), ((400, 100), (48, 176)), ((100, 400), (176, 48))])
+def test_odd_pictures_get_the_nearest_shape(generate, tmp_path: Path, size, expected) -> None:
+    Image.new("RGB", size, "teal").save(tmp_path / "odd.png")
+
+    status, path = generate("--frame-num", 5, image=tmp_path / "odd.png")
+
+    assert status == 0
+    assert {frame.shape[:2] for frame in frames_of(path)} == {expected}
+
+
+@pytest.mark.parametrize("order", ["left_right", "right_left", "meanwhile"])
+def test_two_people_talk_in_each_order(generate, tmp_path: Path, order: str) -> None:
+    second = write_voice(tmp_path / "second.wav", 0.41)
+
+    status, path = generate("--audio-2", second, "--audio-order", order, "--lora-scale", 0.5)
+
+    assert status == 0
+    assert len(frames_of(path)) == (40 if order == "meanwhile" else 50)
+
+
+def test_half_precision_and_a_chosen_attention_work(generate) -> None:
+    status, path = generate("--dtype", "bfloat16", "--attention", "_native_math", "--frame-num", 9)
+
+    assert (status, len(frames_of(path))) == (0, 9)
+
+
+def test_a_merged_file_gives_the_same_film(generate, weights: Path, tmp_path: Path) -> None:
+    merged = tmp_path / "merged.safetensors"
+    assert main(["merge", "--weights", str(weights), "--preset", "fast", "-o", str(merged)]) == 0
+
+    _, one = generate("--dtype", "bfloat16", "--frame-num", 9, output="one.mp4")
+    _, other = generate("--dtype", "bfloat16", "--frame-num", 9, "--merged", merged, output="other.mp4")
+
+    assert sha256(one) == sha256(other)
+
+
+def test_every_kind_of_guidance_works(generate) -> None:
+    status, path = generate(
+        "--preset", "quality", "--sample-steps", 7, "--frame-num", 17, "--color-correction-strength", 1
+    )
+
+    assert (status, len(frames_of(path))) == (0, 17)
+
+
+def test_a_video_is_dubbed(generate, tmp_path: Path) -> None:
+    _, first = generate(output="first.mp4")
+
+    status, path = generate(image=first)
+
+    assert (status, len(frames_of(path))) == (0, 40)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("--audio", "missing.wav"), "audio_invalid"),
+        (("--image", "missing.png"), "image_invalid"),
+        (("--stop-after", 1), "chunks_needed"),
+        (("--box", "0,0,10,10", "--box", "0,0,10,10"), "speakers_invalid"),
+        (("--weights", "nowhere"), "file_missing"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(generate, capsys, arguments, code: str) -> None:
+    status, path = generate(*arguments)
+
+    assert status == 2
+    assert not path.exists()
+    assert capsys.readouterr().err.startswith(f"{code}: ")
+
+
+def test_a_speaker_outside_the_picture_is_named(generate, voice: Path, capsys) -> None:
+    status, _ = generate("--audio-2", voice, "--box", "0,0,1,1", "--box", "0,50,120,100")
+
+    assert status == 2
+    assert "left speaker" in capsys.readouterr().err

@@ -1,0 +1,46 @@
+"""The parity test must fail when something is wrong: small errors are planted, each must be noticed."""
+
+import pytest
+
+from infinitetalk.checkpoints import rename
+from tests.infinitetalk import parity_conditioning, parity_sampling, parity_transformer
+from tests.infinitetalk.golden import FOLDER, GoldenFile
+
+
+def golden(name: str) -> GoldenFile:
+    [path] = FOLDER.rglob(f"{name}.json")
+    return GoldenFile(path)
+
+
+def test_one_swapped_key(monkeypatch) -> None:
+    rules = [
+        (pattern, r"blocks.\1.attn1.norm_\2.weight".replace(r"\2", "k" if "q" in pattern else "q"))
+        for pattern in (
+            r"blocks\.(\d+)\.self_attn\.norm_q\.weight",
+            r"blocks\.(\d+)\.self_attn\.norm_k\.weight",
+        )
+    ]
+    monkeypatch.setattr(rename, "_TRANSFORMER", (*rules, *rename._TRANSFORMER))
+
+    with pytest.raises(AssertionError, match="off by"):
+        parity_transformer.check_dit(golden("dit"))
+
+
+def test_one_wrong_window_index(monkeypatch) -> None:
+    original = parity_conditioning.windows
+    monkeypatch.setattr(
+        parity_conditioning,
+        "windows",
+        lambda features, start, frames, window=5: original(features, start + 1, frames, window),
+    )
+
+    with pytest.raises(AssertionError, match="windows"):
+        parity_conditioning.check_audio_window(golden("audio_window"))
+
+
+def test_another_order_in_the_schedule(monkeypatch) -> None:
+    original = parity_sampling.shifted_timesteps
+    monkeypatch.setattr(parity_sampling, "shifted_timesteps", lambda steps, shift: original(steps, shift * 1.001))
+
+    with pytest.raises(AssertionError, match="off by"):
+        parity_sampling.check_timesteps(golden("timesteps"))
