@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
+from transformers.utils.logging import disable_progress_bar
 
 from infinitetalk.checkpoints import layout
 from infinitetalk.checkpoints.load import LoraFile
@@ -69,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     if options.stop_after is not None and options.chunks is None:
         raise InvalidInput("chunks_needed", "--stop-after needs --chunks, or what was made would be lost.")
+    disable_progress_bar()  # Of files that load in a moment; ours shows the chunks.
     settings = sized(settings_of(options), options.weights)
     paths = [path for path in (options.audio, options.audio_2) if path]
     voices = arrange_voices([load_voice(path) for path in paths], options.audio_order)

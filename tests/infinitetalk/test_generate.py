@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 from PIL import Image
 
 from infinitetalk.__main__ import main
@@ -114,7 +115,10 @@ def test_two_people_talk_in_each_order(generate, tmp_path: Path, order: str) -> 
     assert len(frames_of(path)) == (40 if order == "meanwhile" else 50)
 
 
-def test_half_precision_and_a_chosen_attention_work(generate) -> None:
+def test_half_precision_and_a_chosen_attention_work(generate, monkeypatch) -> None:
+    # diffusers keeps the last choice for the whole process.
+    monkeypatch.setattr(_AttentionBackendRegistry, "_active_backend", _AttentionBackendRegistry._active_backend)
+
     status, path = generate("--dtype", "bfloat16", "--attention", "_native_math", "--frame-num", 9)
 
     assert (status, len(frames_of(path))) == (0, 9)
