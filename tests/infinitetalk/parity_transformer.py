@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from infinitetalk.audio_windows import split_windows
 
 from infinitetalk.audio_attention import (
     AudioAttention,
@@ -14,6 +13,7 @@ from infinitetalk.audio_attention import (
     rotate_by_position,
     speaker_map,
 )
+from infinitetalk.audio_windows import split_windows
 from infinitetalk.checkpoints.configs import transformer_config
 from infinitetalk.checkpoints.rename import rename_transformer
 from infinitetalk.checkpoints.strict import load_strictly

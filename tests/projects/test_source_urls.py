@@ -14,6 +14,8 @@ def test_a_host_that_can_lead_nowhere_is_refused_at_once(url: str) -> None:
     assert caught.value.get_codes() == ["url_not_allowed"]
 
 
-@pytest.mark.parametrize("url", ["https://example.com/a.png?x=1", "http://bücher.example/a.png", "http://[2001:db8::1]/"])
+@pytest.mark.parametrize(
+    "url", ["https://example.com/a.png?x=1", "http://bücher.example/a.png", "http://[2001:db8::1]/"]
+)
 def test_an_address_that_can_be_fetched_passes(url: str) -> None:
     validate_source_url(url)
