@@ -1,5 +1,6 @@
 """From the published files to loaded networks."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,10 +8,12 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan
+from safetensors import SafetensorError
 from transformers import (
     AutoTokenizer,
     CLIPVisionConfig,
     CLIPVisionModel,
+    PreTrainedTokenizerBase,
     UMT5Config,
     UMT5EncoderModel,
     Wav2Vec2FeatureExtractor,
@@ -20,13 +23,23 @@ from transformers import (
 from infinitetalk.checkpoints import layout
 from infinitetalk.checkpoints.configs import clip_config, transformer_config, umt5_config, vae_config
 from infinitetalk.checkpoints.lora import LoraReport, merge_lora
-from infinitetalk.checkpoints.read import read_json, read_pth, read_safetensors, read_shards, require_finite
+from infinitetalk.checkpoints.quantised import read_quantised
+from infinitetalk.checkpoints.read import (
+    read_json,
+    read_pth,
+    read_safetensors,
+    read_shards,
+    require_file,
+    require_finite,
+)
 from infinitetalk.checkpoints.rename import rename_clip, rename_transformer, rename_umt5, rename_vae
 from infinitetalk.checkpoints.strict import load_strictly
 from infinitetalk.errors import InvalidCheckpoint
 from infinitetalk.speech_features import SpeechEncoder
 from infinitetalk.text import PromptEncoder
 from infinitetalk.transformer import InfiniteTalkTransformer3DModel
+
+logger = logging.getLogger(__name__)
 
 CLIP_HEAD_WIDTH = 80  # of ViT-H; the file does not tell the number of heads
 
@@ -38,30 +51,76 @@ class LoraFile:
 
 
 def read_transformer(
-    weights: Path, *, speakers: int, loras: Sequence[LoraFile] = (), dtype: torch.dtype = torch.bfloat16
+    weights: Path,
+    *,
+    speakers: int,
+    loras: Sequence[LoraFile] = (),
+    dtype: torch.dtype = torch.bfloat16,
+    device: str = "cpu",
 ) -> tuple[dict[str, Any], dict[str, torch.Tensor], list[LoraReport]]:
-    """The transformer's arguments and its weights in our key names, LoRA files folded in.
+    """The transformer's arguments and its weights in our key names, LoRA files folded in, on the device.
 
-    InfiniteTalk's file comes after the base and wins where both have a key.
+    InfiniteTalk's file comes after the base and wins where both have a key. Raises InvalidCheckpoint, for a LoRA file
+    also when it changes nothing at all. What else a LoRA file holds in vain is logged.
     """
     base = weights / layout.BASE
     adapter = layout.infinitetalk_file(weights, speakers)
     tensors = {**read_shards(base), **read_safetensors(adapter)}
     source = f"{base} with {adapter.name}"
-    require_finite(tensors, source)
-    renamed = rename_transformer(tensors, source)
-    renamed = {key: tensor.to(dtype) for key, tensor in renamed.items()}
-    reports = [merge_lora(renamed, read_safetensors(lora.path), lora.scale, lora.path.name) for lora in loras]
+    # Tensor by tensor from the mapped files onto the device; the large files are read once.
+    converted = {key: tensor.to(device, dtype) for key, tensor in tensors.items()}
+    require_finite(converted, source)
+    renamed = rename_transformer(converted, source)
+    reports = [_merge(renamed, lora) for lora in loras]
     return _transformer_arguments(weights, renamed), renamed, reports
 
 
 def load_transformer(
-    weights: Path, *, speakers: int, loras: Sequence[LoraFile] = (), dtype: torch.dtype = torch.bfloat16
+    weights: Path,
+    *,
+    speakers: int,
+    loras: Sequence[LoraFile] = (),
+    dtype: torch.dtype = torch.bfloat16,
+    device: str = "cpu",
 ) -> InfiniteTalkTransformer3DModel:
-    arguments, tensors, _ = read_transformer(weights, speakers=speakers, loras=loras, dtype=dtype)
+    """speakers: 1 or 2, each with its own file of InfiniteTalk. Raises InvalidCheckpoint."""
+    arguments, tensors, _ = read_transformer(weights, speakers=speakers, loras=loras, dtype=dtype, device=device)
+    return _filled(arguments, tensors, str(weights))
+
+
+def load_quantised_transformer(
+    weights: Path, path: Path, *, loras: Sequence[LoraFile] = (), device: str = "cpu"
+) -> InfiniteTalkTransformer3DModel:
+    """The whole transformer from one file as optimum-quanto writes it, widened to bfloat16: it saves a download and
+    disk, not memory. weights: the folder with the base's and the speech encoder's config.json.
+
+    Raises InvalidCheckpoint, and `lora_quantised` when LoRA files are given: their small changes would be added to
+    values already rounded to 8 bits.
+    """
+    if loras:
+        raise InvalidCheckpoint("lora_quantised", f"LoRA files cannot be merged into the quantised weights of {path}.")
+    tensors = {key: tensor.to(device, torch.bfloat16) for key, tensor in read_quantised(path).items()}
+    require_finite(tensors, str(path))
+    renamed = rename_transformer(tensors, str(path))
+    return _filled(_transformer_arguments(weights, renamed), renamed, str(path))
+
+
+def _merge(weights: dict[str, torch.Tensor], lora: LoraFile) -> LoraReport:
+    tensors = read_safetensors(lora.path)
+    require_finite(tensors, str(lora.path))
+    report = merge_lora(weights, tensors, lora.scale, lora.path.name)
+    if not report.changed:
+        raise InvalidCheckpoint("lora_unknown", f"{lora.path} holds nothing that is known as LoRA.")
+    if report.unused:
+        shown = ", ".join(report.unused[:10])
+        logger.warning("%s: %d tensors are of no use here: %s", lora.path.name, len(report.unused), shown)
+    return report
+
+
+def _filled(arguments: dict[str, Any], tensors: dict[str, torch.Tensor], source: str) -> InfiniteTalkTransformer3DModel:
     with torch.device("meta"):
         model = InfiniteTalkTransformer3DModel(**arguments)
-    load_strictly(model, tensors, str(weights))
+    load_strictly(model, tensors, source)
     return model.eval()
 
 
@@ -86,8 +145,15 @@ def load_text_encoder(weights: Path, dtype: torch.dtype = torch.bfloat16) -> Pro
         model = UMT5EncoderModel(UMT5Config(**config))
     renamed = {key: tensor.to(dtype) for key, tensor in rename_umt5(tensors, str(path)).items()}
     load_strictly(model, {**renamed, "encoder.embed_tokens.weight": renamed["shared.weight"]}, str(path))
-    tokenizer = AutoTokenizer.from_pretrained(weights / layout.BASE / layout.TOKENIZER, local_files_only=True)
-    return PromptEncoder(model.eval(), tokenizer)
+    return PromptEncoder(model.eval(), _load_tokenizer(weights / layout.BASE / layout.TOKENIZER))
+
+
+def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    require_file(folder / "tokenizer_config.json")  # Without the folder its name would be taken for one on the hub.
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # The library of tokenizers raises bare Exceptions.
+        raise InvalidCheckpoint("file_damaged", f"{folder} holds no tokenizer: {error}") from error
 
 
 def load_image_encoder(weights: Path, dtype: torch.dtype = torch.float16) -> CLIPVisionModel:
@@ -124,16 +190,32 @@ def load_vae(weights: Path, dtype: torch.dtype = torch.float32) -> AutoencoderKL
 
 
 def load_speech_encoder(weights: Path) -> SpeechEncoder:
+    """Raises InvalidCheckpoint. The file may hold more, as its training did; it must not hold less."""
     folder = weights / layout.SPEECH
-    if not (folder / "config.json").is_file():
-        raise InvalidCheckpoint("file_missing", f"There is no file {folder / 'config.json'}.")
-    model = Wav2Vec2Model.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-    return SpeechEncoder(model.eval(), Wav2Vec2FeatureExtractor.from_pretrained(folder, local_files_only=True))
+    path = folder / "model.safetensors"
+    for name in ("config.json", "preprocessor_config.json", path.name):
+        require_file(folder / name)
+    try:
+        model, facts = Wav2Vec2Model.from_pretrained(
+            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+        )
+        extractor = Wav2Vec2FeatureExtractor.from_pretrained(folder, local_files_only=True)
+    except (SafetensorError, OSError, RuntimeError, ValueError, TypeError) as error:
+        raise InvalidCheckpoint("file_damaged", f"{path} or what lies beside it is damaged: {error}") from error
+    # transformers fills what is missing with random values. What masks its training data is never used.
+    missing = sorted(set(facts["missing_keys"]) - {"masked_spec_embed"})
+    if missing:
+        raise InvalidCheckpoint("wrong_keys", f"{path} does not fit: missing: {', '.join(missing[:10])}")
+    require_finite(model.state_dict(), str(path))
+    return SpeechEncoder(model.eval(), extractor)
 
 
 def _transformer_arguments(weights: Path, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
     """What the base's config says, and what only the shapes and the speech encoder's config tell."""
     speech = read_json(weights / layout.SPEECH / "config.json")
+    unnamed = {"num_hidden_layers", "hidden_size"} - speech.keys()
+    if unnamed:
+        raise InvalidCheckpoint("file_damaged", f"{layout.SPEECH}/config.json lacks {', '.join(sorted(unnamed))}.")
     output_dim = _shape(tensors, "audio_proj.norm.weight", weights)[0]
     return transformer_config(
         {

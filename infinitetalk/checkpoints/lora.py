@@ -5,17 +5,20 @@
     lora_unet_X_with_underscores.lora_down.weight, ...       the same, times alpha / rank
     diffusion_model.X.diff, .diff_b, .diff_m                 a plain difference of weight, bias or modulation
 
-X is a name of the original files or of diffusers. An `alpha` beside a pair scales it by alpha / rank.
+X is a name of the original files or of diffusers. The rule for `alpha`, in every dialect: beside a pair it scales the
+pair by alpha / rank, and without one the factor is 1. The reference leaves alphas out; see `reference_compatible`.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
+from torch import nn
 
 from infinitetalk.checkpoints.rename import transformer_key
-from infinitetalk.errors import InvalidCheckpoint
+from infinitetalk.errors import InvalidCheckpoint, InvalidInput
 
 _PREFIXES = ("diffusion_model.", "transformer.")
 _KOHYA = "lora_unet_"
@@ -31,6 +34,8 @@ _SUFFIXES = {
     ".diff_b": "bias",
     ".diff_m": "modulation",
 }
+# Relatives of LoRA (DoRA, LoHa, LoKr, CP decomposition): merged as plain pairs they would give another model.
+_OTHER_METHODS = re.compile(r".*\.(dora_scale|lora_magnitude_vector(\..*)?|lora_mid\.weight|hada_.*|lokr_.*)")
 
 
 @dataclass
@@ -54,33 +59,77 @@ def merge_lora(
     reference_compatible: use as little of a file as the reference does, which leaves out alphas, modulation, the names
     lora_A and lora_B, names without a prefix and halves of pairs, and says nothing.
 
-    Raises InvalidCheckpoint when the file names a target that the model does not have, or a pair is not whole.
+    Raises InvalidCheckpoint when the file names a target that the model does not have, a pair is not whole or has
+    another shape, the file is of another method, or the weights are stored in 8 bits. Then nothing has been changed.
+    Raises InvalidInput when the scale is no number.
     """
+    if not math.isfinite(scale):
+        raise InvalidInput("lora_scale", f"{scale} is no scale for {source}.")
+    others = sorted(name for name in lora if _OTHER_METHODS.fullmatch(name))
+    if others:
+        raise InvalidCheckpoint("lora_kind", f"{source} is no plain LoRA file: {', '.join(others[:10])}")
     report = LoraReport()
     if reference_compatible:
         lora, report.unused = _as_the_reference_reads(lora)
     updates = _grouped(lora, weights, report, source)
+    for key, parts in updates.items():  # All of them before the first change: a refused file changes nothing.
+        _check(key, parts, weights[key], source)
     for key, parts in updates.items():
-        delta = None
-        if "down" in parts or "up" in parts:
-            if not {"down", "up"} <= parts.keys():
-                raise InvalidCheckpoint("lora_incomplete", f"{source} has only one half of the pair for {key}.")
-            down, up = parts["down"].float(), parts["up"].float()
-            factor = float(parts["alpha"]) / down.shape[0] if "alpha" in parts else 1.0
-            delta = factor * (up.flatten(1) @ down.flatten(1))
-        if "diff" in parts:
-            difference = parts["diff"].float()
-            delta = difference if delta is None else delta + difference.reshape(delta.shape)
-        if delta is None:  # an alpha alone
+        if parts.keys() == {"alpha"}:
             continue
         target = weights[key]
-        if delta.numel() != target.numel():
-            raise InvalidCheckpoint(
-                "lora_shape", f"{source}: {key} is {tuple(target.shape)}, not {tuple(delta.shape)}."
-            )
-        weights[key] = (target.float() + scale * delta.reshape(target.shape).to(target.device)).to(target.dtype)
+        wide = target.float()
+        if "down" in parts:
+            down = parts["down"].to(target.device, torch.float32)
+            up = parts["up"].to(target.device, torch.float32)
+            factor = float(parts["alpha"]) / down.shape[0] if "alpha" in parts else 1.0
+            wide = wide + scale * factor * (up.flatten(1) @ down.flatten(1)).reshape(target.shape)
+        if "diff" in parts:
+            wide = wide + scale * parts["diff"].to(target.device, torch.float32).reshape(target.shape)
+        weights[key] = wide.to(target.dtype)
         report.changed.append(key)
     return report
+
+
+def merge_lora_into(module: nn.Module, lora: Mapping[str, torch.Tensor], scale: float, source: str) -> LoraReport:
+    """The same for a loaded transformer, whose parameters are changed in place. Raises what merge_lora raises."""
+    weights = dict(module.state_dict())
+    report = merge_lora(weights, lora, scale, source)
+    with torch.no_grad():
+        for key in report.changed:
+            module.get_parameter(key).copy_(weights[key])
+    return report
+
+
+def _check(key: str, parts: Mapping[str, torch.Tensor], target: torch.Tensor, source: str) -> None:
+    if target.dtype.itemsize == 1:
+        raise InvalidCheckpoint(
+            "lora_quantised", f"{source}: {key} is stored in 8 bits. Merge LoRA files before storing weights in 8 bits."
+        )
+    if ("down" in parts) != ("up" in parts):
+        raise InvalidCheckpoint("lora_incomplete", f"{source} has only one half of the pair for {key}.")
+    if "down" in parts:
+        down, up = parts["down"], parts["up"]
+        # Compared side by side: a product of the right size may still be the transpose.
+        wanted = [target.shape[0], target.numel() // target.shape[0]]
+        if down.ndim < 2 or up.ndim < 2 or down.shape[0] != up.flatten(1).shape[1]:
+            raise InvalidCheckpoint(
+                "lora_shape", f"{source}: the pair for {key} is {tuple(up.shape)} and {tuple(down.shape)}."
+            )
+        if [up.shape[0], down.flatten(1).shape[1]] != wanted:
+            raise InvalidCheckpoint(
+                "lora_shape",
+                f"{source}: {key} is {tuple(target.shape)}, not {(up.shape[0], down.flatten(1).shape[1])}.",
+            )
+    if "diff" in parts and not _agree(parts["diff"], target):
+        raise InvalidCheckpoint(
+            "lora_shape", f"{source}: {key} is {tuple(target.shape)}, not {tuple(parts['diff'].shape)}."
+        )
+
+
+def _agree(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """The same shape, but for sides of length one."""
+    return [side for side in one.shape if side != 1] == [side for side in other.shape if side != 1]
 
 
 def _as_the_reference_reads(
@@ -101,7 +150,8 @@ def _grouped(
     lora: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor], report: LoraReport, source: str
 ) -> dict[str, dict[str, torch.Tensor]]:
     """Our key -> the tensors that change it."""
-    kohya = {re.sub(r"[.]", "_", key.removesuffix(".weight")): key.removesuffix(".weight") for key in weights}
+    modules = [key.removesuffix(".weight") for key in weights]
+    kohya = {module.replace(".", "_"): module for module in modules}
     updates: dict[str, dict[str, torch.Tensor]] = {}
     unknown = []
     for name, tensor in lora.items():
@@ -109,16 +159,21 @@ def _grouped(
         if part is None:
             report.unused.append(name)
             continue
-        keys = [_target(stem, "weight" if part in ("down", "up", "alpha") else part, kohya)]
-        known = [key for key in keys if key in weights]
-        if not known:
+        key = _target(stem, "weight" if part in ("down", "up", "alpha") else part, kohya)
+        if key not in weights:
             unknown.append(name)
             continue
-        if part == "modulation" and weights[known[0]].numel() != tensor.numel():
+        if part == "modulation" and not _agree(weights[key], tensor):
             report.unused.append(name)
             continue
         kind = part if part in ("down", "up", "alpha") else "diff"
-        updates.setdefault(known[0], {})[kind] = tensor
+        parts = updates.setdefault(key, {})
+        if kind in parts:
+            raise InvalidCheckpoint("lora_duplicate", f"{source} changes {key} twice, the second time by {name}.")
+        parts[kind] = tensor
+    for parts in updates.values():
+        if "alpha" in parts and not {"down", "up"} & parts.keys():
+            report.unused += [name for name, tensor in lora.items() if tensor is parts["alpha"]]
     if unknown:
         shown = ", ".join(sorted(unknown)[:10])
         raise InvalidCheckpoint("lora_target", f"{source} changes what the model does not have: {shown}")

@@ -17,8 +17,9 @@ from safetensors.torch import save_file
 
 from infinitetalk.checkpoints import layout
 from infinitetalk.checkpoints.load import LoraFile, read_transformer
+from infinitetalk.checkpoints.read import require_finite, shard_files
 from infinitetalk.checkpoints.strict import load_strictly
-from infinitetalk.errors import InvalidCheckpoint
+from infinitetalk.errors import InfiniteTalkError, InvalidCheckpoint
 from infinitetalk.fp8 import SCALE, STORED, is_large_linear, to_float8, use_float8_linears
 from infinitetalk.transformer import InfiniteTalkTransformer3DModel
 
@@ -40,14 +41,22 @@ def run(options: argparse.Namespace) -> int:
         lora = layout.PRESET_LORAS[options.preset]
         loras.insert(0, LoraFile(layout.lora_file(options.weights, lora), lora.scale))
     manifest = merge(options.weights, options.output, speakers=options.speakers, loras=loras, fp8=options.fp8)
-    print(json.dumps({key: value for key, value in manifest.items() if key != "arguments"}, indent=1))
+    long = ("arguments", "fp8_relative_errors")
+    print(json.dumps({key: value for key, value in manifest.items() if key not in long}, indent=1))
     return 0
 
 
 def merge(
     weights: Path, output: Path, *, speakers: int = 1, loras: Sequence[LoraFile] = (), fp8: bool = False
 ) -> dict[str, Any]:
-    """Write the merged file and return its manifest."""
+    """Write the merged file and return its manifest. Raises InvalidCheckpoint, and InfiniteTalkError `cannot_write`.
+
+    The errors of 8 bits are relative, in the L2 norm, of each stored tensor.
+    """
+    try:  # Before the minutes that reading takes
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(output, error) from error
     arguments, tensors, reports = read_transformer(weights, speakers=speakers, loras=loras)
     errors = {}
     if fp8:
@@ -57,11 +66,12 @@ def merge(
     manifest = {
         "format": FORMAT,
         "arguments": arguments,
+        "dtype": "float8_e4m3fn" if fp8 else "bfloat16",
         "speakers": speakers,
         "sources": {
             str(path.relative_to(weights)): _sha256(path)
             for path in (
-                *sorted((weights / layout.BASE).glob("diffusion_pytorch_model-*.safetensors")),
+                *shard_files(weights / layout.BASE),
                 layout.infinitetalk_file(weights, speakers),
             )
         },
@@ -78,31 +88,50 @@ def merge(
         "fp8_relative_error": {"mean": sum(errors.values()) / len(errors), "max": max(errors.values())}
         if errors
         else None,
+        "fp8_relative_errors": errors,
     }
-    output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f"{output.name}.partial")
-    save_file(
-        {key: tensor.contiguous() for key, tensor in tensors.items()}, partial, {"manifest": json.dumps(manifest)}
-    )
-    partial.replace(output)
+    contiguous = {key: tensor.contiguous() for key, tensor in tensors.items()}
+    try:
+        save_file(contiguous, partial, {"manifest": json.dumps(manifest)})
+        partial.replace(output)
+    except (SafetensorError, OSError) as error:
+        partial.unlink(missing_ok=True)
+        raise _cannot_write(output, error) from error
     return manifest
+
+
+def _cannot_write(output: Path, error: Exception) -> InfiniteTalkError:
+    return InfiniteTalkError("cannot_write", f"{output} cannot be written: {error}")
 
 
 def load_merged(path: Path, *, device: str = "cpu") -> InfiniteTalkTransformer3DModel:
     """Tensor by tensor onto the device, without a second copy in memory. Raises InvalidCheckpoint."""
     try:
         with safe_open(path, framework="pt", device=device) as file:
-            manifest = json.loads((file.metadata() or {}).get("manifest", "{}"))
-            if manifest.get("format") != FORMAT:
-                raise InvalidCheckpoint("not_merged", f"{path} was not written by `infinitetalk merge`.")
+            manifest = _manifest(file.metadata() or {}, path)
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (it is no mapping)
     except (SafetensorError, OSError) as error:
         raise InvalidCheckpoint("file_damaged", f"{path} is missing, damaged or incomplete: {error}") from error
-    with torch.device("meta"):
-        model = InfiniteTalkTransformer3DModel(**manifest["arguments"])
-    use_float8_linears(model, [key for key, tensor in tensors.items() if tensor.dtype == STORED])
+    require_finite(tensors, str(path))
+    try:
+        with torch.device("meta"):
+            model = InfiniteTalkTransformer3DModel(**manifest["arguments"])
+        use_float8_linears(model, [key for key, tensor in tensors.items() if tensor.dtype == STORED])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InvalidCheckpoint("file_damaged", f"{path}: the manifest does not fit the weights: {error}") from error
     load_strictly(model, tensors, str(path))
     return model.eval()
+
+
+def _manifest(metadata: dict[str, str], path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(metadata.get("manifest", "{}"))
+    except ValueError:
+        manifest = {}
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise InvalidCheckpoint("not_merged", f"{path} was not written by `infinitetalk merge`.")
+    return manifest
 
 
 def _lora(text: str) -> LoraFile:
