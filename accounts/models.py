@@ -24,6 +24,10 @@ class Plan(models.Model):
     )
     retention_days = models.PositiveIntegerField(default=30)
 
+    class Meta:
+        # The fair claim divides by it.
+        constraints = [models.CheckConstraint(name="plan_has_weight", condition=Q(weight__gte=1))]
+
     def __str__(self) -> str:
         return self.name
 

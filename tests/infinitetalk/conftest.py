@@ -2,9 +2,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.render.conftest import write_voice
+
+# The tensors are tiny: more threads only wait for each other, and long when the machine is busy.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

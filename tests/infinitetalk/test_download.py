@@ -5,14 +5,16 @@ import json
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from shutil import disk_usage
 from threading import Thread
 
 import pytest
 from huggingface_hub import constants
 
-from infinitetalk.checkpoints import download
+from infinitetalk.__main__ import main
+from infinitetalk.checkpoints import download, layout
 from infinitetalk.checkpoints.download import DownloadFailed, fetch
-from infinitetalk.checkpoints.layout import Repository
+from infinitetalk.checkpoints.layout import PublishedLora, Repository
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPOSITORY = Repository("owner/model", "model", ("config.json", "part-*.bin"))
@@ -25,6 +27,7 @@ class Hub:
         self.status: int | None = None
         self.headers: dict[str, str] = {}
         self.asked: list[str] = []
+        self.break_off_after: int | None = None  # bytes of a file, once
 
     def listing(self) -> dict:
         siblings = []
@@ -59,12 +62,22 @@ def hub(monkeypatch) -> Iterator[Hub]:
                 self.end_headers()
                 return
             is_listing = path.startswith("/api/models/")
-            content = json.dumps(state.listing()).encode() if is_listing else state.files[path.rpartition("/")[2]]
-            self.send_response(200)
+            content = (
+                json.dumps(state.listing()).encode() if is_listing else state.files[path.partition("/resolve/main/")[2]]
+            )
+            start = 0
+            if wanted := self.headers.get("Range"):
+                state.asked[-1] += f" from {wanted}"
+                start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            self.send_response(206 if start else 200)
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+            content = content[start:]
             self.send_header("Content-Length", str(len(content)))
-            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-            self.send_header("X-Repo-Commit", COMMIT)
             self.end_headers()
+            if state.break_off_after is not None and path.endswith(".bin"):
+                content = content[: state.break_off_after]
+                state.break_off_after, state.status = None, 503
             if body:
                 self.wfile.write(content)
 
@@ -129,6 +142,8 @@ def test_a_missing_file_is_named(hub: Hub, tmp_path: Path) -> None:
     ("status", "headers", "code"),
     [
         (403, {"X-Error-Code": "GatedRepo"}, "gated"),
+        (401, {"X-Error-Code": "GatedRepo"}, "gated"),
+        (403, {}, "gated"),
         (404, {"X-Error-Code": "RepoNotFound"}, "not_found"),
         (404, {"X-Error-Code": "RevisionNotFound"}, "file_missing"),
         (418, {}, "hub_error"),
@@ -150,3 +165,77 @@ def test_no_network_is_explained(tmp_path: Path, monkeypatch) -> None:
         fetch(REPOSITORY, tmp_path)
 
     assert caught.value.code == "no_network"
+
+
+def test_what_broke_off_goes_on_where_it_stopped(hub: Hub, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 100)
+    hub.break_off_after = 1000
+    with pytest.raises(DownloadFailed) as caught:
+        fetch(REPOSITORY, tmp_path)
+    assert caught.value.code == "hub_error"
+    assert (tmp_path / "part-1.bin.partial").stat().st_size == 1000
+
+    hub.status = None
+    fetch(REPOSITORY, tmp_path)
+
+    assert (tmp_path / "part-1.bin").read_bytes() == hub.files["part-1.bin"]
+    assert not list(tmp_path.glob("*.partial"))
+    assert any(request.endswith("part-1.bin from bytes=1000-") for request in hub.asked)
+
+
+def test_a_partial_file_of_something_else_is_found_out(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "part-1.bin.partial").write_bytes(b"x" * 1000)
+
+    with pytest.raises(DownloadFailed, match=r"part-1\.bin") as caught:
+        fetch(REPOSITORY, tmp_path)
+
+    assert caught.value.code == "download_damaged"
+    fetch(REPOSITORY, tmp_path)  # It was deleted: the next run starts anew.
+
+
+def test_a_full_disk_is_explained_before_anything_is_fetched(hub: Hub, tmp_path: Path, monkeypatch) -> None:
+    full = disk_usage(tmp_path)._replace(free=1)
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: full)
+
+    with pytest.raises(DownloadFailed, match="Make room") as caught:
+        fetch(REPOSITORY, tmp_path)
+
+    assert caught.value.code == "disk_full"
+    assert not any("resolve" in request for request in hub.asked)
+
+
+def test_names_that_lead_out_of_the_folder_are_refused(hub: Hub, tmp_path: Path) -> None:
+    hub.files = {"google/../../evil": b"x"}
+
+    with pytest.raises(DownloadFailed, match="outside"):
+        fetch(Repository("owner/model", "model", ("google/*",)), tmp_path / "weights")
+
+    assert not any("resolve" in request for request in hub.asked)
+
+
+class TestCommandLine:
+    @pytest.fixture(autouse=True)
+    def one_repository(self, hub: Hub, monkeypatch) -> None:
+        monkeypatch.setattr(layout, "REPOSITORIES", (REPOSITORY,))
+        monkeypatch.setattr(layout, "PRESET_LORAS", {"fast": PublishedLora("owner/model", "deep/part-2.bin")})
+        hub.files["deep/part-2.bin"] = hub.files["part-2.bin"]
+
+    def test_a_lora_lies_where_its_preset_looks_and_is_fetched_once(self, hub: Hub, tmp_path: Path) -> None:
+        assert main(["download", "--weights", str(tmp_path)]) == 0
+        assert layout.lora_file(tmp_path, layout.PRESET_LORAS["fast"]).read_bytes() == hub.files["part-2.bin"]
+        hub.asked.clear()
+
+        assert main(["download", "--weights", str(tmp_path)]) == 0
+        assert not any("resolve" in request for request in hub.asked)
+
+    def test_a_lora_can_come_from_another_place(self, hub: Hub, tmp_path: Path) -> None:
+        assert main(["download", "--weights", str(tmp_path), "--preset-lora", "fast=owner/model:part-1.bin"]) == 0
+
+        assert layout.lora_file(tmp_path, layout.PRESET_LORAS["fast"]).read_bytes() == hub.files["part-1.bin"]
+
+    def test_a_lora_that_is_gone_comes_with_advice(self, hub: Hub, tmp_path: Path, capsys) -> None:
+        del hub.files["deep/part-2.bin"]
+
+        assert main(["download", "--weights", str(tmp_path)]) == 2
+
+        assert "--preset-lora fast=" in capsys.readouterr().err
