@@ -19,7 +19,10 @@ def windows(features: torch.Tensor, start: int, num_frames: int, window: int = 5
 
 
 def lengthen_tail(features: torch.Tensor, stop: int) -> torch.Tensor:
-    """Make a voice that ends before the chunk's end at `stop` go on, mirrored: its last rows in reverse order."""
+    """Make a voice that ends before the chunk's end at `stop` go on, mirrored: its last rows in reverse order.
+
+    features: N, blocks, channels. A voice too short for that is mirrored whole; `windows` repeats the last row then.
+    """
     if stop < len(features):
         return features
     missing = stop - len(features) + TAIL_MARGIN

@@ -12,9 +12,9 @@ def encode(vae: AutoencoderKLWan, video: torch.Tensor) -> torch.Tensor:
 
 
 def decode(vae: AutoencoderKLWan, latents: torch.Tensor) -> torch.Tensor:
-    """The inverse, in float32, clamped to [-1, 1]."""
+    """1, 16, T, h, w -> 1, 3, 4 * T - 3, 8 * h, 8 * w: the inverse, in float32, clamped to [-1, 1]."""
     mean, deviation = _statistics(vae)
-    video: torch.Tensor = vae.decode((latents * deviation + mean).to(vae.dtype)).sample
+    video: torch.Tensor = vae.decode((latents.to(mean) * deviation + mean).to(vae.dtype)).sample
     return video.float().clamp(-1, 1)
 
 
@@ -32,5 +32,6 @@ def reference_latents(vae: AutoencoderKLWan, picture: torch.Tensor, num_frames: 
 
 def _statistics(vae: AutoencoderKLWan) -> tuple[torch.Tensor, torch.Tensor]:
     shape = 1, vae.config.z_dim, 1, 1, 1
-    mean = torch.tensor(vae.config.latents_mean, device=vae.device).view(shape)
-    return mean, torch.tensor(vae.config.latents_std, device=vae.device).view(shape)
+    values = vae.config.latents_mean, vae.config.latents_std
+    mean, deviation = (torch.tensor(value, dtype=torch.float32, device=vae.device).view(shape) for value in values)
+    return mean, deviation

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from infinitetalk.errors import InvalidInput
+
 Picture = NDArray[np.uint8]  # H x W x 3, RGB
 Size = tuple[int, int]  # height, width in pixels
 Buckets = Mapping[float, Size]  # by the ratio height / width that gives each its name
@@ -55,6 +57,8 @@ BUCKETS: dict[str, Buckets] = {
         3.75: (1920, 512),
     },
 }
+# A picture so long that less than this part of it would be left is refused: to resize it might take gigabytes.
+SMALLEST_PART = 1 / 16
 
 
 @dataclass(frozen=True)
@@ -68,18 +72,22 @@ class Crop:
 
 
 def nearest_bucket(height: int, width: int, buckets: Buckets) -> Size:
+    """The size of the bucket whose name is nearest to height / width; the first of two that are equally near."""
     ratio = height / width
     return buckets[min(buckets, key=lambda named: abs(named - ratio))]
 
 
 def plan_crop(height: int, width: int, target: Size) -> Crop:
+    """Fill the target and cut off what is too much on both sides. Raises InvalidInput `image_invalid`."""
     scale = max(target[0] / height, target[1] / width)
     resized = ceil(scale * height), ceil(scale * width)
+    if target[0] * target[1] < SMALLEST_PART * resized[0] * resized[1]:
+        raise InvalidInput("image_invalid", f"A picture of {width} x {height} is too long and thin to be cropped.")
     return Crop(target, resized, round((resized[0] - target[0]) / 2), round((resized[1] - target[1]) / 2))
 
 
 def resize_and_crop(picture: Picture, target: Size) -> torch.Tensor:
-    """1, 3, 1, height, width in [-1, 1]."""
+    """1, 3, 1, height, width in [-1, 1], float32. Raises InvalidInput `image_invalid`."""
     crop = plan_crop(picture.shape[0], picture.shape[1], target)
     image = Image.fromarray(picture).resize(crop.resized[::-1], Image.Resampling.BILINEAR)
     pixels = np.asarray(image)[crop.top : crop.top + target[0], crop.left : crop.left + target[1]]

@@ -1,6 +1,7 @@
 """Where each of two speakers is: masks that follow the picture through its crop to the size of the latents."""
 
 from collections.abc import Sequence
+from math import isfinite
 
 import torch
 from torch.nn import functional as F
@@ -16,13 +17,20 @@ VAE_STRIDE = 8
 def speaker_masks(source: Size, target: Size, boxes: Sequence[Box] | None = None) -> torch.Tensor:
     """3, height / 8, width / 8: left speaker, right speaker, background, each 0 or 1.
 
-    Without boxes, each speaker has half of the picture. Raises InvalidInput `speaker_outside` when nothing of a speaker
-    is left after the crop.
+    boxes: of the two speakers; parts outside the picture do not count. Without boxes, each has half of the picture.
+    (One speaker alone needs no masks: the model does not look at them.)
+
+    Raises InvalidInput: `speakers_invalid` for boxes that are no boxes of two speakers, or leave no background;
+    `speaker_outside` when nothing of a speaker is left after the crop; `image_invalid` when it cannot be cropped.
     """
     height, width = source
+    boxes = boxes or _halves(height, width)
+    if len(boxes) != 2 or not all(isfinite(edge) for box in boxes for edge in box):
+        raise InvalidInput("speakers_invalid", "There must be two boxes of four numbers each.")
     masks = torch.zeros(3, height, width)
-    for person, (top, left, bottom, right) in enumerate(boxes or _halves(height, width)):
-        masks[person, int(top) : int(bottom), int(left) : int(right)] = 1
+    for person, box in enumerate(boxes):
+        top, left, bottom, right = (max(0, int(edge)) for edge in box)
+        masks[person, top:bottom, left:right] = 1
     masks[2] = (masks[:2].sum(dim=0) == 0).float()
 
     crop = plan_crop(height, width, target)
@@ -34,6 +42,8 @@ def speaker_masks(source: Size, target: Size, boxes: Sequence[Box] | None = None
     for person, name in enumerate(("left", "right")):
         if not latent[person, ::2, ::2].any():
             raise InvalidInput("speaker_outside", f"Nothing of the {name} speaker is left in the cropped picture.")
+    if not latent[2, ::2, ::2].any():  # The model would divide by its size.
+        raise InvalidInput("speakers_invalid", "The speakers' boxes leave nothing of the picture around them.")
     return latent
 
 

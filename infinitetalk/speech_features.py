@@ -2,7 +2,7 @@
 
 import torch
 from torch.nn import functional as F
-from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
+from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from infinitetalk.voice import SAMPLE_RATE, Waveform
 
@@ -21,13 +21,17 @@ class SpeechEncoder:
 
     @torch.no_grad()
     def __call__(self, voice: Waveform, num_frames: int | None = None) -> torch.Tensor:
-        """voice: samples at 16 kHz. Returns num_frames, layers, hidden size in float32; one frame at least."""
+        """voice: samples at 16 kHz, one at least.
+
+        Returns num_frames, layers, hidden size, float32 on the CPU. Without `num_frames`, as many as the voice lasts at
+        25 a second, one at least. The whole voice is encoded at once: normalisation and attention span all of it.
+        """
         features = self.extractor(voice, sampling_rate=SAMPLE_RATE, return_tensors="pt").input_values
         features = features.to(self.model.device, self.model.dtype)
         num_frames = num_frames or max(1, num_frames_of(len(voice)))
-        kernel = sum_of_strides(self.model.config)
-        if features.shape[1] < kernel:  # too short for a single output of the convolutions
-            features = F.pad(features, (0, kernel - features.shape[1]))
+        needed = samples_needed(self.model.config)
+        if features.shape[1] < needed:
+            features = F.pad(features, (0, needed - features.shape[1]))
 
         # At the video's rate before the projection, not after it.
         hidden_states = self.model.feature_extractor(features)  # 1, channels, about 50 a second
@@ -49,9 +53,9 @@ class SpeechEncoder:
         return torch.stack(layers, dim=2)[0].float().cpu()
 
 
-def sum_of_strides(config: "object") -> int:
-    """Samples that the convolutions need for one output."""
+def samples_needed(config: Wav2Vec2Config) -> int:
+    """How many samples the convolutions need for one output."""
     needed = 1
-    for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):  # type: ignore[attr-defined]
+    for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
         needed = (needed - 1) * stride + kernel
     return needed

@@ -18,6 +18,7 @@ NEGATIVE_PROMPT = (
 
 
 def clean_prompt(prompt: str) -> str:
+    """Mend wrong encodings, resolve HTML entities (also doubly escaped ones), and make all white space one space."""
     text = html.unescape(html.unescape(ftfy.fix_text(prompt))).strip()
     return re.sub(r"\s+", " ", text).strip()
 

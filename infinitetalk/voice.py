@@ -1,6 +1,7 @@
 """Voices as the speech encoder wants them: 16 kHz, one channel, at one loudness, each placed in the scene."""
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -8,6 +9,7 @@ import av
 import numpy as np
 import pyloudnorm
 import soxr
+from av.container import InputContainer
 from numpy.typing import NDArray
 
 from infinitetalk.errors import InvalidInput
@@ -19,24 +21,38 @@ SHORTEST_MEASURED = 0.4  # seconds: one block of ITU-R BS.1770
 Waveform = NDArray[np.float32]
 AudioOrder = Literal["left_right", "right_left", "meanwhile"]
 
+# ValueError: PyAV's own checks, and sound that changes its format midway.
+DECODE_ERRORS = (av.error.FFmpegError, OSError, ValueError)
+
+
+def open_media(path: Path) -> InputContainer:
+    """Open any audio or video file. Raises one of DECODE_ERRORS."""
+    # Playlists must not open addresses, and old tags that are not UTF-8 are no reason to refuse a voice.
+    return av.open(str(path), options={"protocol_whitelist": "file"}, metadata_errors="replace")
+
 
 def load_voice(path: Path) -> Waveform:
-    """The first sound track of any audio or video file. Raises InvalidInput `audio_invalid` or `audio_empty`."""
+    """The first sound track of any audio or video file, its channels averaged: samples at 16 kHz, about -1 to 1.
+
+    Raises InvalidInput `audio_invalid` when it cannot be decoded to its end, `audio_empty` when it holds no sample.
+    """
     try:
-        with av.open(str(path)) as container:
+        with open_media(path) as container:
             if not container.streams.audio:
                 raise InvalidInput("audio_invalid", f"{path.name} has no sound track.")
             stream = container.streams.audio[0]
             rate = stream.codec_context.sample_rate
             planar = av.AudioResampler(format="fltp", layout=stream.codec_context.layout, rate=rate)
             blocks = [
-                piece.to_ndarray() for frame in (*container.decode(stream), None) for piece in planar.resample(frame)
+                piece.to_ndarray().mean(axis=0, dtype=np.float32)
+                for frame in chain(container.decode(stream), [None])
+                for piece in planar.resample(frame)
             ]
-    except av.error.FFmpegError as error:
+    except DECODE_ERRORS as error:
         raise InvalidInput("audio_invalid", f"{path.name} cannot be decoded.") from error
-    if not blocks or not sum(block.shape[1] for block in blocks):
+    if not any(len(block) for block in blocks):
         raise InvalidInput("audio_empty", f"{path.name} holds no sound.")
-    mono = np.concatenate(blocks, axis=1).mean(axis=0, dtype=np.float32)
+    mono = np.concatenate(blocks)
     if rate != SAMPLE_RATE:
         wanted = -(-len(mono) * SAMPLE_RATE // rate)
         mono = soxr.resample(mono, rate, SAMPLE_RATE, quality="HQ")[:wanted]
@@ -47,7 +63,7 @@ def load_voice(path: Path) -> Waveform:
 
 
 def normalise_loudness(voice: Waveform) -> Waveform:
-    """Bring a voice to -23 LUFS. Silence, and what is too short to be measured, is left as it is."""
+    """Bring a voice to -23 LUFS. Silence, and what is too short to be measured (0.4 s), is left as it is."""
     if len(voice) < SHORTEST_MEASURED * SAMPLE_RATE:
         return voice
     loudness = pyloudnorm.Meter(SAMPLE_RATE).integrated_loudness(voice.astype(np.float64))
@@ -61,8 +77,10 @@ def arrange_voices(voices: Sequence[Waveform], order: AudioOrder = "meanwhile") 
     """Normalise each voice by itself and place it in the scene; all come out equally long, with silence around.
 
     The first voice is the left speaker's. `left_right`: the left speaks first; `right_left`: the right; `meanwhile`:
-    both at once.
+    both at once. Raises InvalidInput `speakers_invalid` for more than two voices or none.
     """
+    if len(voices) not in (1, 2):
+        raise InvalidInput("speakers_invalid", "One or two voices can be arranged.")
     normalised = [normalise_loudness(voice) for voice in voices]
     if len(normalised) == 1:
         return normalised

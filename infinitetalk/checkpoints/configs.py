@@ -65,7 +65,7 @@ def clip_config(reference: dict[str, Any]) -> dict[str, Any]:
         "image_size": reference.get("image_size", 224),
         "patch_size": reference.get("patch_size", 14),
         "hidden_size": dim,
-        "intermediate_size": dim * reference.get("mlp_ratio", 4),
+        "intermediate_size": int(dim * reference.get("mlp_ratio", 4)),
         "num_attention_heads": reference.get("num_heads", 16),
         "num_hidden_layers": reference.get("num_layers", 32),
         "hidden_act": reference.get("activation", "gelu"),  # the exact one

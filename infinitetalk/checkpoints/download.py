@@ -1,23 +1,28 @@
-"""`python -m infinitetalk download`: the published weights, resumed where a download broke off, and checked."""
+"""`python -m infinitetalk download`: the published weights, resumed where a download broke off, and checked.
+
+A file that is not whole yet lies beside its place as NAME.partial. The hub's own hf_hub_download would delete it.
+"""
 
 import argparse
 import errno
 import hashlib
+import shutil
 import sys
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
 import httpx2
-from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub import HfApi, hf_hub_url
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
-    LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.file_download import http_get
+from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented, but not in __all__
 
 from infinitetalk.checkpoints import layout
 from infinitetalk.errors import InfiniteTalkError
@@ -37,17 +42,23 @@ class RemoteFile:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", type=Path, required=True, help="where to; some 80 GB")
     parser.add_argument("--no-loras", action="store_true", help="without the files of the presets fast and standard")
+    parser.add_argument(
+        "--preset-lora",
+        type=_preset_lora,
+        action="append",
+        default=[],
+        metavar="PRESET=OWNER/NAME:FILE",
+        help="another place of a preset's LoRA file: their publishers have moved them before",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     for repository in layout.REPOSITORIES:
         fetch(repository, options.weights / repository.folder)
     if not options.no_loras:
-        for lora in layout.PRESET_LORAS.values():
-            path = layout.lora_file(options.weights, lora)
-            single = layout.Repository(lora.repository, layout.LORAS, (lora.file,))
-            [fetched] = fetch(single, options.weights / layout.LORAS / ".hub")
-            fetched.replace(path)
+        sources = {**layout.PRESET_LORAS, **dict(options.preset_lora)}
+        for preset, lora in sources.items():
+            _fetch_lora(lora, layout.lora_file(options.weights, layout.PRESET_LORAS[preset]), preset)
     print(f"All weights are in {options.weights}")
     return 0
 
@@ -57,23 +68,51 @@ def fetch(repository: layout.Repository, folder: Path) -> list[Path]:
 
     Raises DownloadFailed with what to do about it.
     """
-    wanted = _listed(repository)
-    paths = []
-    for file in wanted:
-        path = folder / file.name
-        if not _is_whole(path, file):
-            print(f"{repository.name}: {file.name} ({file.size / 1e9:.2f} GB)", file=sys.stderr)
-            # What broke off lies under another name; a whole file that is damaged would be taken for the right one.
-            path.unlink(missing_ok=True)
-            try:
-                path = Path(hf_hub_download(repository.name, file.name, revision=repository.revision, local_dir=folder))
-            except Exception as error:
-                raise _explained(error, repository, file.name) from error
-            if not _is_whole(path, file):
-                path.unlink(missing_ok=True)
-                raise DownloadFailed("download_damaged", f"{path} is not what {repository.name} lists; it was deleted.")
-        paths.append(path)
-    return paths
+    return [_fetch_file(repository, file, folder / file.name) for file in _listed(repository)]
+
+
+def _fetch_lora(lora: layout.PublishedLora, path: Path, preset: str) -> None:
+    repository = layout.Repository(lora.repository, layout.LORAS, (lora.file,))
+    try:
+        [file] = _listed(repository)
+        _fetch_file(repository, file, path)
+    except DownloadFailed as error:
+        if error.code not in ("file_missing", "not_found", "gated"):
+            raise
+        advice = f"Give another place by --preset-lora {preset}=OWNER/NAME:FILE, or go without: --no-loras."
+        raise DownloadFailed(error.code, f"{error.detail} {advice}") from error
+
+
+def _fetch_file(repository: layout.Repository, file: RemoteFile, path: Path) -> Path:
+    if _is_whole(path, file):
+        return path
+    print(f"{repository.name}: {file.name} ({file.size / 1e9:.2f} GB)", file=sys.stderr)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        done = partial.stat().st_size if partial.is_file() else 0
+        if done > file.size:
+            partial.unlink()
+            done = 0
+        if shutil.disk_usage(path.parent).free < file.size - done:
+            raise OSError(errno.ENOSPC, "too little room")
+        url = hf_hub_url(repository.name, file.name, revision=repository.revision)
+        with partial.open("ab") as opened:
+            http_get(
+                url,
+                opened,
+                resume_size=done,
+                headers=build_hf_headers(),
+                expected_size=file.size,
+                displayed_filename=path.name,
+            )
+    except Exception as error:
+        raise _explained(error, repository, file.name) from error
+    if not _is_whole(partial, file):
+        partial.unlink(missing_ok=True)
+        raise DownloadFailed("download_damaged", f"{path} is not what {repository.name} lists; it was deleted.")
+    partial.replace(path)
+    return path
 
 
 def _listed(repository: layout.Repository) -> list[RemoteFile]:
@@ -86,6 +125,8 @@ def _listed(repository: layout.Repository) -> list[RemoteFile]:
         for sibling in info.siblings or []
     ]
     wanted = [file for file in files if any(fnmatch(file.name, pattern) for pattern in repository.patterns)]
+    if any(".." in Path(file.name).parts or Path(file.name).is_absolute() for file in wanted):
+        raise DownloadFailed("hub_error", f"{repository.name} lists files outside its folder.")
     for pattern in repository.patterns:
         if not any(fnmatch(file.name, pattern) for file in wanted):
             raise DownloadFailed("file_missing", f"{repository.name} ({repository.revision}) has no {pattern}.")
@@ -109,7 +150,7 @@ def _explained(error: Exception, repository: layout.Repository, name: str) -> Do
         return DownloadFailed(
             "gated", f"{what} is gated: accept its terms on its page on the hub, then set HF_TOKEN to a token of yours."
         )
-    if isinstance(error, LocalEntryNotFoundError | httpx2.TransportError | ConnectionError | TimeoutError):
+    if isinstance(error, httpx2.TransportError | ConnectionError | TimeoutError):
         return DownloadFailed("no_network", f"{what} could not be reached. Run the same command again to go on.")
     if isinstance(error, RepositoryNotFoundError):
         return DownloadFailed("not_found", f"{what} does not exist, or HF_TOKEN does not open it.")
@@ -118,5 +159,16 @@ def _explained(error: Exception, repository: layout.Repository, name: str) -> Do
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return DownloadFailed("disk_full", f"The disk is full at {what}. Make room and run the same command again.")
     if isinstance(error, HfHubHTTPError):
-        return DownloadFailed("hub_error", f"{what}: the hub answered {error.response.status_code}.")
+        status = error.response.status_code
+        if status in (401, 403):
+            return DownloadFailed("gated", f"{what} is not open to you: set HF_TOKEN to a token that may read it.")
+        return DownloadFailed("hub_error", f"{what}: the hub answered {status}. Run the same command again later.")
     return DownloadFailed("download_failed", f"{what}: {error}")
+
+
+def _preset_lora(text: str) -> tuple[str, layout.PublishedLora]:
+    preset, _, place = text.partition("=")
+    repository, _, file = place.partition(":")
+    if preset not in layout.PRESET_LORAS or repository.count("/") != 1 or not file or set(file) & set("*?["):
+        raise argparse.ArgumentTypeError(f"not PRESET=OWNER/NAME:FILE: {text}")
+    return preset, layout.PublishedLora(repository, file)

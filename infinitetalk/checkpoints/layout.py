@@ -50,7 +50,7 @@ class PublishedLora:
     scale: float = 1.0
 
 
-# By preset. Their publishers have moved such files before: both names can be given on the command line.
+# By preset. Their publishers have moved such files before: `download --preset-lora` names another place.
 PRESET_LORAS = {
     "standard": PublishedLora(
         "vrgamedevgirl84/Wan14BT2VFusioniX", "FusionX_LoRa/Wan2.1_I2V_14B_FusionX_LoRA.safetensors"
