@@ -235,6 +235,8 @@ def _write_loras(folder: Path, generator: torch.Generator) -> None:
             if preset == "fast":
                 tensors[f"{name}.alpha"] = torch.tensor(1.0)
         for block in range(LAYERS):
+            norm = f"diffusion_model.blocks.{block}.cross_attn.norm_k_img.diff"
+            tensors[norm] = 0.01 * torch.randn(dim, generator=generator)
             tensors[f"diffusion_model.blocks.{block}.diff_m"] = 0.01 * torch.randn(1, 6, dim, generator=generator)
         save_file(tensors, folder / Path(lora.file).name)
 

@@ -4,14 +4,21 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from infinitetalk.checkpoints import layout
-from infinitetalk.checkpoints.load import LoraFile, load_image_encoder, load_text_encoder, load_transformer, load_vae
-from infinitetalk.checkpoints.lora import merge_lora
-from infinitetalk.checkpoints.merge import load_merged, merge
+from infinitetalk.checkpoints.load import (
+    LoraFile,
+    load_image_encoder,
+    load_quantised_transformer,
+    load_speech_encoder,
+    load_text_encoder,
+    load_transformer,
+    load_vae,
+)
 from infinitetalk.errors import InvalidCheckpoint
 from infinitetalk.transformer import InfiniteTalkTransformer3DModel
 
@@ -52,28 +59,6 @@ def test_one_and_two_speakers_have_their_own_file(weights: Path) -> None:
     differing = {key for key, tensor in single.state_dict().items() if not torch.equal(tensor, multi.state_dict()[key])}
     assert differing
     assert all(any(part in key for part in ("audio_proj", "norm_x", "audio_cross_attn")) for key in differing)
-
-
-def test_merging_equals_loading_with_the_lora(weights: Path, tmp_path: Path) -> None:
-    loras = [LoraFile(layout.lora_file(weights, lora), 0.7) for lora in layout.PRESET_LORAS.values()]
-
-    manifest = merge(weights, tmp_path / "merged.safetensors", loras=loras)
-
-    assert same(load_merged(tmp_path / "merged.safetensors"), load_transformer(weights, speakers=1, loras=loras))
-    assert [entry["scale"] for entry in manifest["loras"]] == [0.7, 0.7]
-    assert all(len(digest) == 64 for digest in manifest["sources"].values())
-
-
-def test_eight_bits_cost_a_few_percent_and_say_so(weights: Path, tmp_path: Path) -> None:
-    manifest = merge(weights, tmp_path / "fp8.safetensors", fp8=True)
-
-    assert 0 < manifest["fp8_relative_error"]["mean"] <= manifest["fp8_relative_error"]["max"] < 0.04
-    small, exact = load_merged(tmp_path / "fp8.safetensors"), load_transformer(weights, speakers=1)
-    states = torch.randn(1, 5, 48, dtype=torch.bfloat16)
-    with torch.no_grad():
-        ours, expected = small.blocks[0].ffn(states).float(), exact.blocks[0].ffn(states).float()
-    assert (ours - expected).norm() / expected.norm() < 0.06
-    assert small.blocks[0].attn1.to_q.weight.dtype == torch.float8_e4m3fn
 
 
 def test_a_swapped_key_is_named_on_both_sides(copy: Path) -> None:
@@ -147,67 +132,194 @@ def test_a_damaged_encoder_is_named(copy: Path, name: str, load) -> None:
     assert caught.value.code == "file_damaged"
 
 
-def test_a_file_that_was_not_merged_is_refused(weights: Path) -> None:
-    with pytest.raises(InvalidCheckpoint) as caught:
-        load_merged(layout.infinitetalk_file(weights, 1))
-
-    assert caught.value.code == "not_merged"
-
-
-class TestLora:
-    rank, key = 2, "blocks.0.attn1.to_q.weight"
-
-    def weights(self) -> dict[str, torch.Tensor]:
-        return {self.key: torch.zeros(4, 4), "blocks.0.scale_shift_table": torch.zeros(1, 6, 4)}
-
-    @pytest.mark.parametrize(
-        ("target", "down", "up", "alpha"),
-        [
-            ("diffusion_model.blocks.0.self_attn.q", "lora_down", "lora_up", False),
-            ("diffusion_model.blocks.0.self_attn.q", "lora_down", "lora_up", True),
-            ("diffusion_model.blocks.0.self_attn.q", "lora_A", "lora_B", False),
-            ("transformer.blocks.0.attn1.to_q", "lora_A", "lora_B", False),
-            ("lora_unet_blocks_0_self_attn_q", "lora_down", "lora_up", True),
-        ],
-    )
-    def test_each_dialect_changes_the_weight(self, target: str, down: str, up: str, alpha: bool) -> None:
-        first, second = torch.randn(self.rank, 4), torch.randn(4, self.rank)
-        lora = {f"{target}.{down}.weight": first, f"{target}.{up}.weight": second}
-        if alpha:
-            lora[f"{target}.alpha"] = torch.tensor(1.0)
-        weights = self.weights()
-
-        report = merge_lora(weights, lora, 0.5, "file")
-
-        factor = 0.5 * (1 / self.rank if alpha else 1)
-        assert torch.allclose(weights[self.key], factor * second @ first)
-        assert (report.changed, report.unused) == ([self.key], [])
-
-    def test_a_modulation_of_another_shape_is_reported_as_unused(self) -> None:
-        weights = self.weights()
-        name = "diffusion_model.blocks.0.diff_m"
-
-        assert merge_lora(weights, {name: torch.ones(1, 2, 4)}, 1.0, "file").unused == [name]
-        assert merge_lora(weights, {name: torch.ones(1, 6, 4)}, 2.0, "file").changed == ["blocks.0.scale_shift_table"]
-        assert weights["blocks.0.scale_shift_table"].eq(2).all()
-
-    @pytest.mark.parametrize(
-        ("names", "code"),
-        [
-            (["diffusion_model.blocks.7.self_attn.q.lora_down.weight"], "lora_target"),
-            (["diffusion_model.blocks.0.self_attn.q.lora_down.weight"], "lora_incomplete"),
-        ],
-    )
-    def test_what_does_not_fit_is_named(self, names: list[str], code: str) -> None:
-        with pytest.raises(InvalidCheckpoint, match=r"blocks\.") as caught:
-            merge_lora(self.weights(), {name: torch.ones(2, 4) for name in names}, 1.0, "file")
-
-        assert caught.value.code == code
-
-
 def test_a_json_that_is_none_is_named(copy: Path) -> None:
     (copy / layout.BASE / "config.json").write_text("{")
     assert json.loads((copy / layout.SIZES).read_text())
 
     with pytest.raises(InvalidCheckpoint, match=r"config\.json is no JSON"):
         load_transformer(copy, speakers=1)
+
+
+def test_a_json_that_is_no_object_is_named(copy: Path) -> None:
+    (copy / layout.BASE / "config.json").write_text("[]")
+
+    with pytest.raises(InvalidCheckpoint, match=r"config\.json holds no JSON object"):
+        load_transformer(copy, speakers=1)
+
+
+def test_shards_of_two_sets_are_not_mixed(copy: Path) -> None:
+    shutil.copy(shard(copy), shard(copy).with_name("diffusion_pytorch_model-00001-of-00007.safetensors"))
+
+    with pytest.raises(InvalidCheckpoint) as caught:
+        load_transformer(copy, speakers=1)
+
+    assert caught.value.code == "shards_mixed"
+
+
+class TestIndex:
+    @pytest.fixture
+    def index(self, copy: Path) -> Path:
+        weight_map = {}
+        for number in (1, 2, 3):
+            renamed = shard(copy, number).rename(copy / layout.BASE / f"part-{number}.safetensors")
+            weight_map |= dict.fromkeys(load_file(renamed), renamed.name)
+        path = copy / layout.BASE / "diffusion_pytorch_model.safetensors.index.json"
+        path.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+        return path
+
+    def test_shards_of_any_name_are_found_by_it(self, copy: Path, weights: Path, index: Path) -> None:
+        assert same(load_transformer(copy, speakers=1), load_transformer(weights, speakers=1))
+
+    def test_a_missing_shard_is_named(self, copy: Path, index: Path) -> None:
+        (index.parent / "part-2.safetensors").unlink()
+
+        with pytest.raises(InvalidCheckpoint, match=r"lacks part-2\.safetensors"):
+            load_transformer(copy, speakers=1)
+
+    def test_it_does_not_lead_out_of_its_folder(self, copy: Path, index: Path) -> None:
+        index.write_text(json.dumps({"weight_map": {"a": "../secret.safetensors"}}))
+
+        with pytest.raises(InvalidCheckpoint, match="outside"):
+            load_transformer(copy, speakers=1)
+
+
+def test_a_file_from_before_zip_archives_loads(copy: Path, weights: Path) -> None:
+    path = copy / layout.BASE / layout.VAE
+    torch.save(torch.load(path), path, _use_new_zipfile_serialization=False)
+
+    assert same(load_vae(copy), load_vae(weights))
+
+
+def test_a_file_that_could_run_something_is_refused(copy: Path) -> None:
+    torch.save({"weight": Path("x")}, copy / layout.BASE / layout.VAE)
+
+    with pytest.raises(InvalidCheckpoint) as caught:
+        load_vae(copy)
+
+    assert caught.value.code == "file_damaged"
+
+
+@pytest.mark.parametrize(("damage", "said"), [("remove", "tokenizer_config"), ("damage", "no tokenizer")])
+def test_a_missing_or_damaged_tokenizer_is_named(copy: Path, damage: str, said: str) -> None:
+    folder = copy / layout.BASE / layout.TOKENIZER
+    if damage == "remove":
+        shutil.rmtree(folder)
+    else:
+        (folder / "tokenizer.json").write_text("{")
+
+    with pytest.raises(InvalidCheckpoint, match=said):
+        load_text_encoder(copy)
+
+
+class TestSpeechEncoder:
+    key = "encoder.layers.0.attention.q_proj.weight"
+
+    def file(self, folder: Path) -> Path:
+        return folder / layout.SPEECH / "model.safetensors"
+
+    def test_what_its_training_left_behind_does_not_matter(self, copy: Path, weights: Path) -> None:
+        def as_trained(tensors: dict[str, torch.Tensor]) -> None:
+            for key in list(tensors):
+                tensors[f"wav2vec2.{key}"] = tensors.pop(key)
+            tensors["quantizer.codevectors"] = torch.ones(2, 2)
+
+        rewrite(self.file(copy), as_trained)
+
+        assert same(load_speech_encoder(copy).model, load_speech_encoder(weights).model)
+
+    @pytest.mark.parametrize(
+        ("change", "code"),
+        [
+            (lambda tensors: tensors.pop(TestSpeechEncoder.key), "wrong_keys"),
+            (lambda tensors: tensors[TestSpeechEncoder.key].fill_(float("nan")), "nan_weights"),
+            (lambda tensors: tensors.update({TestSpeechEncoder.key: torch.ones(3, 3)}), "file_damaged"),
+        ],
+    )
+    def test_what_does_not_fit_is_refused_and_never_filled_up(self, copy: Path, change, code: str) -> None:
+        rewrite(self.file(copy), change)
+
+        with pytest.raises(InvalidCheckpoint, match=r"model\.safetensors") as caught:
+            load_speech_encoder(copy)
+
+        assert caught.value.code == code
+
+    def test_a_truncated_file_is_named(self, copy: Path) -> None:
+        self.file(copy).write_bytes(self.file(copy).read_bytes()[:-50])
+
+        with pytest.raises(InvalidCheckpoint, match=r"model\.safetensors") as caught:
+            load_speech_encoder(copy)
+
+        assert caught.value.code == "file_damaged"
+
+    def test_a_config_without_sizes_is_named(self, copy: Path) -> None:
+        (copy / layout.SPEECH / "config.json").write_text("{}")
+
+        with pytest.raises(InvalidCheckpoint, match="lacks hidden_size, num_hidden_layers"):
+            load_transformer(copy, speakers=1)
+
+
+class TestQuantised:
+    @pytest.fixture(params=[("qint8", torch.int8, 127), ("qfloat8_e4m3fn", torch.float8_e4m3fn, 448)])
+    def quantised(self, request, weights: Path, tmp_path: Path) -> Path:
+        """The tiny transformer as optimum-quanto stores one."""
+        name, dtype, largest = request.param
+        tensors: dict[str, torch.Tensor] = {}
+        for number in (1, 2, 3):
+            tensors |= load_file(shard(weights, number))
+        tensors |= load_file(layout.infinitetalk_file(weights, 1))
+        stored, modules = {}, {}
+        for key, tensor in tensors.items():
+            module, _, kind = key.rpartition(".")
+            if kind != "weight" or tensor.ndim != 2:
+                stored[key] = tensor.bfloat16()
+                continue
+            scale = (tensor.abs().amax(1, keepdim=True) / largest).bfloat16()
+            data = (tensor / scale.float()).clamp(-largest, largest)
+            stored[f"{key}._data"] = (data.round() if dtype == torch.int8 else data).to(dtype)
+            stored[f"{key}._scale"] = scale
+            stored[f"{module}.input_scale"] = stored[f"{module}.output_scale"] = torch.ones(())
+            modules[module] = {"weights": name, "activations": "none"}
+        path = tmp_path / "quantised.safetensors"
+        save_file({key: tensor.clone() for key, tensor in stored.items()}, path)
+        path.with_suffix(".json").write_text(json.dumps(modules))
+        return path
+
+    def test_it_loads_to_nearly_the_same_weights(self, weights: Path, quantised: Path) -> None:
+        exact = load_transformer(weights, speakers=1).state_dict()
+        errors = []
+        for key, tensor in load_quantised_transformer(weights, quantised).state_dict().items():
+            assert tensor.dtype == torch.bfloat16
+            errors.append(((tensor.float() - exact[key].float()).norm() / exact[key].float().norm()).item())
+
+        assert 0 < np.max(errors) < 0.05
+
+    def test_it_takes_no_lora(self, weights: Path, quantised: Path) -> None:
+        lora = LoraFile(layout.lora_file(weights, layout.PRESET_LORAS["fast"]), 1.0)
+
+        with pytest.raises(InvalidCheckpoint, match="LoRA") as caught:
+            load_quantised_transformer(weights, quantised, loras=[lora])
+
+        assert caught.value.code == "lora_quantised"
+
+    def test_a_missing_map_is_named(self, weights: Path, quantised: Path) -> None:
+        quantised.with_suffix(".json").unlink()
+
+        with pytest.raises(InvalidCheckpoint, match=r"quantised\.json"):
+            load_quantised_transformer(weights, quantised)
+
+    @pytest.mark.parametrize(
+        ("entry", "code"),
+        [({"weights": "qint4"}, "quantised_kind"), ("qint8", "quantised_kind"), (None, "unexpected_keys")],
+    )
+    def test_a_map_that_does_not_fit_is_refused(self, weights: Path, quantised: Path, entry, code: str) -> None:
+        modules = json.loads(quantised.with_suffix(".json").read_text())
+        if entry is None:
+            modules.pop("blocks.0.ffn.0")
+        else:
+            modules["blocks.0.ffn.0"] = entry
+        quantised.with_suffix(".json").write_text(json.dumps(modules))
+
+        with pytest.raises(InvalidCheckpoint, match=r"blocks\.0\.ffn\.0") as caught:
+            load_quantised_transformer(weights, quantised)
+
+        assert caught.value.code == code
