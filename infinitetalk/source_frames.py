@@ -1,6 +1,7 @@
 """What the person looks like: a still picture, or a video to be dubbed, at 25 frames a second."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -10,6 +11,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from infinitetalk.errors import InvalidInput
 from infinitetalk.picture import Picture
 from infinitetalk.speech_features import FPS
+from infinitetalk.voice import DECODE_ERRORS, open_media
+
+ROUNDING = 0.1  # of a frame: times in files are rounded, to milliseconds in many
 
 
 class StillPicture:
@@ -19,11 +23,15 @@ class StillPicture:
         self._picture = picture
 
     def frame(self, number: int) -> Picture:
+        """The picture, upright, whatever the number."""
         return self._picture
 
 
 class SourceVideo:
-    """Decodes forward only, one frame in memory; an earlier frame than the last one asked starts again."""
+    """Decodes forward only, one frame in memory; an earlier frame than the last one asked starts again.
+
+    Raises InvalidInput `video_invalid` when it holds no picture, and in `frame` where the file is damaged.
+    """
 
     is_still = False
 
@@ -32,7 +40,7 @@ class SourceVideo:
         self._rewind()
 
     def frame(self, number: int) -> Picture:
-        """The frame with this number at 25 a second; the last one when there are no more."""
+        """The frame shown `number` 25ths of a second after the first one, upright; the last when there are no more."""
         if number < self._number:
             self._rewind()
         while self._number < number:
@@ -41,7 +49,8 @@ class SourceVideo:
                 break
             self._current = following
             self._number += 1
-        return self._current
+        pixels = self._current.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+        return np.rot90(pixels, self._current.rotation // 90 % 4).copy()
 
     def _rewind(self) -> None:
         self._frames = self._decode()
@@ -50,25 +59,32 @@ class SourceVideo:
             raise InvalidInput("video_invalid", f"{self._path.name} holds no picture that can be decoded.")
         self._number, self._current = 0, first
 
-    def _decode(self) -> Iterator[Picture]:
+    def _decode(self) -> Iterator[av.VideoFrame]:
         """The frame shown at each 25th of a second, whatever the file's own rate."""
         try:
-            with av.open(str(self._path)) as container:
-                if not container.streams.video:
+            with open_media(self._path) as container:
+                stream = next((stream for stream in container.streams.video if stream.codec_context), None)
+                if stream is None:
                     return
-                shown: Picture | None = None
-                number, start = 0, None
-                for frame in container.decode(container.streams.video[0]):
-                    start = frame.time if start is None else start
-                    # Half a frame's tolerance: times in files are rounded.
-                    while shown is not None and (frame.time - start) * FPS > number + 0.5:
+                in_order = container.format.name == "avi"  # It stores no times of display.
+                period = 1 / (stream.average_rate or Fraction(FPS))
+                shown: av.VideoFrame | None = None
+                number, start, time = 0, Fraction(0), Fraction(0)
+                for frame in container.decode(stream):
+                    stamp = frame.dts if in_order else frame.pts
+                    if stamp is None or frame.time_base is None:
+                        time += period
+                    else:
+                        time = stamp * frame.time_base
+                    if shown is None:
+                        start = time
+                    while shown is not None and (time - start) * FPS > number + ROUNDING:
                         yield shown
                         number += 1
-                    pixels = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
-                    shown = np.rot90(pixels, frame.rotation // 90 % 4).copy()
+                    shown = frame
                 if shown is not None:
                     yield shown
-        except av.error.FFmpegError as error:
+        except DECODE_ERRORS as error:
             raise InvalidInput("video_invalid", f"{self._path.name} cannot be decoded.") from error
 
 
@@ -76,9 +92,15 @@ def open_source(path: Path) -> StillPicture | SourceVideo:
     """A picture if the file is one, else a video. Raises InvalidInput `image_invalid` or `video_invalid`."""
     try:
         with Image.open(path) as image:
-            picture = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-            return StillPicture(np.ascontiguousarray(picture))
+            return StillPicture(_upright_rgb(image))
     except UnidentifiedImageError:
         return SourceVideo(path)
-    except (OSError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow's of damaged files
         raise InvalidInput("image_invalid", f"{path.name} cannot be read: {error}") from error
+
+
+def _upright_rgb(image: Image.Image) -> Picture:
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I;16"):  # Pillow would clip 16 bits to 8, which is white.
+        upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+    return np.array(upright.convert("RGB"))

@@ -25,7 +25,7 @@ from infinitetalk.picture import nearest_bucket, resize_and_crop
 from infinitetalk.speaker_masks import speaker_masks
 from infinitetalk.speech_features import SpeechEncoder
 from infinitetalk.text import clean_prompt
-from infinitetalk.voice import SAMPLE_RATE, arrange_voices, load_voice, normalise_loudness
+from infinitetalk.voice import LOUDNESS, SAMPLE_RATE, arrange_voices, load_voice, normalise_loudness
 from tests.infinitetalk.golden import GoldenFile, assert_close
 
 
@@ -131,21 +131,29 @@ def check_text_clean(golden: GoldenFile) -> None:
 
 
 def check_audio_loading(golden: GoldenFile) -> None:
-    loaded = {}
-    for name in ("a", "b"):
-        loaded[name] = load_voice(golden.path.with_name(f"voice_{name}.wav"))
-        assert_close(torch.from_numpy(loaded[name]), golden.tensors[f"{name}/mid/resampled"], 1e-5, f"{name} resampled")
-        loudness = torch.from_numpy(normalise_loudness(loaded[name]))
-        assert_close(loudness, golden.tensors[f"{name}/out/loudness_normalised"], 1e-5, f"{name} loudness")
-    persons = [torch.from_numpy(voice) for voice in arrange_voices([loaded["a"], loaded["b"]], "left_right")]
-    assert_close(persons[0], golden.tensors["add/out/person1"], 1e-5, "left")
-    assert_close(persons[1], golden.tensors["add/out/person2"], 1e-5, "right")
-    assert_close(persons[0] + persons[1], golden.tensors["add/out/mix"], 1e-5, "mix")
-    silence = np.zeros(SAMPLE_RATE, np.float32)
-    assert normalise_loudness(silence).sum() == golden.tensors["silence/out/loudness_normalised_sum"].item() == 0
-    alone = torch.from_numpy(normalise_loudness(loaded["b"]))
-    assert_close(alone, golden.tensors["para_person1_none/out/person2"], 1e-5, "the only one who speaks")
-    assert not golden.tensors["para_person1_none/out/person1"].any()
+    expected = golden.tensors
+    assert golden.facts["config"] == {"sr": SAMPLE_RATE, "lufs": LOUDNESS}
+    names = sorted(name.partition("/")[0] for name in expected if name.endswith("/mid/resampled"))
+    assert names
+    loaded = {name: load_voice(golden.path.with_name(f"voice_{name}.wav")) for name in names}
+    for name, voice in loaded.items():
+        assert_close(torch.from_numpy(voice), expected[f"{name}/mid/resampled"], 1e-5, f"{name} resampled")
+        normalised = torch.from_numpy(normalise_loudness(voice))
+        assert_close(normalised, expected[f"{name}/out/loudness_normalised"], 1e-5, f"{name} loudness")
+
+    left, right = (torch.from_numpy(voice) for voice in arrange_voices(list(loaded.values())[:2], "left_right"))
+    assert_close(left, expected["add/out/person1"], 1e-5, "left")
+    assert_close(right, expected["add/out/person2"], 1e-5, "right")
+    assert_close(left + right, expected["add/out/mix"], 1e-5, "mix")
+
+    # Beside a silent person: the same as alone.
+    silent, heard = (expected[f"para_person1_none/out/person{person}"] for person in (1, 2))
+    quiet = np.zeros(len(silent), np.float32)
+    left, right = (torch.from_numpy(voice) for voice in arrange_voices([quiet, loaded[names[-1]]], "meanwhile"))
+    assert_close(left, silent, 0, "who is silent")
+    assert_close(right, heard, 1e-5, "who alone speaks")
+    silence = normalise_loudness(np.zeros(SAMPLE_RATE, np.float32))
+    assert silence.sum() == expected["silence/out/loudness_normalised_sum"].item() == 0
 
 
 def check_wav2vec2(golden: GoldenFile) -> None:
@@ -159,7 +167,7 @@ def check_wav2vec2(golden: GoldenFile) -> None:
     for number, case in enumerate(golden.facts["cases"]):
         voice = golden.tensors[f"case{number}/in/waveform"].numpy()
         out = encoder(voice)
-        assert len(out) == case["frames"]
+        assert len(out) == case["frames"], f"case {number}: {len(out)} frames"
         assert_close(out, golden.tensors[f"case{number}/out/embedding"], 1e-4, f"case {number}")
 
 
