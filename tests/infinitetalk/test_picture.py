@@ -1,0 +1,101 @@
+"""Pictures and speakers of every shape meet the model's sizes."""
+
+import numpy as np
+import pytest
+import torch
+
+from infinitetalk.errors import InvalidInput
+from infinitetalk.picture import BUCKETS, nearest_bucket, plan_crop, resize_and_crop
+from infinitetalk.speaker_masks import speaker_masks
+
+HALVES = [(10, 10, 90, 45), (10, 55, 90, 90)]
+
+
+@pytest.mark.parametrize("resolution", ["480p", "720p"])
+def test_every_bucket_fits_the_patches_of_the_latents(resolution: str) -> None:
+    for ratio, (height, width) in BUCKETS[resolution].items():
+        assert height % 16 == width % 16 == 0
+        assert height / width == pytest.approx(ratio, abs=0.05)
+
+
+def test_the_first_of_two_equally_near_buckets_wins() -> None:
+    assert nearest_bucket(3, 4, {0.5: (16, 32), 1.0: (32, 32)}) == (16, 32)
+    assert nearest_bucket(3, 4, {1.0: (32, 32), 0.5: (16, 32)}) == (32, 32)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3), (100, 400), (400, 100), (640, 640), (3000, 2001)])
+def test_any_picture_comes_out_in_range_and_size(size: tuple[int, int]) -> None:
+    picture = np.full((*size, 3), (0, 128, 255), np.uint8)
+    target = nearest_bucket(*size, BUCKETS["480p"])
+
+    out = resize_and_crop(picture, target)
+
+    assert out.shape == (1, 3, 1, *target)
+    torch.testing.assert_close(out[0, :, 0, 0, 0], torch.tensor([-1, 128 / 127.5 - 1, 1]), atol=1e-6, rtol=0)
+
+
+def test_the_middle_is_kept() -> None:
+    picture = np.zeros((100, 300, 3), np.uint8)
+    picture[:, 100:200] = 255
+
+    assert resize_and_crop(picture, (100, 100)).eq(1).all()
+
+
+def test_half_a_pixel_is_rounded_to_even() -> None:
+    assert plan_crop(10, 13, (10, 10)).left == 2  # of 1.5
+    assert plan_crop(10, 15, (10, 10)).left == 2  # of 2.5
+
+
+def test_a_strip_that_would_take_gigabytes_is_refused() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        resize_and_crop(np.zeros((1, 60_000, 3), np.uint8), (320, 1216))
+
+    assert caught.value.code == "image_invalid"
+
+
+def test_boxes_are_row_first_and_follow_the_crop() -> None:
+    boxes = [(0, 100, 50, 150), (50, 150, 100, 200)]  # upper left and lower right of the middle square
+
+    masks = speaker_masks((100, 300), (80, 80), boxes)
+
+    assert masks.shape == (3, 10, 10)
+    expected = torch.zeros(3, 10, 10)
+    expected[0, :5, :5] = expected[1, 5:, 5:] = expected[2, :5, 5:] = expected[2, 5:, :5] = 1
+    assert torch.equal(masks, expected)
+
+
+def test_without_boxes_each_has_half_with_a_margin() -> None:
+    masks = speaker_masks((640, 640), (640, 640))
+
+    assert masks[0, 4:76, 2:38].all() and not masks[0, :, 40:].any()
+    assert masks[1, 4:76, 42:78].all() and not masks[1, :, :40].any()
+    assert torch.equal(masks.sum(dim=0), torch.ones(80, 80))
+
+
+def test_what_lies_outside_the_picture_does_not_count() -> None:
+    inside = [(0, 0, 50, 50), (20, 60, 100, 100)]
+    over_the_edge = [(-20, -1e9, 50, 50), (20, 60, 400, 1e9)]
+
+    masks = [speaker_masks((100, 100), (80, 80), boxes) for boxes in (inside, over_the_edge)]
+
+    assert torch.equal(*masks)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "code", "words"),
+    [
+        ([(0, 0, 50, 50), (0, 120, 50, 150)], "speaker_outside", "right"),
+        ([(50, 0, 10, 50), HALVES[1]], "speaker_outside", "left"),
+        ([(0, 0, 1, 1), HALVES[1]], "speaker_outside", "left"),
+        ([(0, 0, float("nan"), 50), HALVES[1]], "speakers_invalid", "two boxes"),
+        ([HALVES[0]], "speakers_invalid", "two boxes"),
+        ([(0, 0, 100, 50), (0, 50, 100, 100)], "speakers_invalid", "around"),
+    ],
+)
+def test_boxes_that_would_poison_the_video_are_refused(boxes, code: str, words: str) -> None:
+    with pytest.raises(InvalidInput, match=words) as caught:
+        speaker_masks((100, 120), (64, 80), boxes) if "120" in str(boxes) else speaker_masks(
+            (100, 100), (80, 80), boxes
+        )
+
+    assert caught.value.code == code
