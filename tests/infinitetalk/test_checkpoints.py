@@ -61,6 +61,15 @@ def test_one_and_two_speakers_have_their_own_file(weights: Path) -> None:
     assert all(any(part in key for part in ("audio_proj", "norm_x", "audio_cross_attn")) for key in differing)
 
 
+def test_what_both_files_hold_is_taken_from_infinitetalk(copy: Path) -> None:
+    rewrite(
+        layout.infinitetalk_file(copy, 1),
+        lambda tensors: tensors.update({"blocks.0.self_attn.q.bias": torch.full((48,), 0.25)}),
+    )
+
+    assert load_transformer(copy, speakers=1).blocks[0].attn1.to_q.bias.eq(0.25).all()
+
+
 def test_a_swapped_key_is_named_on_both_sides(copy: Path) -> None:
     name = "blocks.0.self_attn.q.bias"
     path = next(shard(copy, number) for number in (1, 2, 3) if name in load_file(shard(copy, number)))
