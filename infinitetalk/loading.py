@@ -35,7 +35,7 @@ def load_pipeline(
     speakers and LoRA files are decided already. Raises InvalidCheckpoint.
     """
     if merged is None:
-        transformer = load_transformer(weights, speakers=speakers, loras=loras, dtype=dtype)
+        transformer = load_transformer(weights, speakers=speakers, loras=loras, dtype=dtype, device=device)
     else:
         transformer = load_merged(merged, device=device)
     text_encoder = load_text_encoder(weights, dtype)
