@@ -46,6 +46,10 @@ def test_half_a_pixel_is_rounded_to_even() -> None:
     assert plan_crop(10, 15, (10, 10)).left == 2  # of 2.5
 
 
+def test_sizes_are_rounded_up() -> None:
+    assert plan_crop(3, 4, (10, 10)).resized == (10, 14)  # of 13.3
+
+
 def test_a_strip_that_would_take_gigabytes_is_refused() -> None:
     with pytest.raises(InvalidInput) as caught:
         resize_and_crop(np.zeros((1, 60_000, 3), np.uint8), (320, 1216))
@@ -70,6 +74,13 @@ def test_without_boxes_each_has_half_with_a_margin() -> None:
     assert masks[0, 4:76, 2:38].all() and not masks[0, :, 40:].any()
     assert masks[1, 4:76, 42:78].all() and not masks[1, :, :40].any()
     assert torch.equal(masks.sum(dim=0), torch.ones(80, 80))
+
+
+@pytest.mark.parametrize("resolution", ["480p", "720p"])
+def test_the_halves_leave_a_background_in_every_bucket(resolution: str) -> None:
+    for height, width in [(300, 1200), (480, 640), (500, 500), (640, 481), (1200, 301)]:
+        target = nearest_bucket(height, width, BUCKETS[resolution])
+        assert speaker_masks((height, width), target)[2, ::2, ::2].any()
 
 
 def test_what_lies_outside_the_picture_does_not_count() -> None:
