@@ -19,7 +19,7 @@ from infinitetalk.colour import correct_colours
 from infinitetalk.errors import InfiniteTalkError, InvalidInput
 from infinitetalk.guidance import Branch, Guidance, GuidanceScales, ProjectedGuidance
 from infinitetalk.image_features import encode_picture
-from infinitetalk.picture import BUCKETS, Buckets, Picture, nearest_bucket, resize_and_crop
+from infinitetalk.picture import BUCKETS, Buckets, Picture, Size, nearest_bucket, resize_and_crop
 from infinitetalk.schedule import Chunk, make_scheduler, plan_chunks
 from infinitetalk.speaker_masks import Box, speaker_masks
 from infinitetalk.teacache import TeaCache
@@ -103,6 +103,7 @@ class InfiniteTalkPipeline:
         seed: int,
         settings: Settings = Settings(),
         num_frames: int | None = None,
+        size: Size | None = None,
         speaker_boxes: Sequence[Box] | None = None,
         resume: Checkpoint | None = None,
         draw_noise: Callable[[int, torch.Size], torch.Tensor] | None = None,
@@ -112,6 +113,7 @@ class InfiniteTalkPipeline:
 
         audio_embeds: one or two voices, left to right, each N, blocks, channels at 25 rows a second.
         num_frames: as many as the longest voice has, if not given.
+        size: height and width in pixels, each a multiple of 16; by default the bucket of the source's shape.
         resume: go on after a chunk, also of another process.
         draw_noise: of a chunk's number and a shape; by default from `seed`.
         on_step: called with chunk and step before each step; may raise to stop.
@@ -119,10 +121,10 @@ class InfiniteTalkPipeline:
         Raises InvalidInput for what cannot be rendered, InfiniteTalkError `not_finite` when the network gives NaN.
         """
         # 1. Check inputs
-        self._check(audio_embeds, settings, speaker_boxes)
+        self._check(audio_embeds, settings, size, speaker_boxes)
         num_frames = num_frames or max(len(voice) for voice in audio_embeds)
         first_frame = source.frame(0)
-        size = nearest_bucket(first_frame.shape[0], first_frame.shape[1], self.buckets[settings.resolution])
+        size = size or nearest_bucket(first_frame.shape[0], first_frame.shape[1], self.buckets[settings.resolution])
 
         # 2. Encode the prompts, of which the second is needed for guidance by text only
         prompts = [self.text_encoder(prompt)[None]]
@@ -224,7 +226,11 @@ class InfiniteTalkPipeline:
         return latents
 
     def _check(
-        self, audio_embeds: Sequence[torch.Tensor], settings: Settings, speaker_boxes: Sequence[Box] | None
+        self,
+        audio_embeds: Sequence[torch.Tensor],
+        settings: Settings,
+        size: Size | None,
+        speaker_boxes: Sequence[Box] | None,
     ) -> None:
         if len(audio_embeds) not in (1, 2):
             raise InvalidInput("speakers_invalid", "One or two voices can be rendered.")
@@ -234,6 +240,8 @@ class InfiniteTalkPipeline:
             raise InvalidInput("audio_invalid", "The features of a voice hold values that are no numbers.")
         if speaker_boxes is not None and len(speaker_boxes) != len(audio_embeds):
             raise InvalidInput("speakers_invalid", "There must be one box for each voice.")
+        if size is not None and any(side <= 0 or side % 16 for side in size):
+            raise InvalidInput("size_invalid", "Height and width must be multiples of 16.")
         if settings.num_frames_per_chunk % 4 != 1 or settings.motion_frames % 4 != 1:
             raise InvalidInput("frames_invalid", "Frames of a chunk, and motion frames, must be 4n + 1.")
         if settings.motion_frames >= settings.num_frames_per_chunk:

@@ -36,11 +36,10 @@ class PromptEncoder:
         """n, text_dim: as many rows as the prompt has tokens, 512 at most; longer prompts are cut."""
         text = clean_prompt(prompt)
         if text not in self._encoded:
-            tokens = self.tokenizer(
-                text, padding="max_length", truncation=True, max_length=TEXT_LEN, return_tensors="pt"
-            ).to(self.model.device)
-            hidden_states = self.model(tokens.input_ids, attention_mask=tokens.attention_mask).last_hidden_state
-            self._encoded[text] = hidden_states[0, : int(tokens.attention_mask.sum())]
+            # Without padding: what is masked changes nothing, and a prompt is some 30 tokens of 512.
+            tokens = self.tokenizer(text, truncation=True, max_length=TEXT_LEN, return_tensors="pt")
+            hidden_states = self.model(tokens.input_ids.to(self.model.device)).last_hidden_state
+            self._encoded[text] = hidden_states[0]
             if len(self._encoded) > KEPT_PROMPTS:
                 self._encoded.pop(next(iter(self._encoded)))
         return self._encoded[text]
