@@ -24,6 +24,7 @@ from render.engines.base import FPS, Checkpoint, FrameRange, Plan, RenderedSegme
 from render.fence import CancelRequested, Claim, Fenced
 from render.lease import Draining, Lease
 from render.media import film, segment_file
+from render.media.segment_sound import open_segment_sound
 from render.models import Phase, Render, Segment
 from render.parameters import Parameters
 from render.preparation import Sources, prepare_sources
@@ -95,34 +96,35 @@ def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) ->
     segments = engine.segments(
         _inputs(render, _sources(render), folder), Parameters.resolve(render.parameters), plan, checkpoint
     )
-    mark = time.monotonic()
-    for segment in segments:
-        lease.check()
-        path = folder / f"segment-{segment.index:05d}.ts"
-        segment_file.encode_segment(segment.frames, path, start_frame=plan.segments[segment.index].start)
-        num_bytes = path.stat().st_size
-        key = objects.store_of_attempt(path, claim)
-        now = time.monotonic()
-        progress.record_segment(
-            claim,
-            index=segment.index,
-            key=key,
-            num_bytes=num_bytes,
-            frames=len(segment.frames),
-            state_key=_store_state(claim, segment, folder),
-            render_seconds=now - mark,
-            progress=PREPARED + (RENDERED - PREPARED) * (segment.index + 1) // len(plan.segments),
-        )
-        mark = now
+    with open_segment_sound(_sound(render, folder), plan.num_frames) as sound:
+        mark = time.monotonic()
+        for segment in segments:
+            lease.check()
+            path = folder / f"segment-{segment.index:05d}.ts"
+            start = plan.segments[segment.index].start
+            segment_file.encode_segment(segment.frames, path, start_frame=start, sound=sound)
+            num_bytes = path.stat().st_size
+            key = objects.store_of_attempt(path, claim)
+            now = time.monotonic()
+            progress.record_segment(
+                claim,
+                index=segment.index,
+                key=key,
+                num_bytes=num_bytes,
+                frames=len(segment.frames),
+                state_key=_store_state(claim, segment, folder),
+                render_seconds=now - mark,
+                progress=PREPARED + (RENDERED - PREPARED) * (segment.index + 1) // len(plan.segments),
+            )
+            mark = now
 
 
 def assemble(claim: Claim, render: Render, folder: Path) -> Path:
     """Join the recorded segments by packet copy and add the voice."""
     progress.enter(claim, Phase.ASSEMBLING, progress=RENDERED)
     pieces = [objects.fetch(segment.key, folder) for segment in render.segments.all()]
-    sound = [(objects.fetch(key, folder), offset) for key, offset in _sources(render)["sound"]]
     video = folder / "film.mp4"
-    film.assemble_film(pieces, sound, _plan(render).num_frames, video)
+    film.assemble_film(pieces, _sound(render, folder), _plan(render).num_frames, video)
     film.poster(pieces[0], folder / "poster.jpg")
     return video
 
@@ -170,6 +172,10 @@ def _inputs(render: Render, sources: Sources, folder: Path) -> RenderInputs:
 
 def _sources(render: Render) -> Sources:
     return cast(Sources, render.sources)
+
+
+def _sound(render: Render, folder: Path) -> list[tuple[Path, float]]:
+    return [(objects.fetch(key, folder), offset) for key, offset in _sources(render)["sound"]]
 
 
 def _plan(render: Render) -> Plan:

@@ -30,6 +30,7 @@ from render.engines.draft.engine import DraftEngine
 from render.media.film import assemble_film
 from render.media.portrait import normalise_portrait
 from render.media.segment_file import encode_segment
+from render.media.segment_sound import open_segment_sound
 from render.media.voice import normalise_voice
 from render.models import Render
 from render.parameters import Parameters
@@ -78,11 +79,14 @@ def _draft_run(inputs: RenderInputs, folder: Path):  # type: ignore[no-untyped-d
     engine, parameters, first = DraftEngine(), Parameters(seed=42), 0.0
     plan = engine.plan(inputs, parameters)
     pieces = []
-    for segment in engine.segments(inputs, parameters, plan, None):
-        pieces.append(folder / f"{segment.index}.ts")
-        encode_segment(segment.frames, pieces[-1], start_frame=plan.segments[segment.index].start)
-        first = first or time.perf_counter() - start
-    assemble_film(pieces, [(folder / "speech.wav", 0.0)], plan.num_frames, folder / "film.mp4")
+    sound = [(folder / "speech.wav", 0.0)]
+    with open_segment_sound(sound, plan.num_frames) as piece_sound:
+        for segment in engine.segments(inputs, parameters, plan, None):
+            pieces.append(folder / f"{segment.index}.ts")
+            start_frame = plan.segments[segment.index].start
+            encode_segment(segment.frames, pieces[-1], start_frame=start_frame, sound=piece_sound)
+            first = first or time.perf_counter() - start
+    assemble_film(pieces, sound, plan.num_frames, folder / "film.mp4")
     return time.perf_counter() - start, plan, first
 
 

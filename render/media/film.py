@@ -12,13 +12,13 @@ from av.video.stream import VideoStream
 from PIL import Image
 
 from render.engines.base import FPS
+from render.media.aac import add_aac_stream, encode_mix
 from render.media.sound_mix import open_mix
 from render.media.whole_file import whole_file
 
 AI_GENERATED = "AI-generated video: the picture was made by a model from a portrait or a film and a voice."
 # `faststart`: a browser can play while it loads. `bitexact`: neither a creation time nor a library's version.
 MP4_OPTIONS = {"movflags": "+faststart", "fflags": "+bitexact"}
-BIT_RATES = {"mono": 128_000, "stereo": 160_000}
 
 
 def assemble_film(
@@ -45,18 +45,14 @@ def assemble_film(
             film.metadata["title"] = title
         video = _add_copied_stream(film, segments[0])
         mix = open_mix(sound, files)
-        audio = film.add_stream("aac", rate=mix.rate, layout=mix.layout, options={"flags": "+bitexact"})
-        audio.bit_rate = BIT_RATES[mix.layout]
+        audio = add_aac_stream(film, mix)
 
         packets = _joined(segments, video)
         count = 0
-        for count, (packet, block) in enumerate(zip(packets, mix.blocks, strict=False), start=1):
+        for packet, sound_packets in zip(packets, encode_mix(audio, mix), strict=False):
             film.mux(packet)
-            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=mix.layout)
-            frame.sample_rate = mix.rate
-            frame.pts = (count - 1) * mix.rate // FPS
-            frame.time_base = Fraction(1, mix.rate)
-            film.mux(audio.encode(frame))
+            film.mux(sound_packets)
+            count += 1
         film.mux(audio.encode(None))
         if count != num_frames:
             raise ValueError(f"{count} frames in the segments instead of {num_frames}")

@@ -17,6 +17,21 @@ def film_sha256(render) -> str:
     return render.video_key.removesuffix(".mp4")[-64:]
 
 
+def piece_sha256s(render) -> list[str]:
+    return [segment.key.removesuffix(".ts")[-64:] for segment in render.segments.all()]
+
+
+def test_its_pieces_can_be_watched_and_heard(enqueue, claim, settings) -> None:
+    render = enqueue()
+
+    runner.run(claim())
+
+    for segment in render.segments.all():
+        with av.open(str(settings.MEDIA_ROOT / segment.key)) as piece:
+            assert [stream.codec_context.name for stream in piece.streams] == ["h264", "aac"]
+            assert piece.duration / 1e6 == pytest.approx(1, abs=0.03)
+
+
 def test_it_makes_a_film_with_the_voice(enqueue, claim, settings) -> None:
     render = enqueue()
 
@@ -72,6 +87,7 @@ def test_a_resumed_film_equals_an_unbroken_one(enqueue, claim, monkeypatch) -> N
     broken.refresh_from_db()
     assert broken.state == State.FINISHED
     assert film_sha256(broken) == film_sha256(whole)
+    assert piece_sha256s(broken) == piece_sha256s(whole)
     assert list(Segment.objects.filter(render=broken).values_list("attempt", flat=True)) == [1, 1, 2, 2]
 
 
