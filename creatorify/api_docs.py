@@ -27,6 +27,7 @@ REQUEST_PROBLEMS = {
 }
 # What cannot happen to every operation.
 ONLY_FOR_METHODS = {"402": ["post"], "409": ["post"], "413": ["post"], "415": ["post"], "429": ["post"]}
+KEY_PROBLEMS = ["401", "403"]
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
@@ -49,7 +50,7 @@ def complete(result: dict[str, Any], **_: object) -> dict[str, Any]:
     for path, operations in paths.items():
         for method, operation in operations.items():
             for status in REQUEST_PROBLEMS:
-                if method in ONLY_FOR_METHODS.get(status, [method]) and (status != "404" or "{" in path):
+                if _may_answer(status, path, method, needs_key="security" in operation):
                     operation["responses"].setdefault(status, {"$ref": f"#/components/responses/Problem{status}"})
     components = result["components"]
     components["responses"] = {
@@ -67,6 +68,12 @@ def complete(result: dict[str, Any], **_: object) -> dict[str, Any]:
 @require_safe
 def errors(request: HttpRequest) -> HttpResponse:
     return render(request, "docs/errors.html", {"problem_types": PROBLEM_TYPES})
+
+
+def _may_answer(status: str, path: str, method: str, *, needs_key: bool) -> bool:
+    if status == "404":
+        return "{" in path
+    return method in ONLY_FOR_METHODS.get(status, [method]) and (needs_key or status not in KEY_PROBLEMS)
 
 
 def _problem_schemas() -> dict[str, Any]:

@@ -48,6 +48,8 @@ def media(request: HttpRequest, path: str) -> HttpResponseBase:
     response["ETag"] = etag
     response["Last-Modified"] = http_date(modified)
     response["X-Content-Type-Options"] = "nosniff"
+    # Any page may play and read it: the address cannot be guessed, and nothing depends on a cookie.
+    response["Access-Control-Allow-Origin"] = "*"
     return response
 
 

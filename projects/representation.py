@@ -14,6 +14,7 @@ from rest_framework import serializers
 
 from accounts.errors import PROBLEM_TYPES, problem
 from projects.models import AudioOrder, Project, Take
+from projects.previews import preview_path
 from render.estimates import Estimate, WaitingReason, estimate
 from render.models import Phase, Render, State
 
@@ -47,6 +48,15 @@ class TakeRepresentation:
     @property
     def poster_url(self) -> str | None:
         return self._absolute(self.take.render.poster_key)
+
+    @property
+    def num_segments(self) -> int:
+        number: int = self.take.num_segments  # type: ignore[attr-defined]
+        return number
+
+    @property
+    def preview_url(self) -> str | None:
+        return self.base_url + preview_path(self.take.render_id) if self.num_segments else None
 
     def _absolute(self, key: str) -> str | None:
         if not key or self.take.render.state != State.FINISHED:
@@ -83,8 +93,7 @@ class Representation:
 
     @property
     def segment(self) -> int | None:
-        number: int = self.latest.take.num_segments  # type: ignore[attr-defined]
-        return None if self.render.segments_total is None else number
+        return None if self.render.segments_total is None else self.latest.num_segments
 
     @cached_property
     def error(self) -> dict[str, Any] | None:
@@ -178,6 +187,11 @@ class StatusSerializer(serializers.Serializer[Representation]):
         source="estimate.eta_seconds", allow_null=True, help_text="Estimated seconds to the end; null if not known."
     )
     video_url = serializers.URLField(source="latest.video_url", allow_null=True, help_text="The mp4, once finished.")
+    preview_url = serializers.URLField(
+        source="latest.preview_url",
+        allow_null=True,
+        help_text="An HLS playlist that needs no key, from the first segment on: watch the film while it renders.",
+    )
     error_message = serializers.CharField(allow_null=True, help_text="`error.detail`.")
     error_code = serializers.CharField(allow_null=True, help_text="`error.code`.")
     error = ProblemField(allow_null=True)

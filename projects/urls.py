@@ -1,5 +1,7 @@
+from django.urls import path
 from rest_framework.routers import SimpleRouter
 
+from projects.previews import PreviewView
 from projects.views import ProjectViewSet
 
 
@@ -14,4 +16,7 @@ class OptionalSlashRouter(SimpleRouter):
 router = OptionalSlashRouter()
 router.register("projects", ProjectViewSet, basename="project")
 
-urlpatterns = router.urls
+urlpatterns = [
+    *router.urls,
+    path("previews/<str:signed_id>/film.m3u8", PreviewView.as_view(), name="preview"),
+]

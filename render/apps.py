@@ -1,3 +1,5 @@
+import mimetypes
+
 from django.apps import AppConfig
 
 
@@ -8,3 +10,5 @@ class RenderConfig(AppConfig):
         from render import cluster_hardening
 
         cluster_hardening.install()
+        # The pieces of a film; many systems know .ts as a file of Qt's translators (video/mp2t: RFC 3555).
+        mimetypes.add_type("video/mp2t", ".ts")

@@ -38,6 +38,15 @@ def test_it_has_every_operation_with_its_problems_and_its_keys(schema):
         assert operation["summary"]
 
 
+def test_a_preview_needs_no_key(schema):
+    operation = schema["paths"]["/api/v1/previews/{signed_id}/film.m3u8"]["get"]
+
+    assert "security" not in operation
+    assert {"200", "404"} <= operation["responses"].keys()
+    assert not {"401", "403"} & operation["responses"].keys()
+    assert operation["responses"]["200"]["content"].keys() == {"application/vnd.apple.mpegurl"}
+
+
 def test_it_knows_both_ways_to_send_a_key(schema):
     schemes = schema["components"]["securitySchemes"]
 

@@ -110,6 +110,17 @@ def test_it_shows_no_folder_and_nothing_outside(client, film, path):
     assert client.get(f"/media/{path}").status_code == 404
 
 
+def test_a_piece_of_a_film_is_video_wherever_it_is_played(client, film):
+    film.with_name("segment.ts").write_bytes(FILM)
+
+    response = client.get("/media/renders/segment.ts", headers={"Origin": "https://elsewhere.example"})
+
+    assert response["Content-Type"] == "video/mp2t"
+    assert response["Content-Disposition"].startswith("inline")
+    assert response["Access-Control-Allow-Origin"] == "*"
+    assert "Access-Control-Allow-Credentials" not in response
+
+
 @pytest.mark.parametrize("name", ["page.html", "drawing.svg", "script.js", "unknown"])
 def test_it_never_shows_what_could_run_on_this_site(client, film, name):
     film.with_name(name).write_text("<script>alert(1)</script>")

@@ -37,7 +37,8 @@ def claim(queue: str = "cpu") -> Claim:
 
 def finish(claimed: Claim, *, render_seconds: float = 1.0, seconds: int = 2) -> None:
     frames = seconds * 25
-    progress.prepared(claimed, sources={}, plan={}, num_frames=frames, segments_total=1)
+    plan = {"segments": [{"start": 0, "stop": frames}]}
+    progress.prepared(claimed, sources={}, plan=plan, num_frames=frames, segments_total=1)
     progress.record_segment(
         claimed,
         index=0,

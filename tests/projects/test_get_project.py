@@ -80,7 +80,7 @@ def test_its_status_is_small_and_tells_when_to_ask_again(alice, slash):
 
     assert status.keys() == {
         "id", "status", "progress", "video_url", "error_message", "state", "phase", "queue_position", "waiting_reason",
-        "eta_seconds", "segment", "segments_total", "error", "error_code", "poll_after_seconds",
+        "eta_seconds", "segment", "segments_total", "error", "error_code", "poll_after_seconds", "preview_url",
     }  # fmt: skip
     assert (status["status"], status["queue_position"], status["waiting_reason"]) == ("queued", 1, "next")
     assert status["poll_after_seconds"] > 0
