@@ -1,4 +1,5 @@
-"""Wan2.1-I2V's diffusion transformer with InfiniteTalk's voice: every layer call can be seen in `forward`.
+"""Wan2.1-I2V's diffusion transformer with InfiniteTalk's voice: every layer call can be seen in `forward`, here and
+in `infinitetalk.block`.
 
 Names: T latent frames, S = h * w tokens of one latent frame, L = T * S, P people. Batch size is one.
 """
@@ -8,50 +9,18 @@ from typing import Any
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
-from diffusers.models.attention import AttentionMixin, FeedForward
-from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_attention_fn
+from diffusers.models.attention import AttentionMixin
+from diffusers.models.attention_dispatch import AttentionBackendName
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.normalization import FP32LayerNorm
-from diffusers.models.transformers.transformer_wan import (
-    WanAttention,
-    WanAttnProcessor,
-    WanTimeTextImageEmbedding,
-)
+from diffusers.models.transformers.transformer_wan import WanTimeTextImageEmbedding
 from torch import nn
 from torch.nn import functional as F
 
-from infinitetalk.audio_attention import (
-    AudioAttention,
-    AudioProjection,
-    key_positions,
-    query_positions,
-    speaker_map,
-)
-from infinitetalk.rotary import Rotary, RotaryTables, rotate
-
-
-class SelfAttentionProcessor(WanAttnProcessor):
-    """Wan's self attention that on request also tells which speaker each token looks at."""
-
-    def __call__(
-        self,
-        attn: WanAttention,
-        hidden_states: torch.Tensor,
-        encoder_hidden_states: None,
-        token_masks: torch.Tensor | None,
-        rotary_emb: Rotary,
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """hidden_states: 1, L, dim; token_masks: 3, S or None. Returns 1, L, dim and the map 3, L or None."""
-        query = rotate(attn.norm_q(attn.to_q(hidden_states)).unflatten(2, (attn.heads, -1)), rotary_emb)
-        key = rotate(attn.norm_k(attn.to_k(hidden_states)).unflatten(2, (attn.heads, -1)), rotary_emb)
-        value = attn.to_v(hidden_states).unflatten(2, (attn.heads, -1))
-        out = dispatch_attention_fn(
-            query, key, value, backend=self._attention_backend, parallel_config=self._parallel_config
-        )
-        out = attn.to_out[0](out.flatten(2, 3).type_as(query))
-        classes = None if token_masks is None else speaker_map(query, key, token_masks)
-        return out, classes
+from infinitetalk.audio_attention import AudioAttention, AudioProjection
+from infinitetalk.block import InfiniteTalkTransformerBlock
+from infinitetalk.rotary import RotaryTables
+from infinitetalk.token_shard import TokenShard
 
 
 def time_sinusoid(timestep: torch.Tensor, width: int) -> torch.Tensor:
@@ -69,80 +38,13 @@ class Float32Linear(nn.Linear):
         return _linear_in_float32(self, input)
 
 
-class InfiniteTalkTransformerBlock(nn.Module):
-    def __init__(self, *, dim: int, ffn_dim: int, heads: int, eps: float, audio_dim: int) -> None:
-        super().__init__()
-        head_dim = dim // heads
-        # 1. Self attention
-        self.norm1 = FP32LayerNorm(dim, eps, elementwise_affine=False)
-        self.attn1 = WanAttention(dim, heads, head_dim, eps, processor=SelfAttentionProcessor())
-        # 2. Text and image attention
-        self.norm2 = FP32LayerNorm(dim, eps, elementwise_affine=True)
-        self.attn2 = WanAttention(
-            dim,
-            heads,
-            head_dim,
-            eps,
-            added_kv_proj_dim=dim,
-            cross_attention_dim_head=head_dim,
-            processor=WanAttnProcessor(),
-        )
-        # 3. Voice attention
-        self.norm_x = FP32LayerNorm(dim, eps, elementwise_affine=True)
-        self.audio_cross_attn = AudioAttention(dim=dim, heads=heads, audio_dim=audio_dim)
-        # 4. Feed-forward
-        self.norm3 = FP32LayerNorm(dim, eps, elementwise_affine=False)
-        self.ffn = FeedForward(dim, inner_dim=ffn_dim, activation_fn="gelu-approximate")
-        self.scale_shift_table = nn.Parameter(torch.randn(1, 6, dim) / dim**0.5)
-
-    def forward(
-        self,
-        hidden_states: torch.Tensor,
-        encoder_hidden_states: torch.Tensor,
-        audio_states: torch.Tensor,
-        temb: torch.Tensor,
-        rotary_emb: Rotary,
-        token_masks: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """hidden_states: 1, L, dim; audio_states: T, tokens, audio_dim; temb: 1, 6, dim in float32."""
-        shift1, scale1, gate1, shift2, scale2, gate2 = (self.scale_shift_table.float() + temb).chunk(6, dim=1)
-
-        normed = (self.norm1(hidden_states.float()) * (1 + scale1) + shift1).type_as(hidden_states)
-        attended, classes = self.attn1(normed, None, token_masks, rotary_emb)
-        hidden_states = (hidden_states.float() + attended * gate1).type_as(hidden_states)
-
-        normed = self.norm2(hidden_states.float()).type_as(hidden_states)
-        hidden_states = hidden_states + self.attn2(normed, encoder_hidden_states)
-
-        speakers = None
-        if classes is not None:
-            frames, tokens, _ = audio_states.shape
-            positions = query_positions(classes).unflatten(0, (frames, -1))
-            speakers = positions, key_positions(frames, tokens // 2, classes.device)
-        normed = self.norm_x(hidden_states.float()).type_as(hidden_states)
-        hidden_states = hidden_states + self.audio_cross_attn(normed, audio_states, speakers)
-
-        normed = (self.norm3(hidden_states.float()) * (1 + scale2) + shift2).type_as(hidden_states)
-        return (hidden_states.float() + self.ffn(normed).float() * gate2).type_as(hidden_states)
-
-
 class InfiniteTalkTransformer3DModel(ModelMixin, ConfigMixin, AttentionMixin):
     """Predicts the flow's velocity (noise minus data) of a chunk of latent video."""
 
     _no_split_modules = ["InfiniteTalkTransformerBlock"]
     _repeated_blocks = ["InfiniteTalkTransformerBlock"]
     _skip_layerwise_casting_patterns = ["patch_embedding", "condition_embedder", "audio_proj", "norm"]
-    _cp_plan = {
-        "rope": {
-            0: ContextParallelInput(split_dim=1, expected_dims=4, split_output=True),
-            1: ContextParallelInput(split_dim=1, expected_dims=4, split_output=True),
-        },
-        "blocks.0": {"hidden_states": ContextParallelInput(split_dim=1, expected_dims=3, split_output=False)},
-        # The voice attention works frame by frame, and the parts do not end with a frame: it gets all tokens.
-        "blocks.*.norm_x": ContextParallelOutput(gather_dim=1, expected_dims=3),
-        "blocks.*.audio_cross_attn": {0: ContextParallelInput(split_dim=1, expected_dims=3, split_output=True)},
-        "proj_out": ContextParallelOutput(gather_dim=1, expected_dims=3),
-    }
+    _cp_plan: dict[str, Any] = {}  # `forward` divides the tokens itself: not all backends gather unequal shares.
 
     @register_to_config
     def __init__(
@@ -216,21 +118,25 @@ class InfiniteTalkTransformer3DModel(ModelMixin, ConfigMixin, AttentionMixin):
         Returns 1, out_channels, T, H, W in float32.
         """
         _, _, frames, height, width = hidden_states.shape
+        patches = self.patch_embedding(hidden_states.to(self.dtype))
+        grid = patches.shape[2:]  # T, h, w
+        shard = TokenShard.of(self._parallel_config, grid[0], grid[1] * grid[2])
         rotary_emb = self.rope(hidden_states)
-        encoder_hidden_states = encoder_hidden_states.to(self.dtype)
-        hidden_states = self.patch_embedding(hidden_states.to(self.dtype))
-        grid = hidden_states.shape[2:]  # T, h, w
-        hidden_states = hidden_states.flatten(2).transpose(1, 2).contiguous()  # 1, L, dim
+        hidden_states = patches.flatten(2).transpose(1, 2)  # 1, L, dim
+        if shard is not None:
+            hidden_states = hidden_states[:, shard.own]
+            rotary_emb = rotary_emb[0][:, shard.own], rotary_emb[1][:, shard.own]
+        hidden_states = hidden_states.contiguous()
 
         temb, modulation = self._embed_time(timestep)
-        context = self._embed_context(encoder_hidden_states, encoder_hidden_states_image.to(self.dtype))
+        context = self._embed_context(encoder_hidden_states.to(self.dtype), encoder_hidden_states_image.to(self.dtype))
         audio_states = self._embed_audio(audio_first.to(self.dtype), audio_latter.to(self.dtype))
         token_masks = None if speaker_masks is None else self._token_masks(speaker_masks, grid[1], grid[2])
 
         if block_cache is None or not block_cache.reuse(modulation):
             before = hidden_states
             for block in self.blocks:
-                hidden_states = block(hidden_states, context, audio_states, modulation, rotary_emb, token_masks)
+                hidden_states = block(hidden_states, context, audio_states, modulation, rotary_emb, token_masks, shard)
             if block_cache is not None:
                 block_cache.store(hidden_states - before)
         else:
@@ -239,6 +145,8 @@ class InfiniteTalkTransformer3DModel(ModelMixin, ConfigMixin, AttentionMixin):
         shift, scale = (self.scale_shift_table.float() + temb.unsqueeze(1)).chunk(2, dim=1)
         hidden_states = self.norm_out(hidden_states.float()).to(self.dtype).float() * (1 + scale) + shift
         out = self.proj_out(hidden_states)  # 1, L, 1 * 2 * 2 * out_channels
+        if shard is not None:
+            out = shard.gather(out, grid.numel())
         out = out.unflatten(1, grid).unflatten(-1, (*self.config.patch_size, -1))
         out = out.permute(0, 7, 1, 4, 2, 5, 3, 6)  # 1, out_channels, T, 1, h, 2, w, 2
         return out.reshape(1, -1, frames, height, width)

@@ -2,21 +2,16 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 
-from infinitetalk.audio_attention import (
-    AudioAttention,
-    AudioProjection,
-    key_positions,
-    query_positions,
-    rotate_by_position,
-    speaker_map,
-)
+from infinitetalk.audio_attention import AudioAttention, AudioProjection
 from infinitetalk.audio_windows import split_windows
 from infinitetalk.checkpoints.configs import transformer_config
 from infinitetalk.checkpoints.rename import rename_transformer
 from infinitetalk.checkpoints.strict import load_strictly
+from infinitetalk.label_rotary import key_positions, query_positions, rotate_by_position, speaker_map
 from infinitetalk.rotary import RotaryTables, rotate
 from infinitetalk.transformer import InfiniteTalkTransformer3DModel, time_sinusoid
 from tests.infinitetalk.golden import GoldenFile, assert_close
@@ -29,7 +24,9 @@ def load_dit(config: dict, weights: dict[str, torch.Tensor], source: str) -> Inf
     return model.eval()
 
 
-def run_dit(model: InfiniteTalkTransformer3DModel, given: dict[str, torch.Tensor]) -> torch.Tensor:
+def run_dit(
+    model: InfiniteTalkTransformer3DModel, given: dict[str, torch.Tensor], block_cache: Any = None
+) -> torch.Tensor:
     first, latter = split_windows(given["audio"], model.config.vae_scale)
     return model(
         torch.cat([given["latent"][None], given["y"]], dim=1),
@@ -39,6 +36,7 @@ def run_dit(model: InfiniteTalkTransformer3DModel, given: dict[str, torch.Tensor
         first,
         latter,
         given["ref_target_masks"] if given["audio"].shape[0] == 2 else None,
+        block_cache,
     )
 
 
@@ -128,14 +126,13 @@ def check_audio_cross_attn(golden: GoldenFile) -> None:
     load_strictly(attention, golden.weights, golden.name)
     for number, case in enumerate(golden.facts["cases"]):
         given, mid = golden.under(f"case{number}/in/"), golden.under(f"case{number}/mid/")
-        audio, frames, speakers = given["audio_tokens"][0], case["latent_frames"], None
+        audio, frames, queries = given["audio_tokens"][0], case["latent_frames"], None
         if case["persons"] == 2:
             queries = query_positions(given["x_ref_attn_map"])
             keys = key_positions(frames, config["tokens_per_person"], audio.device)
             assert_close(queries, mid["query_positions"], 1e-5, f"case {number} query positions")
             assert_close(keys.flatten(), mid["key_positions"], 1e-5, f"case {number} key positions")
-            speakers = queries.unflatten(0, (frames, -1)), keys
-        out = attention(given["x"], audio, speakers)
+        out = attention(given["x"], audio, queries)
         assert_close(out, golden.tensors[f"case{number}/out/y"], 1e-5, f"case {number}")
 
 
