@@ -7,6 +7,7 @@ RENDER_ENGINES = {
     **RENDER_ENGINES,
     "instant": {"class": "tests.engines.InstantEngine", "queue": "cpu"},
     "slow": {"class": "tests.engines.SlowEngine", "queue": "cpu"},
+    "held": {"class": "tests.browser.engine.HeldEngine", "queue": "cpu"},
     "stateful": {"class": "tests.engines.StatefulEngine", "queue": "gpu"},
 }
 FINAL_ENGINE = "stateful"

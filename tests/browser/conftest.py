@@ -1,0 +1,37 @@
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.render.conftest import site  # noqa: F401
+from tests.service.conftest import client, post, real_media, service, wait_for  # noqa: F401
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+# Nothing but the page under test reaches the network.
+ARGUMENTS = [
+    "--no-sandbox",  # which root cannot have
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+]
+
+
+@pytest.fixture
+def browser(service) -> Iterator[Browser]:  # noqa: F811
+    """After the service, so that it is gone again when the database is emptied: Django refuses that beside its loop."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    page = browser.new_page()
+    page.on("console", lambda message: print("browser:", message.text))  # pytest shows it where a test fails
+    yield page
+    page.close()
