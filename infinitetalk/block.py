@@ -16,10 +16,6 @@ from infinitetalk.rotary import Rotary, rotate
 from infinitetalk.token_shard import TokenShard
 
 
-# torch.compile cannot look into how diffusers exchanges unequal shares.
-_attend_untraced = torch.compiler.disable(dispatch_attention_fn)
-
-
 class SelfAttentionProcessor(WanAttnProcessor):
     """Wan's self attention that on request also tells which speaker each token looks at."""
 
@@ -36,8 +32,11 @@ class SelfAttentionProcessor(WanAttnProcessor):
         query = rotate(attn.norm_q(attn.to_q(hidden_states)).unflatten(2, (attn.heads, -1)), rotary_emb)
         key = rotate(attn.norm_k(attn.to_k(hidden_states)).unflatten(2, (attn.heads, -1)), rotary_emb)
         value = attn.to_v(hidden_states).unflatten(2, (attn.heads, -1))
-        attend = dispatch_attention_fn if shard is None or shard.even else _attend_untraced
-        out = attend(query, key, value, backend=self._attention_backend, parallel_config=self._parallel_config)
+        if shard is None:
+            out = dispatch_attention_fn(query, key, value, backend=self._attention_backend)
+        else:
+            states = (shard.to_heads(states) for states in (query, key, value))
+            out = shard.to_tokens(dispatch_attention_fn(*states, backend=self._attention_backend))
         out = attn.to_out[0](out.flatten(2, 3).type_as(query))
         classes = None if token_masks is None else speaker_map(query, key, token_masks, shard)
         return out, classes

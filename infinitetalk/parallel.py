@@ -10,11 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-from diffusers.models._modeling_parallel import ContextParallelConfig, ParallelConfig
-from diffusers.models.attention_dispatch import AttentionBackendName, _AttentionBackendRegistry
-from diffusers.models.transformers.transformer_wan import WanAttention
 from torch import distributed
-from torch.distributed.device_mesh import init_device_mesh
 
 from infinitetalk.errors import InvalidInput
 from infinitetalk.transformer import InfiniteTalkTransformer3DModel
@@ -66,29 +62,12 @@ class Group:
 
 
 def enable_context_parallel(transformer: InfiniteTalkTransformer3DModel, degree: int) -> None:
-    """Divide its tokens among all `degree` processes. The transformer is on its device, its attention backend is set.
-
-    Raises InvalidInput `gpus_invalid` and `attention_invalid`.
-    """
+    """Divide its tokens among all `degree` processes of this `torchrun`. Raises InvalidInput `gpus_invalid`."""
     if degree == 1:
         return
-    heads = transformer.config.num_attention_heads
-    if heads % degree or degree != distributed.get_world_size():
-        raise InvalidInput(
-            "gpus_invalid",
-            f"{degree} of {distributed.get_world_size()} processes cannot share {heads} attention heads.",
-        )
-    processors = [module.processor for module in transformer.modules() if isinstance(module, WanAttention)]
-    active, _ = _AttentionBackendRegistry.get_active_backend()
-    backend = AttentionBackendName(processors[0]._attention_backend or active)
-    if not _AttentionBackendRegistry._is_context_parallel_available(backend):
-        raise InvalidInput("attention_invalid", f"The attention backend {backend.value} cannot run on several GPUs.")
-
-    # As `enable_parallelism` of diffusers, which wants an accelerator. CPUs will do for tests.
-    ulysses = ContextParallelConfig(ulysses_degree=degree)
-    config = ParallelConfig(context_parallel_config=ulysses)
-    mesh = init_device_mesh(transformer.device.type, ulysses.mesh_shape, mesh_dim_names=ulysses.mesh_dim_names)
-    config.setup(distributed.get_rank(), degree, transformer.device, mesh=mesh)
-    for processor in processors:
-        processor._parallel_config = config
-    transformer._parallel_config = config
+    size, heads = distributed.get_world_size(), transformer.config.num_attention_heads
+    if degree != size:
+        raise InvalidInput("gpus_invalid", f"{size} processes run, not {degree}.")
+    if heads % degree:
+        raise InvalidInput("gpus_invalid", f"{degree} processes cannot share {heads} attention heads.")
+    transformer.token_group = distributed.group.WORLD

@@ -15,6 +15,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.normalization import FP32LayerNorm
 from diffusers.models.transformers.transformer_wan import WanTimeTextImageEmbedding
 from torch import nn
+from torch.distributed import ProcessGroup
 from torch.nn import functional as F
 
 from infinitetalk.audio_attention import AudioAttention, AudioProjection
@@ -44,7 +45,7 @@ class InfiniteTalkTransformer3DModel(ModelMixin, ConfigMixin, AttentionMixin):
     _no_split_modules = ["InfiniteTalkTransformerBlock"]
     _repeated_blocks = ["InfiniteTalkTransformerBlock"]
     _skip_layerwise_casting_patterns = ["patch_embedding", "condition_embedder", "audio_proj", "norm"]
-    _cp_plan: dict[str, Any] = {}  # `forward` divides the tokens itself: not all backends gather unequal shares.
+    token_group: ProcessGroup | None = None  # the processes that share the tokens, see `infinitetalk.parallel`
 
     @register_to_config
     def __init__(
@@ -120,7 +121,7 @@ class InfiniteTalkTransformer3DModel(ModelMixin, ConfigMixin, AttentionMixin):
         _, _, frames, height, width = hidden_states.shape
         patches = self.patch_embedding(hidden_states.to(self.dtype))
         grid = patches.shape[2:]  # T, h, w
-        shard = TokenShard.of(self._parallel_config, grid[0], grid[1] * grid[2])
+        shard = TokenShard.of(self.token_group, grid[0], grid[1] * grid[2]) if self.token_group else None
         rotary_emb = self.rope(hidden_states)
         hidden_states = patches.flatten(2).transpose(1, 2)  # 1, L, dim
         if shard is not None:
