@@ -1,4 +1,4 @@
-"""`python -m infinitetalk {download,generate,merge,tiny}`."""
+"""`python -m infinitetalk {download,generate,merge,serve,tiny}`."""
 
 import argparse
 import sys
@@ -8,6 +8,7 @@ COMMANDS = {
     "download": ("infinitetalk.checkpoints.download", "fetch the published weights"),
     "generate": ("infinitetalk.generate", "make a video from a picture and a voice"),
     "merge": ("infinitetalk.checkpoints.merge", "write one pre-merged file of weights, quick to load"),
+    "serve": ("infinitetalk.serve", "keep the model loaded and render for the service"),
     "tiny": ("infinitetalk.tiny_checkpoint", "write a tiny random checkpoint, to try every path on a CPU"),
 }
 

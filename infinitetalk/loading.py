@@ -2,9 +2,12 @@
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from diffusers import AutoencoderKLWan
+from transformers import CLIPVisionModel
 
 from infinitetalk.checkpoints import layout
 from infinitetalk.checkpoints.load import (
@@ -20,6 +23,47 @@ from infinitetalk.checkpoints.read import read_json
 from infinitetalk.picture import BUCKETS, Buckets
 from infinitetalk.pipeline import InfiniteTalkPipeline, Settings
 from infinitetalk.speech_features import SpeechEncoder
+from infinitetalk.text import PromptEncoder
+from infinitetalk.transformer import InfiniteTalkTransformer3DModel
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """All networks but the transformer."""
+
+    vae: AutoencoderKLWan
+    image_encoder: CLIPVisionModel
+    text_encoder: PromptEncoder
+    speech_encoder: SpeechEncoder
+
+    def pipeline(self, transformer: InfiniteTalkTransformer3DModel, weights: Path) -> InfiniteTalkPipeline:
+        return InfiniteTalkPipeline(
+            transformer=transformer,
+            vae=self.vae,
+            image_encoder=self.image_encoder,
+            text_encoder=self.text_encoder,
+            buckets=_buckets(weights),
+        )
+
+
+def load_encoders(
+    weights: Path,
+    *,
+    dtype: torch.dtype = torch.bfloat16,
+    device: str = "cpu",
+    text_device: str | None = None,
+    vae_dtype: torch.dtype = torch.float32,
+) -> Encoders:
+    """text_device: of the largest of them, if it is to lie elsewhere. Raises InvalidCheckpoint."""
+    text_encoder = load_text_encoder(weights, dtype)
+    text_encoder.model.to(text_device or device)
+    speech_encoder = load_speech_encoder(weights)
+    speech_encoder.model.to(device)
+    vae = load_vae(weights, vae_dtype).to(device)
+    if device != "cpu":
+        vae.to(memory_format=torch.channels_last_3d)  # The layout that cuDNN's convolutions are fastest in.
+    image_encoder = load_image_encoder(weights, torch.float32 if device == "cpu" else torch.float16).to(device)
+    return Encoders(vae, image_encoder, text_encoder, speech_encoder)
 
 
 def load_pipeline(
@@ -38,18 +82,8 @@ def load_pipeline(
         transformer = load_transformer(weights, speakers=speakers, loras=loras, dtype=dtype, device=device)
     else:
         transformer = load_merged(merged, device=device)
-    text_encoder = load_text_encoder(weights, dtype)
-    text_encoder.model.to(device)
-    pipeline = InfiniteTalkPipeline(
-        transformer=transformer.to(device),
-        vae=load_vae(weights).to(device),
-        image_encoder=load_image_encoder(weights, torch.float32 if device == "cpu" else torch.float16).to(device),
-        text_encoder=text_encoder,
-        buckets=_buckets(weights),
-    )
-    speech_encoder = load_speech_encoder(weights)
-    speech_encoder.model.to(device)
-    return pipeline, speech_encoder
+    encoders = load_encoders(weights, dtype=dtype, device=device)
+    return encoders.pipeline(transformer.to(device), weights), encoders.speech_encoder
 
 
 def sized(settings: Settings, weights: Path) -> Settings:

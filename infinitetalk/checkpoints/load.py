@@ -35,6 +35,7 @@ from infinitetalk.checkpoints.read import (
 from infinitetalk.checkpoints.rename import rename_clip, rename_transformer, rename_umt5, rename_vae
 from infinitetalk.checkpoints.strict import load_strictly
 from infinitetalk.errors import InvalidCheckpoint
+from infinitetalk.fp8 import STORED, quantise_blocks, use_float8_linears
 from infinitetalk.speech_features import SpeechEncoder
 from infinitetalk.text import PromptEncoder
 from infinitetalk.transformer import InfiniteTalkTransformer3DModel
@@ -81,10 +82,15 @@ def load_transformer(
     speakers: int,
     loras: Sequence[LoraFile] = (),
     dtype: torch.dtype = torch.bfloat16,
+    fp8: bool = False,
     device: str = "cpu",
 ) -> InfiniteTalkTransformer3DModel:
-    """speakers: 1 or 2, each with its own file of InfiniteTalk. Raises InvalidCheckpoint."""
+    """speakers: 1 or 2, each with its own file of InfiniteTalk. fp8: see `infinitetalk.fp8`; a merged file of that kind
+    loads sooner. Raises InvalidCheckpoint.
+    """
     arguments, tensors, _ = read_transformer(weights, speakers=speakers, loras=loras, dtype=dtype, device=device)
+    if fp8:
+        quantise_blocks(tensors)
     return _filled(arguments, tensors, str(weights))
 
 
@@ -117,9 +123,16 @@ def _merge(weights: dict[str, torch.Tensor], lora: LoraFile) -> LoraReport:
     return report
 
 
-def _filled(arguments: dict[str, Any], tensors: dict[str, torch.Tensor], source: str) -> InfiniteTalkTransformer3DModel:
+def empty_transformer(arguments: dict[str, Any], tensors: dict[str, torch.Tensor]) -> InfiniteTalkTransformer3DModel:
+    """Without data, to be filled with these tensors; with 8-bit layers where they are stored so."""
     with torch.device("meta"):
         model = InfiniteTalkTransformer3DModel(**arguments)
+    use_float8_linears(model, [key for key, tensor in tensors.items() if tensor.dtype == STORED])
+    return model
+
+
+def _filled(arguments: dict[str, Any], tensors: dict[str, torch.Tensor], source: str) -> InfiniteTalkTransformer3DModel:
+    model = empty_transformer(arguments, tensors)
     load_strictly(model, tensors, source)
     return model.eval()
 

@@ -8,6 +8,7 @@ import argparse
 import hashlib
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from infinitetalk.checkpoints import layout
-from infinitetalk.checkpoints.load import LoraFile, read_transformer
+from infinitetalk.checkpoints.load import LoraFile, empty_transformer, read_transformer
 from infinitetalk.checkpoints.read import require_finite, shard_files
 from infinitetalk.checkpoints.strict import load_strictly
 from infinitetalk.errors import InfiniteTalkError, InvalidCheckpoint
-from infinitetalk.fp8 import SCALE, STORED, is_large_linear, to_float8, use_float8_linears
+from infinitetalk.fp8 import quantise_blocks
 from infinitetalk.transformer import InfiniteTalkTransformer3DModel
 
 FORMAT = "infinitetalk-merged-1"
+READERS = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,11 +60,7 @@ def merge(
     except OSError as error:
         raise _cannot_write(output, error) from error
     arguments, tensors, reports = read_transformer(weights, speakers=speakers, loras=loras)
-    errors = {}
-    if fp8:
-        for key in [key for key, tensor in tensors.items() if is_large_linear(key, tensor)]:
-            stored, scale, errors[key] = to_float8(tensors.pop(key))
-            tensors[key], tensors[f"{key.removesuffix('weight')}{SCALE}"] = stored, scale
+    errors = quantise_blocks(tensors) if fp8 else {}
     manifest = {
         "format": FORMAT,
         "arguments": arguments,
@@ -106,22 +104,47 @@ def _cannot_write(output: Path, error: Exception) -> InfiniteTalkError:
 
 
 def load_merged(path: Path, *, device: str = "cpu") -> InfiniteTalkTransformer3DModel:
-    """Tensor by tensor onto the device, without a second copy in memory. Raises InvalidCheckpoint."""
+    """Tensor by tensor onto the device, several at once, without a second copy. Raises InvalidCheckpoint."""
+    manifest = read_manifest(path)
     try:
-        with safe_open(path, framework="pt", device=device) as file:
-            manifest = _manifest(file.metadata() or {}, path)
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (it is no mapping)
+        tensors = _read_parallel(path, device)
     except (SafetensorError, OSError) as error:
-        raise InvalidCheckpoint("file_damaged", f"{path} is missing, damaged or incomplete: {error}") from error
+        raise _damaged(path, error) from error
     require_finite(tensors, str(path))
     try:
-        with torch.device("meta"):
-            model = InfiniteTalkTransformer3DModel(**manifest["arguments"])
-        use_float8_linears(model, [key for key, tensor in tensors.items() if tensor.dtype == STORED])
+        model = empty_transformer(manifest["arguments"], tensors)
     except (KeyError, TypeError, AttributeError) as error:
         raise InvalidCheckpoint("file_damaged", f"{path}: the manifest does not fit the weights: {error}") from error
     load_strictly(model, tensors, str(path))
     return model.eval()
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """What `merge` wrote about the file. Raises InvalidCheckpoint."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _manifest(file.metadata() or {}, path)
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def _read_parallel(path: Path, device: str) -> dict[str, torch.Tensor]:
+    """One reader alone waits for the disk, page by page, longer than the disk needs."""
+    with safe_open(path, framework="pt") as file:
+        keys = list(file.keys())
+
+    def read(some: list[str]) -> list[tuple[str, torch.Tensor]]:
+        with safe_open(path, framework="pt", device=device) as file:
+            return [(key, file.get_tensor(key)) for key in some]
+
+    with ThreadPoolExecutor(READERS) as pool:
+        parts = pool.map(read, [keys[number::READERS] for number in range(READERS)])
+        tensors = dict(pair for part in parts for pair in part)
+    return {key: tensors[key] for key in keys}
+
+
+def _damaged(path: Path, error: Exception) -> InvalidCheckpoint:
+    return InvalidCheckpoint("file_damaged", f"{path} is missing, damaged or incomplete: {error}")
 
 
 def _manifest(metadata: dict[str, str], path: Path) -> dict[str, Any]:

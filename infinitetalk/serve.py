@@ -1,0 +1,114 @@
+"""`python -m infinitetalk serve`: the model server, one for each GPU."""
+
+import argparse
+import contextlib
+import fcntl
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+import torch
+import uvicorn
+from transformers.utils.logging import disable_progress_bar
+
+from infinitetalk.acceleration import keep_compiled_code
+from infinitetalk.attention_backends import capability_of, choose_attention
+from infinitetalk.checkpoints import layout
+from infinitetalk.errors import InfiniteTalkError
+from infinitetalk.memory_plan import PLANS, MemoryPlan, choose_plan
+from infinitetalk.server.app import ModelServer
+from infinitetalk.server.warm_model import Hardware, WarmModel
+from infinitetalk.variants import Variant, VariantLoader
+
+logger = logging.getLogger(__name__)
+
+EXIT_FAILED = 70  # EX_SOFTWARE of sysexits.h: to be started anew
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--socket", type=Path, required=True, help="a unix socket; only this user can open it")
+    parser.add_argument("--weights", type=Path, required=True, help="the folder of `download`")
+    parser.add_argument("--merged", type=Path, action="append", default=[], help="files of `merge`, quicker to load")
+    parser.add_argument("--speakers", type=int, choices=(1, 2), default=1, help="of the variant that is loaded first")
+    parser.add_argument("--lora", choices=[*sorted(layout.PRESET_LORAS), "none"], default="standard", help="of it, too")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
+    parser.add_argument("--memory-plan", choices=sorted(PLANS), help="by default chosen by the GPU's memory")
+    parser.add_argument("--attention", help="a backend of diffusers; by default chosen by the GPU")
+    parser.add_argument("--approximate-attention", action="store_true", help="SageAttention, where it is installed")
+    parser.add_argument("--no-compile", action="store_true", help="do without torch.compile")
+    parser.add_argument("--compile-cache", type=Path, help="by default beside the weights")
+
+
+def run(options: argparse.Namespace) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    disable_progress_bar()
+    # Before the minutes that loading may take.
+    with _private_socket(options.socket) as listener:
+        _serve(options, listener)
+    return 0
+
+
+def _serve(options: argparse.Namespace, listener: socket.socket) -> None:
+    device = torch.device(options.device)
+    keep_compiled_code(options.compile_cache or options.weights / "compiled")
+    hardware = Hardware(
+        device=device,
+        dtype=getattr(torch, options.dtype),
+        vae_dtype=torch.float32 if device.type == "cpu" else torch.bfloat16,
+        attention=options.attention
+        or choose_attention(capability_of(device), approximate=options.approximate_attention),
+        compiled=device.type == "cuda" and not options.no_compile,
+    )
+    loader = VariantLoader(options.weights, options.merged, hardware.dtype, device)
+    model = WarmModel(options.weights, loader, hardware, _plan(options, device))
+    logger.info("Plan %s, attention %s", model.plan.name, hardware.attention)
+    loaded = model.start(Variant(options.speakers, None if options.lora == "none" else options.lora))
+    loaded.add_done_callback(_stop_if_failed)
+
+    app = ModelServer(model, on_fatal=lambda: os._exit(EXIT_FAILED)).app
+    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, access_log=False))
+    server.run([listener])
+
+
+def _plan(options: argparse.Namespace, device: torch.device) -> MemoryPlan:
+    if options.memory_plan:
+        return PLANS[options.memory_plan]
+    if device.type != "cuda":
+        return PLANS["resident"]
+    return choose_plan(torch.cuda.get_device_properties(device).total_memory)
+
+
+def _stop_if_failed(loaded: "Future[None]") -> None:
+    error = loaded.exception()
+    if error is None:
+        logger.info("Ready")
+        return
+    # Without its weights the server is of no use; whoever started it sees why and that it ended.
+    logger.error("The weights cannot be loaded", exc_info=error)
+    os._exit(EXIT_FAILED)
+
+
+@contextlib.contextmanager
+def _private_socket(path: Path) -> Iterator[socket.socket]:
+    """A listening unix socket that only this user can open. Raises InfiniteTalkError `already_running`.
+
+    The lock tells a server that runs from the socket's file that a killed one has left.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f"{path.name}.lock").open("w") as lock, socket.socket(socket.AF_UNIX) as listener:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InfiniteTalkError("already_running", f"Another model server listens on {path}.") from error
+        path.unlink(missing_ok=True)
+        mask = os.umask(0o077)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(mask)
+        yield listener
+        path.unlink(missing_ok=True)

@@ -1,0 +1,56 @@
+"""What the model server is asked to render, as it comes over the socket."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from infinitetalk.checkpoint import Checkpoint
+from infinitetalk.errors import InvalidInput
+from infinitetalk.guidance import ProjectedGuidance
+from infinitetalk.pipeline import Settings
+from infinitetalk.variants import Variant
+
+
+@dataclass(frozen=True)
+class RenderJob:
+    render_id: str
+    attempt: int  # the fencing token: it grows with each claim of the render
+    lease_seconds: float  # without an extension, the render is given up after so long
+    source: Path  # a picture, or a video at 25 frames a second
+    voices: tuple[Path, ...]  # left to right, each as long as the scene
+    prompt: str
+    seed: int
+    size: tuple[int, int]  # height, width
+    num_frames: int
+    variant: Variant
+    settings: Settings
+    checkpoint: Checkpoint | None
+
+    @classmethod
+    def from_message(cls, message: Any) -> "RenderJob":
+        """Raises InvalidInput `malformed`, `lora_unknown`, `speakers_invalid` or `checkpoint_invalid`."""
+        try:
+            settings = dict(message["settings"])
+            if not settings.pop("projected_guidance"):
+                settings["projected_guidance"] = None
+            else:
+                settings["projected_guidance"] = ProjectedGuidance()
+            if missing := {field.name for field in fields(Settings)} ^ settings.keys():
+                raise KeyError(*sorted(missing))
+            height, width = message["size"]
+            return cls(
+                render_id=str(message["render_id"]),
+                attempt=int(message["attempt"]),
+                lease_seconds=float(message["lease_seconds"]),
+                source=Path(message["source"]),
+                voices=tuple(Path(voice) for voice in message["voices"]),
+                prompt=str(message["prompt"]),
+                seed=int(message["seed"]),
+                size=(int(height), int(width)),
+                num_frames=int(message["num_frames"]),
+                variant=Variant(len(message["voices"]), message["lora"], float(message["lora_scale"])),
+                settings=Settings(**settings),
+                checkpoint=Checkpoint.from_bytes(message["checkpoint"]) if message["checkpoint"] else None,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidInput("malformed", f"The job cannot be read: {error!r}") from error

@@ -1,0 +1,49 @@
+"""What the model server tells Prometheus."""
+
+import time
+
+import torch
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from infinitetalk.pipeline import GeneratedChunk
+from infinitetalk.server.warm_model import Readiness, WarmModel
+from infinitetalk.speech_features import FPS
+
+
+class Metrics:
+    def __init__(self, model: WarmModel) -> None:
+        self._registry = CollectorRegistry()
+        self._renders = Counter(
+            "infinitetalk_renders", "Attempts at renders, by how they ended", ["outcome"], registry=self._registry
+        )
+        self._output = Counter("infinitetalk_output_seconds", "Seconds of new video", registry=self._registry)
+        self._chunks = Histogram(
+            "infinitetalk_chunk_seconds",
+            "From one chunk of a render to the next",
+            buckets=(1, 2.5, 5, 10, 15, 20, 25, 30, 45, 60, 120, 300),
+            registry=self._registry,
+        )
+        self._mark = time.monotonic()
+        ready = Gauge("infinitetalk_ready", "1 when the model is loaded", registry=self._registry)
+        ready.set_function(lambda: model.readiness == Readiness.READY)
+        loads = Gauge("infinitetalk_model_loads", "Loads of a transformer since the start", registry=self._registry)
+        loads.set_function(lambda: model.loads)
+        if model.hardware.device.type == "cuda":
+            peak = Gauge("infinitetalk_gpu_memory_peak_bytes", "Most that was allocated", registry=self._registry)
+            peak.set_function(lambda: torch.cuda.max_memory_allocated(model.hardware.device))
+
+    def began(self) -> None:
+        self._mark = time.monotonic()
+
+    def rendered(self, chunk: GeneratedChunk) -> None:
+        now = time.monotonic()
+        self._chunks.observe(now - self._mark)
+        self._mark = now
+        self._output.inc(len(chunk.frames) / FPS)
+
+    def ended(self, outcome: str) -> None:
+        self._renders.labels(outcome).inc()
+
+    def export(self) -> tuple[bytes, str]:
+        return generate_latest(self._registry), CONTENT_TYPE_LATEST

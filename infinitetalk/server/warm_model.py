@@ -1,0 +1,185 @@
+"""The networks, loaded once and kept: what makes the second render start at once."""
+
+import gc
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import torch
+
+from infinitetalk.acceleration import compile_blocks
+from infinitetalk.checkpoint import Checkpoint
+from infinitetalk.errors import InfiniteTalkError
+from infinitetalk.loading import Encoders, load_encoders
+from infinitetalk.memory_plan import PLANS, MemoryPlan
+from infinitetalk.pipeline import GeneratedChunk, InfiniteTalkPipeline
+from infinitetalk.server.jobs import RenderJob
+from infinitetalk.source_frames import open_source
+from infinitetalk.text import NEGATIVE_PROMPT
+from infinitetalk.variants import Variant, VariantLoader
+from infinitetalk.voice import load_voice, normalise_loudness
+
+logger = logging.getLogger(__name__)
+
+
+class Readiness(StrEnum):
+    LOADING = "loading"
+    READY = "ready"
+
+
+@dataclass(frozen=True)
+class Hardware:
+    device: torch.device
+    dtype: torch.dtype
+    vae_dtype: torch.dtype
+    attention: str  # a backend of diffusers
+    compiled: bool
+
+
+class WarmModel:
+    """Renders one job at a time; `render` is not safe for two threads at once, the other members are."""
+
+    def __init__(self, weights: Path, loader: VariantLoader, hardware: Hardware, plan: MemoryPlan) -> None:
+        self.plan = plan  # what is loaded, or is being loaded
+        self.variant: Variant | None = None
+        self.loads = 0  # of a transformer, since the start
+        self.hardware = hardware
+        self._weights = weights
+        self._loader = loader
+        self._usual_plan = plan
+        self._too_large: int | None = None  # pixels of a frame with which the usual plan ran out of memory
+        self._pipeline: InfiniteTalkPipeline | None = None
+        self._loading = threading.Lock()
+
+    def start(self, variant: Variant) -> "Future[None]":
+        """Begin to load, the encoders and the transformer side by side; the result comes when all is there.
+
+        A render may be asked for meanwhile: its voice and prompt are encoded as soon as the encoders are loaded.
+        """
+        pool = ThreadPoolExecutor(2, thread_name_prefix="load")
+        self._encoders = pool.submit(self._load_encoders)
+        whole = pool.submit(self._load_first, variant)
+        pool.shutdown(wait=False)
+        return whole
+
+    @property
+    def readiness(self) -> Readiness:
+        return Readiness.READY if self._pipeline is not None else Readiness.LOADING
+
+    @torch.no_grad()
+    def render(
+        self, job: RenderJob, check: Callable[[], None], on_step: Callable[[int, int], None]
+    ) -> Iterator[GeneratedChunk]:
+        """Yield the chunks from the job's checkpoint on. check: called often; raises to stop.
+
+        Out of memory, it goes on with the plan that takes less. Raises InvalidInput, InvalidCheckpoint, and
+        InfiniteTalkError `gpu_out_of_memory` when there is no such plan.
+        """
+        checkpoint = job.checkpoint
+        plan = self._plan_for(job)
+        while True:
+            try:
+                for chunk in self._render(job, plan, checkpoint, check, on_step):
+                    checkpoint = chunk.checkpoint
+                    yield chunk
+                return
+            except torch.OutOfMemoryError as error:
+                logger.warning("Out of memory with the plan %s: %s", plan.name, error)
+            # Outside the handler: its exception holds on to the frames, and they to the tensors.
+            self._free()
+            if plan.fallback is None:
+                raise InfiniteTalkError("gpu_out_of_memory", f"Out of GPU memory, even with the plan {plan.name}.")
+            if plan == self._usual_plan:
+                self._too_large = min(_pixels(job), self._too_large or _pixels(job))
+            plan = PLANS[plan.fallback]
+            logger.warning("Going on with the plan %s, more slowly", plan.name)
+
+    def _render(
+        self,
+        job: RenderJob,
+        plan: MemoryPlan,
+        checkpoint: Checkpoint | None,
+        check: Callable[[], None],
+        on_step: Callable[[int, int], None],
+    ) -> Iterator[GeneratedChunk]:
+        def step(chunk: int, number: int) -> None:
+            check()
+            on_step(chunk, number)
+
+        source = open_source(job.source)
+        voices = [normalise_loudness(load_voice(voice)) for voice in job.voices]
+        encoders = self._encoders.result()
+        check()
+        audio_embeds = [encoders.speech_encoder(voice) for voice in voices]
+        encoders.text_encoder(job.prompt)  # It remembers it. The transformer may still be loading.
+        check()
+        pipeline = self._use(job.variant, plan)
+        yield from pipeline(
+            source=source,
+            audio_embeds=audio_embeds,
+            prompt=job.prompt,
+            negative_prompt=NEGATIVE_PROMPT,
+            seed=job.seed,
+            settings=job.settings,
+            num_frames=job.num_frames,
+            size=job.size,
+            resume=checkpoint,
+            on_step=step,
+        )
+
+    def _plan_for(self, job: RenderJob) -> MemoryPlan:
+        if self._too_large is not None and self._usual_plan.fallback and _pixels(job) >= self._too_large:
+            return PLANS[self._usual_plan.fallback]
+        return self._usual_plan
+
+    def _use(self, variant: Variant, plan: MemoryPlan) -> InfiniteTalkPipeline:
+        """The pipeline with these weights in this place; loads them unless they are there."""
+        with self._loading:
+            if self._pipeline is not None and (self.variant, self.plan) == (variant, plan):
+                return self._pipeline
+            # First out with the old weights: two sets would not fit.
+            self._pipeline = None
+            self._free()
+            self.variant, self.plan = variant, plan
+            transformer = self._loader.load(variant, plan)
+            transformer.set_attention_backend(self.hardware.attention)
+            if self.hardware.compiled and not plan.streamed:
+                compile_blocks(transformer)
+            encoders = self._encoders.result()
+            encoders.text_encoder.model.to("cpu" if plan.streamed else self.hardware.device)
+            self._pipeline = encoders.pipeline(transformer, self._weights)
+            self.loads += 1
+            return self._pipeline
+
+    def _load_first(self, variant: Variant) -> None:
+        try:
+            self._use(variant, self.plan)
+            return
+        except torch.OutOfMemoryError:
+            if self.plan.fallback is None:
+                raise
+            logger.warning("The weights do not fit with the plan %s", self.plan.name)
+        self._usual_plan = PLANS[self.plan.fallback]
+        self._use(variant, self._usual_plan)
+
+    def _load_encoders(self) -> Encoders:
+        return load_encoders(
+            self._weights,
+            dtype=self.hardware.dtype,
+            device=str(self.hardware.device),
+            text_device="cpu" if self.plan.streamed else None,
+            vae_dtype=self.hardware.vae_dtype,
+        )
+
+    def _free(self) -> None:
+        gc.collect()
+        if self.hardware.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _pixels(job: RenderJob) -> int:
+    return job.size[0] * job.size[1]
