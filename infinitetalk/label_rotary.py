@@ -34,17 +34,18 @@ def speaker_map(
 
     query, key: 1, L, heads, head_dim, normalised and rotated; token_masks: 3, S. Returns 3, L in float32.
 
-    The attention over the first frame's S keys is taken with the normalised masks as values, so that no L x S matrix
-    is ever stored.
+    The attention over the first frame's S keys is taken with the masks as values, so that no L x S matrix is ever
+    stored. It is the mean over a class's keys: a class without any is looked at by none.
     """
     tokens = token_masks.shape[1]
     first = key[:, :tokens] if shard is None else shard.gather(key, tokens)
-    masks = token_masks.to(torch.float32)
-    weights = masks / masks.sum(dim=1, keepdim=True)  # 3, S
-    values = F.pad(weights.T, (0, query.shape[-1] - 3))  # S, head_dim: fused kernels want equal widths
+    # Tensor cores do not multiply float32, and without them a GPU is several times slower.
+    dtype = torch.bfloat16 if query.dtype == torch.bfloat16 else torch.float32
+    values = F.pad(token_masks.T.to(dtype), (0, query.shape[-1] - 3))  # S, head_dim: fused kernels want equal widths
     values = values[None, :, None].expand(1, tokens, query.shape[2], -1)
-    out = dispatch_attention_fn(query.float(), first.float(), values.contiguous())
-    return out[0, :, :, :3].mean(dim=1).T
+    out = dispatch_attention_fn(query.to(dtype), first.to(dtype), values.contiguous())
+    seen = out[0, :, :, :3].float().mean(dim=1).T  # 3, L
+    return seen / token_masks.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 def query_positions(classes: torch.Tensor, shard: TokenShard | None = None) -> torch.Tensor:
