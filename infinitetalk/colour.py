@@ -3,52 +3,40 @@
 "Color Transfer between Images", Reinhard et al., IEEE CG&A 2001, in CIE Lab (D65).
 """
 
-import warnings
-
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from skimage.color import lab2rgb, rgb2lab
+
+from infinitetalk.cie_lab import lab_to_rgb, rgb_to_lab
 
 FLAT = 1e-3  # a plane with a smaller deviation has one colour
+PIXELS_AT_ONCE = 2**20  # some hundred bytes each beside the video
 
 
 def correct_colours(video: torch.Tensor, reference: torch.Tensor, strength: float) -> torch.Tensor:
-    """video: 1, 3, F, H, W; reference: 1, 3, 1, H, W; both in [-1, 1]. strength: 0 (leave) to 1 (correct fully)."""
+    """video: 1, 3, F, H, W; reference: 1, 3, 1, H, W; both in [-1, 1]. strength: 0 (leave) to 1 (correct fully).
+
+    Computes in float32 on the video's device.
+    """
     if strength == 0:
         return video
-    target = _to_lab(_to_rgb(reference[0, :, 0]))
-    means, deviations = zip(*(_statistics(target[..., plane]) for plane in range(3)), strict=True)
-    frames = []
-    for frame in video[0].unbind(1):
-        rgb = _to_rgb(frame)
-        lab = _to_lab(rgb)
-        matched = np.empty_like(lab)
-        for plane in range(3):
-            mean, deviation = _statistics(lab[..., plane])
-            if deviation < FLAT:
-                matched[..., plane] = means[plane]
-            else:
-                matched[..., plane] = (lab[..., plane] - mean) * (deviations[plane] / deviation) + means[plane]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of colours outside sRGB, which are clipped
-            corrected = np.clip(lab2rgb(matched), 0, 1).astype(np.float32)
-        blended = (1 - np.float32(strength)) * rgb + np.float32(strength) * corrected
-        frames.append(torch.from_numpy(blended * 2 - 1).permute(2, 0, 1))
-    return torch.stack(frames, dim=1)[None].to(video)
+    target_mean, target_deviation, _ = _statistics(rgb_to_lab(_to_rgb(reference[0].to(video.device))))
+    corrected = torch.empty_like(video)
+    frames_at_once = max(1, PIXELS_AT_ONCE // (video.shape[-2] * video.shape[-1]))
+    for source, result in zip(video[0].split(frames_at_once, 1), corrected[0].split(frames_at_once, 1), strict=True):
+        rgb = _to_rgb(source)
+        _, deviation, centred = _statistics(rgb_to_lab(rgb))
+        spread = torch.where(deviation < FLAT, 0, target_deviation / deviation)
+        matched = lab_to_rgb(centred * spread + target_mean)
+        result.copy_(torch.lerp(rgb, matched, strength) * 2 - 1)
+    return corrected
 
 
-def _to_rgb(frame: torch.Tensor) -> NDArray[np.float32]:
-    """3, H, W in [-1, 1] -> H, W, 3 in [0, 1]."""
-    return np.ascontiguousarray(((frame.float() + 1) / 2).clamp(0, 1).permute(1, 2, 0).cpu().numpy())
+def _to_rgb(frames: torch.Tensor) -> torch.Tensor:
+    """[-1, 1] -> [0, 1]."""
+    return ((frames.float() + 1) / 2).clamp(0, 1)
 
 
-def _to_lab(rgb: NDArray[np.float32]) -> NDArray[np.float32]:
-    lab: NDArray[np.float32] = rgb2lab(rgb).astype(np.float32)
-    return lab
-
-
-def _statistics(plane: NDArray[np.float32]) -> tuple[np.float32, np.float32]:
-    # One plane at a time, contiguous: summed over an interleaved array, a flat frame seems to have a deviation.
-    plane = np.ascontiguousarray(plane)
-    return plane.mean(dtype=np.float32), plane.std(dtype=np.float32)
+def _statistics(lab: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """3, F, H, W -> mean and standard deviation of each plane, each 3, F, 1, 1, and the planes less their means."""
+    mean = lab.mean(dim=(2, 3), keepdim=True, dtype=torch.float64).float()
+    centred = lab - mean
+    return mean, centred.square().mean(dim=(2, 3), keepdim=True, dtype=torch.float64).sqrt().float(), centred

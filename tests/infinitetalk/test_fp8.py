@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from infinitetalk.fp8 import STORED, Float8Linear, quantise_rows, to_float8
+from infinitetalk.fp8 import STORED, Float8Linear, multiplies_eight_bits, quantise_rows, to_float8
 
 # E4M3 keeps 3 bits of the mantissa: steps of 2^-3 between two powers of two, so a root mean square error of
 # 2^-3 / sqrt(12) on values that are 1.36 to 1.53 in the root mean square, by how they are spread. That is 2.4 to 2.7 %.
@@ -140,3 +140,17 @@ def test_asking_the_device_compiles_without_a_break() -> None:
         out, expected = torch.compile(linear, fullgraph=True, backend="eager")(states), linear(states)
 
     assert torch.equal(out, expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@torch.no_grad()
+def test_a_gpu_agrees() -> None:
+    linear, *_ = make(5120, 64, in_eight_bits=True)
+    states = states_like_a_networks(1, 300, 5120)
+    expected = linear(states)
+    linear.in_eight_bits = None  # As the device can: before Ada it widens.
+
+    out = linear.cuda()(states.cuda()).cpu()
+
+    assert relative(out, expected) < (0.01 if multiplies_eight_bits(linear.weight.device) else STEP_ERROR)
