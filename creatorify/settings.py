@@ -2,6 +2,7 @@
 
 import socket
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 from environ import FileAwareEnv
@@ -139,13 +140,24 @@ Q_CLUSTER = {
     "scheduler": True,
     "log_level": "WARNING",
     "ALT_CLUSTERS": {
-        "gpu": {"workers": 1, "queue_limit": 1, "recycle": 10**9, "max_rss": None, "poll": 0.5, "scheduler": False}
+        "gpu": {"workers": 1, "queue_limit": 1, "recycle": 10**9, "max_rss": None, "poll": 0.2, "scheduler": False}
     },
 }
 
 # Rendering
-# Name of each engine -> its class and the queue whose nodes can run it.
-RENDER_ENGINES = {"draft": {"class": "render.engines.draft.engine.DraftEngine", "queue": "cpu"}}
+# Name of each engine -> its class, the queue whose nodes can run it, and what it is made with.
+_ENGINES: dict[str, dict[str, Any]] = {
+    "draft": {"class": "render.engines.draft.engine.DraftEngine", "queue": "cpu"},
+    "infinitetalk": {
+        "class": "render.engines.infinitetalk.InfiniteTalkEngine",
+        "queue": "gpu",
+        "options": {
+            "socket": env.str("INFINITETALK_SOCKET", default=str(VAR_DIR / "model.sock")),
+            "sizes": env.str("INFINITETALK_SIZES", default=""),
+        },
+    },
+}
+RENDER_ENGINES = {name: _ENGINES[name] for name in env.list("ENGINES", default=["draft"])}
 DEFAULT_ENGINE = env.str("DEFAULT_ENGINE", default="draft")
 FINAL_ENGINE = "infinitetalk"  # What `finalize` turns a draft into.
 RENDER_LEASE_SECONDS = env.float("RENDER_LEASE_SECONDS", default=60)

@@ -170,12 +170,15 @@ class RenderAdmin(ReadOnlyAdmin):
 
 @admin.register(Node)
 class NodeAdmin(ReadOnlyAdmin):
-    list_display = ["name", "queue", "work", "last_seen", "running", "heartbeat_at", "created_at"]
-    list_filter = ["queue", "draining"]
+    list_display = ["name", "queue", "work", "model_state", "gpu", "memory_plan", "last_seen", "running", "created_at"]
+    list_filter = ["queue", "draining", "model_state"]
     search_fields = ["name"]
     date_hierarchy = "created_at"
     ordering = ["-heartbeat_at"]
-    fields = ["name", "queue", "work", "running", "last_seen", "heartbeat_at", "created_at"]
+    fields = [
+        *("name", "queue", "work", "model_state", "gpu", "memory_plan"),
+        *("running", "last_seen", "heartbeat_at", "created_at"),
+    ]
     actions = ["drain", "undrain"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Node]:

@@ -13,7 +13,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
-from django.db.models.functions import Now
+from django.db.models.functions import Greatest, Now
 
 from render.models import Node, Render, State
 from render.signals import render_changed
@@ -44,12 +44,13 @@ def fence(claim: Claim) -> Iterator[Render]:
         announce(render)
 
 
-def renew(claim: Claim) -> Render:
-    """Renew the lease; return the row, to see what is asked of the worker. Raises Fenced.
+def renew(claim: Claim, *, progress: int | None = None) -> Render:
+    """Renew the lease; return the row, to see what is asked of the worker. Raises Fenced. progress: never goes back.
 
     A late renewal is allowed as long as nobody has reaped: the token decides, not the clock.
     """
-    renewed = _held(claim).update(lease_until=lease_end(), heartbeat_at=Now())
+    changes = {} if progress is None else {"progress": Greatest("progress", progress)}
+    renewed = _held(claim).update(lease_until=lease_end(), heartbeat_at=Now(), **changes)
     if not renewed:
         raise Fenced
     render = Render.objects.select_related("node").get(pk=claim.render_id)

@@ -9,12 +9,13 @@ import logging
 import threading
 import time
 from typing import Self
+from uuid import UUID
 
 from django.conf import settings
 from django.db import DatabaseError, connection
 
 from accounts.errors import ServiceError
-from render import fence, lifecycle
+from render import fence, lifecycle, progress
 from render.fence import Claim, Fenced
 
 logger = logging.getLogger(__name__)
@@ -25,13 +26,17 @@ class Draining(Exception):
 
 
 class Lease:
+    """Also the `Hold` that an engine is given."""
+
     def __init__(self, claim: Claim) -> None:
         self._claim = claim
+        self._progress: int | None = None  # in percent, written with the next renewal
         self._lost = False
         self._draining = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=f"lease-{claim.render_id}", daemon=True)
         self._deadline = time.monotonic() + settings.RENDER_TIMEOUT_SECONDS
+        self._good_until = time.monotonic() + settings.RENDER_LEASE_SECONDS
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -41,24 +46,41 @@ class Lease:
         self._stop.set()
         self._thread.join()
 
+    @property
+    def render_id(self) -> UUID:
+        return self._claim.render_id
+
+    @property
+    def attempt(self) -> int:
+        return self._claim.attempt
+
     def check(self) -> None:
-        """Raises Fenced when the render is no longer ours, Draining when it is to be handed back."""
+        """Raises Fenced when the render is no longer ours."""
         if self._lost:
             raise Fenced
+
+    def check_draining(self) -> None:
+        """Raises Draining when the render is to be handed back, which is done between two segments."""
         if self._draining:
             raise Draining
 
+    def seconds_left(self) -> float:
+        left: float = self._good_until - time.monotonic()
+        return max(left, 0.0)
+
+    def report(self, rendered: float) -> None:
+        self._progress = progress.of_rendering(rendered)
+
     def _keep(self) -> None:
-        good_until = time.monotonic() + settings.RENDER_LEASE_SECONDS
         try:
             while not self._stop.wait(settings.RENDER_LEASE_RENEW_SECONDS):
                 try:
                     self._renew()
-                    good_until = time.monotonic() + settings.RENDER_LEASE_SECONDS
+                    self._good_until = time.monotonic() + settings.RENDER_LEASE_SECONDS
                 except DatabaseError:
                     logger.warning("Render %s: lease not renewed, the database is away", self._claim.render_id)
                     connection.close()
-                    self._lost = time.monotonic() > good_until
+                    self._lost = time.monotonic() > self._good_until
                 if self._lost:
                     return
         except Fenced:
@@ -67,7 +89,7 @@ class Lease:
             connection.close()
 
     def _renew(self) -> None:
-        render = fence.renew(self._claim)
+        render = fence.renew(self._claim, progress=self._progress)
         if render.cancel_requested_at is not None:
             lifecycle.cancel(self._claim)
             self._lost = True

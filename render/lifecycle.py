@@ -6,6 +6,7 @@ A worker changes a state only under its fencing token, see `render.fence`. Money
 """
 
 import uuid
+from collections.abc import Collection
 from datetime import timedelta
 from math import ceil
 
@@ -24,7 +25,7 @@ from render.fence import CancelRequested, Claim, announce, fence, lease_end
 from render.models import Attempt, Node, Phase, Render, State
 from render.parameters import Parameters
 
-PREPARE_QUEUE = "cpu"
+COMMON_QUEUE = "cpu"  # Its nodes do for every engine what needs no GPU: prepare, assemble, upload.
 
 
 @transaction.atomic
@@ -55,7 +56,7 @@ def enqueue(
         id=render_id,
         tenant=tenant,
         engine=engine,
-        queue=PREPARE_QUEUE,
+        queue=COMMON_QUEUE,
         priority=priority,
         image_url=image_url,
         audio_url=audio_url,
@@ -64,17 +65,17 @@ def enqueue(
         prompt=prompt,
         parameters=parameters.as_json(),
     )
-    queue.add_ticket(PREPARE_QUEUE)
+    queue.add_ticket(COMMON_QUEUE)
     announce(render)
     return render
 
 
 @transaction.atomic
-def claim_next(queue_name: str, node: Node) -> Claim | None:
+def claim_next(queue_name: str, node: Node, *, without_engines: Collection[str] = ()) -> Claim | None:
     """Take the best render of the queue for this node, with a lease on it."""
     if Node.objects.filter(pk=node.pk, draining=True).exists():
         return None
-    render = queue.lock_next(queue_name)
+    render = queue.lock_next(queue_name, without_engines=without_engines)
     if render is None:
         return None
     claim = Claim(render.pk, render.attempt + 1)
@@ -91,10 +92,11 @@ def claim_next(queue_name: str, node: Node) -> Claim | None:
     return claim
 
 
-def hand_over(claim: Claim, queue_name: str) -> None:
-    """Prepared here, rendered on another queue's node."""
+def hand_over(claim: Claim, queue_name: str, phase: Phase) -> None:
+    """What this node can do is done; the next step is another queue's."""
     with fence(claim) as render:
-        _requeue(claim, render, Attempt.Outcome.HANDED_OVER, queue=queue_name, phase=Phase.WAITING)
+        _requeue(claim, render, Attempt.Outcome.HANDED_OVER, queue=queue_name, phase=phase)
+        queue.top_up(render.queue)  # A place under the tenant's limit is free there.
 
 
 def hand_back(claim: Claim) -> None:
@@ -123,7 +125,7 @@ def finish(claim: Claim, *, video_key: str, poster_key: str, duration_seconds: f
             completed_at=Now(),
         )
         _end_attempt(claim, Attempt.Outcome.DONE)
-        queue.top_up(render.queue)
+        _offer_place(render)
 
 
 def fail(claim: Claim, error: ServiceError, *, trace: str = "") -> None:
@@ -188,8 +190,7 @@ def _requeue(claim: Claim, render: Render, outcome: Attempt.Outcome, *, delay: f
         state=State.QUEUED, lease_until=None, not_before=Now() + timedelta(seconds=delay), **changes
     )
     _end_attempt(claim, outcome)
-    render.refresh_from_db(fields=["queue"])
-    queue.add_ticket(render.queue)
+    queue.add_ticket(str(changes.get("queue", render.queue)))
 
 
 def _close(render: Render, state: State, error: ServiceError, *, trace: str = "") -> None:
@@ -203,8 +204,13 @@ def _close(render: Render, state: State, error: ServiceError, *, trace: str = ""
         error_param=error.param or "",
         error_trace=trace or F("error_trace"),
     )
-    # A place under the tenant's limit is free again.
-    queue.top_up(render.queue)
+    _offer_place(render)
+
+
+def _offer_place(render: Render) -> None:
+    """A place under the tenant's limit is free again, for renders of any queue."""
+    for name in {render.queue, registry.queue_of(render.engine)}:
+        queue.top_up(name)
 
 
 def _end_attempt(claim: Claim, outcome: Attempt.Outcome) -> None:

@@ -33,6 +33,9 @@ class Node(models.Model):
     name = models.CharField(max_length=120)
     queue = models.CharField(max_length=20)
     heartbeat_at = models.DateTimeField(db_default=Now())
+    model_state = models.CharField(max_length=10, blank=True, help_text="Of its model server: loading, ready, ...")
+    gpu = models.CharField(max_length=120, blank=True)
+    memory_plan = models.CharField(max_length=40, blank=True, help_text="Where the networks lie, by the GPU's memory.")
     draining = models.BooleanField(default=False, help_text="Takes no new render and hands its current one back.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 

@@ -10,6 +10,14 @@ from render.engines.base import FPS
 from render.fence import CancelRequested, Claim, fence
 from render.models import Attempt, Phase, Render, Segment
 
+# Share of the progress bar, in percent, that is filled when the phase ends.
+PREPARED, RENDERED, ASSEMBLED = 5, 95, 98
+
+
+def of_rendering(rendered: float) -> int:
+    """rendered: from 0 to 1, of the whole film. In percent of the progress bar."""
+    return PREPARED + int((RENDERED - PREPARED) * rendered)
+
 
 def enter(claim: Claim, phase: Phase, *, progress: int) -> None:
     with fence(claim):

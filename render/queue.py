@@ -4,13 +4,15 @@ A ticket on django-q2's broker carries no render id: a worker that is really fre
 lost, doubled, late or reordered ticket does no harm.
 """
 
+from collections.abc import Collection
+
 from django.db import connection
-from django.db.models import Count, F, FloatField, OuterRef, QuerySet, Subquery
+from django.db.models import Case, Count, F, FloatField, OuterRef, Q, QuerySet, Subquery, When
 from django.db.models.functions import Cast, Coalesce, Now
 from django_q.models import OrmQ
 from django_q.tasks import async_task
 
-from render.models import Render, State
+from render.models import Phase, Render, State
 
 MAX_READY_TICKETS = 50
 _CLAIM_LOCK = 0x43524541  # Any number that nothing else on this database uses.
@@ -34,9 +36,11 @@ def top_up(queue: str) -> int:
 def claimable(queue: str) -> QuerySet[Render]:
     """The renders that a free worker of the queue may take now, the fairest choice first.
 
-    Fair between tenants by what each has running for its weight, then by priority, then by age. The plan's limit is the
-    only hard cap: a tenant alone gets all the nodes up to it.
+    What is rendered and needs only to be assembled goes before all. Then fair between tenants by what each has running
+    for its weight, then by priority, then by age. The plan's limit is the only hard cap: a tenant alone gets all the
+    nodes up to it.
     """
+    rendered = Q(phase=Phase.ASSEMBLING)
     running = (
         Render.objects.filter(tenant=OuterRef("tenant"), state=State.RUNNING)
         .order_by()
@@ -47,14 +51,21 @@ def claimable(queue: str) -> QuerySet[Render]:
     return (
         Render.objects.filter(queue=queue, state=State.QUEUED, not_before__lte=Now(), cancel_requested_at=None)
         .annotate(tenant_running=Coalesce(Subquery(running), 0))
-        .filter(tenant_running__lt=F("tenant__plan__max_concurrent"))
-        .order_by(Cast("tenant_running", FloatField()) / F("tenant__plan__weight"), "-priority", "created_at", "id")
+        .filter(rendered | Q(tenant_running__lt=F("tenant__plan__max_concurrent")))
+        .order_by(
+            Case(When(rendered, then=0), default=1),
+            Cast("tenant_running", FloatField()) / F("tenant__plan__weight"),
+            "-priority",
+            "created_at",
+            "id",
+        )
     )
 
 
-def lock_next(queue: str) -> Render | None:
+def lock_next(queue: str, *, without_engines: Collection[str] = ()) -> Render | None:
     """The render to claim, locked. To be called in the claiming transaction."""
     with connection.cursor() as cursor:
         # One claim at a time, else two workers could both see room below a tenant's limit.
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIM_LOCK])
-    return claimable(queue).select_for_update(of=("self",), skip_locked=True, no_key=True).first()
+    renders = claimable(queue).exclude(engine__in=without_engines)
+    return renders.select_for_update(of=("self",), skip_locked=True, no_key=True).first()

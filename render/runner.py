@@ -31,9 +31,6 @@ from render.preparation import Sources, prepare_sources
 
 logger = logging.getLogger(__name__)
 
-# Share of the progress bar, in percent, that is filled when the phase ends.
-PREPARED, RENDERED, ASSEMBLED = 5, 95, 98
-
 
 def run(claim: Claim) -> None:
     """Do a claimed render as far as this node can, and write down how it ended."""
@@ -62,10 +59,14 @@ def _make_film(claim: Claim, lease: Lease, folder: Path) -> None:
     if render.sources is None:
         prepare(claim, render, folder)
         render.refresh_from_db()
-    if registry.queue_of(render.engine) != render.queue:
-        lifecycle.hand_over(claim, registry.queue_of(render.engine))
+    if render.segments.count() != render.segments_total:
+        if registry.queue_of(render.engine) != render.queue:
+            lifecycle.hand_over(claim, registry.queue_of(render.engine), Phase.WAITING)
+            return
+        render_segments(claim, lease, render, folder)
+    if render.queue != lifecycle.COMMON_QUEUE:  # The engine's node is free for the next render meanwhile.
+        lifecycle.hand_over(claim, lifecycle.COMMON_QUEUE, Phase.ASSEMBLING)
         return
-    render_segments(claim, lease, render, folder)
     video = assemble(claim, render, folder)
     upload_and_finish(claim, lease, render, video, folder)
 
@@ -91,15 +92,14 @@ def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) ->
     plan = _plan(render)
     last = render.segments.last()
     checkpoint = _checkpoint(last, folder) if last else None
-    if checkpoint and checkpoint.next_segment == len(plan.segments):
-        return
     segments = engine.segments(
-        _inputs(render, _sources(render), folder), Parameters.resolve(render.parameters), plan, checkpoint
+        _inputs(render, _sources(render), folder), Parameters.resolve(render.parameters), plan, checkpoint, lease
     )
     with open_segment_sound(_sound(render, folder), plan.num_frames) as sound:
         mark = time.monotonic()
         for segment in segments:
             lease.check()
+            lease.check_draining()
             path = folder / f"segment-{segment.index:05d}.ts"
             start = plan.segments[segment.index].start
             segment_file.encode_segment(segment.frames, path, start_frame=start, sound=sound)
@@ -114,14 +114,14 @@ def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) ->
                 frames=len(segment.frames),
                 state_key=_store_state(claim, segment, folder),
                 render_seconds=now - mark,
-                progress=PREPARED + (RENDERED - PREPARED) * (segment.index + 1) // len(plan.segments),
+                progress=progress.of_rendering((segment.index + 1) / len(plan.segments)),
             )
             mark = now
 
 
 def assemble(claim: Claim, render: Render, folder: Path) -> Path:
     """Join the recorded segments by packet copy and add the voice."""
-    progress.enter(claim, Phase.ASSEMBLING, progress=RENDERED)
+    progress.enter(claim, Phase.ASSEMBLING, progress=progress.RENDERED)
     pieces = [objects.fetch(segment.key, folder) for segment in render.segments.all()]
     video = folder / "film.mp4"
     film.assemble_film(pieces, _sound(render, folder), _plan(render).num_frames, video)
@@ -132,7 +132,7 @@ def assemble(claim: Claim, render: Render, folder: Path) -> Path:
 def upload_and_finish(claim: Claim, lease: Lease, render: Render, video: Path, folder: Path) -> None:
     """Store the film and end the render in one transaction."""
     lease.check()
-    progress.enter(claim, Phase.UPLOADING, progress=ASSEMBLED)
+    progress.enter(claim, Phase.UPLOADING, progress=progress.ASSEMBLED)
     poster = folder / "poster.jpg"
     try:
         video_key = objects.store_of_attempt(video, claim)

@@ -1,14 +1,35 @@
 """What django-q2 runs. The names are stored in tickets and schedules: they never change."""
 
-from render import lifecycle, nodes, reaper, runner
+import time
+
+from render import lifecycle, nodes, queue, reaper, runner
+from render.engines import registry
+from render.fence import Claim
+
+PATIENCE_SECONDS = 30.0  # with an engine of this node that is not available, before the ticket is given up
 
 
-def run_ticket(queue: str) -> None:
+def run_ticket(queue_name: str) -> None:
     """A free worker takes the render whose turn it is, if there is one."""
-    claim = lifecycle.claim_next(queue, nodes.beat(queue))
+    claim = _claim(queue_name)
     if claim is not None:
         runner.run(claim)
 
 
 def run_reaper() -> None:
     reaper.run()
+
+
+def _claim(queue_name: str) -> Claim | None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        engines = registry.statuses(queue_name)
+        missing = [name for name, status in engines.items() if not status.available]
+        node = nodes.beat(queue_name)
+        nodes.note_model(node, engines)
+        claim = lifecycle.claim_next(queue_name, node, without_engines=missing)
+        if claim is not None or time.monotonic() > deadline:
+            return claim
+        if not queue.claimable(queue_name).filter(engine__in=missing).exists():
+            return None
+        time.sleep(1)

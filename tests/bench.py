@@ -34,6 +34,7 @@ from render.media.segment_sound import open_segment_sound
 from render.media.voice import normalise_voice
 from render.models import Render
 from render.parameters import Parameters
+from tests.engines import FreeHold
 from tests.stack import running_service
 
 ACCEPTS = 200
@@ -81,7 +82,7 @@ def _draft_run(inputs: RenderInputs, folder: Path):  # type: ignore[no-untyped-d
     pieces = []
     sound = [(folder / "speech.wav", 0.0)]
     with open_segment_sound(sound, plan.num_frames) as piece_sound:
-        for segment in engine.segments(inputs, parameters, plan, None):
+        for segment in engine.segments(inputs, parameters, plan, None, FreeHold()):
             pieces.append(folder / f"{segment.index}.ts")
             start_frame = plan.segments[segment.index].start
             encode_segment(segment.frames, pieces[-1], start_frame=start_frame, sound=piece_sound)

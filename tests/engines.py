@@ -3,13 +3,30 @@
 import time
 import wave
 from collections.abc import Iterator
+from uuid import UUID
 
 import numpy as np
 
-from render.engines.base import FPS, Checkpoint, FrameRange, Plan, RenderedSegment, RenderInputs
+from render.engines.base import FPS, Checkpoint, EngineStatus, FrameRange, Hold, Plan, RenderedSegment, RenderInputs
 from render.parameters import Parameters
 
 FRAMES_PER_SEGMENT = 25
+
+
+class FreeHold:
+    """What an engine is given when nobody will ever take the render from it."""
+
+    render_id = UUID(int=0)
+    attempt = 1
+
+    def check(self) -> None:
+        pass
+
+    def seconds_left(self) -> float:
+        return 60.0
+
+    def report(self, rendered: float) -> None:
+        pass
 
 
 class InstantEngine:
@@ -18,6 +35,9 @@ class InstantEngine:
     name = "instant"
     min_audio_seconds = 0.5
     seconds_per_segment = 0.0
+
+    def status(self) -> EngineStatus:
+        return EngineStatus(available=True)
 
     def plan(self, inputs: RenderInputs, parameters: Parameters) -> Plan:
         with wave.open(str(inputs.voices[0])) as voice:
@@ -28,7 +48,7 @@ class InstantEngine:
         return Plan(width=64, height=48, num_frames=num_frames, segments=ranges)
 
     def segments(
-        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None
+        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None, hold: Hold
     ) -> Iterator[RenderedSegment]:
         for index in range(resume.next_segment if resume else 0, len(plan.segments)):
             time.sleep(self.seconds_per_segment)
@@ -50,7 +70,7 @@ class StatefulEngine(InstantEngine):
     name = "stateful"
 
     def segments(
-        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None
+        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None, hold: Hold
     ) -> Iterator[RenderedSegment]:
         level = resume.state[0] if resume and resume.state else parameters.seed % 100
         for index in range(resume.next_segment if resume else 0, len(plan.segments)):

@@ -1,12 +1,11 @@
 """What the model server is asked to render, as it comes over the socket."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from infinitetalk.checkpoint import Checkpoint
 from infinitetalk.errors import InvalidInput
-from infinitetalk.guidance import ProjectedGuidance
 from infinitetalk.pipeline import Settings
 from infinitetalk.variants import Variant
 
@@ -30,13 +29,6 @@ class RenderJob:
     def from_message(cls, message: Any) -> "RenderJob":
         """Raises InvalidInput `malformed`, `lora_unknown`, `speakers_invalid` or `checkpoint_invalid`."""
         try:
-            settings = dict(message["settings"])
-            if not settings.pop("projected_guidance"):
-                settings["projected_guidance"] = None
-            else:
-                settings["projected_guidance"] = ProjectedGuidance()
-            if missing := {field.name for field in fields(Settings)} ^ settings.keys():
-                raise KeyError(*sorted(missing))
             height, width = message["size"]
             return cls(
                 render_id=str(message["render_id"]),
@@ -49,7 +41,7 @@ class RenderJob:
                 size=(int(height), int(width)),
                 num_frames=int(message["num_frames"]),
                 variant=Variant(len(message["voices"]), message["lora"], float(message["lora_scale"])),
-                settings=Settings(**settings),
+                settings=Settings(**message["settings"]),
                 checkpoint=Checkpoint.from_bytes(message["checkpoint"]) if message["checkpoint"] else None,
             )
         except (KeyError, TypeError, ValueError) as error:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,14 +57,47 @@ class RenderedSegment:
     checkpoint: Checkpoint
 
 
+class Hold(Protocol):
+    """The right to go on with a render, which may be lost at any time: it was canceled, or the lease has run out."""
+
+    @property
+    def render_id(self) -> UUID: ...
+
+    @property
+    def attempt(self) -> int:
+        """The fencing token: it grows with each claim of the render."""
+
+    def check(self) -> None:
+        """Raises what ends the attempt, once the hold is lost. Cheap; an engine should call it each second or so."""
+
+    def seconds_left(self) -> float:
+        """How long the hold is good for if nobody renews it."""
+
+    def report(self, rendered: float) -> None:
+        """Say how far the engine is within a segment: from 0 to 1, of the whole film."""
+
+
+@dataclass(frozen=True)
+class EngineStatus:
+    """What an engine has to say of itself on this node."""
+
+    available: bool
+    model_state: str = ""  # loading, ready, busy, down; empty for an engine without a model server
+    gpu: str = ""
+    memory_plan: str = ""
+
+
 class Engine(Protocol):
     name: str
     min_audio_seconds: float  # a shorter voice is refused with `audio_too_short`
+
+    def status(self) -> EngineStatus:
+        """Asked before a render is taken."""
 
     def plan(self, inputs: RenderInputs, parameters: Parameters) -> Plan:
         """Size and segments, without rendering. Raises ServiceError for inputs it cannot work with (`no_face`)."""
 
     def segments(
-        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None
+        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None, hold: Hold
     ) -> Iterator[RenderedSegment]:
         """Yield the segments in order, from `resume.next_segment` on."""

@@ -5,10 +5,14 @@ The bucket tables are the published InfiniteTalk code's (`ASPECT_RATIO_627` and 
 """
 
 import math
+from collections.abc import Mapping
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from render.engines.base import RenderInputs
 
 # Named ratio of height to width -> (height, width). The names are rounded, so they are not computed from the sizes.
 BUCKETS: dict[str, dict[float, tuple[int, int]]] = {
@@ -56,10 +60,25 @@ BUCKETS: dict[str, dict[float, tuple[int, int]]] = {
 
 
 def frame_size(source_height: int, source_width: int, resolution: str) -> tuple[int, int]:
-    """(height, width) in pixels of the bucket whose named ratio is nearest to the source's; the first wins a tie."""
+    """(height, width) in pixels of the published model's bucket for such a source."""
+    return nearest_size(source_height, source_width, BUCKETS[resolution])
+
+
+def nearest_size(source_height: int, source_width: int, buckets: Mapping[float, tuple[int, int]]) -> tuple[int, int]:
+    """(height, width) of the bucket whose named ratio is nearest to the source's; the first wins a tie."""
     ratio = source_height / source_width
-    buckets = BUCKETS[resolution]
     return buckets[min(buckets, key=lambda named: abs(named - ratio))]
+
+
+def source_size(inputs: RenderInputs) -> tuple[int, int]:
+    """(height, width) of the source in pixels."""
+    if inputs.video is not None:
+        with av.open(str(inputs.video)) as container:
+            stream = container.streams.video[0]
+            return stream.height, stream.width
+    assert inputs.portrait is not None
+    with Image.open(inputs.portrait) as image:
+        return image.height, image.width
 
 
 def fit(picture: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

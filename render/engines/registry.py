@@ -2,11 +2,12 @@
 
 from functools import cache
 from importlib import import_module
+from typing import Any
 
 from django.conf import settings
 
 from accounts.errors import ServiceError
-from render.engines.base import Engine
+from render.engines.base import Engine, EngineStatus
 
 
 def names() -> list[str]:
@@ -25,12 +26,18 @@ def queue_of(name: str) -> str:
 
 
 @cache
-def _load(path: str) -> Engine:
+def _load(path: str, options: tuple[tuple[str, Any], ...]) -> Engine:
     # Imported on first use: the web process lists engines and must not load what they need.
     module, _, name = path.rpartition(".")
-    engine: Engine = getattr(import_module(module), name)()
+    engine: Engine = getattr(import_module(module), name)(**dict(options))
     return engine
 
 
 def get(name: str) -> Engine:
-    return _load(settings.RENDER_ENGINES[name]["class"])
+    entry: dict[str, Any] = settings.RENDER_ENGINES[name]
+    return _load(entry["class"], tuple(entry.get("options", {}).items()))
+
+
+def statuses(queue: str) -> dict[str, EngineStatus]:
+    """What the engines of a queue say of themselves on this node."""
+    return {name: get(name).status() for name in names() if queue_of(name) == queue}

@@ -2,7 +2,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from render.engines.base import Checkpoint, Plan, RenderedSegment, RenderInputs
+from render.engines.base import Checkpoint, Hold, Plan, RenderedSegment, RenderInputs
 from render.engines.draft.engine import DraftEngine
 from render.parameters import Parameters
 
@@ -16,9 +16,9 @@ class HeldEngine(DraftEngine):
     name = "held"
 
     def segments(
-        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None
+        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None, hold: Hold
     ) -> Iterator[RenderedSegment]:
-        for segment in super().segments(inputs, parameters, plan, resume):
+        for segment in super().segments(inputs, parameters, plan, resume, hold):
             deadline = time.monotonic() + PATIENCE_SECONDS
             while segment.index >= HELD_AT and not Path(inputs.prompt).exists():
                 if time.monotonic() > deadline:

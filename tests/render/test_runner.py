@@ -6,7 +6,7 @@ import pytest
 from accounts.errors import ServiceError
 from accounts.models import UsageEntry
 from render import lifecycle, objects, progress, runner
-from render.models import Attempt, Segment, State
+from render.models import Attempt, Phase, Segment, State
 from render.parameters import Parameters
 from tests.engines import InstantEngine, StatefulEngine
 
@@ -70,8 +70,8 @@ def test_a_resumed_film_equals_an_unbroken_one(enqueue, claim, monkeypatch) -> N
     broken = enqueue()
     original = InstantEngine.segments
 
-    def break_off(self, inputs, parameters, plan, resume):
-        for segment in original(self, inputs, parameters, plan, resume):
+    def break_off(self, inputs, parameters, plan, resume, hold):
+        for segment in original(self, inputs, parameters, plan, resume, hold):
             if segment.index == 2 and resume is None:
                 raise OSError("the disk is full")
             yield segment
@@ -101,8 +101,30 @@ def test_the_engines_own_queue_gets_what_was_prepared(enqueue, claim) -> None:
 
     runner.run(claim("gpu"))
     render.refresh_from_db()
+    assert (render.state, render.queue, render.phase) == (State.QUEUED, "cpu", Phase.ASSEMBLING)
+    assert claim("gpu") is None
+
+    runner.run(claim("cpu"))
+    render.refresh_from_db()
     assert render.state == State.FINISHED
-    assert list(render.attempts.order_by("number").values_list("outcome", flat=True)) == ["handed_over", "done"]
+    outcomes = list(render.attempts.order_by("number").values_list("outcome", flat=True))
+    assert outcomes == ["handed_over", "handed_over", "done"]
+
+
+def test_what_is_rendered_is_assembled_before_anything_else_and_whatever_the_limit(enqueue, claim, plan) -> None:
+    plan.max_concurrent = 1
+    plan.save()
+    rendered = enqueue(engine="stateful")
+    runner.run(claim("cpu"))
+    second = enqueue(engine="stateful")
+    runner.run(claim("cpu"))
+    runner.run(claim("gpu"))
+    urgent = enqueue(priority=9)
+    assert claim("gpu").render_id == second.pk
+
+    assert claim("cpu").render_id == rendered.pk
+    assert claim("cpu") is None
+    assert urgent.queue == "cpu"
 
 
 def test_an_engines_state_survives_a_broken_attempt(enqueue, claim, monkeypatch) -> None:
@@ -113,8 +135,8 @@ def test_an_engines_state_survives_a_broken_attempt(enqueue, claim, monkeypatch)
         if breaks:
             original = StatefulEngine.segments
 
-            def break_off(self, inputs, parameters, plan, resume, original=original):
-                for segment in original(self, inputs, parameters, plan, resume):
+            def break_off(self, inputs, parameters, plan, resume, hold, original=original):
+                for segment in original(self, inputs, parameters, plan, resume, hold):
                     if segment.index == 3 and resume is None:
                         raise OSError
                     yield segment
@@ -122,6 +144,7 @@ def test_an_engines_state_survives_a_broken_attempt(enqueue, claim, monkeypatch)
             monkeypatch.setattr(StatefulEngine, "segments", break_off)
             runner.run(claim("gpu"))
         runner.run(claim("gpu"))
+        runner.run(claim("cpu"))
         render.refresh_from_db()
         films.append(film_sha256(render))
 
@@ -191,8 +214,8 @@ def test_a_canceled_render_stops_at_its_next_segment(enqueue, claim, monkeypatch
     render = enqueue()
     original = InstantEngine.segments
 
-    def cancel_midway(self, inputs, parameters, plan, resume):
-        for segment in original(self, inputs, parameters, plan, resume):
+    def cancel_midway(self, inputs, parameters, plan, resume, hold):
+        for segment in original(self, inputs, parameters, plan, resume, hold):
             if segment.index == 1:
                 lifecycle.request_cancel(render)
             yield segment

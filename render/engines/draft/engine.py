@@ -8,18 +8,17 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from render.engines.base import FPS, Checkpoint, FrameRange, Plan, RenderedSegment, RenderInputs
+from render.engines.base import FPS, Checkpoint, EngineStatus, FrameRange, Hold, Plan, RenderedSegment, RenderInputs
 from render.engines.draft.draft_mark import DraftMark
 from render.engines.draft.dubbed_video import DubbedVideo, SourceVideo, check_faces
 from render.engines.draft.faces import FaceFinder, Picture, talking_faces
 from render.engines.draft.talking_portrait import TalkingPortrait
 from render.engines.draft.voice_features import speech_track, voice_seconds
-from render.engines.frame_size import fit, frame_size
+from render.engines.frame_size import fit, frame_size, source_size
 from render.parameters import Parameters
 
 SEGMENT_FRAMES = 2 * FPS
@@ -30,9 +29,12 @@ class DraftEngine:
     name = "draft"
     min_audio_seconds = 0.5
 
+    def status(self) -> EngineStatus:
+        return EngineStatus(available=True)
+
     def plan(self, inputs: RenderInputs, parameters: Parameters) -> Plan:
         """Size and segments. Raises ServiceError `no_face` when the source lacks a face for each voice."""
-        source_height, source_width = _source_size(inputs)
+        source_height, source_width = source_size(inputs)
         height, width = frame_size(source_height, source_width, parameters.resolution)
         if inputs.video is not None:
             check_faces(SourceVideo(inputs.video, height, width), len(inputs.voices))
@@ -44,7 +46,7 @@ class DraftEngine:
         return Plan(width=width, height=height, num_frames=num_frames, segments=segments)
 
     def segments(
-        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None
+        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None, hold: Hold
     ) -> Iterator[RenderedSegment]:
         """Yield the segments in order. A checkpoint holds no state: every frame depends on its index alone."""
         first = resume.next_segment if resume else 0
@@ -88,16 +90,6 @@ def _frame_source(
     faces = talking_faces(FaceFinder().find(picture), len(speeches))
     portrait = TalkingPortrait(picture, faces, speeches, parameters.seed)
     return lambda segment: portrait.frame
-
-
-def _source_size(inputs: RenderInputs) -> tuple[int, int]:
-    """(height, width) in pixels."""
-    if inputs.video is not None:
-        with av.open(str(inputs.video)) as container:
-            stream = container.streams.video[0]
-            return stream.height, stream.width
-    with Image.open(_path(inputs.portrait)) as image:
-        return image.height, image.width
 
 
 def _portrait(inputs: RenderInputs, height: int, width: int) -> Picture:

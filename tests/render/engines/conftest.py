@@ -12,6 +12,7 @@ from PIL import Image
 from render.engines.base import FPS, Plan, RenderInputs
 from render.engines.draft.engine import DraftEngine
 from render.parameters import Parameters
+from tests.engines import FreeHold
 
 SAMPLE_RATE = 16_000
 
@@ -46,7 +47,9 @@ def render(given: RenderInputs, **parameters) -> tuple[Plan, np.ndarray]:
     """The plan and all frames, T x H x W x 3."""
     engine, resolved = DraftEngine(), Parameters(seed=7, **parameters)
     plan = engine.plan(given, resolved)
-    return plan, np.concatenate([segment.frames for segment in engine.segments(given, resolved, plan, None)])
+    return plan, np.concatenate(
+        [segment.frames for segment in engine.segments(given, resolved, plan, None, FreeHold())]
+    )
 
 
 @pytest.fixture(scope="session")

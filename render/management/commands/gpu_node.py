@@ -1,0 +1,67 @@
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError, close_old_connections
+
+from render import nodes
+from render.cluster_hardening import die_with_parent
+from render.engines import registry
+from render.models import Node, State
+
+logger = logging.getLogger(__name__)
+
+QUEUE = "gpu"
+REPORT_SECONDS = 2.0
+
+
+class Command(BaseCommand):
+    help = (
+        "One GPU's worker: takes renders from the gpu queue and keeps the node's row up to date. At SIGTERM it takes "
+        "no new render, hands the current one back after the segment in work, and ends."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self._stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        node = nodes.beat(QUEUE)
+        Node.objects.filter(pk=node.pk).update(draining=False)  # It may have been drained to be stopped.
+        cluster = subprocess.Popen(
+            [sys.executable, "manage.py", "qcluster"],
+            cwd=settings.BASE_DIR,
+            env={**os.environ, "Q_CLUSTER_NAME": QUEUE},
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # A Ctrl-C must reach this process alone: django-q2 hangs when all its own get it.
+            preexec_fn=die_with_parent,
+        )
+        while not self._stop.wait(REPORT_SECONDS):
+            self._report()
+            if cluster.poll() is not None:
+                raise CommandError(f"The queue ended with status {cluster.returncode}", returncode=70)
+        self._drain(node)
+        cluster.terminate()
+        cluster.wait()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._stop.set()
+
+    def _report(self) -> None:
+        close_old_connections()
+        try:
+            nodes.note_model(nodes.beat(QUEUE), registry.statuses(QUEUE))
+        except DatabaseError:
+            logger.exception("The database is away; trying again")
+
+    def _drain(self, node: Node) -> None:
+        """Wait until the render here is handed back or done. A second signal does not hasten it: SIGKILL does."""
+        Node.objects.filter(pk=node.pk).update(draining=True)
+        while node.renders.filter(state=State.RUNNING).exists():
+            threading.Event().wait(0.5)
