@@ -16,8 +16,10 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from projects.models import Take
+from render.models import State
 from render.playlist import CONTENT_TYPE, media_playlist
 
+UNFINISHED = (State.FAILED, State.CANCELED)  # Nobody has paid for these: what there is of them is not shown.
 # A player can send no API key, so its address is the key: an id that nobody else can sign.
 _signer = Signer(salt="projects.previews", sep=".")
 
@@ -45,6 +47,7 @@ class PreviewView(APIView):
         except BadSignature:
             raise NotFound from None
         takes = Take.objects.filter(project__deleted_at=None, render__segments_total__isnull=False)
+        takes = takes.exclude(render__state__in=UNFINISHED)
         take = get_object_or_404(takes.select_related("render"), render=render_id)
         return HttpResponse(media_playlist(take.render), content_type=CONTENT_TYPE)
 

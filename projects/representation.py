@@ -14,7 +14,7 @@ from rest_framework import serializers
 
 from accounts.errors import PROBLEM_TYPES, problem
 from projects.models import AudioOrder, Project, Take
-from projects.previews import preview_path
+from projects.previews import UNFINISHED, preview_path
 from render.estimates import Estimate, WaitingReason, estimate
 from render.models import Phase, Render, State
 
@@ -56,7 +56,8 @@ class TakeRepresentation:
 
     @property
     def preview_url(self) -> str | None:
-        return self.base_url + preview_path(self.take.render_id) if self.num_segments else None
+        shown = self.num_segments and self.take.render.state not in UNFINISHED
+        return self.base_url + preview_path(self.take.render_id) if shown else None
 
     def _absolute(self, key: str) -> str | None:
         if not key or self.take.render.state != State.FINISHED:

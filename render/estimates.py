@@ -18,14 +18,16 @@ from django_q.models import OrmQ
 
 from render.engines import registry
 from render.engines.base import FPS
-from render.models import Attempt, Render, State
+from render.models import Attempt, Phase, Render, State
 
 RECENT_RENDERS = 20
 TICKET_PATIENCE = timedelta(seconds=10)  # A free worker takes a ticket within its poll, which is below a second.
 DEFAULT_PACE = {"draft": 0.5, "infinitetalk": 40.0}  # Seconds of work for a second of output, until it is measured.
 DEFAULT_OUTPUT_SECONDS = 10.0  # Of a render whose voice is not measured yet, until there are others to judge by.
 PREPARE_SECONDS = 2.0
-PLACE = ["queue", "tenant_id", "engine", "num_frames", "progress"]  # all that is read of the renders around
+FINISH_SECONDS = 2.0  # to join and store what is rendered
+FINISHING = (Phase.ASSEMBLING, Phase.UPLOADING)
+PLACE = ["queue", "phase", "tenant_id", "engine", "num_frames", "progress"]  # all that is read of the renders around
 
 
 class WaitingReason(StrEnum):
@@ -70,7 +72,7 @@ def estimate(renders: Iterable[Render]) -> dict[uuid.UUID, Estimate]:
         running_of_tenant[render.tenant_id] += 1
 
     for render in active:
-        if render.state == State.RUNNING and _is_in_its_engines_queue(render):
+        if render.state == State.RUNNING and _is_foreseeable(render):
             left = ceil(_seconds_left(render, paces))
             estimates[render.pk] = Estimate(eta_seconds=left, poll_after_seconds=_poll_after(left))
 
@@ -84,12 +86,12 @@ def estimate(renders: Iterable[Render]) -> dict[uuid.UUID, Estimate]:
             reason = WaitingReason.RETRY_DELAY
         elif render.queue in abandoned:
             reason = WaitingReason.NO_WORKER
-        elif running_of_tenant[render.tenant_id] >= render.max_concurrent:
+        elif running_of_tenant[render.tenant_id] >= render.max_concurrent and render.phase not in FINISHING:
             reason = WaitingReason.CONCURRENCY_LIMIT
         else:
             reason = WaitingReason.NEXT if render.rank == 1 else WaitingReason.BEHIND_OTHERS
         eta = None
-        if _is_in_its_engines_queue(render) and reason != WaitingReason.NO_WORKER:
+        if _is_foreseeable(render) and reason != WaitingReason.NO_WORKER:
             own = _seconds_left(render, paces)
             workers = at_work[render.queue]
             eta = ceil((sum(workers) + render.work_until - own) / max(len(workers), 1) + own)
@@ -104,8 +106,14 @@ def _queues_with_old_tickets() -> set[str]:
 
 def _ranked(renders: list[Render], paces: dict[str, _Pace]):  # type: ignore[no-untyped-def]
     """The queued renders, each with its place in its queue and the work up to and including its own."""
-    order = [F("priority").desc(), F("created_at").asc(), F("pk").asc()]
+    order = [
+        Case(When(phase__in=FINISHING, then=0), default=1),
+        F("priority").desc(),
+        F("created_at").asc(),
+        F("pk").asc(),
+    ]
     work = Case(
+        When(phase__in=FINISHING, then=Value(FINISH_SECONDS)),
         *[
             When(
                 engine=engine,
@@ -154,15 +162,19 @@ def _recent_pace(engine: str) -> _Pace:
 
 def _seconds_left(render: Render, paces: dict[str, _Pace]) -> float:
     """Of the work that it will take in the queue where it is; `_ranked` says the same in SQL."""
-    if not _is_in_its_engines_queue(render):
+    if render.phase in FINISHING:
+        return FINISH_SECONDS
+    if not _is_foreseeable(render):
         return PREPARE_SECONDS
     pace = paces[render.engine]
     output = pace.output_seconds if render.num_frames is None else render.num_frames / FPS
     return output * pace.work_seconds * (1 - render.progress / 100)
 
 
-def _is_in_its_engines_queue(render: Render) -> bool:
-    """Elsewhere it is only prepared, and how long it will wait after that shows when it is there."""
+def _is_foreseeable(render: Render) -> bool:
+    """Before it is in its engine's queue it is only prepared, and how long it will wait after that shows then."""
+    if render.phase in FINISHING:
+        return True
     return render.engine in registry.names() and render.queue == registry.queue_of(render.engine)
 
 

@@ -8,7 +8,7 @@ from django_q.models import OrmQ
 
 from accounts.errors import ServiceError
 from render import lifecycle, progress
-from render.models import Render, State
+from render.models import Phase, Render, State
 from tests.projects.steps import claim, create, finish, finished_project
 
 
@@ -98,7 +98,7 @@ def test_it_does_not_guess_before_it_is_in_its_engines_queue(alice, see):
     project = create(alice, parameters={"engine": "stateful"})
     assert see(project)["eta_seconds"] is None
 
-    lifecycle.hand_over(claim(), "gpu")
+    lifecycle.hand_over(claim(), "gpu", Phase.WAITING)
     assert see(project)["eta_seconds"] == 10
 
 
@@ -109,6 +109,21 @@ def test_those_that_are_only_prepared_here_cost_little(alice, see):
     project = create(alice)
 
     assert see(project)["eta_seconds"] == 6 + 5 + 5  # two seconds each, and the draft engine's default pace
+
+
+def test_what_needs_only_to_be_joined_goes_first_and_is_soon_done(alice, plan, see):
+    plan.max_concurrent = 1
+    plan.save(update_fields=["max_concurrent"])
+    create(alice)
+    create(alice, parameters={"engine": "draft"})
+    claim()
+    rendered = create(alice, parameters={"engine": "stateful"})
+    Render.objects.filter(pk=rendered["call_id"]).update(phase=Phase.ASSEMBLING, progress=95, num_frames=5000)
+
+    shown = see(rendered)
+
+    assert (shown["queue_position"], shown["waiting_reason"]) == (1, "next")
+    assert shown["eta_seconds"] < 10
 
 
 def test_a_resumed_render_has_less_to_do(alice, see):

@@ -106,22 +106,25 @@ def test_what_was_said_once_is_never_taken_back(alice, project, claimed, pieces,
     seen = [playlist(anonymous, url)]
     for _ in pieces:
         seen.append(playlist(anonymous, url))
-    lifecycle.fail(claimed, ServiceError("internal", "A fault."))
+    lifecycle.finish(claimed, video_key="renders/film.mp4", poster_key="renders/poster.jpg", duration_seconds=6.72)
     seen.append(playlist(anonymous, url))
 
     assert all(later[: len(earlier)] == earlier for earlier, later in zip(seen, seen[1:], strict=False))
 
 
-def test_it_ends_when_the_render_has_ended_however(alice, project, claimed, pieces, anonymous):
+@pytest.mark.parametrize("ends", ["canceled", "failed"])
+def test_what_nobody_pays_for_is_not_shown(alice, project, claimed, pieces, anonymous, ends):
     next(pieces)
     url = preview_url(alice, project)
-    alice.post(project["urls"]["cancel"])
-    assert "#EXT-X-ENDLIST" not in playlist(anonymous, url)
+    if ends == "canceled":
+        alice.post(project["urls"]["cancel"])
+        assert "#EXT-X-ENDLIST" not in playlist(anonymous, url)
+        lifecycle.cancel(claimed)
+    else:
+        lifecycle.fail(claimed, ServiceError("internal", "A fault."))
 
-    lifecycle.cancel(claimed)
-
-    assert playlist(anonymous, url)[-1] == "#EXT-X-ENDLIST"
-    assert preview_url(alice, project) == url
+    assert anonymous.get(url).status_code == 404
+    assert preview_url(alice, project) is None
 
 
 def test_a_player_on_any_page_may_read_it_and_keeps_no_copy(alice, anonymous):

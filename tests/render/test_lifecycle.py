@@ -268,5 +268,6 @@ class TestLeaseThread:
 
         with Lease(token) as lease:
             sleep(0.5)
+            lease.check()
             with pytest.raises(Draining):
-                lease.check()
+                lease.check_draining()
