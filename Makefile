@@ -6,13 +6,16 @@ RUN := $(VENV)/bin/python
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(RUN),$(RUN) -m pip install --quiet --disable-pip-version-check)
 
-.PHONY: demo test check bench constraints clean
+.PHONY: demo test faults check bench constraints clean
 
 demo: $(VENV)/.demo  ## A real video from a real portrait and voice. KEEP=1 leaves the service running.
 	$(RUN) manage.py demo $(if $(KEEP),--keep) $(if $(PORTRAIT),--portrait "$(PORTRAIT)") $(if $(SPEECH),--speech "$(SPEECH)")
 
 test: $(VENV)/.dev  ## Everything that CI runs.
 	$(RUN) -m pytest
+
+faults: $(VENV)/.dev  ## Deaths of processes at every point; some minutes.
+	$(RUN) -m pytest -m slow
 
 check: $(VENV)/.dev  ## Style, types, import law, migrations.
 	$(RUN) -m ruff check .

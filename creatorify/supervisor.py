@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 RESTART_DELAY_SECONDS = 0.5
@@ -15,14 +16,22 @@ STOP_GRACE_SECONDS = 10
 
 
 class Supervisor:
-    """Web server, queue and reaper, each with a log file. Use as a context manager."""
+    """Web server, queue and reaper, and what else is given, each with a log file. Use as a context manager."""
 
-    def __init__(self, *, port: int, log_folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        *,
+        port: int,
+        log_folder: Path,
+        environment: Mapping[str, str],
+        further_commands: Mapping[str, list[str]] = MappingProxyType({}),
+    ) -> None:
         python = sys.executable
         self.commands = {
             "web": [python, "-m", "uvicorn", "creatorify.asgi:application", f"--port={port}", "--no-access-log"],
             "queue": [python, "manage.py", "qcluster"],
             "reaper": [python, "manage.py", "reaper"],
+            **further_commands,
         }
         self.base_url = f"http://127.0.0.1:{port}"
         self.log_folder = log_folder

@@ -18,7 +18,7 @@ from django_q.models import OrmQ
 
 from render.engines import registry
 from render.engines.base import FPS
-from render.models import Attempt, Phase, Render, State
+from render.models import FINISHING, Attempt, Render, State
 
 RECENT_RENDERS = 20
 TICKET_PATIENCE = timedelta(seconds=10)  # A free worker takes a ticket within its poll, which is below a second.
@@ -26,7 +26,6 @@ DEFAULT_PACE = {"draft": 0.5, "infinitetalk": 40.0}  # Seconds of work for a sec
 DEFAULT_OUTPUT_SECONDS = 10.0  # Of a render whose voice is not measured yet, until there are others to judge by.
 PREPARE_SECONDS = 2.0
 FINISH_SECONDS = 2.0  # to join and store what is rendered
-FINISHING = (Phase.ASSEMBLING, Phase.UPLOADING)
 PLACE = ["queue", "phase", "tenant_id", "engine", "num_frames", "progress"]  # all that is read of the renders around
 
 

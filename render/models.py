@@ -27,6 +27,9 @@ class Phase(models.TextChoices):
     UPLOADING = "uploading"
 
 
+FINISHING = (Phase.ASSEMBLING, Phase.UPLOADING)  # All that is left to do needs no GPU.
+
+
 class Node(models.Model):
     """A machine that takes renders from one queue."""
 

@@ -12,7 +12,7 @@ from django.db.models.functions import Cast, Coalesce, Now
 from django_q.models import OrmQ
 from django_q.tasks import async_task
 
-from render.models import Phase, Render, State
+from render.models import FINISHING, Render, State
 
 MAX_READY_TICKETS = 50
 _CLAIM_LOCK = 0x43524541  # Any number that nothing else on this database uses.
@@ -40,7 +40,7 @@ def claimable(queue: str) -> QuerySet[Render]:
     for its weight, then by priority, then by age. The plan's limit is the only hard cap: a tenant alone gets all the
     nodes up to it.
     """
-    rendered = Q(phase=Phase.ASSEMBLING)
+    rendered = Q(phase__in=FINISHING)
     running = (
         Render.objects.filter(tenant=OuterRef("tenant"), state=State.RUNNING)
         .order_by()

@@ -1,7 +1,9 @@
-"""The real service on loopback: web server, queue and reaper as processes of their own, on the tests' database."""
+"""The real service on loopback: web server, queue and reaper as processes of their own, on the tests' database; with a
+GPU node beside them, if asked for, whose model server has tiny weights and no GPU."""
 
 import contextlib
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -15,8 +17,8 @@ LEASE_SECONDS = 4
 
 
 @contextlib.contextmanager
-def running_service(folder: Path, **environment: str) -> Iterator[Supervisor]:
-    """Start everything, with leases short enough to wait for."""
+def running_service(folder: Path, *, weights: Path | None = None, **environment: str) -> Iterator[Supervisor]:
+    """Start everything, with leases short enough to wait for. weights: for a GPU node."""
     database = connection.settings_dict
     url = f"postgresql://{database['USER']}@{quote(database['HOST'], safe='')}:{database['PORT']}/{database['NAME']}"
     with socket.socket() as probe:
@@ -35,15 +37,37 @@ def running_service(folder: Path, **environment: str) -> Iterator[Supervisor]:
             "RENDER_LEASE_SECONDS": str(LEASE_SECONDS),
             "RENDER_LEASE_RENEW_SECONDS": "1",
             "REAPER_INTERVAL_SECONDS": "1",
+            **(_gpu_environment(folder, weights) if weights else {}),
             **environment,
         },
+        further_commands=_gpu_commands(folder, weights) if weights else {},
     )
     with service:
         wait_until_listening(service.base_url, seconds=30)
         yield service
 
 
-def queue_worker(service: Supervisor) -> psutil.Process:
-    """The process of the queue that runs tickets: the first child of django-q2's sentinel."""
-    [sentinel] = psutil.Process(service.processes["queue"].pid).children()
+def _gpu_environment(folder: Path, weights: Path) -> dict[str, str]:
+    return {
+        "ENGINES": "draft,infinitetalk",
+        "INFINITETALK_SOCKET": str(folder / "model.sock"),
+        "INFINITETALK_SIZES": str(weights / "sizes.json"),
+        "OMP_NUM_THREADS": "1",  # The tensors are tiny: more threads only wait for each other.
+    }
+
+
+def _gpu_commands(folder: Path, weights: Path) -> dict[str, list[str]]:
+    serve = [sys.executable, "-m", "infinitetalk", "serve", "--dtype", "float32"]
+    return {
+        "model": [*serve, "--socket", str(folder / "model.sock"), "--weights", str(weights)],
+        "gpu_node": [sys.executable, "manage.py", "gpu_node"],
+    }
+
+
+def queue_worker(service: Supervisor, name: str = "queue") -> psutil.Process:
+    """The process of a queue that runs tickets: the first child of django-q2's sentinel."""
+    main = psutil.Process(service.processes[name].pid)
+    if name == "gpu_node":
+        [main] = main.children()
+    [sentinel] = main.children()
     return min(sentinel.children(), key=lambda process: process.pid)

@@ -41,13 +41,13 @@ def real_media(site) -> dict[str, str]:  # noqa: F811
 def post(client: httpx.Client, site) -> Callable[..., str]:  # noqa: F811
     base_url, _ = site
 
-    def create(engine: str, **fields: str) -> str:
+    def create(engine: str, *, parameters: dict | None = None, **fields: str) -> str:
         body = {
             "title": "Test",
             "image_url": f"{base_url}/picture.png",
             "audio_url": f"{base_url}/voice.wav",
             **fields,
-            "parameters": {"engine": engine, "seed": 42},
+            "parameters": {"engine": engine, "seed": 42, **(parameters or {})},
         }
         response = client.post("/projects", json=body)
         assert response.status_code == 201, response.text
