@@ -167,6 +167,7 @@ RENDER_RETRY_DELAYS = [0, 30, 120, 600]  # Seconds to wait after the 1st, 2nd, .
 RENDER_MAX_CRASHES = 5
 RENDER_MAX_FAILURES = 3
 WORK_DIR = Path(env.str("WORK_DIR", default=str(VAR_DIR / "work")))
+SOURCE_CACHE_BYTES = env.int("SOURCE_CACHE_BYTES", default=4 * 2**30)  # on each node, in WORK_DIR
 NODE_NAME = env.str("NODE_NAME", default=socket.gethostname())
 
 # Source media

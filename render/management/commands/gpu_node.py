@@ -15,17 +15,20 @@ from render import nodes
 from render.cluster_hardening import die_with_parent
 from render.engines import registry
 from render.models import Node, State
+from render.prefetch import prefetch
 
 logger = logging.getLogger(__name__)
 
 QUEUE = "gpu"
 REPORT_SECONDS = 2.0
+PREFETCH_SECONDS = 1.0
 
 
 class Command(BaseCommand):
     help = (
-        "One GPU's worker: takes renders from the gpu queue and keeps the node's row up to date. At SIGTERM it takes "
-        "no new render, hands the current one back after the segment in work, and ends."
+        "One GPU's worker: takes renders from the gpu queue, fetches the next one's sources ahead and keeps the node's "
+        "row up to date. At SIGTERM it takes no new render, hands the current one back after the segment in work, and "
+        "ends."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -42,6 +45,8 @@ class Command(BaseCommand):
             start_new_session=True,  # A Ctrl-C must reach this process alone: django-q2 hangs when all its own get it.
             preexec_fn=die_with_parent,
         )
+        # Of its own, so that a slow storage does not make the node look dead.
+        threading.Thread(target=self._prefetch, name="prefetch", daemon=True).start()
         while not self._stop.wait(REPORT_SECONDS):
             self._report()
             if cluster.poll() is not None:
@@ -59,6 +64,14 @@ class Command(BaseCommand):
             nodes.note_model(nodes.beat(QUEUE), registry.statuses(QUEUE))
         except DatabaseError:
             logger.exception("The database is away; trying again")
+
+    def _prefetch(self) -> None:
+        while not self._stop.wait(PREFETCH_SECONDS):
+            close_old_connections()
+            try:
+                prefetch(QUEUE)
+            except DatabaseError:
+                logger.exception("The database is away; trying again")
 
     def _drain(self, node: Node) -> None:
         """Wait until the render here is handed back or done. A second signal does not hasten it: SIGKILL does."""

@@ -1,0 +1,22 @@
+"""Brings the sources of the next renders to a node while it still works on the one before."""
+
+import logging
+from typing import Any
+
+from render import objects, queue
+
+logger = logging.getLogger(__name__)
+
+RENDERS_AHEAD = 2  # Another node may take the first of them.
+
+
+def prefetch(queue_name: str) -> None:
+    """Fetch what the node does not have yet. A failure costs nothing: the render fetches it again, and reports it."""
+    for render in queue.claimable(queue_name).exclude(sources=None)[:RENDERS_AHEAD]:
+        sources: Any = render.sources
+        keys = [sources["portrait"], sources["video"], *sources["voices"], *(key for key, _ in sources["sound"])]
+        for key in filter(None, keys):
+            try:
+                objects.keep_source(key)
+            except (OSError, objects.DamagedObject):
+                logger.warning("Not fetched ahead: %s", key, exc_info=True)

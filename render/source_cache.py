@@ -1,0 +1,50 @@
+"""Source files kept on this machine, so that a render finds its own there when its turn comes.
+
+Their names are the hashes of their content: a file is the same for every render and tenant, and never changes.
+"""
+
+import contextlib
+import os
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from django.conf import settings
+
+UNUSED_SECONDS = 24 * 3600  # A customer's files stay no longer than they are of use.
+
+
+def bring(name: str, download: Callable[[Path], None]) -> Path:
+    """The file of this name; `download` fetches it, checked, to the path it is given, unless it is here."""
+    folder = Path(settings.WORK_DIR) / "sources"
+    path = folder / name
+    with contextlib.suppress(FileNotFoundError):
+        os.utime(path)  # for `_trim`
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".{uuid.uuid4().hex}"
+    try:
+        download(part)
+        part.rename(path)
+    finally:
+        part.unlink(missing_ok=True)
+    _trim(folder, keep=path)
+    return path
+
+
+def _trim(folder: Path, *, keep: Path) -> None:
+    """Remove what was not used for longest. Renders hold links of their own, so nothing in use is lost."""
+    files = []
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            status = path.stat()
+            files.append((status.st_mtime, status.st_size, path))
+    total = sum(size for _, size, _ in files)
+    oldest = time.time() - UNUSED_SECONDS
+    for used, size, path in sorted(files):
+        if used > oldest and total <= settings.SOURCE_CACHE_BYTES:
+            return
+        if path != keep:
+            path.unlink(missing_ok=True)
+            total -= size
