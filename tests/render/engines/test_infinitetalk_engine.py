@@ -1,0 +1,298 @@
+"""The bridge to the model server: it plans as the model does, and knows what the server's answers mean."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgpack
+import numpy as np
+import pytest
+import uvicorn
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from accounts.errors import ServiceError
+from infinitetalk import picture
+from infinitetalk.checkpoints.layout import PRESET_LORAS
+from infinitetalk.generate import PRESETS as MODEL_PRESETS
+from infinitetalk.pipeline import Settings
+from infinitetalk.schedule import plan_chunks
+from render.engines import frame_size
+from render.engines import infinitetalk as bridge
+from render.engines.base import Checkpoint, RenderInputs
+from render.engines.infinitetalk import InfiniteTalkEngine, ServerLost
+from render.fence import Fenced
+from render.parameters import PRESETS, Parameters
+from tests.engines import FreeHold
+from tests.render.conftest import write_voice
+
+HANG = {"type": "hang"}  # Nothing more comes.
+FRAMES_OF_CHUNK = [81, 72, 7]
+
+
+class FakeServer:
+    """Answers each job with the next of `scripts`: messages, after the last of which the connection breaks or ends."""
+
+    def __init__(self) -> None:
+        self.scripts: list[list[dict]] = []
+        self.jobs: list[dict] = []
+        self.extensions: list[tuple[str, dict]] = []
+        self.gone = threading.Event()
+
+    async def render(self, request: Request) -> Response:
+        self.jobs.append(msgpack.unpackb(await request.body()))
+        script = self.scripts.pop(0)
+        if "status" in script[0]:
+            return Response(msgpack.packb(script[0]), script[0]["status"])
+        return StreamingResponse(self._play(script))
+
+    async def _play(self, script: list[dict]):  # type: ignore[no-untyped-def]
+        try:
+            for message in script:
+                if message == HANG:
+                    await asyncio.Event().wait()
+                yield msgpack.packb(message)
+            if script[-1]["type"] not in ("done", "error"):
+                raise ConnectionAbortedError
+        finally:
+            self.gone.set()
+
+    async def extend(self, request: Request) -> Response:
+        self.extensions.append((request.url.path, msgpack.unpackb(await request.body())))
+        return Response(status_code=204)
+
+    async def health(self, request: Request) -> Response:
+        return JSONResponse({"state": "ready", "gpu": "NVIDIA L40S", "plan": "fp8"})
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[FakeServer]:
+    fake = FakeServer()
+    routes = [
+        Route("/renders", fake.render, methods=["POST"]),
+        Route("/renders/{render}/{attempt}", fake.extend, methods=["POST"]),
+        Route("/health", fake.health),
+    ]
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "model.sock"))
+        running = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), log_config=None, lifespan="off"))
+        thread = threading.Thread(target=running.run, args=[[listener]])
+        thread.start()
+        while not running.started:
+            time.sleep(0.01)
+        yield fake
+        running.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> InfiniteTalkEngine:
+    return InfiniteTalkEngine(socket=str(tmp_path / "model.sock"))
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> RenderInputs:
+    Image.new("RGB", (400, 300), "teal").save(tmp_path / "portrait.png")
+    voice = write_voice(tmp_path / "voice.wav", 6.4)
+    return RenderInputs(portrait=tmp_path / "portrait.png", video=None, voices=(voice,), prompt="A person is talking.")
+
+
+class LostHold(FreeHold):
+    """Lost as soon as anything was reported."""
+
+    reported = False
+
+    def check(self) -> None:
+        if self.reported:
+            raise Fenced
+
+    def report(self, rendered: float) -> None:
+        self.reported = True
+
+
+class ListeningHold(FreeHold):
+    def __init__(self) -> None:
+        self.reports: list[float] = []
+
+    def report(self, rendered: float) -> None:
+        self.reports.append(rendered)
+
+
+def chunk(index: int) -> dict:
+    shape = [FRAMES_OF_CHUNK[index], 2, 4, 3]
+    frames = np.full(shape, index, np.uint8).tobytes()
+    return {"type": "chunk", "index": index, "shape": shape, "frames": frames, "checkpoint": b"after %d" % index}
+
+
+def segments(engine, inputs, parameters=None, resume=None, hold=None) -> list:
+    parameters = parameters or Parameters(seed=1)
+    plan = engine.plan(inputs, parameters)
+    return list(engine.segments(inputs, parameters, plan, resume, hold or FreeHold()))
+
+
+@pytest.mark.parametrize("num_frames", [1, 5, 40, 80, 81, 82, 90, 153, 154, 1000])
+def test_it_plans_the_models_own_chunks(engine, inputs, num_frames) -> None:
+    plan = engine.plan(inputs, Parameters(seed=1, frame_num=num_frames))
+
+    chunks = plan_chunks(num_frames)
+    assert [(span.start, span.stop) for span in plan.segments] == [
+        (chunk.start + chunk.keep_from, min(chunk.stop, num_frames)) for chunk in chunks
+    ]
+    assert plan.num_frames == num_frames
+
+
+def test_without_a_forced_length_a_film_is_as_long_as_its_voice(engine, inputs) -> None:
+    plan = engine.plan(inputs, Parameters(seed=1))
+
+    assert (plan.num_frames, plan.height, plan.width) == (160, 576, 704)
+
+
+def test_the_service_and_the_model_frame_a_picture_alike() -> None:
+    assert frame_size.BUCKETS == picture.BUCKETS
+    generator = np.random.default_rng(0)
+    for height, width in [(300, 400), (401, 399), (1000, 250), (97, 333)]:
+        given = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        for resolution, buckets in picture.BUCKETS.items():
+            size = picture.nearest_bucket(height, width, buckets)
+            assert frame_size.frame_size(height, width, resolution) == size
+            tensor = picture.resize_and_crop(given, size)[0, :, 0].permute(1, 2, 0).numpy()
+            assert np.array_equal(frame_size.fit(given, *size), ((tensor / 2 + 0.5) * 255).round().astype(np.uint8))
+
+
+@pytest.mark.parametrize("resolution", ["480p", "720p"])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_means_the_same_to_both(engine, server, inputs, preset, resolution) -> None:
+    server.scripts = [[chunk(0), chunk(1), chunk(2), {"type": "done"}]]
+    segments(engine, inputs, Parameters.resolve({"seed": 1, "preset": preset, "resolution": resolution}))
+
+    [job] = server.jobs
+    sent = Settings(**job["settings"])
+    known = {name: value for name, value in MODEL_PRESETS[preset].items() if name != "projected_guidance"}
+    if (preset, resolution) == ("quality", "720p"):
+        known["flow_shift"] = 11.0
+    assert {name: getattr(sent, name) for name in known} == known
+    assert job["lora"] == (preset if preset in PRESET_LORAS else None)
+
+
+def test_frames_and_checkpoints_come_through(engine, server, inputs) -> None:
+    step = {"type": "step", "chunk": 1, "step": 4}
+    server.scripts = [[{"type": "waiting"}, chunk(0), step, {"type": "alive"}, chunk(1), chunk(2), {"type": "done"}]]
+    hold = ListeningHold()
+
+    rendered = segments(engine, inputs, hold=hold)
+
+    assert [segment.index for segment in rendered] == [0, 1, 2]
+    assert [segment.frames.shape for segment in rendered] == [(number, 2, 4, 3) for number in FRAMES_OF_CHUNK]
+    assert all((segment.frames == segment.index).all() for segment in rendered)
+    assert [segment.checkpoint for segment in rendered] == [Checkpoint(n + 1, b"after %d" % n) for n in range(3)]
+    assert hold.reports == [(1 + 4 / 8) / 3]
+    assert server.jobs[0]["size"] == [576, 704]
+
+
+def test_a_render_goes_on_where_an_earlier_attempt_ended(engine, server, inputs) -> None:
+    server.scripts = [[chunk(2), {"type": "done"}]]
+
+    assert [segment.index for segment in segments(engine, inputs, resume=Checkpoint(2, b"after 1"))] == [2]
+    assert server.jobs[0]["checkpoint"] == b"after 1"
+    assert segments(engine, inputs, resume=Checkpoint(3, b"after 2")) == []
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        {"type": "alive"},  # The connection breaks after it.
+        {"type": "error", "code": "gpu_failed", "detail": "The GPU failed."},
+        {"type": "error", "code": "aborted", "detail": "not extended in time"},
+    ],
+)
+def test_a_lost_server_is_asked_again_for_what_is_missing(engine, server, inputs, end) -> None:
+    server.scripts = [[chunk(0), end], [end], [chunk(1), end], [chunk(2), {"type": "done"}]]
+
+    assert [segment.index for segment in segments(engine, inputs)] == [0, 1, 2]
+    assert [job["checkpoint"] for job in server.jobs] == [None, b"after 0", b"after 0", b"after 1"]
+
+
+def test_a_server_that_is_lost_again_and_again_ends_the_attempt(engine, server, inputs) -> None:
+    server.scripts = [[{"type": "alive"}]] * bridge.LOSSES_IN_A_ROW
+
+    with pytest.raises(ServerLost):
+        segments(engine, inputs)
+
+
+def test_a_server_that_does_not_come_back_ends_the_attempt(engine, inputs, monkeypatch) -> None:
+    monkeypatch.setattr(bridge, "PATIENCE_SECONDS", 0.0)
+
+    with pytest.raises(ServerLost):
+        segments(engine, inputs)
+
+
+@pytest.mark.parametrize(
+    ("code", "raised", "param"),
+    [
+        ("gpu_out_of_memory", "gpu_out_of_memory", None),
+        ("image_invalid", "image_invalid", "image_url"),
+        ("video_invalid", "video_invalid", "image_url"),
+        ("audio_invalid", "audio_invalid", "audio_url"),
+        ("audio_empty", "audio_empty", "audio_url"),
+    ],
+)
+def test_what_another_try_would_not_mend_fails_with_its_code(engine, server, inputs, code, raised, param) -> None:
+    server.scripts = [[{"type": "error", "code": code, "detail": "So it is."}]]
+
+    with pytest.raises(ServiceError) as caught:
+        segments(engine, inputs)
+    assert (caught.value.code, caught.value.param) == (raised, param)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"type": "error", "code": "not_finite", "detail": "No numbers."},
+        {"status": 409, "code": "stale_token", "detail": "Claimed anew."},
+        {"status": 422, "code": "malformed", "detail": "No job."},
+    ],
+)
+def test_anything_else_is_an_internal_error_that_tells_what_was_said(engine, server, inputs, answer) -> None:
+    server.scripts = [[answer]]
+
+    with pytest.raises(RuntimeError, match=answer["detail"]):
+        segments(engine, inputs)
+
+
+def test_a_lost_render_is_let_go_of_at_once(engine, server, inputs) -> None:
+    server.scripts = [[{"type": "step", "chunk": 0, "step": 1}, HANG]]
+
+    with pytest.raises(Fenced):
+        segments(engine, inputs, hold=LostHold())
+    assert server.gone.wait(10)
+
+
+def test_the_server_is_told_that_the_render_is_still_held(engine, server, inputs, monkeypatch) -> None:
+    monkeypatch.setattr(bridge, "EXTEND_SECONDS", 0.0)
+    server.scripts = [[chunk(0), chunk(1), chunk(2), {"type": "done"}]]
+    segments(engine, inputs)
+
+    assert server.extensions[0] == (f"/renders/{FreeHold.render_id}/1", {"lease_seconds": 60.0})
+
+
+def test_it_says_what_the_server_says_of_itself(engine, server) -> None:
+    status = engine.status()
+
+    assert (status.available, status.model_state, status.gpu, status.memory_plan) == (
+        True,
+        "ready",
+        "NVIDIA L40S",
+        "fp8",
+    )
+
+
+def test_without_a_server_it_is_not_available(engine) -> None:
+    status = engine.status()
+
+    assert (status.available, status.model_state) == (False, "down")
