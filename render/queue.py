@@ -62,6 +62,10 @@ def claimable(queue: str) -> QuerySet[Render]:
     )
 
 
+def has_waiting(queue: str) -> bool:
+    return Render.objects.filter(queue=queue, state=State.QUEUED).exists()
+
+
 def lock_next(queue: str, *, without_engines: Collection[str] = ()) -> Render | None:
     """The render to claim, locked. To be called in the claiming transaction."""
     with connection.cursor() as cursor:

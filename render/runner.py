@@ -18,7 +18,7 @@ from typing import Any, cast
 from django.conf import settings
 
 from accounts.errors import ServiceError
-from render import lifecycle, objects, progress
+from render import lifecycle, objects, progress, queue
 from render.engines import registry
 from render.engines.base import FPS, Checkpoint, FrameRange, Plan, RenderedSegment, RenderInputs
 from render.fence import CancelRequested, Claim, Fenced
@@ -64,7 +64,8 @@ def _make_film(claim: Claim, lease: Lease, folder: Path) -> None:
             lifecycle.hand_over(claim, registry.queue_of(render.engine), Phase.WAITING)
             return
         render_segments(claim, lease, render, folder)
-    if render.queue != lifecycle.COMMON_QUEUE:  # The engine's node is free for the next render meanwhile.
+    if render.queue != lifecycle.COMMON_QUEUE and queue.has_waiting(render.queue):
+        # This node has better to do.
         lifecycle.hand_over(claim, lifecycle.COMMON_QUEUE, Phase.ASSEMBLING)
         return
     video = assemble(claim, render, folder)

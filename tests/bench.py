@@ -51,7 +51,7 @@ def main() -> None:
         report["draft"] = draft_speed(folder)
         connection.creation.create_test_db(verbosity=0, autoclobber=True)
         try:
-            with running_service(folder, RENDER_LEASE_SECONDS="60", CPU_WORKERS="2") as service:
+            with running_service(folder, gpu_node=True, RENDER_LEASE_SECONDS="60", CPU_WORKERS="2") as service:
                 report["service"] = service_speed(service.base_url, folder)
         finally:
             connection.creation.destroy_test_db(connection.settings_dict["NAME"], verbosity=0)
@@ -109,6 +109,9 @@ def service_speed(base_url: str, folder: Path) -> dict[str, object]:
         report: dict[str, object] = {
             f"{at_once}_at_once": _run_jobs(client, body, number=JOBS, at_once=at_once) for at_once in (1, 8)
         }
+        on_gpu_node = {**body, "parameters": {"engine": "stateful", "seed": 1}}
+        _run_jobs(client, on_gpu_node, number=3, at_once=1)
+        report["through_a_gpu_node"] = _run_jobs(client, on_gpu_node, number=JOBS, at_once=1)
         report["accept_ms"] = _accept_latency(client, body)
     return report
 
@@ -136,9 +139,16 @@ def _run_jobs(client: httpx.Client, body: dict[str, object], *, number: int, at_
     return {
         "jobs": len(renders),
         "jobs_per_second": round(len(renders) / wall, 2),
-        "ticket_to_start_ms": _quantiles([1000 * (r.started_at - r.created_at).total_seconds() for r in renders]),
+        "pick_up_ms": _quantiles([1000 * waited for render in renders for waited in _pick_ups(render)]),
         "overhead_ms": _quantiles([1000 * (r.completed_at - r.created_at).total_seconds() for r in renders]),
     }
+
+
+def _pick_ups(render: Render) -> list[float]:
+    """Seconds until a worker had it, each time it was put into a queue."""
+    attempts = list(render.attempts.order_by("number"))
+    queued = [render.created_at, *(attempt.ended_at for attempt in attempts)]
+    return [(attempt.started_at - since).total_seconds() for attempt, since in zip(attempts, queued, strict=False)]
 
 
 def _jobs(client: httpx.Client, body: dict[str, object], number: int) -> None:

@@ -14,11 +14,14 @@ from django.db import connection
 from creatorify.supervisor import Supervisor, wait_until_listening
 
 LEASE_SECONDS = 4
+GPU_NODE = {"gpu_node": [sys.executable, "manage.py", "gpu_node"]}
 
 
 @contextlib.contextmanager
-def running_service(folder: Path, *, weights: Path | None = None, **environment: str) -> Iterator[Supervisor]:
-    """Start everything, with leases short enough to wait for. weights: for a GPU node."""
+def running_service(
+    folder: Path, *, gpu_node: bool = False, weights: Path | None = None, **environment: str
+) -> Iterator[Supervisor]:
+    """Start everything, with leases short enough to wait for. weights: of a model server, for the gpu_node."""
     database = connection.settings_dict
     url = f"postgresql://{database['USER']}@{quote(database['HOST'], safe='')}:{database['PORT']}/{database['NAME']}"
     with socket.socket() as probe:
@@ -40,7 +43,7 @@ def running_service(folder: Path, *, weights: Path | None = None, **environment:
             **(_gpu_environment(folder, weights) if weights else {}),
             **environment,
         },
-        further_commands=_gpu_commands(folder, weights) if weights else {},
+        further_commands={**(GPU_NODE if gpu_node else {}), **(_model_server(folder, weights) if weights else {})},
     )
     with service:
         wait_until_listening(service.base_url, seconds=30)
@@ -56,12 +59,9 @@ def _gpu_environment(folder: Path, weights: Path) -> dict[str, str]:
     }
 
 
-def _gpu_commands(folder: Path, weights: Path) -> dict[str, list[str]]:
+def _model_server(folder: Path, weights: Path) -> dict[str, list[str]]:
     serve = [sys.executable, "-m", "infinitetalk", "serve", "--dtype", "float32"]
-    return {
-        "model": [*serve, "--socket", str(folder / "model.sock"), "--weights", str(weights)],
-        "gpu_node": [sys.executable, "manage.py", "gpu_node"],
-    }
+    return {"model": [*serve, "--socket", str(folder / "model.sock"), "--weights", str(weights)]}
 
 
 def queue_worker(service: Supervisor, name: str = "queue") -> psutil.Process:

@@ -6,8 +6,10 @@ from django_q.models import OrmQ
 
 from accounts.errors import ServiceError
 from accounts.models import Plan, Tenant
-from render import lifecycle, nodes, queue, reaper
+from render import lifecycle, nodes, queue, reaper, tasks
+from render.engines.base import EngineStatus
 from render.models import Node, Render, State
+from tests.engines import StatefulEngine
 
 
 @pytest.mark.django_db
@@ -64,6 +66,46 @@ def test_a_draining_node_claims_nothing(enqueue, claim) -> None:
 
 
 @pytest.mark.django_db
+def test_a_render_whose_engine_is_away_is_left_to_others(enqueue) -> None:
+    enqueue(engine="slow", priority=9)
+    other = enqueue()
+
+    claimed = lifecycle.claim_next("cpu", nodes.beat("cpu"), without_engines=["slow"])
+
+    assert claimed.render_id == other.pk
+    assert lifecycle.claim_next("cpu", nodes.beat("cpu"), without_engines=["slow"]) is None
+
+
+def test_a_worker_waits_for_an_engine_that_starts(enqueue, monkeypatch) -> None:
+    answers = [False, False, True]
+    monkeypatch.setattr(StatefulEngine, "status", lambda self: EngineStatus(available=answers.pop(0)))
+    monkeypatch.setattr(tasks.time, "sleep", lambda seconds: None)
+    render = enqueue(engine="stateful")
+    Render.objects.update(queue="gpu")
+
+    tasks.run_ticket("gpu")
+
+    render.refresh_from_db()
+    assert (answers, render.attempt) == ([], 1)
+
+
+def test_a_worker_does_not_wait_for_an_engine_that_nobody_wants(db, monkeypatch) -> None:
+    monkeypatch.setattr(StatefulEngine, "status", lambda self: EngineStatus(available=False))
+
+    tasks.run_ticket("gpu")
+
+    assert Node.objects.get(queue="gpu").model_state == ""
+
+
+def test_a_nodes_row_says_what_its_model_server_says(db) -> None:
+    node = nodes.beat("gpu")
+    nodes.note_model(node, {"x": EngineStatus(True, model_state="ready", gpu="NVIDIA L40S", memory_plan="fp8")})
+    nodes.note_model(node, {"x": EngineStatus(False, model_state="down")})
+
+    node = Node.objects.get(queue="gpu")
+    assert (node.model_state, node.gpu, node.memory_plan) == ("down", "NVIDIA L40S", "fp8")
+
+
 def test_a_full_queue_refuses_and_holds_nothing(enqueue, acme) -> None:
     acme.plan.max_queued = 1
     enqueue()

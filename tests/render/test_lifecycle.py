@@ -237,6 +237,28 @@ class TestLeaseThread:
 
         assert Render.objects.get(pk=token.render_id).lease_until > before
 
+    def test_it_shows_how_far_the_engine_is_and_never_goes_back(self, enqueue, claim) -> None:
+        from time import sleep
+
+        enqueue()
+        token = claim()
+
+        with Lease(token) as lease:
+            lease.report(0.5)
+            sleep(0.5)
+            lease.report(0.1)
+            sleep(0.5)
+
+        assert Render.objects.get(pk=token.render_id).progress == 50
+
+    def test_it_says_how_long_it_is_good_for(self, enqueue, claim, settings) -> None:
+        settings.RENDER_LEASE_SECONDS = 40
+        enqueue()
+
+        with Lease(claim()) as lease:
+            assert 0 < lease.seconds_left() <= 40
+            assert (lease.render_id, lease.attempt) == (Render.objects.get().pk, 1)
+
     def test_it_carries_out_a_cancel_while_the_worker_is_deep_in_other_code(self, enqueue, claim) -> None:
         render = enqueue()
         token = claim()

@@ -91,7 +91,8 @@ def test_a_resumed_film_equals_an_unbroken_one(enqueue, claim, monkeypatch) -> N
     assert list(Segment.objects.filter(render=broken).values_list("attempt", flat=True)) == [1, 1, 2, 2]
 
 
-def test_the_engines_own_queue_gets_what_was_prepared(enqueue, claim) -> None:
+@pytest.mark.parametrize("another_waits", [True, False])
+def test_the_engines_own_queue_gets_what_was_prepared(enqueue, claim, another_waits) -> None:
     render = enqueue(engine="stateful")
 
     runner.run(claim("cpu"))
@@ -99,16 +100,19 @@ def test_the_engines_own_queue_gets_what_was_prepared(enqueue, claim) -> None:
     assert (render.state, render.phase, render.queue) == (State.QUEUED, "waiting", "gpu")
     assert claim("cpu") is None
 
+    if another_waits:
+        enqueue(engine="stateful")
+        runner.run(claim("cpu"))
     runner.run(claim("gpu"))
     render.refresh_from_db()
-    assert (render.state, render.queue, render.phase) == (State.QUEUED, "cpu", Phase.ASSEMBLING)
-    assert claim("gpu") is None
+    if another_waits:
+        assert (render.state, render.queue, render.phase) == (State.QUEUED, "cpu", Phase.ASSEMBLING)
+        runner.run(claim("cpu"))
+        render.refresh_from_db()
 
-    runner.run(claim("cpu"))
-    render.refresh_from_db()
     assert render.state == State.FINISHED
     outcomes = list(render.attempts.order_by("number").values_list("outcome", flat=True))
-    assert outcomes == ["handed_over", "handed_over", "done"]
+    assert outcomes == ["handed_over"] * (1 + another_waits) + ["done"]
 
 
 def test_what_is_rendered_is_assembled_before_anything_else_and_whatever_the_limit(enqueue, claim, plan) -> None:
@@ -144,7 +148,6 @@ def test_an_engines_state_survives_a_broken_attempt(enqueue, claim, monkeypatch)
             monkeypatch.setattr(StatefulEngine, "segments", break_off)
             runner.run(claim("gpu"))
         runner.run(claim("gpu"))
-        runner.run(claim("cpu"))
         render.refresh_from_db()
         films.append(film_sha256(render))
 

@@ -82,7 +82,6 @@ def test_a_render_finds_what_was_fetched_ahead(enqueue, claim) -> None:
     for key in [render.sources["portrait"], *render.sources["voices"], *(key for key, _ in render.sources["sound"])]:
         default_storage.delete(key)
     runner.run(claim("gpu"))
-    runner.run(claim("cpu"))
 
     assert Render.objects.get().state == State.FINISHED
 
