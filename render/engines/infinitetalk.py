@@ -64,7 +64,10 @@ class InfiniteTalkEngine:
             health = self._client.get("/health").raise_for_status().json()
         except httpx.HTTPError:
             return EngineStatus(available=False, model_state="down")
-        return EngineStatus(available=True, model_state=health["state"], gpu=health["gpu"], memory_plan=health["plan"])
+        state = health["state"]
+        # While it loads, another node may be ready for the render.
+        available = state != "loading"
+        return EngineStatus(available, model_state=state, gpu=health["gpu"], memory_plan=health["plan"])
 
     def plan(self, inputs: RenderInputs, parameters: Parameters) -> Plan:
         """Size and chunks, computed without the model: it may be on another machine."""
@@ -125,7 +128,7 @@ class InfiniteTalkEngine:
 
     def _wait_for_server(self, hold: Hold) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while not self.status().available:
+        while self.status().model_state == "down":
             hold.check()
             if time.monotonic() > deadline:
                 raise ServerLost(f"No model server answered for {PATIENCE_SECONDS:g} s")

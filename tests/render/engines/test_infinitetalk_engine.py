@@ -44,6 +44,7 @@ class FakeServer:
         self.jobs: list[dict] = []
         self.extensions: list[tuple[str, dict]] = []
         self.gone = threading.Event()
+        self.state = "ready"
 
     async def render(self, request: Request) -> Response:
         self.jobs.append(msgpack.unpackb(await request.body()))
@@ -68,7 +69,7 @@ class FakeServer:
         return Response(status_code=204)
 
     async def health(self, request: Request) -> Response:
-        return JSONResponse({"state": "ready", "gpu": "NVIDIA L40S", "plan": "fp8"})
+        return JSONResponse({"state": self.state, "gpu": "NVIDIA L40S", "plan": "fp8"})
 
 
 @pytest.fixture
@@ -290,6 +291,12 @@ def test_it_says_what_the_server_says_of_itself(engine, server) -> None:
         "NVIDIA L40S",
         "fp8",
     )
+
+
+def test_while_it_loads_a_render_is_left_to_others(engine, server) -> None:
+    server.state = "loading"
+
+    assert (engine.status().available, engine.status().model_state) == (False, "loading")
 
 
 def test_without_a_server_it_is_not_available(engine) -> None:
