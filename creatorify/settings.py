@@ -136,11 +136,11 @@ Q_CLUSTER = {
     "timeout": _TICKET_TIMEOUT,
     "retry": 4 * _TICKET_TIMEOUT,
     "recycle": 500,
-    "poll": 0.2,
+    "poll": 0.1,
     "scheduler": True,
     "log_level": "WARNING",
     "ALT_CLUSTERS": {
-        "gpu": {"workers": 1, "queue_limit": 1, "recycle": 10**9, "max_rss": None, "poll": 0.2, "scheduler": False}
+        "gpu": {"workers": 1, "queue_limit": 1, "recycle": 10**9, "max_rss": None, "poll": 0.1, "scheduler": False}
     },
 }
 

@@ -109,7 +109,7 @@ def service_speed(base_url: str, folder: Path) -> dict[str, object]:
         report: dict[str, object] = {
             f"{at_once}_at_once": _run_jobs(client, body, number=JOBS, at_once=at_once) for at_once in (1, 8)
         }
-        on_gpu_node = {**body, "parameters": {"engine": "stateful", "seed": 1}}
+        on_gpu_node = {**body, "parameters": {"engine": "chunked", "seed": 1}}
         _run_jobs(client, on_gpu_node, number=3, at_once=1)
         report["through_a_gpu_node"] = _run_jobs(client, on_gpu_node, number=JOBS, at_once=1)
         report["accept_ms"] = _accept_latency(client, body)

@@ -10,8 +10,6 @@ import numpy as np
 from render.engines.base import FPS, Checkpoint, EngineStatus, FrameRange, Hold, Plan, RenderedSegment, RenderInputs
 from render.parameters import Parameters
 
-FRAMES_PER_SEGMENT = 25
-
 
 class FreeHold:
     """What an engine is given when nobody will ever take the render from it."""
@@ -35,6 +33,7 @@ class InstantEngine:
     name = "instant"
     min_audio_seconds = 0.5
     seconds_per_segment = 0.0
+    frames_per_segment = 25
 
     def status(self) -> EngineStatus:
         return EngineStatus(available=True)
@@ -43,8 +42,8 @@ class InstantEngine:
         with wave.open(str(inputs.voices[0])) as voice:
             seconds = voice.getnframes() / voice.getframerate()
         num_frames = parameters.frame_num or max(1, round(seconds * FPS))
-        starts = range(0, num_frames, FRAMES_PER_SEGMENT)
-        ranges = tuple(FrameRange(start, min(start + FRAMES_PER_SEGMENT, num_frames)) for start in starts)
+        length = self.frames_per_segment
+        ranges = tuple(FrameRange(start, min(start + length, num_frames)) for start in range(0, num_frames, length))
         return Plan(width=64, height=48, num_frames=num_frames, segments=ranges)
 
     def segments(
@@ -78,3 +77,10 @@ class StatefulEngine(InstantEngine):
             span = plan.segments[index]
             frames = np.full((span.stop - span.start, plan.height, plan.width, 3), level, dtype=np.uint8)
             yield RenderedSegment(index, frames, Checkpoint(next_segment=index + 1, state=bytes([level])))
+
+
+class ChunkedEngine(StatefulEngine):
+    """Its segments are as long as InfiniteTalk's, and cost nothing."""
+
+    name = "chunked"
+    frames_per_segment = 72

@@ -9,5 +9,6 @@ RENDER_ENGINES = {
     "slow": {"class": "tests.engines.SlowEngine", "queue": "cpu"},
     "held": {"class": "tests.browser.engine.HeldEngine", "queue": "cpu"},
     "stateful": {"class": "tests.engines.StatefulEngine", "queue": "gpu"},
+    "chunked": {"class": "tests.engines.ChunkedEngine", "queue": "gpu"},
 }
 FINAL_ENGINE = "stateful"
