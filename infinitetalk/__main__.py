@@ -1,10 +1,11 @@
-"""`python -m infinitetalk {download,generate,merge,serve,tiny}`."""
+"""`python -m infinitetalk {bench,download,generate,merge,serve,tiny}`."""
 
 import argparse
 import sys
 from importlib import import_module
 
 COMMANDS = {
+    "bench": ("infinitetalk.bench.command", "measure speed, memory and agreement on this machine"),
     "download": ("infinitetalk.checkpoints.download", "fetch the published weights"),
     "generate": ("infinitetalk.generate", "make a video from a picture and a voice"),
     "merge": ("infinitetalk.checkpoints.merge", "write one pre-merged file of weights, quick to load"),

@@ -12,6 +12,7 @@ from infinitetalk.acceleration import stream_blocks
 from infinitetalk.checkpoints import layout
 from infinitetalk.checkpoints.load import LoraFile, load_transformer
 from infinitetalk.checkpoints.merge import load_merged, read_manifest
+from infinitetalk.checkpoints.read import shard_files
 from infinitetalk.errors import InvalidInput
 from infinitetalk.memory_plan import MemoryPlan
 from infinitetalk.transformer import InfiniteTalkTransformer3DModel
@@ -44,6 +45,15 @@ class VariantLoader:
         for path in merged:
             manifest = read_manifest(path)
             self._merged[_variant_of(manifest), manifest["dtype"] == "float8_e4m3fn"] = path
+
+    def files(self, variant: Variant, plan: MemoryPlan) -> list[Path]:
+        """What `load` reads."""
+        merged = self._merged.get((variant, plan.fp8))
+        if merged is not None:
+            return [merged]
+        loras = [lora.path for lora in _lora_files(self._weights, variant)]
+        adapter = layout.infinitetalk_file(self._weights, variant.speakers)
+        return [*shard_files(self._weights / layout.BASE), adapter, *loras]
 
     def load(self, variant: Variant, plan: MemoryPlan) -> InfiniteTalkTransformer3DModel:
         """Onto the device, or where the plan says so, onto the CPU and from there block by block."""

@@ -1,0 +1,86 @@
+"""How long calls take on a device, and whether its clock held."""
+
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+WARM_UPS = 2
+CLOCK_LOST = 0.05  # A measurement whose clock fell by more is not to be trusted.
+
+
+@dataclass(frozen=True)
+class GpuState:
+    clock_mhz: float
+    power_watts: float
+    used_bytes: float
+
+
+@dataclass(frozen=True)
+class Timing:
+    seconds: float  # median
+    quartiles: tuple[float, float]
+    repeats: int
+    before: GpuState | None
+    after: GpuState | None
+
+    @property
+    def clock_held(self) -> bool:
+        if self.before is None or self.after is None:
+            return True
+        return self.after.clock_mhz >= (1 - CLOCK_LOST) * self.before.clock_mhz
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seconds_of(call: Callable[[], Any], device: torch.device) -> float:
+    """Of all the work that the call puts on the device, too."""
+    synchronise(device)
+    start = time.perf_counter()
+    call()
+    synchronise(device)
+    return time.perf_counter() - start
+
+
+def measure(call: Callable[[], Any], device: torch.device, repeats: int) -> Timing:
+    for _ in range(WARM_UPS):
+        call()
+    synchronise(device)
+    before = gpu_state(device)
+    seconds = [_device_seconds(call, device) for _ in range(repeats)]
+    lower, median, upper = np.quantile(seconds, [0.25, 0.5, 0.75]).tolist()
+    return Timing(median, (lower, upper), repeats, before, gpu_state(device))
+
+
+def gpu_state(device: torch.device) -> GpuState | None:
+    """As nvidia-smi tells it; None without one."""
+    if device.type != "cuda":
+        return None
+    gpu = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+    query = ["nvidia-smi", f"--id={gpu}", "--query-gpu=clocks.sm,power.draw,memory.used"]
+    try:
+        command = [*query, "--format=csv,noheader,nounits"]
+        answer = subprocess.run(command, capture_output=True, text=True, check=True)
+        clock, power, used = (float(value) for value in answer.stdout.split(","))
+    except (OSError, subprocess.CalledProcessError, ValueError):
+        return None
+    return GpuState(clock, power, used * 2**20)
+
+
+def _device_seconds(call: Callable[[], Any], device: torch.device) -> float:
+    if device.type != "cuda":
+        return seconds_of(call, device)
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    call()
+    end.record()
+    synchronise(device)
+    milliseconds: float = start.elapsed_time(end)
+    return milliseconds / 1000
