@@ -44,7 +44,7 @@ def test_the_stages_of_a_chunk_are_most_of_it(report) -> None:
         for chunk in variant["chunks"]:
             timing = chunk["timing"]
             assert {"DiT", "VAE encode", "VAE decode", "colours", "copy to host"} <= timing["stages"].keys()
-            assert 0.8 * timing["seconds"] < sum(timing["stages"].values()) <= timing["seconds"]
+            assert 0.5 * timing["seconds"] < sum(timing["stages"].values()) <= timing["seconds"]
             assert chunk["gpu_seconds_per_second"] == pytest.approx(timing["seconds"] / (12 / 25))
         # Of a picture that is known nothing is encoded again.
         assert {"CLIP", "VAE encode, reference"} <= variant["first_step_new"]["stages"].keys()
@@ -160,5 +160,6 @@ def test_what_it_cannot_do_it_refuses(capsys) -> None:
     if not torch.cuda.is_available():
         assert main(["bench", "--random-weights", "tiny", "--memory-limit", "44"]) == 2
         assert "no_gpu" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["bench", "--random-weights", "tiny", "--size", "100x100"])
+    for wrong in (["--size", "100x100"], ["--repeats", "0"], ["--plan", "huge"]):
+        with pytest.raises(SystemExit):
+            main(["bench", "--random-weights", "tiny", *wrong])
