@@ -61,7 +61,8 @@ class ModelServer:
     async def render(self, request: Request) -> Response:
         job = RenderJob.from_message(_unpack(await request.body()))
         turn = self._turns.begin(job.render_id, job.attempt, job.lease_seconds)
-        # One message ahead: the next chunk is denoised while the client takes this one, and waits if it does not.
+        # The next chunk is denoised while the client takes this one. It waits if the client does not: with this one, the
+        # response's, the socket's and the renderer's own, four chunks at most are in memory.
         messages: asyncio.Queue[Message] = asyncio.Queue(1)
         task = asyncio.create_task(self._take_turn(job, turn, messages))
         self._tasks.add(task)
@@ -97,20 +98,20 @@ class ModelServer:
         return Response(body, media_type=content_type)
 
     async def _stream(self, turn: Turn, messages: "asyncio.Queue[Message]") -> AsyncIterator[bytes]:
-        following = asyncio.ensure_future(messages.get())
+        following: asyncio.Future[Message] | None = None
         try:
             while True:
+                following = following or asyncio.ensure_future(messages.get())
                 await asyncio.wait({following}, timeout=ALIVE_SECONDS)
+                message = {"type": "alive" if self._rendering is turn else "waiting"}
                 if following.done():
-                    message = following.result()
-                    following = asyncio.ensure_future(messages.get())
-                else:
-                    message = {"type": "alive" if self._rendering is turn else "waiting"}
+                    message, following = following.result(), None
                 yield msgpack.packb(message)
                 if message["type"] in LAST:
                     return
         finally:
-            following.cancel()
+            if following is not None:
+                following.cancel()
             turn.abort("the client has gone away")
 
     async def _take_turn(self, job: RenderJob, turn: Turn, messages: "asyncio.Queue[Message]") -> None:

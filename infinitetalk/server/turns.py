@@ -68,8 +68,8 @@ class Turns:
         self._under_way.remove(turn)
 
     def find(self, render_id: str, attempt: int) -> Turn | None:
-        """The attempt, if it is under way."""
-        for turn in self._under_way:
+        """The attempt, if it is under way; of two connections for it, the newer one's."""
+        for turn in reversed(self._under_way):
             if (turn.render_id, turn.attempt) == (render_id, attempt):
                 return turn
         return None

@@ -1,7 +1,7 @@
 """InfiniteTalk on a GPU: a thin client of the model server (`python -m infinitetalk serve`), which holds the networks.
 
-The server runs on the same machine and renders one chunk ahead: while this process encodes and stores a chunk, the next
-one is denoised.
+The server runs on the same machine and renders ahead: while this process encodes and stores a chunk, the next one is
+denoised.
 """
 
 import json

@@ -1,0 +1,225 @@
+"""The model that stays loaded, with tiny networks: one load for many renders, other plans when memory runs out."""
+
+import shutil
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from infinitetalk.checkpoint import Checkpoint
+from infinitetalk.checkpoints.load import LoraFile
+from infinitetalk.checkpoints.merge import merge
+from infinitetalk.errors import InfiniteTalkError, InvalidInput
+from infinitetalk.memory_plan import PLANS
+from infinitetalk.server.jobs import RenderJob
+from infinitetalk.server.warm_model import Hardware, Readiness, WarmModel
+from infinitetalk.tiny_checkpoint import SIZES
+from infinitetalk.variants import Variant, VariantLoader
+from tests.infinitetalk.test_server import SETTINGS, job
+
+CPU = torch.device("cpu")
+HARDWARE = Hardware(CPU, torch.float32, torch.float32, "native", compiled=False)
+
+
+@pytest.fixture
+def start(weights: Path) -> Callable[..., WarmModel]:
+    def start(plan: str = "resident", merged: list[Path] | None = None) -> WarmModel:
+        loader = VariantLoader(weights, merged or [], torch.float32, CPU)
+        model = WarmModel(weights, loader, HARDWARE, PLANS[plan])
+        model.start(Variant(lora=None)).result(60)
+        return model
+
+    return start
+
+
+@pytest.fixture
+def ask(portrait: Path, voice: Path) -> Callable[..., RenderJob]:
+    def ask(**overrides: Any) -> RenderJob:
+        settings = {
+            **SETTINGS,
+            "num_inference_steps": 2,
+            "num_frames_per_chunk": SIZES["num_frames_per_chunk"],
+            "motion_frames": SIZES["motion_frames"],
+        }
+        given = {"source": str(portrait), "voices": [str(voice)], "settings": settings, "size": [80, 80]}
+        return RenderJob.from_message(job(**{**given, **overrides}))
+
+    return ask
+
+
+def render(model: WarmModel, given: RenderJob, check: Callable[[], None] = lambda: None) -> list:
+    return list(model.render(given, check, lambda chunk, step: None))
+
+
+def frames(chunks: list) -> np.ndarray:
+    return np.concatenate([chunk.frames for chunk in chunks])
+
+
+def test_many_renders_load_once_and_another_variant_loads_anew(start, ask) -> None:
+    model = start()
+    films = [frames(render(model, ask(render_id=str(number)))) for number in range(5)]
+
+    assert (model.loads, model.readiness) == (1, Readiness.READY)
+    assert len(films[0]) == 40
+    assert all(np.array_equal(film, films[0]) for film in films)
+    other = frames(render(model, ask(lora="standard")))
+    assert model.loads == 2
+    assert not np.array_equal(other, films[0])
+    assert np.array_equal(frames(render(model, ask())), films[0])
+
+
+def test_a_render_goes_on_from_any_chunk_to_the_same_frames(start, ask) -> None:
+    model = start()
+    whole = render(model, ask())
+
+    for chunk in whole:
+        resumed = render(start(), ask(checkpoint=chunk.checkpoint.to_bytes()))
+        assert [later.index for later in resumed] == list(range(chunk.index + 1, 3))
+        for later in resumed:
+            assert np.array_equal(later.frames, whole[later.index].frames)
+
+
+def test_two_voices_take_the_file_for_two(start, ask, voice) -> None:
+    model = start()
+
+    chunks = render(model, ask(voices=[str(voice)] * 2))
+
+    assert len(frames(chunks)) == 40
+    assert model.variant == Variant(2, None)
+
+
+def run_out_of_memory(monkeypatch, *, plans: set[str], chunk: int = 0) -> None:
+    """With these plans, from a chunk on."""
+    original = WarmModel._render
+
+    def run_out(self, given, plan, checkpoint, check, on_step):
+        for made in original(self, given, plan, checkpoint, check, on_step):
+            if plan.name in plans and made.index >= chunk:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            yield made
+
+    monkeypatch.setattr(WarmModel, "_render", run_out)
+
+
+def test_out_of_memory_it_goes_on_after_the_last_chunk_with_the_plan_that_takes_less(
+    start, ask, monkeypatch, caplog
+) -> None:
+    whole = frames(render(start(), ask()))
+    model = start()
+    run_out_of_memory(monkeypatch, plans={"resident"}, chunk=1)
+
+    chunks = render(model, ask())
+
+    assert np.array_equal(frames(chunks), whole)
+    assert [chunk.index for chunk in chunks] == [0, 1, 2]
+    assert model.plan.name == "streamed"
+    assert "Going on with the plan streamed" in caplog.text
+
+
+def test_what_was_too_large_once_takes_the_smaller_plan_at_once_and_the_rest_the_usual_one(
+    start, ask, monkeypatch
+) -> None:
+    model = start()
+    run_out_of_memory(monkeypatch, plans={"resident"})
+    render(model, ask())
+    loads = model.loads
+    render(model, ask())
+    assert model.loads == loads
+    monkeypatch.undo()
+
+    render(model, ask(size=[64, 64]))
+
+    assert model.plan.name == "resident"
+
+
+def test_with_no_smaller_plan_left_it_says_so_and_renders_the_next_one(start, ask, monkeypatch) -> None:
+    model = start()
+    run_out_of_memory(monkeypatch, plans=set(PLANS))
+    with pytest.raises(InfiniteTalkError) as caught:
+        render(model, ask())
+    assert caught.value.code == "gpu_out_of_memory"
+    monkeypatch.undo()
+
+    assert len(frames(render(model, ask(size=[64, 64])))) == 40
+
+
+def test_weights_that_do_not_fit_take_the_smaller_plan_from_the_start(weights, ask, monkeypatch) -> None:
+    original = VariantLoader.load
+
+    def load(self, variant, plan):
+        if not plan.streamed:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(self, variant, plan)
+
+    monkeypatch.setattr(VariantLoader, "load", load)
+    model = WarmModel(weights, VariantLoader(weights, [], torch.float32, CPU), HARDWARE, PLANS["resident"])
+
+    model.start(Variant(lora=None)).result(60)
+
+    assert model.plan.name == "streamed"
+    assert len(frames(render(model, ask()))) == 40
+
+
+def test_a_render_that_is_asked_for_while_it_loads_waits_and_runs(weights, ask, monkeypatch) -> None:
+    loaded: Future[None] = Future()
+    original = VariantLoader.load
+    monkeypatch.setattr(VariantLoader, "load", lambda *given: (loaded.result(60), original(*given))[1])
+    model = WarmModel(weights, VariantLoader(weights, [], torch.float32, CPU), HARDWARE, PLANS["resident"])
+    model.start(Variant(lora=None))
+    assert model.readiness == Readiness.LOADING
+    checks = []
+
+    def check() -> None:
+        checks.append(model.readiness)
+        if not loaded.done():
+            loaded.set_result(None)
+
+    assert len(frames(render(model, ask(), check))) == 40
+    assert checks[0] == Readiness.LOADING
+    assert model.loads == 1
+
+
+def test_damaged_weights_end_the_start(weights, tmp_path) -> None:
+    shutil.copytree(weights, tmp_path / "weights")
+    next((tmp_path / "weights").rglob("diffusion_pytorch_model-*.safetensors")).write_bytes(b"damaged")
+    loader = VariantLoader(tmp_path / "weights", [], torch.float32, CPU)
+
+    loaded = WarmModel(tmp_path / "weights", loader, HARDWARE, PLANS["resident"]).start(Variant(lora=None))
+
+    assert isinstance(loaded.exception(60), InfiniteTalkError)
+
+
+@pytest.mark.parametrize("fp8", [False, True])
+def test_a_merged_file_is_taken_for_its_variant_and_gives_the_same(weights, start, ask, tmp_path, fp8) -> None:
+    path = tmp_path / "merged.safetensors"
+    loader = VariantLoader(weights, [], torch.bfloat16, CPU)
+    variant = Variant(lora="standard")
+    loras = [file for file in loader.files(variant, PLANS["resident"]) if "lora" in str(file)]
+    assert len(loras) == 1
+    merge(weights, path, speakers=1, loras=[LoraFile(loras[0], 1.0)], fp8=fp8)
+    merged = VariantLoader(weights, [path], torch.bfloat16, CPU)
+    plan = PLANS["fp8" if fp8 else "resident"]
+
+    assert merged.files(variant, plan) == [path]
+    assert merged.files(Variant(lora="fast"), plan) != [path]
+    assert merged.files(variant, PLANS["resident" if fp8 else "fp8"]) != [path]
+    expected = loader.load(variant, plan).state_dict()
+    loaded = merged.load(variant, plan).state_dict()
+    assert all(torch.equal(loaded[key].float(), tensor.float()) for key, tensor in expected.items())
+
+
+def test_unknown_variants_are_refused() -> None:
+    for wrong in ({"lora": "unknown"}, {"speakers": 3}, {"speakers": 0}):
+        with pytest.raises(InvalidInput):
+            Variant(**wrong)
+
+
+def test_a_checkpoint_of_another_size_is_refused(start, ask) -> None:
+    motion = torch.zeros(1, 3, 5, 64, 64)
+
+    with pytest.raises(InvalidInput, match="another size"):
+        render(start(), ask(checkpoint=Checkpoint(1, motion).to_bytes()))
