@@ -5,7 +5,9 @@ import contextlib
 import fcntl
 import logging
 import os
+import signal
 import socket
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -25,6 +27,7 @@ from infinitetalk.variants import Variant, VariantLoader
 
 logger = logging.getLogger(__name__)
 
+GRACE_SECONDS = 1  # A render that is cut off goes on after its last chunk, with the next server.
 EXIT_FAILED = 70  # EX_SOFTWARE of sysexits.h: to be started anew
 
 
@@ -46,8 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     disable_progress_bar()
+    # uvicorn raises the signal again when it is done; only an exception lets the socket be removed.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     # Before the minutes that loading may take.
-    with _private_socket(options.socket) as listener:
+    with private_socket(options.socket) as listener:
         _serve(options, listener)
     return 0
 
@@ -70,8 +75,10 @@ def _serve(options: argparse.Namespace, listener: socket.socket) -> None:
     loaded.add_done_callback(_stop_if_failed)
 
     app = ModelServer(model, on_fatal=lambda: os._exit(EXIT_FAILED)).app
-    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, access_log=False))
-    server.run([listener])
+    config = uvicorn.Config(
+        app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_SECONDS
+    )
+    uvicorn.Server(config).run([listener])
 
 
 def _plan(options: argparse.Namespace, device: torch.device) -> MemoryPlan:
@@ -93,7 +100,7 @@ def _stop_if_failed(loaded: "Future[None]") -> None:
 
 
 @contextlib.contextmanager
-def _private_socket(path: Path) -> Iterator[socket.socket]:
+def private_socket(path: Path) -> Iterator[socket.socket]:
     """A listening unix socket that only this user can open. Raises InfiniteTalkError `already_running`.
 
     The lock tells a server that runs from the socket's file that a killed one has left.
@@ -110,5 +117,7 @@ def _private_socket(path: Path) -> Iterator[socket.socket]:
             listener.bind(str(path))
         finally:
             os.umask(mask)
-        yield listener
-        path.unlink(missing_ok=True)
+        try:
+            yield listener
+        finally:
+            path.unlink(missing_ok=True)
