@@ -1,4 +1,7 @@
-"""`python -m infinitetalk serve`: the model server, one for each GPU."""
+"""`python -m infinitetalk serve`: the model server, one for each GPU.
+
+Under `torchrun --nproc-per-node N` it is one for N GPUs, which share the work on each render.
+"""
 
 import argparse
 import contextlib
@@ -21,7 +24,9 @@ from infinitetalk.attention_backends import capability_of, choose_attention
 from infinitetalk.checkpoints import layout
 from infinitetalk.errors import InfiniteTalkError
 from infinitetalk.memory_plan import PLANS, MemoryPlan, choose_plan
+from infinitetalk.parallel import Group
 from infinitetalk.server.app import ModelServer
+from infinitetalk.server.lockstep import LockstepModel
 from infinitetalk.server.warm_model import Hardware, WarmModel
 from infinitetalk.variants import Variant, VariantLoader
 
@@ -49,16 +54,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     disable_progress_bar()
+    group = Group.init(options.device)
+    if not group.leads:
+        _follow(options, group)
+        return 0
     # uvicorn raises the signal again when it is done; only an exception lets the socket be removed.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     # Before the minutes that loading may take.
     with private_socket(options.socket) as listener:
-        _serve(options, listener)
+        app = ModelServer(_start(options, group), on_fatal=_end_at_once).app
+        config = uvicorn.Config(
+            app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_SECONDS
+        )
+        uvicorn.Server(config).run([listener])
     return 0
 
 
-def _serve(options: argparse.Namespace, listener: socket.socket) -> None:
-    device = torch.device(options.device)
+def _follow(options: argparse.Namespace, group: Group) -> None:
+    model = _start(options, group)
+    assert isinstance(model, LockstepModel)
+    model.follow()
+
+
+def _start(options: argparse.Namespace, group: Group) -> WarmModel:
+    device = torch.device(group.device)
     keep_compiled_code(options.compile_cache or options.weights / "compiled")
     hardware = Hardware(
         device=device,
@@ -69,16 +88,20 @@ def _serve(options: argparse.Namespace, listener: socket.socket) -> None:
         compiled=device.type == "cuda" and not options.no_compile,
     )
     loader = VariantLoader(options.weights, options.merged, hardware.dtype, device)
-    model = WarmModel(options.weights, loader, hardware, _plan(options, device))
-    logger.info("Plan %s, attention %s", model.plan.name, hardware.attention)
+    plan = _plan(options, device)
+    if group.size > 1:
+        plan = PLANS[group.broadcast(plan.name)]
+        model: WarmModel = LockstepModel(options.weights, loader, hardware, plan, group=group, on_fatal=_end_at_once)
+    else:
+        model = WarmModel(options.weights, loader, hardware, plan)
+    logger.info("Plan %s, attention %s, %d GPUs", plan.name, hardware.attention, group.size)
     loaded = model.start(Variant(options.speakers, None if options.lora == "none" else options.lora))
     loaded.add_done_callback(_stop_if_failed)
+    return model
 
-    app = ModelServer(model, on_fatal=lambda: os._exit(EXIT_FAILED)).app
-    config = uvicorn.Config(
-        app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_SECONDS
-    )
-    uvicorn.Server(config).run([listener])
+
+def _end_at_once() -> None:
+    os._exit(EXIT_FAILED)
 
 
 def _plan(options: argparse.Namespace, device: torch.device) -> MemoryPlan:
@@ -96,7 +119,7 @@ def _stop_if_failed(loaded: "Future[None]") -> None:
         return
     # Without its weights the server is of no use; whoever started it sees why and that it ended.
     logger.error("The weights cannot be loaded", exc_info=error)
-    os._exit(EXIT_FAILED)
+    _end_at_once()
 
 
 @contextlib.contextmanager

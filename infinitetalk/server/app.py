@@ -8,6 +8,7 @@ A client that goes away ends its render within one denoising step.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -61,8 +62,8 @@ class ModelServer:
     async def render(self, request: Request) -> Response:
         job = RenderJob.from_message(_unpack(await request.body()))
         turn = self._turns.begin(job.render_id, job.attempt, job.lease_seconds)
-        # The next chunk is denoised while the client takes this one. It waits if the client does not: with this one, the
-        # response's, the socket's and the renderer's own, four chunks at most are in memory.
+        # The next chunk is denoised while the client takes this one, and waits if the client does not. With this one, the
+        # response's, the socket's and the renderer's own, four are in memory at most.
         messages: asyncio.Queue[Message] = asyncio.Queue(1)
         task = asyncio.create_task(self._take_turn(job, turn, messages))
         self._tasks.add(task)
@@ -159,9 +160,10 @@ class ModelServer:
         name = f"Render {job.render_id} attempt {job.attempt}"
         self._metrics.began()
         try:
-            for chunk in self._model.render(job, turn.check, show_step):
-                self._metrics.rendered(chunk)
-                hand_out(_chunk_message(chunk))
+            with contextlib.closing(self._model.render(job, turn.check, show_step)) as chunks:
+                for chunk in chunks:
+                    self._metrics.rendered(chunk)
+                    hand_out(_chunk_message(chunk))
         except Aborted as aborted:
             logger.info("%s aborted: %s", name, aborted)
             return {"type": "error", "code": "aborted", "detail": str(aborted)}

@@ -3,7 +3,7 @@
 import gc
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,6 +20,7 @@ from infinitetalk.pipeline import GeneratedChunk, InfiniteTalkPipeline
 from infinitetalk.server.jobs import RenderJob
 from infinitetalk.source_frames import open_source
 from infinitetalk.text import NEGATIVE_PROMPT
+from infinitetalk.transformer import InfiniteTalkTransformer3DModel
 from infinitetalk.variants import Variant, VariantLoader
 from infinitetalk.voice import load_voice, normalise_loudness
 
@@ -73,7 +74,7 @@ class WarmModel:
     @torch.no_grad()
     def render(
         self, job: RenderJob, check: Callable[[], None], on_step: Callable[[int, int], None]
-    ) -> Iterator[GeneratedChunk]:
+    ) -> Generator[GeneratedChunk]:
         """Yield the chunks from the job's checkpoint on. check: called often; raises to stop.
 
         Out of memory, it goes on with the plan that takes less. Raises InvalidInput, InvalidCheckpoint, and
@@ -146,14 +147,17 @@ class WarmModel:
             self._free()
             self.variant, self.plan = variant, plan
             transformer = self._loader.load(variant, plan)
-            transformer.set_attention_backend(self.hardware.attention)
-            if self.hardware.compiled and not plan.streamed:
-                compile_blocks(transformer)
+            self._adapt(transformer)
             encoders = self._encoders.result()
             encoders.text_encoder.model.to("cpu" if plan.streamed else self.hardware.device)
             self._pipeline = encoders.pipeline(transformer, self._weights)
             self.loads += 1
             return self._pipeline
+
+    def _adapt(self, transformer: InfiniteTalkTransformer3DModel) -> None:
+        transformer.set_attention_backend(self.hardware.attention)
+        if self.hardware.compiled and not self.plan.streamed:
+            compile_blocks(transformer)
 
     def _load_first(self, variant: Variant) -> None:
         try:
