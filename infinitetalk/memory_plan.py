@@ -1,7 +1,8 @@
 """Where the networks lie while a video is made, chosen by the memory of the GPU.
 
-`resident`: everything on the GPU, in bfloat16. `fp8`: the same with the blocks' linear layers in 8 bits. `streamed` and
-`fp8-streamed`: the text encoder stays on the CPU, and each block is copied to the GPU while the one before it computes.
+`resident`: everything on the GPU, in bfloat16. `fp8`: the blocks' linear layers in 8 bits. `streamed` and
+`fp8-streamed`: each block is copied to the GPU while the one before it computes. All but the first leave the text
+encoder on the CPU.
 """
 
 from dataclasses import dataclass
@@ -32,6 +33,11 @@ class MemoryPlan:
     fp8: bool
     streamed: bool
     fallback: str | None  # the plan that takes less and computes the same
+
+    @property
+    def text_on_cpu(self) -> bool:
+        """It runs once for each new prompt, a second or so, and is the second largest network."""
+        return self.fp8 or self.streamed
 
 
 PLANS = {
@@ -79,7 +85,7 @@ def weight_bytes(plan: MemoryPlan) -> int:
         one_block = [(key, tensor) for key, tensor in weights.items() if key.startswith("blocks.0.")]
         one_block_bytes = sum(_stored_bytes(key, tensor, plan) for key, tensor in one_block)
         total -= (len(transformer.blocks) - BLOCKS_IN_FLIGHT) * one_block_bytes
-    else:
+    if not plan.text_on_cpu:
         total += 2 * _count(text_encoder)
     return total + 2 * _count(vae) + 2 * _count(image_encoder) + 4 * _count(speech_encoder)
 

@@ -121,7 +121,7 @@ class RandomNetworks:
         speech = self._filled(Wav2Vec2Model(Wav2Vec2Config(**shape.speech)), torch.float32)
         text = self._filled(text, self._dtype)
         text.tie_weights()  # Its parts were separated when they got their memory.
-        if plan.streamed:
+        if plan.text_on_cpu:
             text.to("cpu")
         return Encoders(
             vae, image, PromptEncoder(text, _WordTokenizer()), SpeechEncoder(speech, Wav2Vec2FeatureExtractor())
@@ -169,7 +169,7 @@ class FileNetworks:
             self._weights,
             dtype=self._dtype,
             device=str(self._device),
-            text_device="cpu" if plan.streamed else None,
+            text_device="cpu" if plan.text_on_cpu else None,
             vae_dtype=torch.bfloat16 if self._device.type == "cuda" else torch.float32,
         )
 

@@ -62,8 +62,8 @@ class ModelServer:
     async def render(self, request: Request) -> Response:
         job = RenderJob.from_message(_unpack(await request.body()))
         turn = self._turns.begin(job.render_id, job.attempt, job.lease_seconds)
-        # The next chunk is denoised while the client takes this one, and waits if the client does not. With this one, the
-        # response's, the socket's and the renderer's own, four are in memory at most.
+        # The next chunk is denoised while the client takes this one, and waits if the client does not. With this one,
+        # the response's, the socket's and the renderer's own, four are in memory at most.
         messages: asyncio.Queue[Message] = asyncio.Queue(1)
         task = asyncio.create_task(self._take_turn(job, turn, messages))
         self._tasks.add(task)

@@ -149,7 +149,7 @@ class WarmModel:
             transformer = self._loader.load(variant, plan)
             self._adapt(transformer)
             encoders = self._encoders.result()
-            encoders.text_encoder.model.to("cpu" if plan.streamed else self.hardware.device)
+            encoders.text_encoder.model.to("cpu" if plan.text_on_cpu else self.hardware.device)
             self._pipeline = encoders.pipeline(transformer, self._weights)
             self.loads += 1
             return self._pipeline
@@ -175,7 +175,7 @@ class WarmModel:
             self._weights,
             dtype=self.hardware.dtype,
             device=str(self.hardware.device),
-            text_device="cpu" if self.plan.streamed else None,
+            text_device="cpu" if self.plan.text_on_cpu else None,
             vae_dtype=self.hardware.vae_dtype,
         )
 
