@@ -1,4 +1,6 @@
+import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 from django.db import connection
@@ -78,8 +80,8 @@ def test_a_render_whose_engine_is_away_is_left_to_others(enqueue) -> None:
 
 def test_a_worker_waits_for_an_engine_that_starts(enqueue, monkeypatch) -> None:
     answers = [False, False, True]
-    monkeypatch.setattr(StatefulEngine, "status", lambda self: EngineStatus(available=answers.pop(0)))
-    monkeypatch.setattr(tasks.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(tasks.registry, "statuses", lambda queue: {"stateful": EngineStatus(answers.pop(0))})
+    monkeypatch.setattr(tasks, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: None))
     render = enqueue(engine="stateful")
     Render.objects.update(queue="gpu")
 

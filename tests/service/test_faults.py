@@ -81,6 +81,7 @@ def test_a_worker_killed_while_idle_does_not_wedge_the_queue(service, post, wait
 
 @pytest.mark.parametrize("role", ["sentinel", "main"])
 def test_no_orphan_survives_its_cluster(service, post, wait_for, role: str) -> None:
+    wait_for(post("instant"), ended)  # All of it has started.
     main = psutil.Process(service.processes["queue"].pid)
     [sentinel] = main.children()
     tree = [main, sentinel, *sentinel.children()]
