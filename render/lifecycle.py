@@ -209,7 +209,10 @@ def _close(render: Render, state: State, error: ServiceError, *, trace: str = ""
 
 def _offer_place(render: Render) -> None:
     """A place under the tenant's limit is free again, for renders of any queue."""
-    for name in {render.queue, registry.queue_of(render.engine)}:
+    queues = {render.queue}
+    if render.engine in registry.names():  # It may have been taken out since.
+        queues.add(registry.queue_of(render.engine))
+    for name in queues:
         queue.top_up(name)
 
 

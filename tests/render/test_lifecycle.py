@@ -146,7 +146,10 @@ def test_a_cancel_of_a_dead_worker_is_carried_out_by_the_reaper(prepared) -> Non
 def test_a_waiting_render_is_canceled_at_once(enqueue) -> None:
     render = enqueue()
 
-    assert lifecycle.request_cancel(render).state == State.CANCELED
+    lifecycle.request_cancel(render)
+
+    render.refresh_from_db()
+    assert render.state == State.CANCELED
     assert UsageEntry.objects.get(render_id=render.pk).billed_seconds == 0
 
 
@@ -175,6 +178,16 @@ def test_the_database_itself_refuses_to_leave_a_terminal_state(enqueue) -> None:
 
     with pytest.raises(IntegrityError, match="cannot become queued"), transaction.atomic():
         Render.objects.filter(pk=render.pk).update(state=State.QUEUED, completed_at=None)
+
+
+def test_a_render_of_an_engine_that_was_taken_out_can_still_be_canceled(enqueue, settings) -> None:
+    render = enqueue(engine="slow")
+    settings.RENDER_ENGINES = {name: entry for name, entry in settings.RENDER_ENGINES.items() if name != "slow"}
+
+    lifecycle.request_cancel(render)
+
+    render.refresh_from_db()
+    assert render.state == State.CANCELED
 
 
 def test_every_change_is_announced_in_its_transaction(enqueue, claim) -> None:
