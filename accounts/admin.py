@@ -124,6 +124,12 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
         widget=forms.CheckboxSelectMultiple,
     )
 
+    def clean_allowed_ips(self) -> list[str]:
+        try:
+            return [keys.parse_network(network) for network in self.cleaned_data["allowed_ips"]]
+        except ValueError as error:
+            raise forms.ValidationError(f"Not a network: {error}") from error
+
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(SupportAdmin):
@@ -142,15 +148,15 @@ class ApiKeyAdmin(SupportAdmin):
         return False  # Usage and projects refer to it; revoke instead.
 
     def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> list[Any]:
-        asked = ["tenant", "name", "mode", "scopes", "legacy_200", "expires_at"]
+        asked = ["tenant", "name", "mode", "scopes", "allowed_ips", "legacy_200", "expires_at"]
         if obj is None:
             return asked
-        return ["prefix", "status", *asked, "revoked_at", "last_used_at", "created_at"]
+        return ["prefix", "status", *asked, "rotated_from", "revoked_at", "last_used_at", "created_at"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> list[str]:
         # The mode is part of the key itself, and a key that changed hands would open another tenant's projects.
         fixed = [] if obj is None else ["tenant", "mode"]
-        return [*fixed, "prefix", "status", "revoked_at", "last_used_at", "created_at"]
+        return [*fixed, "prefix", "status", "rotated_from", "revoked_at", "last_used_at", "created_at"]
 
     def buttons(self, obj: ApiKey) -> dict[str, str]:
         return {"revoke": "Revoke"} if obj.revoked_at is None else {}
@@ -159,7 +165,14 @@ class ApiKeyAdmin(SupportAdmin):
         if change:
             obj.save(update_fields=form.changed_data)
             return
-        made, plain = keys.make(obj.tenant, name=obj.name, mode=obj.mode, scopes=obj.scopes, expires_at=obj.expires_at)
+        made, plain = keys.make(
+            obj.tenant,
+            name=obj.name,
+            mode=obj.mode,
+            scopes=obj.scopes,
+            expires_at=obj.expires_at,
+            allowed_ips=obj.allowed_ips,
+        )
         ApiKey.objects.filter(pk=made.pk).update(legacy_200=obj.legacy_200)
         obj.pk = made.pk
         obj.refresh_from_db()
@@ -176,8 +189,7 @@ class ApiKeyAdmin(SupportAdmin):
     @admin.action(description="Revoke selected API keys", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         for key in queryset.filter(revoked_at=None):
-            # An earlier moment of revocation stays.
-            ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=Now())
+            keys.revoke(key)
             self.log_change(request, key, "Revoked.")
             self.message_user(request, f"Key {key} is revoked.", messages.SUCCESS)
 

@@ -9,7 +9,7 @@ from rest_framework.authentication import BaseAuthentication, get_authorization_
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from accounts import keys
+from accounts import audit, keys
 from accounts.errors import ServiceError
 from accounts.models import ApiKey
 
@@ -27,7 +27,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         plain = request.headers.get("X-API-Key") or _bearer_token(request)
         if not plain:
             return None
-        key = keys.authenticate(plain)
+        key = keys.authenticate(plain, ip_address=audit.ip_address_of(request))
         ApiKey.objects.filter(Q(last_used_at=None) | Q(last_used_at__lt=Now() - LAST_USED_PRECISION), pk=key.pk).update(
             last_used_at=Now()
         )

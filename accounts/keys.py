@@ -2,12 +2,14 @@
 
 import hashlib
 import hmac
+import ipaddress
 import re
 import secrets
 import string
 import zlib
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
@@ -25,6 +27,8 @@ def make(
     mode: str = ApiKey.Mode.LIVE,
     scopes: list[str] | None = None,
     expires_at: datetime | None = None,
+    allowed_ips: list[str] | None = None,
+    rotated_from: ApiKey | None = None,
 ) -> tuple[ApiKey, str]:
     """Return the new key's row and the plain key, which cannot be shown again."""
     prefix = f"cf_{mode}_{_random(8)}"
@@ -38,11 +42,46 @@ def make(
         digest=_digest(plain),
         scopes=default_scopes() if scopes is None else scopes,
         expires_at=expires_at,
+        allowed_ips=allowed_ips or [],
+        rotated_from=rotated_from,
     )
     return key, plain
 
 
-def authenticate(plain: str) -> ApiKey:
+@transaction.atomic
+def rotate(key: ApiKey, *, overlap: timedelta) -> tuple[ApiKey, str]:
+    """Make a successor that may do the same; the old key opens for `overlap` more. Raises ServiceError `invalid_state`.
+
+    An expiry that comes sooner stays. The successor has none: it was the key's, not the access's.
+    """
+    key = ApiKey.objects.select_for_update(of=("self",)).select_related("tenant").get(pk=key.pk)
+    if not key.is_usable:
+        raise ServiceError("invalid_state", "This API key has expired or was revoked; make a new one.")
+    successor = make(
+        key.tenant,
+        name=key.name,
+        mode=key.mode,
+        scopes=key.scopes,
+        allowed_ips=key.allowed_ips,
+        rotated_from=key,
+    )
+    ApiKey.objects.filter(pk=successor[0].pk).update(legacy_200=key.legacy_200)
+    end = Now() + overlap
+    ApiKey.objects.filter(Q(expires_at=None) | Q(expires_at__gt=end), pk=key.pk).update(expires_at=end)
+    return successor
+
+
+def revoke(key: ApiKey) -> bool:
+    """From now on it opens nothing; an earlier moment of revocation stays. Returns whether it was revoked just now."""
+    return ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=Now()) == 1
+
+
+def parse_network(text: str) -> str:
+    """An address or a network in CIDR, in its canonical form. Raises ValueError."""
+    return str(ipaddress.ip_network(text.strip(), strict=False))
+
+
+def authenticate(plain: str, *, ip_address: str | None = None) -> ApiKey:
     """Return the key's row, with its tenant and plan. Raises ServiceError for a key that does not open anything."""
     if not WELL_FORMED.fullmatch(plain):
         raise ServiceError("unauthenticated", "This API key is not valid.")
@@ -55,6 +94,8 @@ def authenticate(plain: str) -> ApiKey:
         raise ServiceError("unauthenticated", "This API key is not valid.")
     if not key.usable:
         raise ServiceError("key_expired", "This API key has expired or was revoked.")
+    if key.allowed_ips and not _is_in(ip_address, key.allowed_ips):
+        raise ServiceError("ip_not_allowed", "This API key may not be used from this address.")
     if key.tenant.suspended_at is not None:
         raise ServiceError("tenant_suspended", "This account is suspended.")
     return key
@@ -68,6 +109,14 @@ def checksum(body: str) -> str:
         number, digit = divmod(number, 62)
         digits = ALPHABET[digit] + digits
     return digits
+
+
+def _is_in(ip_address: str | None, networks: list[str]) -> bool:
+    try:
+        address = ipaddress.ip_address(ip_address or "")
+    except ValueError:
+        return False
+    return any(address in ipaddress.ip_network(network) for network in networks)
 
 
 def _digest(plain: str) -> str:

@@ -5,6 +5,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.utils import timezone
 
 
 class Plan(models.Model):
@@ -18,6 +19,7 @@ class Plan(models.Model):
     max_queued = models.PositiveIntegerField(default=100, help_text="Renders waiting; more are refused.")
     max_audio_seconds = models.PositiveIntegerField(default=600, help_text="Length of one voice.")
     requests_per_minute = models.PositiveIntegerField(default=600)
+    creates_per_minute = models.PositiveIntegerField(default=60, help_text="Requests that start a render.")
     weight = models.PositiveSmallIntegerField(default=1, help_text="Share of the nodes when tenants compete.")
     prices = models.JSONField(
         default=dict, blank=True, help_text='Micros for an output second: {"infinitetalk": {"480p": 15000}}.'
@@ -93,6 +95,15 @@ class ApiKey(models.Model):
     prefix = models.CharField(max_length=20, unique=True, editable=False)
     digest = models.CharField(max_length=64, editable=False)
     scopes = ArrayField(models.CharField(max_length=20, choices=Scope), default=default_scopes)
+    allowed_ips = ArrayField(
+        models.CharField(max_length=43),
+        default=list,
+        blank=True,
+        help_text="Networks (CIDR) that may use it; none: any may.",
+    )
+    rotated_from = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="rotated_to"
+    )
     legacy_200 = models.BooleanField(default=False, help_text="Answer 200 to POST /projects, as the older service did.")
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
@@ -101,6 +112,49 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return self.prefix
+
+    @property
+    def is_test(self) -> bool:
+        return self.mode == self.Mode.TEST
+
+    @property
+    def is_usable(self) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > timezone.now())
+
+
+class RequestWindow(models.Model):
+    """A tenant's requests in the minute that began at `started_at`. Written by `accounts.rates` alone."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="+")
+    policy = models.CharField(max_length=20)
+    started_at = models.DateTimeField()
+    count = models.PositiveIntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant", "policy"], name="one_window_a_policy")]
+
+    def __str__(self) -> str:
+        return f"{self.tenant_id} {self.policy}: {self.count}"
+
+
+class IdempotentResponse(models.Model):
+    """What was answered to the first request with an Idempotency-Key. Written by `accounts.idempotency` alone."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="+")
+    route = models.CharField(max_length=200, help_text="Method and route; not the API key, which may be rotated.")
+    key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64, help_text="SHA-256 of what was asked.")
+    status = models.PositiveSmallIntegerField()
+    headers = models.JSONField(default=dict)
+    body = models.JSONField()
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant", "route", "key"], name="one_response_a_key")]
+        indexes = [models.Index(fields=["created_at"], name="oldest_responses")]
+
+    def __str__(self) -> str:
+        return f"{self.route} {self.key}"
 
 
 class UsageEntry(models.Model):
@@ -114,6 +168,8 @@ class UsageEntry(models.Model):
     render_id = models.UUIDField(unique=True, null=True, editable=False)
     engine = models.CharField(max_length=40, blank=True)
     resolution = models.CharField(max_length=10, blank=True)
+    user_label = models.CharField(max_length=200, blank=True, help_text="The tenant's own user.")
+    is_test = models.BooleanField(default=False, help_text="Of a test key: counts for nothing.")
     reserved_seconds = models.PositiveIntegerField(default=0)
     billed_seconds = models.IntegerField(null=True)
     price_micros = models.BigIntegerField(default=0, help_text="For one second, as it was when the render was made.")
@@ -128,7 +184,10 @@ class UsageEntry(models.Model):
 
     class Meta:
         verbose_name_plural = "usage entries"
-        indexes = [models.Index(fields=["tenant", "created_at"])]
+        indexes = [
+            models.Index(fields=["tenant", "created_at"]),
+            models.Index(fields=["created_at"], name="usage_of_a_time"),
+        ]
         constraints = [
             models.CheckConstraint(
                 name="billed_within_the_hold",
@@ -143,3 +202,52 @@ class UsageEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.tenant}: {self.reserved_seconds if self.billed_seconds is None else self.billed_seconds} s"
+
+
+class UsageThreshold(models.Model):
+    """A tenant has passed a share of what its plan allows in a month. One row each; deliveries are made from them."""
+
+    class Measure(models.TextChoices):
+        SECONDS = "seconds"
+        SPEND = "spend"
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="usage_thresholds")
+    month = models.DateField(help_text="Its first day, UTC.")
+    measure = models.CharField(max_length=10, choices=Measure)
+    percent = models.PositiveSmallIntegerField()
+    used = models.BigIntegerField(help_text="Seconds or micros, when it was passed.")
+    allowed = models.BigIntegerField()
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "month", "measure", "percent"], name="one_row_a_threshold")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tenant}: {self.percent} % of {self.measure} in {self.month:%Y-%m}"
+
+
+class AuditEntry(models.Model):
+    """Who did what, or looked at what, of whom. Only added to."""
+
+    actor = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    api_key = models.ForeignKey(ApiKey, on_delete=models.SET_NULL, null=True, related_name="+")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, null=True, related_name="audit_entries")
+    action = models.CharField(max_length=40)
+    target = models.CharField(max_length=80, help_text="What it was done to: kind and id.")
+    reason = models.TextField(blank=True)
+    details = models.JSONField(default=dict)
+    ip_address = models.GenericIPAddressField(null=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        verbose_name_plural = "audit entries"
+        indexes = [
+            models.Index(fields=["-created_at"], name="newest_audit"),
+            models.Index(fields=["tenant", "-created_at"], name="newest_audit_of_tenant"),
+            models.Index(fields=["target", "-created_at"], name="newest_audit_of_target"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.target}"

@@ -22,11 +22,11 @@ REQUEST_PROBLEMS = {
     "413": "The body is too large.",
     "415": "The body is not JSON.",
     "422": "A field is wrong: `param` names it, `errors` lists all.",
-    "429": "Too many requests or waiting renders; see `Retry-After`.",
+    "429": "Too many requests or waiting renders; see `Retry-After` and `RateLimit`.",
     "500": "A fault on our side.",
 }
 # What cannot happen to every operation.
-ONLY_FOR_METHODS = {"402": ["post"], "409": ["post"], "413": ["post"], "415": ["post"], "429": ["post"]}
+ONLY_FOR_METHODS = {"402": ["post"], "409": ["post"], "413": ["post"], "415": ["post"]}
 KEY_PROBLEMS = ["401", "403"]
 
 

@@ -15,6 +15,7 @@ from rest_framework.views import exception_handler as drf_exception_handler
 from accounts.errors import PROBLEM_TYPES, ServiceError, problem
 
 CONTENT_TYPE = "application/problem+json"
+RATE_PROBLEM = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 API_PREFIX = "/api/"
 QUEUE_FULL_RETRY_SECONDS = 30
 
@@ -49,6 +50,11 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
         headers["WWW-Authenticate"] = context["view"].get_authenticate_header(request)
     if body["status"] in (429, 503):
         headers.setdefault("Retry-After", str(QUEUE_FULL_RETRY_SECONDS))
+    if body["code"] == "idempotency_in_progress":
+        headers["Retry-After"] = "1"
+    if isinstance(exc, exceptions.Throttled):
+        body["type"] = RATE_PROBLEM
+        body["violated-policies"] = [request.rate_window.policy]
     body["request_id"] = request.request_id
     return Response(body, status=body["status"], headers=headers, content_type=CONTENT_TYPE)
 

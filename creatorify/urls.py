@@ -18,6 +18,7 @@ urlpatterns = [
     path("healthz", healthz),
     path("media/<path:path>", media),
     path("api/v1/", include("projects.urls")),
+    path("api/v1/", include("accounts.urls")),
     re_path(r"^api/schema/?$", SpectacularAPIView.as_view(), name="schema"),
     re_path(r"^api/docs/?$", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     re_path(r"^api/docs/errors/?$", api_docs.errors, name="errors"),

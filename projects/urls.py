@@ -1,17 +1,8 @@
 from django.urls import path
-from rest_framework.routers import SimpleRouter
 
+from accounts.routing import OptionalSlashRouter
 from projects.previews import PreviewView
 from projects.views import ProjectViewSet
-
-
-class OptionalSlashRouter(SimpleRouter):
-    """With and without a slash at the end: a redirect would lose the body of a POST."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.trailing_slash = "/?"
-
 
 router = OptionalSlashRouter()
 router.register("projects", ProjectViewSet, basename="project")

@@ -15,9 +15,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from accounts.idempotency import idempotent
+from accounts.json_body import BoundedJSONParser, allow_chunked
 from accounts.models import ApiKey, Scope
 from projects import takes
-from projects.json_body import BoundedJSONParser, allow_chunked
 from projects.listing import ListQuery, Page
 from projects.models import Project
 from projects.representation import (
@@ -42,6 +43,7 @@ LIST_HEADERS = {
 class ProjectViewSet(GenericViewSet[Project]):
     parser_classes = [BoundedJSONParser]
     serializer_class = ProjectRequest  # For OPTIONS, which describes the fields.
+    creating_actions = ("create", "finalize")
     required_scopes = {
         "list": Scope.PROJECTS_READ,
         "retrieve": Scope.PROJECTS_READ,
@@ -92,6 +94,7 @@ class ProjectViewSet(GenericViewSet[Project]):
         parameters=[OpenApiParameter("Location", str, OpenApiParameter.HEADER, response=[201])],
         responses={201: ProjectSerializer},
     )
+    @idempotent()
     def create(self, request: Request) -> Response:
         """Unknown fields are not an error, they come back in `warnings`."""
         wanted = ProjectRequest(data=request.data)
@@ -137,6 +140,7 @@ class ProjectViewSet(GenericViewSet[Project]):
         },
     )
     @action(detail=True, methods=["post"])
+    @idempotent()
     def cancel(self, request: Request, pk: str) -> Response:
         """What is canceled is not billed."""
         project = self.get_object()
@@ -146,6 +150,7 @@ class ProjectViewSet(GenericViewSet[Project]):
 
     @extend_schema(summary="Render the draft in full quality", request=None, responses={202: ProjectSerializer})
     @action(detail=True, methods=["post"])
+    @idempotent()
     def finalize(self, request: Request, pk: str) -> Response:
         """Takes the latest finished draft: same inputs, parameters and seed, on the final engine."""
         takes.finalize(self.get_object(), self._key())

@@ -92,7 +92,14 @@ def _draft_run(inputs: RenderInputs, folder: Path):  # type: ignore[no-untyped-d
 
 
 def service_speed(base_url: str, folder: Path) -> dict[str, object]:
-    plan = Plan.objects.create(name="Bench", max_concurrent=64, max_queued=10**6, monthly_seconds=10**8)
+    plan = Plan.objects.create(
+        name="Bench",
+        max_concurrent=64,
+        max_queued=10**6,
+        monthly_seconds=10**8,
+        creates_per_minute=10**6,
+        requests_per_minute=10**6,
+    )
     _, plain = keys.make(Tenant.objects.create(name="Bench", plan=plan), name="bench")
     media = folder / "media"
     media.mkdir(exist_ok=True)

@@ -35,7 +35,9 @@ def _own_folders(settings, tmp_path: Path) -> None:
 
 @pytest.fixture
 def plan(db) -> Plan:
-    return Plan.objects.create(name="Test", prices={"instant": {"480p": 1000}})
+    return Plan.objects.create(
+        name="Test", prices={"instant": {"480p": 1000}}, creates_per_minute=10**6, requests_per_minute=10**6
+    )
 
 
 @pytest.fixture

@@ -211,7 +211,7 @@ def test_it_asks_the_database_the_same_number_of_times_however_many_there_are(al
     alice.get(PROJECTS)
 
     # Key, its last use, projects, takes, running, tickets, ranks, and one for each engine's pace.
-    with django_assert_max_num_queries(7 + len(registry.names())):
+    with django_assert_max_num_queries(8 + len(registry.names())):
         response = alice.get(PROJECTS, {"limit": 40})
 
     assert len(response.json()) == 40

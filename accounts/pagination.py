@@ -1,0 +1,27 @@
+"""Lists of the newer collections: `{"data": [...], "has_more": ..., "next_cursor": ...}`."""
+
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from rest_framework.pagination import CursorPagination
+from rest_framework.response import Response
+
+
+class EnvelopePagination(CursorPagination):
+    page_size = 20
+    page_size_query_param = "limit"
+    max_page_size = 100
+    ordering = ("-created_at", "-pk")
+
+    def get_paginated_response(self, data: Any) -> Response:
+        link = self.get_next_link()
+        cursor = parse_qs(urlsplit(link).query)[self.cursor_query_param][0] if link else None
+        return Response({"data": data, "has_more": link is not None, "next_cursor": cursor})
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        properties = {
+            "data": schema,
+            "has_more": {"type": "boolean"},
+            "next_cursor": {"type": ["string", "null"], "description": "The `cursor` of the next page."},
+        }
+        return {"type": "object", "properties": properties, "required": list(properties)}

@@ -1,0 +1,9 @@
+from rest_framework.routers import SimpleRouter
+
+
+class OptionalSlashRouter(SimpleRouter):
+    """With and without a slash at the end: a redirect would lose the body of a POST."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trailing_slash = "/?"

@@ -1,0 +1,42 @@
+"""DRF's hook for the tenant's request rates, and the header fields that tell of them."""
+
+from typing import TYPE_CHECKING
+
+from django.http import HttpRequest, HttpResponse
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+
+from accounts import rates
+from accounts.models import ApiKey
+from accounts.rates import WINDOW_SECONDS, Window
+
+if TYPE_CHECKING:
+    from rest_framework.views import APIView
+
+
+class TenantThrottle(BaseThrottle):
+    """A view names the actions that start a render in `creating_actions`; they have a rate of their own."""
+
+    def allow_request(self, request: Request, view: "APIView") -> bool:
+        if not isinstance(request.auth, ApiKey):
+            return True
+        creates = getattr(view, "action", None) in getattr(view, "creating_actions", ())
+        self._window = rates.take(request.auth.tenant, "create" if creates else "read")
+        request._request.rate_window = self._window  # type: ignore[attr-defined]
+        request._request.rate_tenant = request.auth.tenant  # type: ignore[attr-defined]
+        return self._window.allowed
+
+    def wait(self) -> float:
+        return self._window.seconds_left
+
+
+def set_rate_headers(request: HttpRequest, response: HttpResponse) -> None:
+    """RateLimit fields (draft-ietf-httpapi-ratelimit-headers), on whatever was answered to a known tenant."""
+    window: Window | None = getattr(request, "rate_window", None)
+    if window is None:
+        return
+    tenant = request.rate_tenant  # type: ignore[attr-defined]
+    policies = [f'"{policy}";q={limit};w={WINDOW_SECONDS}' for policy, limit in rates.limits(tenant).items()]
+    policies.append(f'"gpu";q={tenant.plan.max_concurrent};qu="concurrent-requests"')
+    response["RateLimit-Policy"] = ", ".join(policies)
+    response["RateLimit"] = f'"{window.policy}";r={window.remaining};t={window.seconds_left}'

@@ -1,0 +1,17 @@
+"""Every response to a known tenant tells how many requests it has left."""
+
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
+
+from accounts.throttling import set_rate_headers
+
+
+class RateHeadersMiddleware:
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        set_rate_headers(request, response)
+        return response
