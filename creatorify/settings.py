@@ -160,6 +160,7 @@ _ENGINES: dict[str, dict[str, Any]] = {
 }
 RENDER_ENGINES = {name: _ENGINES[name] for name in env.list("ENGINES", default=["draft"])}
 DEFAULT_ENGINE = env.str("DEFAULT_ENGINE", default="draft")
+TEST_ENGINE = "draft"  # What test keys get, whatever they ask for.
 FINAL_ENGINE = "infinitetalk"  # What `finalize` turns a draft into.
 RENDER_LEASE_SECONDS = env.float("RENDER_LEASE_SECONDS", default=60)
 RENDER_LEASE_RENEW_SECONDS = env.float("RENDER_LEASE_RENEW_SECONDS", default=10)
@@ -169,6 +170,11 @@ RENDER_MAX_CRASHES = 5
 RENDER_MAX_FAILURES = 3
 WORK_DIR = Path(env.str("WORK_DIR", default=str(VAR_DIR / "work")))
 SOURCE_CACHE_BYTES = env.int("SOURCE_CACHE_BYTES", default=4 * 2**30)  # on each node, in WORK_DIR
+# What a node costs, in millionths of the plans' currency: for reports of cost and margin.
+NODE_COST_MICROS_PER_HOUR = {
+    "cpu": env.int("CPU_NODE_COST_MICROS_PER_HOUR", default=0),
+    "gpu": env.int("GPU_NODE_COST_MICROS_PER_HOUR", default=0),
+}
 NODE_NAME = env.str("NODE_NAME", default=socket.gethostname())
 
 # Source media

@@ -147,7 +147,9 @@ class TakeSerializer(serializers.Serializer[TakeRepresentation]):
 
 class WarningSerializer(serializers.Serializer[dict[str, str]]):
     param = serializers.CharField(help_text="The field that was not used.")
-    code = serializers.CharField(help_text="`unknown`: there is no such field.")
+    code = serializers.CharField(
+        help_text="`unknown`: there is no such field. `test_key_renders_drafts`: another engine was asked for."
+    )
 
 
 class UrlsSerializer(serializers.Serializer[dict[str, str]]):
@@ -215,6 +217,7 @@ class ProjectSerializer(StatusSerializer):
     prompt = serializers.CharField(source="project.prompt", allow_null=True)
     parameters = serializers.DictField(source="project.parameters", help_text="As given, and the seed that was drawn.")
     metadata = serializers.DictField(source="project.metadata", child=serializers.CharField())
+    test = serializers.BooleanField(source="project.is_test", help_text="Made with a test key.")
     warnings = WarningSerializer(source="project.warnings", many=True)
     call_id = serializers.CharField(source="render.id", help_text="Changes with each take; opaque.")
     engine = serializers.CharField(source="render.engine")

@@ -8,6 +8,7 @@ from rest_framework.settings import api_settings
 
 from projects.models import AudioOrder
 from projects.source_urls import MAX_LENGTH, validate_source_url
+from render import scenarios
 from render.engines.base import FPS
 from render.parameters import MAX_SEED, PRESETS
 
@@ -143,6 +144,12 @@ class ProjectRequest(serializers.Serializer[Any]):
         help_text=f"Yours, echoed: up to {MAX_METADATA} strings of up to 500 characters.",
     )
     parameters = ParametersRequest(required=False, allow_null=True)
+    test_scenario = serializers.ChoiceField(
+        choices=scenarios.NAMES,
+        required=False,
+        allow_null=True,
+        help_text="With a test key: how the render is to fail.",
+    )
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         """Return the fields of a Project: what was null is left out, and unknown names become warnings."""

@@ -18,10 +18,15 @@ from render.parameters import MAX_SEED, Parameters
 
 
 @transaction.atomic
-def create_project(project: Project) -> None:
+def create_project(project: Project, *, test_scenario: str = "") -> None:
     """Save a new project, which draws its seed if none was given, with its first take."""
     project.parameters.setdefault("seed", secrets.randbelow(MAX_SEED + 1))
     engine = project.parameters.get("engine", settings.DEFAULT_ENGINE)
+    if project.is_test and engine != settings.TEST_ENGINE:
+        registry.require(engine)
+        if "engine" in project.parameters:
+            project.warnings.append({"param": "parameters.engine", "code": "test_key_renders_drafts"})
+        engine = settings.TEST_ENGINE
     # First, because this is what may be refused.
     render = lifecycle.enqueue(
         tenant=project.tenant,
@@ -33,6 +38,8 @@ def create_project(project: Project) -> None:
         audio_order=project.audio_order,
         prompt=project.prompt or "",
         parameters=Parameters.resolve(project.parameters),
+        user_label=project.user_id,
+        test_scenario=test_scenario,
     )
     project.save(force_insert=True)
     kind = Take.Kind.FINAL if engine == settings.FINAL_ENGINE else Take.Kind.DRAFT
@@ -46,7 +53,8 @@ def finalize(project: Project, api_key: ApiKey) -> Take:
     Raises ServiceError `invalid_state` without such a draft or with a final already, `not_found` when it was deleted
     meanwhile, and what `lifecycle.enqueue` raises.
     """
-    registry.require(settings.FINAL_ENGINE)
+    engine = settings.TEST_ENGINE if project.is_test else settings.FINAL_ENGINE
+    registry.require(engine)
     # The tenant before the project, as a worker locks them when it sets the price.
     Tenant.objects.select_for_update(no_key=True).get(pk=project.tenant_id)
     if not Project.objects.select_for_update(no_key=True).filter(pk=project.pk, deleted_at=None).exists():
@@ -61,13 +69,14 @@ def finalize(project: Project, api_key: ApiKey) -> Take:
     render = lifecycle.enqueue(
         tenant=project.tenant,
         api_key=api_key,
-        engine=settings.FINAL_ENGINE,
+        engine=engine,
         image_url=draft.render.image_url,
         audio_url=draft.render.audio_url,
         audio_url_2=draft.render.audio_url_2,
         audio_order=draft.render.audio_order,
         prompt=draft.render.prompt,
         parameters=Parameters.resolve(draft.render.parameters),
+        user_label=project.user_id,
     )
     number = takes.values_list("number", flat=True)[0] + 1
     take = Take.objects.create(project=project, number=number, kind=Take.Kind.FINAL, render=render)

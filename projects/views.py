@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.decorators import method_decorator
@@ -11,14 +12,18 @@ from django.views.decorators.http import conditional_page
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, inline_serializer
 from rest_framework import serializers, status
 from rest_framework.decorators import action
+from rest_framework.fields import BooleanField
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from accounts import quota
+from accounts.errors import ServiceError
 from accounts.idempotency import idempotent
 from accounts.json_body import BoundedJSONParser, allow_chunked
-from accounts.models import ApiKey, Scope
+from accounts.models import ApiKey, Scope, UsageEntry
 from projects import takes
+from projects.dry_run import DryRun, DryRunSerializer
 from projects.listing import ListQuery, Page
 from projects.models import Project
 from projects.representation import (
@@ -61,7 +66,8 @@ class ProjectViewSet(GenericViewSet[Project]):
     def get_queryset(self) -> QuerySet[Project]:
         if getattr(self, "swagger_fake_view", False):
             return Project.objects.none()  # The documentation asks without a key.
-        return with_takes(Project.objects.filter(tenant=self._key().tenant, deleted_at=None))
+        key = self._key()
+        return with_takes(Project.objects.filter(tenant=key.tenant, is_test=key.is_test, deleted_at=None))
 
     @extend_schema(
         summary="List projects, newest first",
@@ -91,23 +97,47 @@ class ProjectViewSet(GenericViewSet[Project]):
     @extend_schema(
         summary="Create a project and start rendering",
         request=ProjectRequest,
-        parameters=[OpenApiParameter("Location", str, OpenApiParameter.HEADER, response=[201])],
-        responses={201: ProjectSerializer},
+        parameters=[
+            OpenApiParameter("Location", str, OpenApiParameter.HEADER, response=[201]),
+            OpenApiParameter("dry_run", bool, description="Only check, and tell the price: nothing is written."),
+        ],
+        responses={201: ProjectSerializer, 200: DryRunSerializer},
     )
-    @idempotent()
     def create(self, request: Request) -> Response:
         """Unknown fields are not an error, they come back in `warnings`."""
-        wanted = ProjectRequest(data=request.data)
-        wanted.is_valid(raise_exception=True)
+        if BooleanField().to_internal_value(request.query_params.get("dry_run") or False):
+            return self._dry_run(request)
+        return self._create(request)
+
+    @idempotent()
+    def _create(self, request: Request) -> Response:
+        [created] = self._represent([self._new_project(request)])
         key = self._key()
-        project = Project(tenant=key.tenant, api_key=key, **wanted.validated_data)
-        takes.create_project(project)
-        [created] = self._represent([self.get_queryset().get(pk=project.pk)])
         return Response(
             ProjectSerializer(created).data,
             status=status.HTTP_200_OK if key.legacy_200 else status.HTTP_201_CREATED,
             headers={"Location": created.urls["self"]},
         )
+
+    @transaction.atomic
+    def _dry_run(self, request: Request) -> Response:
+        """All of it is done, and undone."""
+        [created] = self._represent([self._new_project(request)])
+        entry = UsageEntry.objects.select_related("tenant__plan").get(render_id=created.render.pk)
+        told = DryRunSerializer(DryRun(created, entry, quota.seconds_available(entry.tenant))).data
+        transaction.set_rollback(True)
+        return Response(told)
+
+    def _new_project(self, request: Request) -> Project:
+        wanted = ProjectRequest(data=request.data)
+        wanted.is_valid(raise_exception=True)
+        key, given = self._key(), dict(wanted.validated_data)
+        scenario = given.pop("test_scenario", "")
+        if scenario and not key.is_test:
+            raise ServiceError("invalid", "test_scenario: Only with a test key.", param="test_scenario")
+        project = Project(tenant=key.tenant, api_key=key, is_test=key.is_test, **given)
+        takes.create_project(project, test_scenario=scenario)
+        return self.get_queryset().get(pk=project.pk)
 
     @extend_schema(summary="Get a project", responses=ProjectSerializer)
     @method_decorator(conditional_page)

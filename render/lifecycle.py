@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Collection
 from datetime import timedelta
 from math import ceil
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -41,6 +42,8 @@ def enqueue(
     prompt: str = "",
     parameters: Parameters,
     priority: int = 0,
+    user_label: str = "",
+    test_scenario: str = "",
 ) -> Render:
     """Make a queued render, its hold and its ticket.
 
@@ -48,7 +51,16 @@ def enqueue(
     """
     registry.require(engine)
     render_id = uuid.uuid4()
-    quota.hold(tenant, render_id=render_id, api_key=api_key, engine=engine, resolution=parameters.resolution)
+    known_frames = parameters.frame_num
+    quota.hold(
+        tenant,
+        render_id=render_id,
+        api_key=api_key,
+        engine=engine,
+        resolution=parameters.resolution,
+        user_label=user_label,
+        seconds=ceil(known_frames / FPS) if known_frames else quota.MINIMUM_HOLD_SECONDS,
+    )
     # The hold has locked the tenant, so this count cannot be overtaken.
     if Render.objects.filter(tenant=tenant, state=State.QUEUED).count() >= tenant.plan.max_queued:
         raise ServiceError("queue_full", f"{tenant.plan.max_queued} renders are waiting already.")
@@ -64,6 +76,7 @@ def enqueue(
         audio_order=audio_order,
         prompt=prompt,
         parameters=parameters.as_json(),
+        test_scenario=test_scenario,
     )
     queue.add_ticket(COMMON_QUEUE)
     announce(render)
@@ -114,7 +127,7 @@ def finish(claim: Claim, *, video_key: str, poster_key: str, duration_seconds: f
         frames = sum(segment.frames for segment in segments)
         if len(segments) != render.segments_total or frames != render.num_frames:
             raise RuntimeError(f"Render {render.pk} has {len(segments)} segments with {frames} frames")
-        quota.settle(render.pk, seconds=ceil(frames / FPS), gpu_seconds=_render_seconds(render))
+        quota.settle(render.pk, seconds=ceil(frames / FPS), **_spent(render))
         Render.objects.filter(pk=render.pk).update(
             state=State.FINISHED,
             progress=100,
@@ -194,7 +207,7 @@ def _requeue(claim: Claim, render: Render, outcome: Attempt.Outcome, *, delay: f
 
 
 def _close(render: Render, state: State, error: ServiceError, *, trace: str = "") -> None:
-    quota.release(render.pk, gpu_seconds=_render_seconds(render))
+    quota.release(render.pk, **_spent(render))
     Render.objects.filter(pk=render.pk).update(
         state=state,
         lease_until=None,
@@ -220,9 +233,12 @@ def _end_attempt(claim: Claim, outcome: Attempt.Outcome) -> None:
     Attempt.objects.filter(render=claim.render_id, number=claim.attempt).update(outcome=outcome, ended_at=Now())
 
 
-def _render_seconds(render: Render) -> float:
+def _spent(render: Render) -> dict[str, Any]:
+    """The engine's time, and what a node of its queue costs for so long."""
     seconds: float = render.attempts.aggregate(total=Coalesce(Sum("render_seconds"), 0.0))["total"]
-    return seconds
+    queue_name = registry.queue_of(render.engine) if render.engine in registry.names() else render.queue
+    per_hour: int = settings.NODE_COST_MICROS_PER_HOUR.get(queue_name, 0)
+    return {"gpu_seconds": seconds, "cost_micros": round(seconds * per_hour / 3600)}
 
 
 def _retry_delay(times: int) -> float:

@@ -18,7 +18,7 @@ from typing import Any, cast
 from django.conf import settings
 
 from accounts.errors import ServiceError
-from render import lifecycle, objects, progress, queue
+from render import lifecycle, objects, progress, queue, scenarios
 from render.engines import registry
 from render.engines.base import FPS, Checkpoint, FrameRange, Plan, RenderedSegment, RenderInputs
 from render.fence import CancelRequested, Claim, Fenced
@@ -57,6 +57,7 @@ def run(claim: Claim) -> None:
 def _make_film(claim: Claim, lease: Lease, folder: Path) -> None:
     render = Render.objects.select_related("tenant__plan").get(pk=claim.render_id)
     if render.sources is None:
+        scenarios.act_before_rendering(render)
         prepare(claim, render, folder)
         render.refresh_from_db()
     if render.segments.count() != render.segments_total:
@@ -117,6 +118,7 @@ def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) ->
                 render_seconds=now - mark,
                 progress=progress.of_rendering((segment.index + 1) / len(plan.segments)),
             )
+            scenarios.act_while_rendering(render)
             mark = now
 
 

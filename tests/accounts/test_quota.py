@@ -121,3 +121,87 @@ def test_the_last_seconds_are_spent_once(acme) -> None:
         accepted = list(pool.map(try_to_hold, range(20)))
 
     assert accepted.count(True) == 3
+
+
+def thresholds(tenant: Tenant) -> list[tuple[str, int]]:
+    return list(tenant.usage_thresholds.order_by("pk").values_list("measure", "percent"))
+
+
+@pytest.mark.django_db
+def test_who_comes_near_the_limit_is_noted_once(acme, plan) -> None:
+    plan.monthly_seconds, plan.spend_cap_micros = 100, 200_000
+    plan.save()
+    renders = [hold(acme) for _ in range(3)]
+    assert thresholds(acme) == []
+
+    quota.set_hold(renders[0], 78)
+    assert thresholds(acme) == [("seconds", 80)]
+    quota.set_hold(renders[1], 20)
+    quota.set_hold(renders[1], 21)
+
+    assert thresholds(acme) == [("seconds", 80), ("seconds", 100)]
+    assert [row.used for row in acme.usage_thresholds.order_by("pk")] == [80, 100]
+
+
+@pytest.mark.django_db
+def test_spending_has_thresholds_of_its_own(acme, plan) -> None:
+    plan.monthly_seconds, plan.spend_cap_micros = 10_000, 100_000
+    plan.save()
+
+    quota.set_hold(hold(acme), 85)
+
+    assert thresholds(acme) == [("spend", 80)]
+
+
+@pytest.mark.django_db
+def test_a_credit_gives_back_with_a_reason_and_an_author(acme, admin_user) -> None:
+    render_id = hold(acme)
+    quota.set_hold(render_id, 100)
+    quota.settle(render_id, seconds=100, gpu_seconds=0)
+
+    credit = quota.adjust(acme, seconds=-30, amount_micros=-30_000, reason=" A dark film ", author=admin_user)
+
+    assert quota.seconds_available(acme) == 3600 - 70
+    assert (credit.reason, credit.author, credit.currency) == ("A dark film", admin_user, "USD")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("seconds", "amount", "reason", "param"),
+    [
+        (-101, 0, "x", "seconds"),
+        (0, -100_001, "x", "amount_micros"),
+        (-1, 0, " ", "reason"),
+        (0, 0, "x", "seconds"),
+    ],
+)
+def test_no_more_is_given_back_than_was_used(acme, seconds, amount, reason, param) -> None:
+    render_id = hold(acme)
+    quota.set_hold(render_id, 100)
+    quota.settle(render_id, seconds=100, gpu_seconds=0)
+
+    with pytest.raises(ServiceError) as caught:
+        quota.adjust(acme, seconds=seconds, amount_micros=amount, reason=reason, author=None)
+    assert caught.value.param == param
+    assert quota.seconds_available(acme) == 3500
+
+
+@pytest.mark.django_db(transaction=True)
+def test_fifty_at_once_with_quota_for_one(acme, plan) -> None:
+    plan.monthly_seconds = 5
+    plan.save()
+
+    def ask(_: int) -> str:
+        try:
+            quota.hold(acme, render_id=uuid.uuid4(), api_key=None, engine="instant", resolution="480p", seconds=5)
+        except ServiceError as error:
+            return error.code
+        finally:
+            connection.close()
+        return "accepted"
+
+    with ThreadPoolExecutor(50) as pool:
+        answers = sorted(pool.map(ask, range(50)))
+
+    assert answers == ["accepted", *["quota_exceeded"] * 49]
+    assert quota.seconds_available(acme) == 0

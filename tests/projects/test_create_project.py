@@ -16,6 +16,7 @@ GIVEN_KEYS = {
     "prompt", "call_id", "status", "progress", "video_url", "error_message", "created_at", "updated_at", "parameters",
 }  # fmt: skip
 ADDED_KEYS = {
+    "test",
     "state", "phase", "queue_position", "waiting_reason", "eta_seconds", "segment", "segments_total", "engine", "error",
     "error_code", "poster_url", "duration_seconds", "warnings", "metadata", "urls", "takes", "poll_after_seconds",
     "preview_url",

@@ -117,3 +117,22 @@ def test_twenty_at_once_make_one_project_and_one_hold(acme, plan):
     assert 201 in statuses <= {201, 409}
     assert (Project.objects.count(), Render.objects.count(), UsageEntry.objects.count()) == (1, 1, 1)
     assert post(callers[0], "once")["Idempotency-Replayed"] == "true"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_fifty_posts_at_once_with_quota_for_one(acme, plan):
+    plan.monthly_seconds = 5
+    plan.save()
+    callers = [Caller(acme, str(number)) for number in range(50)]
+
+    def send(caller) -> int:
+        try:
+            return caller.post(PROJECTS, {**NEW, "parameters": {"frame_num": 101}}, format="json").status_code
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(50) as pool:
+        statuses = sorted(pool.map(send, callers))
+
+    assert statuses == [201, *[402] * 49]
+    assert (Project.objects.count(), UsageEntry.objects.get().reserved_seconds) == (1, 5)

@@ -1,0 +1,51 @@
+"""What `POST /projects?dry_run=true` answers: whether it would be accepted, at what price and how soon."""
+
+from dataclasses import dataclass
+
+from rest_framework import serializers
+
+from accounts.models import UsageEntry
+from projects.representation import TYPES, Representation, WarningSerializer
+from render.estimates import WaitingReason
+
+
+@dataclass(frozen=True)
+class DryRun:
+    created: Representation
+    entry: UsageEntry
+    seconds_available: int  # this month, beside what it needs itself
+
+    @property
+    def seconds(self) -> int | None:
+        """Known if the number of frames is; else the voice is measured once the render is prepared."""
+        held = self.entry.reserved_seconds
+        return held if self.created.project.parameters.get("frame_num") else None
+
+    @property
+    def amount_micros(self) -> int | None:
+        return None if self.seconds is None else self.seconds * self.entry.price_micros
+
+
+class PriceSerializer(serializers.Serializer[DryRun]):
+    currency = serializers.CharField(source="entry.currency")
+    micros_per_second = serializers.IntegerField(source="entry.price_micros", help_text="In millionths.")
+    seconds = serializers.IntegerField(allow_null=True, help_text="Of output; null until the voice is measured.")
+    amount_micros = serializers.IntegerField(allow_null=True)
+
+
+class DryRunSerializer(serializers.Serializer[DryRun]):
+    dry_run = serializers.SerializerMethodField()
+    type = serializers.ChoiceField(source="created.type", choices=TYPES)
+    engine = serializers.CharField(source="created.render.engine")
+    parameters = serializers.DictField(source="created.project.parameters")
+    warnings = WarningSerializer(source="created.project.warnings", many=True)
+    price = PriceSerializer(source="*")
+    seconds_available = serializers.IntegerField(help_text="Of output, that would be left this month.")
+    queue_position = serializers.IntegerField(source="created.estimate.queue_position", allow_null=True)
+    waiting_reason = serializers.ChoiceField(
+        source="created.estimate.waiting_reason", choices=[reason.value for reason in WaitingReason], allow_null=True
+    )
+    eta_seconds = serializers.IntegerField(source="created.estimate.eta_seconds", allow_null=True)
+
+    def get_dry_run(self, _: DryRun) -> bool:
+        return True

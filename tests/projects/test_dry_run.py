@@ -1,0 +1,61 @@
+"""`POST /projects?dry_run=true`."""
+
+import pytest
+from django_q.models import OrmQ
+
+from accounts.models import IdempotentResponse, Plan, UsageEntry
+from projects.models import Project
+from render.models import Render
+from tests.projects.steps import NEW, PROJECTS, create
+
+DRY = f"{PROJECTS}?dry_run=true"
+
+
+@pytest.fixture
+def priced(plan) -> Plan:
+    plan.prices = {"draft": {"480p": 2000, "720p": 5000}}
+    plan.save()
+    return plan
+
+
+def test_it_tells_the_price_and_writes_nothing(alice, priced):
+    create(alice)
+    body = {**NEW, "parameters": {"frame_num": 101, "resolution": "720p"}, "colour": "red"}
+
+    answer = alice.post(DRY, body, format="json", headers={"Idempotency-Key": "once"})
+
+    told = answer.json()
+    assert answer.status_code == 200
+    assert told["price"] == {"currency": "USD", "micros_per_second": 5000, "seconds": 5, "amount_micros": 25_000}
+    assert told["seconds_available"] == 3600 - 1 - 5
+    assert (told["dry_run"], told["engine"], told["type"]) == (True, "draft", "single_person")
+    assert (told["queue_position"], told["waiting_reason"]) == (2, "behind_others")
+    assert told["eta_seconds"] > 0
+    assert told["warnings"] == [{"param": "colour", "code": "unknown"}]
+    counts = [model.objects.count() for model in (Project, Render, UsageEntry, OrmQ, IdempotentResponse)]
+    assert counts == [1, 1, 1, 1, 0]
+
+
+def test_without_a_forced_length_the_price_is_by_the_second(alice, priced):
+    told = alice.post(DRY, NEW, format="json").json()
+
+    assert told["price"] == {"currency": "USD", "micros_per_second": 2000, "seconds": None, "amount_micros": None}
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "code"),
+    [
+        ({"title": ""}, 422, "invalid"),
+        ({"parameters": {"engine": "unknown"}}, 422, "engine_unavailable"),
+        ({"parameters": {"frame_num": 90_001}}, 402, "quota_exceeded"),
+    ],
+)
+def test_it_refuses_what_would_be_refused(alice, fields, status, code):
+    refused = alice.post(DRY, {**NEW, **fields}, format="json")
+
+    assert (refused.status_code, refused.json()["code"]) == (status, code)
+
+
+@pytest.mark.parametrize("value", ["false", "0", ""])
+def test_it_can_be_switched_off(alice, value):
+    assert alice.post(f"{PROJECTS}?dry_run={value}", NEW, format="json").status_code == 201

@@ -1,0 +1,84 @@
+"""Test keys: the whole API, for nothing, and every failure on request."""
+
+import pytest
+
+from accounts import keys, quota
+from accounts.models import ApiKey, UsageEntry
+from render import runner, scenarios
+from render.models import Render
+from tests.conftest import Caller
+from tests.projects.steps import NEW, PROJECTS, claim, create, finish, latest_render
+from tests.render.conftest import site  # noqa: F401
+
+
+@pytest.fixture
+def tester(acme) -> Caller:
+    caller = Caller(acme, "test")
+    _, plain = keys.make(acme, name="test", mode=ApiKey.Mode.TEST)
+    caller.credentials(HTTP_X_API_KEY=plain)
+    return caller
+
+
+def test_it_costs_nothing_and_counts_for_nothing(tester, acme, plan):
+    plan.monthly_seconds, plan.prices = 0, {"draft": {"480p": 10**6}}
+    plan.save()
+    project = create(tester, parameters={"frame_num": 1001})
+    assert project["test"] is True
+
+    finish(claim(), seconds=2)
+
+    entry = UsageEntry.objects.get()
+    assert (entry.is_test, entry.billed_seconds, entry.amount_micros) == (True, 2, 0)
+    assert quota.seconds_available(acme) == 0
+
+
+def test_it_renders_drafts_whatever_is_asked_for(tester):
+    project = create(tester, parameters={"engine": "stateful"})
+
+    assert project["engine"] == "draft"
+    assert project["parameters"]["engine"] == "stateful"
+    assert {"param": "parameters.engine", "code": "test_key_renders_drafts"} in project["warnings"]
+    finish(claim())
+    final = tester.post(project["urls"]["finalize"]).json()
+    assert [(take["kind"], take["engine"]) for take in final["takes"]] == [("draft", "draft"), ("final", "draft")]
+
+
+def test_an_engine_that_is_not_there_is_no_engine_for_a_test_key_either(tester):
+    refused = tester.post(PROJECTS, {**NEW, "parameters": {"engine": "unknown"}}, format="json")
+
+    assert refused.json()["code"] == "engine_unavailable"
+
+
+def test_live_and_test_projects_do_not_see_each_other(alice, tester):
+    live, test = create(alice), create(tester)
+
+    for caller, own, other in ((alice, live, test), (tester, test, live)):
+        assert [project["id"] for project in caller.get(PROJECTS).json()] == [own["id"]]
+        assert caller.get(f"{PROJECTS}/{other['id']}").status_code == 404
+
+
+@pytest.mark.parametrize("scenario", scenarios.NAMES)
+def test_a_scenario_ends_the_render_as_it_says(tester, site, settings, scenario):  # noqa: F811
+    settings.ALLOW_PRIVATE_MEDIA_URLS = True
+    settings.TEST_ENGINE = "instant"
+    base_url, _ = site
+    media = {"image_url": f"{base_url}/picture.png", "audio_url": f"{base_url}/voice.wav"}
+    project = create(tester, test_scenario=scenario, **media)
+
+    runner.run(claim())
+
+    shown = tester.get(project["urls"]["status"]).json()
+    expected = {**scenarios.OF_SOURCES, **scenarios.OF_RENDERING}[scenario]
+    assert (shown["status"], shown["error_code"]) == ("failed", expected)
+    assert latest_render(project["id"]).segments.exists() is (scenario in scenarios.OF_RENDERING)
+    assert UsageEntry.objects.get().billed_seconds == 0
+
+
+@pytest.mark.parametrize(("who", "scenario"), [("alice", "timeout"), ("tester", "unknown")])
+def test_a_scenario_is_for_test_keys_and_must_exist(who, scenario, request):
+    caller = request.getfixturevalue(who)
+
+    refused = caller.post(PROJECTS, {**NEW, "test_scenario": scenario}, format="json")
+
+    assert (refused.status_code, refused.json()["param"]) == (422, "test_scenario")
+    assert not Render.objects.exists()
