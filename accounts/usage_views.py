@@ -1,0 +1,207 @@
+"""The endpoints under /api/v1/usage."""
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Any
+
+from django.db.models import QuerySet
+from django.http import HttpResponse
+from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import mixins, serializers
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from accounts import statement, usage, usage_csv
+from accounts.models import ApiKey, Scope, UsageEntry
+from accounts.pagination import EnvelopePagination
+from accounts.usage import Period
+
+MAX_DAYS = 366
+FORMATS = ["json", "csv", "focus"]
+
+
+class PeriodQuery(serializers.Serializer[Any]):
+    start = serializers.DateField(required=False, help_text="First day, UTC. Default: the first of this month.")
+    end = serializers.DateField(required=False, help_text="The day after the last. Default: the first of next month.")
+    user_id = serializers.CharField(required=False, max_length=200)
+
+    def validate(self, values: dict[str, Any]) -> dict[str, Any]:
+        start = values.get("start") or timezone.now().date().replace(day=1)
+        end = values.get("end") or usage.next_month(start.replace(day=1))
+        if not start < end <= start + timedelta(days=MAX_DAYS):
+            raise serializers.ValidationError({"end": f"Must come after start, by {MAX_DAYS} days at most."})
+        return {**values, "period": Period(start, end)}
+
+
+class GroupField(serializers.CharField):
+    def to_internal_value(self, data: Any) -> Any:
+        names = list(dict.fromkeys(super().to_internal_value(data).split(",")))
+        unknown = sorted(set(names) - usage.GROUPS.keys())
+        if unknown:
+            raise serializers.ValidationError(f"Any of {', '.join(usage.GROUPS)}, not {', '.join(unknown)}.")
+        return names
+
+
+class UsageQuery(PeriodQuery):
+    group_by = GroupField(default=lambda: ["month"], help_text=f"Separated by commas: {', '.join(usage.GROUPS)}.")
+
+
+class EntriesQuery(PeriodQuery):
+    as_ = serializers.ChoiceField(choices=FORMATS, default="json", help_text="`csv` and `focus` (FOCUS 1.1) are files.")
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        # `as` is a word of Python's own.
+        return {name.rstrip("_"): field for name, field in super().get_fields().items()}
+
+
+class SumSerializer(serializers.Serializer[Any]):
+    currency = serializers.CharField()
+    renders = serializers.IntegerField(help_text="That have ended, billed or not.")
+    billed_seconds = serializers.IntegerField()
+    amount_micros = serializers.IntegerField(help_text="In millionths of the currency.")
+    held_seconds = serializers.IntegerField(help_text="Of renders under way; in no amount.")
+
+
+class GroupSerializer(SumSerializer):
+    day = serializers.DateField(required=False)
+    month = serializers.CharField(required=False)
+    key = serializers.CharField(required=False, help_text="The API key's prefix.")
+    user_id = serializers.CharField(required=False)
+    engine = serializers.CharField(required=False)
+    resolution = serializers.CharField(required=False)
+
+
+class UsageSerializer(serializers.Serializer[Any]):
+    start = serializers.DateField()
+    end = serializers.DateField()
+    data = GroupSerializer(many=True)  # type: ignore[assignment]
+    totals = SumSerializer(many=True, help_text="One for each currency.")
+
+
+class EntrySerializer(serializers.ModelSerializer[UsageEntry]):
+    kind = serializers.ChoiceField(choices=["hold", "charge", "adjustment"])
+    key = serializers.CharField(source="key_prefix")
+    user_id = serializers.CharField(source="user_label")
+
+    class Meta:
+        model = UsageEntry
+        fields = [
+            *("id", "kind", "render_id", "key", "user_id", "engine", "resolution", "reserved_seconds"),
+            *("billed_seconds", "price_micros", "amount_micros", "currency", "reason", "created_at", "settled_at"),
+        ]
+
+
+class LineSerializer(serializers.Serializer[Any]):
+    engine = serializers.CharField()
+    resolution = serializers.CharField()
+    currency = serializers.CharField()
+    price_micros = serializers.IntegerField(help_text="For one second.")
+    renders = serializers.IntegerField()
+    seconds = serializers.IntegerField()
+    amount_micros = serializers.IntegerField(source="total_micros")
+
+
+class StatementSerializer(serializers.Serializer[Any]):
+    month = serializers.DateField(format="%Y-%m")
+    lines = LineSerializer(many=True)
+    adjustments = serializers.SerializerMethodField()
+    totals = SumSerializer(many=True)
+
+    @extend_schema(responses=EntrySerializer(many=True))
+    def get_adjustments(self, made: statement.Statement) -> list[dict[str, Any]]:
+        return [
+            {
+                "created_at": serializers.DateTimeField().to_representation(row.created_at),
+                "reason": row.reason,
+                "seconds": row.billed_seconds,
+                "amount_micros": row.amount_micros,
+                "currency": row.currency,
+            }
+            for row in made.adjustments
+        ]
+
+
+@extend_schema(tags=["usage"])
+class UsageViewSet(mixins.ListModelMixin, GenericViewSet[UsageEntry]):
+    serializer_class = EntrySerializer
+    pagination_class = EnvelopePagination
+    required_scopes = dict.fromkeys(("list", "entries", "statement"), Scope.USAGE_READ)
+
+    @extend_schema(summary="Sum up usage", parameters=[UsageQuery], responses=UsageSerializer)
+    def list(self, request: Request) -> Response:
+        """Of the rows of a period, by day, month, API key, user, engine or size, and always by currency."""
+        query = _validated(UsageQuery, request)
+        rows = self._rows(query)
+        period: Period = query["period"]
+        told = {
+            "start": period.start,
+            "end": period.end,
+            "data": usage.grouped(rows, query["group_by"]),
+            "totals": usage.totals(rows),
+        }
+        # Only the members that were grouped by are there: a serializer would want all of them.
+        return Response(told)
+
+    @extend_schema(
+        summary="List usage row by row",
+        parameters=[EntriesQuery],
+        responses={200: EntrySerializer(many=True), (200, "text/csv"): OpenApiTypes.STR},
+    )
+    @action(detail=False)
+    def entries(self, request: Request) -> HttpResponse | Response:
+        """One row a render, and one for each credit or correction; `as=csv` gives all of them in one file."""
+        query = _validated(EntriesQuery, request)
+        rows = usage.with_kind(self._rows(query))
+        if query["as"] == "json":
+            page = self.paginate_queryset(rows)
+            assert page is not None
+            return self.get_paginated_response(EntrySerializer(page, many=True).data)
+        period: Period = query["period"]
+        if query["as"] == "focus":
+            settled = rows.filter(usage.SETTLED)
+            lines = usage_csv.focus_csv(usage.chunked(settled), self._key().tenant, period)
+        else:
+            lines = usage_csv.own_csv(usage.chunked(rows))
+        return _file(lines, f"usage-{period.start}-{period.end}-{query['as']}.csv")
+
+    @extend_schema(
+        summary="Get the statement of a month",
+        parameters=[
+            OpenApiParameter("month", str, OpenApiParameter.PATH, description="YYYY-MM"),
+            OpenApiParameter("as", str, enum=["json", "html"], description="`html` prints on paper."),
+        ],
+        responses={200: StatementSerializer, (200, "text/html"): OpenApiTypes.STR},
+    )
+    @action(detail=False, url_path=r"statements/(?P<month>\d{4}-(?:0[1-9]|1[0-2]))")
+    def statement(self, request: Request, month: str) -> HttpResponse | Response:
+        made = statement.make(self._key().tenant, date.fromisoformat(f"{month}-01"))
+        if request.query_params.get("as") == "html":
+            return HttpResponse(statement.as_html(made))
+        return Response(StatementSerializer(made).data)
+
+    def _rows(self, query: dict[str, Any]) -> QuerySet[UsageEntry]:
+        key = self._key()
+        rows = usage.entries(key.tenant, query["period"], is_test=key.is_test)
+        return rows.filter(user_label=query["user_id"]) if "user_id" in query else rows
+
+    def _key(self) -> ApiKey:
+        assert isinstance(self.request.auth, ApiKey)  # The permission has seen to it.
+        return self.request.auth
+
+
+def _validated(serializer: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
+    query = serializer(data={name: value for name, value in request.query_params.items() if value})
+    query.is_valid(raise_exception=True)
+    values: dict[str, Any] = query.validated_data
+    return values
+
+
+def _file(lines: Iterator[str], name: str) -> HttpResponse:
+    # Not streamed: an ASGI server would read a generator that asks the database to its end anyway.
+    response = HttpResponse("".join(lines), content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response

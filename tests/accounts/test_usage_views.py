@@ -1,0 +1,231 @@
+"""/api/v1/usage: whatever is asked for, the sums are those of the rows."""
+
+import csv
+import io
+import random
+import uuid
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from django.db.models import Sum
+
+from accounts import keys, statement, usage
+from accounts.models import ApiKey, Tenant, UsageEntry
+from accounts.usage import Period
+from tests.conftest import Caller
+
+USAGE = "/api/v1/usage"
+YEAR = {"start": "2026-01-01", "end": "2027-01-01"}
+NUMBER = 1000
+
+
+@pytest.fixture
+def rows(acme, alice, bob, charlie) -> list[UsageEntry]:
+    """A year of renders, holds, failures and adjustments in two currencies, and some of others."""
+    chance = random.Random(0)
+    made = []
+    for number in range(NUMBER):
+        created = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=chance.randrange(365 * 24 * 60))
+        kind = chance.choice(["charge"] * 6 + ["failed", "hold", "adjustment"])
+        seconds, price = chance.randrange(1, 600), chance.choice([0, 15_000, 33_333])
+        currency = "EUR" if created.month > 6 else "USD"
+        billed = {"charge": seconds, "failed": 0, "hold": None, "adjustment": -seconds}[kind]
+        held = kind == "hold"
+        made.append(
+            UsageEntry(
+                tenant=acme,
+                api_key=chance.choice([alice.key, bob.key, None]),
+                render_id=None if kind == "adjustment" else uuid.UUID(int=number),
+                engine="" if kind == "adjustment" else chance.choice(["draft", "infinitetalk"]),
+                resolution=chance.choice(["480p", "720p"]),
+                user_label=chance.choice(["ann", "ben", "=1+1"]),
+                reserved_seconds=seconds,
+                billed_seconds=billed,
+                price_micros=price,
+                amount_micros=(seconds if held else billed) * price,
+                currency=currency,
+                gpu_seconds=3.5,
+                reason="A correction" if kind == "adjustment" else "",
+                created_at=created,
+                settled_at=None if held else created + timedelta(minutes=5),
+            )
+        )
+    UsageEntry.objects.bulk_create(made)
+    day = datetime(2026, 5, 5, tzinfo=UTC)
+    for tenant, is_test in ((charlie.tenant, False), (acme, True)):
+        UsageEntry.objects.create(
+            tenant=tenant, is_test=is_test, render_id=uuid.uuid4(), engine="draft", reserved_seconds=9,
+            billed_seconds=9, amount_micros=9, created_at=day,
+        )  # fmt: skip
+    return made
+
+
+def expected(rows: list[UsageEntry]) -> dict[str, tuple[int, int]]:
+    """Seconds and amount by currency, added up by hand."""
+    settled = [row for row in rows if row.billed_seconds is not None]
+    return {
+        currency: (
+            sum(row.billed_seconds for row in settled if row.currency == currency),
+            sum(row.amount_micros for row in settled if row.currency == currency),
+        )
+        for currency in ("EUR", "USD")
+    }
+
+
+def sums(groups: list[dict]) -> dict[str, tuple[int, int]]:
+    return {
+        currency: (
+            sum(group["billed_seconds"] for group in groups if group["currency"] == currency),
+            sum(group["amount_micros"] for group in groups if group["currency"] == currency),
+        )
+        for currency in ("EUR", "USD")
+    }
+
+
+@pytest.mark.parametrize(
+    "group_by", ["day", "month", "key", "user_id", "engine", "resolution", "month,engine,resolution", "day,key,user_id"]
+)
+def test_every_grouping_adds_up_to_the_rows(alice, rows, group_by):
+    told = alice.get(USAGE, {**YEAR, "group_by": group_by}).json()
+
+    assert sums(told["data"]) == sums(told["totals"]) == expected(rows)
+    names = group_by.split(",")
+    keys_of_groups = [(*(group[name] for name in names), group["currency"]) for group in told["data"]]
+    assert len(set(keys_of_groups)) == len(keys_of_groups) > 1
+    assert sum(group["renders"] for group in told["data"]) == sum(
+        row.render_id is not None and row.billed_seconds is not None for row in rows
+    )
+    assert sum(group["held_seconds"] for group in told["data"]) == sum(
+        row.reserved_seconds for row in rows if row.billed_seconds is None
+    )
+
+
+def test_rows_and_files_add_up_to_the_same(alice, rows, acme):
+    entries, cursor = [], None
+    while True:
+        page = alice.get(f"{USAGE}/entries", {**YEAR, "limit": 100, **({"cursor": cursor} if cursor else {})}).json()
+        entries += page["data"]
+        if not (cursor := page["next_cursor"]):
+            break
+    assert len(entries) == NUMBER
+    assert sums([entry for entry in entries if entry["kind"] != "hold"]) == expected(rows)
+
+    own = read_csv(alice.get(f"{USAGE}/entries", {**YEAR, "as": "csv"}))
+    assert len(own) == NUMBER
+    numbers = [
+        {**row, "billed_seconds": int(row["billed_seconds"]), "amount_micros": int(row["amount_micros"])} for row in own
+    ]
+    assert sums(numbers) == expected(rows)
+
+    focus = read_csv(alice.get(f"{USAGE}/entries", {**YEAR, "as": "focus"}))
+    for currency, (_, amount) in expected(rows).items():
+        billed = sum(Decimal(row["BilledCost"]) for row in focus if row["BillingCurrency"] == currency)
+        assert billed * 1_000_000 == amount
+
+    months = [statement.make(acme, datetime(2026, month, 1, tzinfo=UTC).date()) for month in range(1, 13)]
+    assert sums([total for month in months for total in month.totals]) == expected(rows)
+    for currency, (_, amount) in expected(rows).items():
+        listed = sum(line["total_micros"] for month in months for line in month.lines if line["currency"] == currency)
+        corrected = sum(row.amount_micros for month in months for row in month.adjustments if row.currency == currency)
+        assert listed + corrected == amount
+
+
+def read_csv(response) -> list[dict[str, str]]:
+    assert response["Content-Type"].startswith("text/csv")
+    assert "attachment" in response["Content-Disposition"]
+    return list(csv.DictReader(io.StringIO(response.content.decode())))
+
+
+def test_a_spreadsheet_finds_no_formula(alice, rows):
+    own = read_csv(alice.get(f"{USAGE}/entries", {**YEAR, "as": "csv"}))
+
+    assert {row["user_id"] for row in own} == {"ann", "ben", "'=1+1"}
+
+
+def test_focus_has_the_columns_that_the_standard_demands(alice, rows):
+    focus = read_csv(alice.get(f"{USAGE}/entries", {**YEAR, "as": "focus"}))
+
+    mandatory = {
+        "BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd",
+        "BillingPeriodStart", "ChargeCategory", "ChargeClass", "ChargeDescription", "ChargePeriodEnd",
+        "ChargePeriodStart", "ContractedCost", "EffectiveCost", "InvoiceIssuerName", "ListCost", "PricingQuantity",
+        "PricingUnit", "ProviderName", "PublisherName", "ServiceCategory", "ServiceName",
+    }  # fmt: skip
+    assert mandatory <= focus[0].keys()
+    assert {row["ChargeCategory"] for row in focus} <= {"Usage", "Credit", "Adjustment"}
+    assert all(row["ChargePeriodStart"] < row["ChargePeriodEnd"] for row in focus)
+
+
+def test_it_can_be_one_users(alice, rows):
+    told = alice.get(USAGE, {**YEAR, "user_id": "ann"}).json()
+
+    assert sums(told["totals"]) == expected([row for row in rows if row.user_label == "ann"])
+
+
+def test_without_dates_it_is_this_month(alice, acme):
+    UsageEntry.objects.create(tenant=acme, render_id=uuid.uuid4(), engine="draft", reserved_seconds=5, billed_seconds=5)
+
+    told = alice.get(USAGE).json()
+
+    assert told["start"] == datetime.now(UTC).strftime("%Y-%m-01")
+    assert [group["month"] for group in told["data"]] == [datetime.now(UTC).strftime("%Y-%m")]
+
+
+@pytest.mark.parametrize(
+    ("query", "param"),
+    [
+        ({"group_by": "colour"}, "group_by"),
+        ({"start": "2026-02-02", "end": "2026-02-02"}, "end"),
+        ({"start": "2024-01-01", "end": "2026-01-01"}, "end"),
+        ({"start": "yesterday"}, "start"),
+    ],
+)
+def test_what_cannot_be_summed_up_is_refused(alice, query, param):
+    refused = alice.get(USAGE, query)
+
+    assert (refused.status_code, refused.json()["param"]) == (422, param)
+
+
+@pytest.mark.parametrize("path", ["", "/entries", "/statements/2026-05"])
+def test_the_scope_is_needed(alice, path):
+    ApiKey.objects.filter(pk=alice.key.pk).update(scopes=["projects:read"])
+
+    assert alice.get(f"{USAGE}{path}").status_code == 403
+
+
+def test_a_test_key_sees_test_usage_only(acme, rows):
+    caller = Caller(acme, "test")
+    caller.credentials(HTTP_X_API_KEY=keys.make(acme, name="test", mode=ApiKey.Mode.TEST)[1])
+
+    assert [total["billed_seconds"] for total in caller.get(USAGE, YEAR).json()["totals"]] == [9]
+
+
+def test_a_statement_can_be_read_by_programs_and_printed_for_people(alice, rows, acme):
+    told = alice.get(f"{USAGE}/statements/2026-05").json()
+    page = alice.get(f"{USAGE}/statements/2026-05", {"as": "html"})
+
+    assert told["month"] == "2026-05"
+    assert told["totals"] == usage.totals(usage.entries(acme, Period.month(datetime(2026, 5, 1, tzinfo=UTC).date())))
+    total = Decimal(told["totals"][0]["amount_micros"]) / 1_000_000
+    assert f"{total:,.2f}" in page.content.decode().replace(f"{total:,.6f}".rstrip("0"), f"{total:,.2f}")
+    assert "May 2026" in page.content.decode()
+    assert "A correction" in page.content.decode()
+
+
+@pytest.mark.parametrize("month", ["2026-13", "2026-00", "26-1", "x"])
+def test_there_is_no_such_month(alice, month):
+    assert alice.get(f"{USAGE}/statements/{month}").status_code == 404
+
+
+def test_a_price_that_changes_later_changes_no_bill(alice, acme, plan):
+    UsageEntry.objects.create(
+        tenant=acme, render_id=uuid.uuid4(), engine="draft", resolution="480p", reserved_seconds=5, billed_seconds=5,
+        price_micros=1000, amount_micros=5000,
+    )  # fmt: skip
+    plan.prices = {"draft": {"480p": 9999}}
+    plan.save()
+
+    assert Tenant.objects.get(pk=acme.pk).plan.price_per_second(engine="draft", resolution="480p") == 9999
+    assert alice.get(USAGE).json()["totals"][0]["amount_micros"] == 5000
+    assert UsageEntry.objects.aggregate(total=Sum("amount_micros"))["total"] == 5000
