@@ -1,19 +1,23 @@
 """Tenants, plans, members, keys and usage, for support staff."""
 
+from datetime import date
 from typing import Any
+from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.db.models.functions import Now
-from django.http import HttpRequest
-from django.urls import reverse
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 
-from accounts import keys, quota
-from accounts.admin_base import NOTHING, ReadOnlyAdmin, ReadOnlyInline, SupportAdmin, money
-from accounts.models import ApiKey, Membership, Plan, Scope, Tenant, UsageEntry, default_scopes
+from accounts import audit, keys, quota, statement
+from accounts.admin_base import NOTHING, ReadOnlyAdmin, ReadOnlyInline, SupportAdmin, money, preformatted
+from accounts.models import ApiKey, AuditEntry, Membership, Plan, Scope, Tenant, UsageEntry, default_scopes
 
 admin.site.site_header = admin.site.site_title = "Creatorify"
 admin.site.index_title = "Support"
@@ -70,9 +74,36 @@ class TenantAdmin(SupportAdmin):
     search_fields = ["name"]
     date_hierarchy = "created_at"
     ordering = ["-created_at"]
-    readonly_fields = ["id", "seconds_left", "suspended_at", "created_at"]
+    readonly_fields = ["id", "seconds_left", "statements", "suspended_at", "created_at"]
     inlines = [ApiKeyInline, MembershipInline]
     actions = ["suspend", "resume"]
+
+    def get_urls(self) -> list[URLPattern]:
+        page = self.admin_site.admin_view(self.statement_view)
+        return [
+            path("<uuid:tenant_id>/statement/<str:month>/", page, name="accounts_tenant_statement"),
+            *super().get_urls(),
+        ]
+
+    def statement_view(self, request: HttpRequest, tenant_id: UUID, month: str) -> HttpResponse:
+        if not request.user.has_perm("accounts.view_usageentry"):
+            raise PermissionDenied
+        tenant = get_object_or_404(Tenant.objects.select_related("plan"), pk=tenant_id)
+        try:
+            first = date.fromisoformat(f"{month}-01")
+        except ValueError:
+            raise Http404 from None
+        audit.record("statement.view", tenant, request=request, tenant=tenant, details={"month": month})
+        return HttpResponse(statement.as_html(statement.make(tenant, first)))
+
+    @admin.display(description="statements")
+    def statements(self, tenant: Tenant) -> str:
+        months = UsageEntry.objects.filter(tenant=tenant).dates("created_at", "month", order="DESC")[:12]
+        shown = [
+            (reverse("admin:accounts_tenant_statement", args=[tenant.pk, f"{month:%Y-%m}"]), f"{month:%Y-%m}")
+            for month in months
+        ]
+        return format_html_join(", ", '<a href="{}" target="_blank">{}</a>', shown) or NOTHING
 
     def get_inlines(self, request: HttpRequest, obj: Tenant | None) -> list[Any]:
         return [MembershipInline] if obj is None else self.inlines  # A new tenant has no keys to show.
@@ -243,3 +274,23 @@ class UsageEntryAdmin(ReadOnlyAdmin):
         # By name only: accounts know no renders.
         url = reverse("admin:render_render_change", args=[entry.render_id])
         return format_html('<a href="{}">{}</a>', url, str(entry.render_id)[:8])
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ReadOnlyAdmin):
+    list_display = ["created_at", "who", "action", "target", "tenant", "reason", "ip_address"]
+    list_filter = ["action", "tenant"]
+    list_select_related = ["actor", "api_key", "tenant"]
+    search_fields = ["target", "actor__username", "api_key__prefix", "tenant__name", "reason"]
+    id_lookups = ["tenant"]
+    date_hierarchy = "created_at"
+    ordering = ["-created_at"]
+    fields = ["created_at", "who", "action", "target", "tenant", "reason", "what", "ip_address"]
+
+    @admin.display(description="who")
+    def who(self, entry: AuditEntry) -> str:
+        return str(entry.actor or entry.api_key or NOTHING)
+
+    @admin.display(description="details")
+    def what(self, entry: AuditEntry) -> str:
+        return preformatted(entry.details)

@@ -1,5 +1,7 @@
 """The only writer of the audit log."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -18,7 +20,7 @@ def record(
     api_key: ApiKey | None = None,
     tenant: Tenant | None = None,
     reason: str = "",
-    **details: Any,
+    details: Mapping[str, Any] = MappingProxyType({}),
 ) -> AuditEntry:
     """Write down one deed, in the transaction that does it. Who did it is the request's user, or the API key."""
     user = getattr(request, "user", None)
@@ -29,7 +31,7 @@ def record(
         action=action,
         target=target_of(target),
         reason=reason,
-        details=details,
+        details=dict(details),
         ip_address=ip_address_of(request) if request is not None else None,
     )
 

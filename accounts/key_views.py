@@ -171,7 +171,7 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericVie
 
     def _record(self, action: str, request: Request, key: ApiKey, **details: Any) -> None:
         asking = self._asking()
-        audit.record(action, key, request=request._request, api_key=asking, tenant=asking.tenant, **details)
+        audit.record(action, key, request=request._request, api_key=asking, tenant=asking.tenant, details=details)
 
     def _asking(self) -> ApiKey:
         assert isinstance(self.request.auth, ApiKey)  # The permission has seen to it.

@@ -184,6 +184,7 @@ class UsageEntry(models.Model):
 
     class Meta:
         verbose_name_plural = "usage entries"
+        permissions = [("credit_tenant", "Can credit or charge a tenant"), ("view_report", "Can view the report")]
         indexes = [
             models.Index(fields=["tenant", "created_at"]),
             models.Index(fields=["created_at"], name="usage_of_a_time"),

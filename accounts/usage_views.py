@@ -38,6 +38,9 @@ class PeriodQuery(serializers.Serializer[Any]):
 
 
 class GroupField(serializers.CharField):
+    def get_default(self) -> Any:
+        return self.to_internal_value(super().get_default())
+
     def to_internal_value(self, data: Any) -> Any:
         names = list(dict.fromkeys(super().to_internal_value(data).split(",")))
         unknown = sorted(set(names) - usage.GROUPS.keys())
@@ -47,7 +50,7 @@ class GroupField(serializers.CharField):
 
 
 class UsageQuery(PeriodQuery):
-    group_by = GroupField(default=lambda: ["month"], help_text=f"Separated by commas: {', '.join(usage.GROUPS)}.")
+    group_by = GroupField(default="month", help_text=f"Separated by commas: {', '.join(usage.GROUPS)}.")
 
 
 class EntriesQuery(PeriodQuery):

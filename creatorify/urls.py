@@ -7,6 +7,8 @@ from creatorify import api_docs
 from creatorify.errors import unknown_path
 from creatorify.health import healthz
 from creatorify.media_view import media
+from creatorify.operations_view import operations_view
+from creatorify.operator_report import report_view
 
 handler400 = "creatorify.errors.bad_request"
 handler500 = "creatorify.errors.server_error"
@@ -14,6 +16,9 @@ handler500 = "creatorify.errors.server_error"
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="docs")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/operations/", admin.site.admin_view(operations_view), name="operations"),
+    path("admin/report/", admin.site.admin_view(report_view), name="report"),
+    path("admin/report/<str:month>/", admin.site.admin_view(report_view), name="report_of_month"),
     path("admin/", admin.site.urls),
     path("healthz", healthz),
     path("media/<path:path>", media),

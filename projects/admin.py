@@ -1,23 +1,36 @@
 """Projects with their takes for support staff: everything is read here, the API writes."""
 
 from typing import Any
+from uuid import UUID
 
-from django.contrib import admin
+from django.conf import settings
+from django.contrib import admin, messages
 from django.contrib.admin.utils import display_for_value
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import OuterRef, Q, QuerySet, Subquery
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.shortcuts import render as render_page
+from django.urls import URLPattern, path
 
+from accounts import audit
 from accounts.admin_base import (
     NOTHING,
     ReadOnlyAdmin,
     ReadOnlyInline,
     external_link,
-    media_link,
     object_link,
     preformatted,
 )
+from accounts.errors import ServiceError
+from projects.deeds import DEEDS
 from projects.models import Project, Take
+from projects.representation import ProjectSerializer, represent, with_takes
+from projects.time_line import time_line
 from render.admin import RenderAdmin, error_text, state_text
+from render.media_admin import look_link
 from render.models import Render, State
 
 
@@ -49,7 +62,7 @@ class TakeInline(ReadOnlyInline):
     def video(self, take: Take) -> str:
         if take.project.deleted_at is not None:
             return NOTHING  # The films of a deleted project are removed, their keys stay.
-        return media_link(take.render.video_key, "Watch")
+        return look_link(take.render_id, "video", take.render.video_key, "Watch")
 
     @admin.display
     def completed_at(self, take: Take) -> str:
@@ -81,6 +94,7 @@ class ProjectAdmin(ReadOnlyAdmin):
     date_hierarchy = "created_at"
     ordering = ["-created_at"]
     inlines = [TakeInline]
+    change_form_template = "admin/project.html"
     # fmt: off
     fieldsets = [
         (None, {"fields": ["id", "title", "state", "error", "latest_render", "tenant", "user_id", "api_key"]}),
@@ -89,6 +103,7 @@ class ProjectAdmin(ReadOnlyAdmin):
             "description", "image", "audio", "audio_2", "audio_order", "prompt",
             "asked_parameters", "given_metadata", "given_warnings",
         ]}),
+        ("As the tenant sees it", {"fields": ["as_the_api_shows_it"], "classes": ["collapse"]}),
     ]
     # fmt: on
 
@@ -97,6 +112,56 @@ class ProjectAdmin(ReadOnlyAdmin):
         latest = Take.objects.filter(project=OuterRef("pk")).order_by("-number")
         names = ["state", "phase", "progress", "error_code", "error_message", "id"]
         return projects.annotate(**{f"latest_{name}": Subquery(latest.values(f"render__{name}")[:1]) for name in names})
+
+    def get_urls(self) -> list[URLPattern]:
+        deed = self.admin_site.admin_view(self.deed_view)
+        return [path("<uuid:project_id>/<str:name>/do/", deed, name="projects_project_deed"), *super().get_urls()]
+
+    def deed_view(self, request: HttpRequest, project_id: UUID, name: str) -> HttpResponse:
+        """A form that asks for the reason; then it is done."""
+        deed, project = DEEDS.get(name), self.get_object(request, str(project_id))
+        if deed is None or project is None:
+            raise Http404
+        if not (self.has_view_permission(request) and request.user.has_perm(deed.permission)):
+            raise PermissionDenied
+        form = deed.form(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            try:
+                with transaction.atomic():
+                    assert isinstance(request.user, User)
+                    told = deed.act(project, form.cleaned_data, request.user)
+                    values = {key: str(value) for key, value in form.cleaned_data.items() if key != "reason"}
+                    audit.record(
+                        f"project.{name}",
+                        project,
+                        request=request,
+                        tenant=project.tenant,
+                        reason=form.cleaned_data["reason"],
+                        details=values,
+                    )
+            except ServiceError as error:
+                self.message_user(request, error.detail, messages.ERROR)
+            else:
+                self.message_user(request, f"{deed.label}: {told}", messages.SUCCESS)
+            return redirect("admin:projects_project_change", project_id)
+        context = {**self.admin_site.each_context(request), "title": f"{deed.label}: {project}", "opts": self.opts}
+        return render_page(request, "admin/deed.html", {**context, "deed": deed, "form": form, "original": project})
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        project = kwargs.get("obj")
+        if project is not None:
+            context["moments"] = time_line(project)
+            context["deeds"] = {
+                name: deed.label
+                for name, deed in DEEDS.items()
+                if request.user.has_perm(deed.permission) and deed.possible(project.latest_state)
+            }
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    @admin.display(description="")
+    def as_the_api_shows_it(self, project: Project) -> str:
+        [shown] = represent([with_takes(Project.objects.all()).get(pk=project.pk)], base_url=settings.PUBLIC_URL)
+        return preformatted(ProjectSerializer(shown).data)
 
     @admin.display(ordering="latest_state")
     def state(self, project: Project) -> str:

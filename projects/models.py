@@ -39,6 +39,10 @@ class Project(models.Model):
     deleted_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
+        permissions = [
+            ("cancel_project", "Can cancel a project's render"),
+            ("retry_project", "Can render a project again"),
+        ]
         indexes = [
             models.Index(fields=["tenant", "-created_at", "-id"], name="newest_of_tenant"),
             models.Index(fields=["tenant", "user_id", "-created_at"], name="newest_of_user"),

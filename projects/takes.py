@@ -66,20 +66,40 @@ def finalize(project: Project, api_key: ApiKey) -> Take:
     draft = takes.filter(kind=Take.Kind.DRAFT, render__state=State.FINISHED).first()
     if draft is None:
         raise ServiceError("invalid_state", "The project has no finished draft.")
+    return _add_take(project, draft, kind=Take.Kind.FINAL, engine=engine, api_key=api_key)
+
+
+@transaction.atomic
+def retry(project: Project, api_key: ApiKey | None) -> Take:
+    """Render the latest take again, after it has failed or was canceled: same engine, inputs, parameters and seed.
+
+    Raises ServiceError `invalid_state` in any other state, `not_found` when the project was deleted meanwhile, and what
+    `lifecycle.enqueue` raises.
+    """
+    Tenant.objects.select_for_update(no_key=True).get(pk=project.tenant_id)
+    if not Project.objects.select_for_update(no_key=True).filter(pk=project.pk, deleted_at=None).exists():
+        raise ServiceError("not_found", "There is no such project.")
+    latest = Take.objects.filter(project=project).select_related("render").order_by("-number")[0]
+    if latest.render.state not in (State.FAILED, State.CANCELED):
+        raise ServiceError("invalid_state", f"The latest render is {latest.render.state}, it needs no other try.")
+    return _add_take(project, latest, kind=latest.kind, engine=latest.render.engine, api_key=api_key)
+
+
+def _add_take(project: Project, like: Take, *, kind: str, engine: str, api_key: ApiKey | None) -> Take:
     render = lifecycle.enqueue(
         tenant=project.tenant,
         api_key=api_key,
         engine=engine,
-        image_url=draft.render.image_url,
-        audio_url=draft.render.audio_url,
-        audio_url_2=draft.render.audio_url_2,
-        audio_order=draft.render.audio_order,
-        prompt=draft.render.prompt,
-        parameters=Parameters.resolve(draft.render.parameters),
+        image_url=like.render.image_url,
+        audio_url=like.render.audio_url,
+        audio_url_2=like.render.audio_url_2,
+        audio_order=like.render.audio_order,
+        prompt=like.render.prompt,
+        parameters=Parameters.resolve(like.render.parameters),
         user_label=project.user_id,
     )
-    number = takes.values_list("number", flat=True)[0] + 1
-    take = Take.objects.create(project=project, number=number, kind=Take.Kind.FINAL, render=render)
+    number = Take.objects.filter(project=project).order_by("-number").values_list("number", flat=True)[0] + 1
+    take = Take.objects.create(project=project, number=number, kind=kind, render=render)
     Project.objects.filter(pk=project.pk).update(updated_at=Now())
     return take
 

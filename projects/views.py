@@ -48,7 +48,7 @@ LIST_HEADERS = {
 class ProjectViewSet(GenericViewSet[Project]):
     parser_classes = [BoundedJSONParser]
     serializer_class = ProjectRequest  # For OPTIONS, which describes the fields.
-    creating_actions = ("create", "finalize")
+    creating_actions = ("create", "retry", "finalize")
     required_scopes = {
         "list": Scope.PROJECTS_READ,
         "retrieve": Scope.PROJECTS_READ,
@@ -56,6 +56,7 @@ class ProjectViewSet(GenericViewSet[Project]):
         "create": Scope.PROJECTS_WRITE,
         "destroy": Scope.PROJECTS_WRITE,
         "cancel": Scope.PROJECTS_WRITE,
+        "retry": Scope.PROJECTS_WRITE,
         "finalize": Scope.PROJECTS_WRITE,
     }
 
@@ -177,6 +178,14 @@ class ProjectViewSet(GenericViewSet[Project]):
         render = takes.cancel(project)
         done = render.state == State.CANCELED
         return Response(self._body(self.get_object()), status=200 if done else 202)
+
+    @extend_schema(summary="Render again what failed or was canceled", request=None, responses={202: ProjectSerializer})
+    @action(detail=True, methods=["post"])
+    @idempotent()
+    def retry(self, request: Request, pk: str) -> Response:
+        """Another take: same engine, inputs, parameters and seed."""
+        takes.retry(self.get_object(), self._key())
+        return Response(self._body(self.get_object()), status=202)
 
     @extend_schema(summary="Render the draft in full quality", request=None, responses={202: ProjectSerializer})
     @action(detail=True, methods=["post"])

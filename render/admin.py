@@ -4,6 +4,7 @@ import django_q.admin  # noqa: F401  # Registers its own forms, which are taken 
 from django.contrib import admin, messages
 from django.db.models import Count, Model, Q, QuerySet
 from django.http import HttpRequest
+from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
 from django.utils.timesince import timesince
 from django_q.models import Failure, OrmQ, Schedule, Success
@@ -13,13 +14,13 @@ from accounts.admin_base import (
     ReadOnlyAdmin,
     ReadOnlyInline,
     external_link,
-    media_link,
     object_link,
     preformatted,
 )
 from accounts.errors import ServiceError
 from accounts.models import UsageEntry
-from render import lifecycle
+from render import lifecycle, media_admin
+from render.media_admin import keys_of, look_link
 from render.models import TERMINAL_STATES, Attempt, Node, Render, Segment, State
 
 
@@ -52,7 +53,7 @@ class SegmentInline(ReadOnlyInline):
 
     @admin.display
     def piece(self, segment: Segment) -> str:
-        return media_link(segment.key, "Open")
+        return look_link(segment.render_id, f"segment-{segment.index}", segment.key, "Open")
 
 
 @admin.register(Render)
@@ -84,6 +85,10 @@ class RenderAdmin(ReadOnlyAdmin):
         }),
     ]
     # fmt: on
+
+    def get_urls(self) -> list[URLPattern]:
+        media = self.admin_site.admin_view(media_admin.look)
+        return [path("<uuid:render_id>/media/<str:name>/", media, name="render_render_media"), *super().get_urls()]
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         # Nobody has Django's change permission here, it would open the form.
@@ -122,11 +127,11 @@ class RenderAdmin(ReadOnlyAdmin):
 
     @admin.display
     def video(self, render: Render) -> str:
-        return media_link(render.video_key, "Watch the video")
+        return look_link(render.pk, "video", render.video_key, "Watch the video")
 
     @admin.display
     def poster(self, render: Render) -> str:
-        return media_link(render.poster_key, "Open the poster")
+        return look_link(render.pk, "poster", render.poster_key, "Open the poster")
 
     @admin.display
     def usage(self, render: Render) -> str:
@@ -158,13 +163,8 @@ class RenderAdmin(ReadOnlyAdmin):
 
     @admin.display(description="sources")
     def prepared_sources(self, render: Render) -> str:
-        sources = render.sources or {}
-        links = [(media_link(key, name),) for name in ("portrait", "video") if (key := sources.get(name))]
-        links += [(media_link(key, f"voice {number}"),) for number, key in enumerate(sources.get("voices", []), 1)]
-        links += [
-            (format_html("{} (from {} s)", media_link(key, f"sound {number}"), offset),)
-            for number, (key, offset) in enumerate(sources.get("sound", []), 1)
-        ]
+        made = ("video", "poster")
+        links = [(look_link(render.pk, name, key, name),) for name, key in keys_of(render).items() if name not in made]
         return format_html_join(", ", "{}", links) or NOTHING
 
 

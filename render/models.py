@@ -101,6 +101,7 @@ class Render(models.Model):
     completed_at = models.DateTimeField(null=True)
 
     class Meta:
+        permissions = [("view_media", "Can look at a tenant's media")]
         constraints = [
             models.CheckConstraint(
                 name="running_holds_a_lease",

@@ -96,9 +96,9 @@ def test_a_running_renders_page_shows_its_sources_attempts_and_pieces(rows: Clie
 
     html = rows.get(page(Render, "change", render.pk)).content.decode()
 
-    assert "/media/sources/p.png" in html
-    assert "(from 1.5 s)" in html
-    assert "/media/renders/segment.mp4" in html
+    assert reverse("admin:render_render_media", args=[render.pk, "portrait"]) in html
+    assert reverse("admin:render_render_media", args=[render.pk, "sound-1"]) in html
+    assert reverse("admin:render_render_media", args=[render.pk, "segment-0"]) in html
     assert reverse("admin:accounts_usageentry_change", args=[UsageEntry.objects.get(render_id=render.pk).pk]) in html
 
 

@@ -2,7 +2,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from accounts.models import Tenant, UsageEntry
+from accounts.models import AuditEntry, Tenant, UsageEntry
 from render import lifecycle, nodes
 from render.models import Node, Render, State
 from render.parameters import Parameters
@@ -105,13 +105,20 @@ def test_a_failed_render_shows_error_and_trace(admin_client: Client, queued: Ren
     assert "at &lt;module&gt; line 7" in html
 
 
-def test_video_and_poster_are_linked_through_the_storage(admin_client: Client, queued: Render):
-    Render.objects.filter(pk=queued.pk).update(video_key="renders/film.mp4", poster_key="renders/poster.jpg")
-
+def test_every_look_at_a_tenants_media_is_written_down(admin_client: Client, queued: Render, admin_user):
+    Render.objects.filter(pk=queued.pk).update(video_key="renders/film.mp4", sources={"voices": ["sources/v.wav"]})
     html = admin_client.get(f"{RENDERS}{queued.pk}/change/").content.decode()
+    assert f'href="{RENDERS}{queued.pk}/media/video/"' in html
+    assert "film.mp4" not in html
 
-    assert 'href="/media/renders/film.mp4"' in html
-    assert 'href="/media/renders/poster.jpg"' in html
+    answers = [admin_client.get(f"{RENDERS}{queued.pk}/media/{name}/") for name in ("video", "voice-1", "poster")]
+
+    assert [answer.status_code for answer in answers] == [302, 302, 404]
+    assert answers[0]["Location"] == "/media/renders/film.mp4"
+    looks = AuditEntry.objects.filter(action="media.view").order_by("pk")
+    assert [(look.actor, look.tenant, look.target, look.details["name"]) for look in looks] == [
+        (admin_user, queued.tenant, f"render {queued.pk}", name) for name in ("video", "voice-1")
+    ]
 
 
 def test_a_node_is_drained_and_undrained(admin_client: Client, db):
