@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(RUN),$(RUN) -m pip install --quiet --disable-pip-version-check)
 
-.PHONY: demo test faults check bench bench-gpu constraints clean
+.PHONY: demo test faults check bench bench-scale bench-gpu constraints clean
 
 demo: $(VENV)/.demo  ## A real video from a real portrait and voice. KEEP=1 leaves the service running.
 	$(RUN) manage.py demo $(if $(KEEP),--keep) $(if $(PORTRAIT),--portrait "$(PORTRAIT)") $(if $(SPEECH),--speech "$(SPEECH)")
@@ -27,6 +27,9 @@ check: $(VENV)/.dev  ## Style, types, import law, migrations.
 
 bench: $(VENV)/.dev  ## Speed of the draft and of the service around an engine, as ratios of one run.
 	$(RUN) -m tests.bench
+
+bench-scale: $(VENV)/.dev  ## Lists, searches and reports with 100,000 projects.
+	$(RUN) -m tests.bench_scale
 
 bench-gpu: $(VENV)/.dev  ## Speed and memory of the model on this machine's GPU, of the whole card and as on an L40S.
 	mkdir -p var

@@ -1,4 +1,4 @@
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.db.models.signals import post_migrate
 
 
@@ -8,5 +8,5 @@ class CreatorifyConfig(AppConfig):
     def ready(self) -> None:
         from creatorify import checks, roles  # noqa: F401  # The checks register themselves.
 
-        # It is the last of the apps: the permissions of all the others are there.
-        post_migrate.connect(roles.sync, sender=self)
+        # The last app with models: the permissions of all the others are there then.
+        post_migrate.connect(roles.sync, sender=apps.get_app_config("projects"))

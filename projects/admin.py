@@ -14,6 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.shortcuts import render as render_page
 from django.urls import URLPattern, path
+from django.utils.html import format_html_join
 
 from accounts import audit
 from accounts.admin_base import (
@@ -30,13 +31,13 @@ from projects.models import Project, Take
 from projects.representation import ProjectSerializer, represent, with_takes
 from projects.time_line import time_line
 from render.admin import RenderAdmin, error_text, state_text
-from render.media_admin import look_link
+from render.media_admin import keys_of, look_link
 from render.models import Render, State
 
 
 class TakeInline(ReadOnlyInline):
     model = Take
-    fields = ["number", "kind", "render_link", "engine", "state", "error", "video", "created_at", "completed_at"]
+    fields = ["number", "kind", "render_link", "engine", "state", "error", "files", "created_at", "completed_at"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Take]:
         takes: QuerySet[Take] = super().get_queryset(request)
@@ -59,10 +60,11 @@ class TakeInline(ReadOnlyInline):
         return error_text(take.render.error_code, take.render.error_message)
 
     @admin.display
-    def video(self, take: Take) -> str:
+    def files(self, take: Take) -> str:
         if take.project.deleted_at is not None:
             return NOTHING  # The films of a deleted project are removed, their keys stay.
-        return look_link(take.render_id, "video", take.render.video_key, "Watch")
+        links = [(look_link(take.render_id, name, key, name),) for name, key in keys_of(take.render).items()]
+        return format_html_join(", ", "{}", links) or NOTHING
 
     @admin.display
     def completed_at(self, take: Take) -> str:

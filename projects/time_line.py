@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
 
+from accounts.admin_base import money
 from accounts.audit import target_of
 from accounts.models import AuditEntry, UsageEntry
 from projects.models import Project
@@ -20,10 +21,12 @@ class Moment:
 
 def time_line(project: Project) -> list[Moment]:
     """Six queries, however much has happened."""
-    moments = [Moment(project.created_at, "Created", f"with key {project.api_key}" if project.api_key else "")]
+    takes = list(project.takes.select_related("render").order_by("number"))
+    # Its row is the last that creating it writes: what may be refused comes first.
+    created = min([project.created_at, *(take.render.created_at for take in takes)])
+    moments = [Moment(created, "Created", f"with key {project.api_key}" if project.api_key else "")]
     if project.deleted_at:
         moments.append(Moment(project.deleted_at, "Deleted"))
-    takes = list(project.takes.select_related("render").order_by("number"))
     names = {take.render_id: f"Take {take.number}" for take in takes}
     for take in takes:
         moments += _of_render(take.render, f"{names[take.render_id]} ({take.kind})")
@@ -61,8 +64,8 @@ def _of_attempt(attempt: Attempt, name: str) -> list[Moment]:
 
 
 def _of_usage(entry: UsageEntry, name: str) -> list[Moment]:
-    moments = [Moment(entry.created_at, f"{name}: hold", f"{entry.reserved_seconds} s by now")]
+    moments = [Moment(entry.created_at, f"{name}: hold", f"of {entry.reserved_seconds} s in the end")]
     if entry.settled_at:
-        micros = f"{entry.amount_micros} millionths of {entry.currency}"
-        moments.append(Moment(entry.settled_at, f"{name}: bill", f"{entry.billed_seconds} s, {micros}"))
+        amount = money(entry.amount_micros, entry.currency)
+        moments.append(Moment(entry.settled_at, f"{name}: bill", f"{entry.billed_seconds} s, {amount}"))
     return moments
