@@ -52,6 +52,7 @@ PROBLEM_TYPES = {
     "no_face": ProblemType(422, "No face found"),
     "queue_full": ProblemType(429, "Too many renders waiting", retryable=True),
     "rate_limited": ProblemType(429, "Too many requests", retryable=True),
+    "unavailable": ProblemType(503, "Temporarily unavailable", retryable=True),
     "internal": ProblemType(500, "Internal error", retryable=True),
     # How a render ends that began well; seen in `project.error`, not as the answer to a request.
     "canceled": ProblemType(409, "Canceled"),

@@ -24,6 +24,7 @@ REQUEST_PROBLEMS = {
     "422": "A field is wrong: `param` names it, `errors` lists all.",
     "429": "Too many requests or waiting renders; see `Retry-After` and `RateLimit`.",
     "500": "A fault on our side.",
+    "503": "Temporarily unavailable; see `Retry-After`.",
 }
 # What cannot happen to every operation.
 ONLY_FOR_METHODS = {"402": ["post"], "409": ["post"], "413": ["post"], "415": ["post"]}

@@ -1,9 +1,11 @@
 """The one shape in which the API tells of an error: RFC 9457 problem details, for whatever went wrong, wherever."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.db import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
@@ -13,6 +15,8 @@ from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler as drf_exception_handler
 
 from accounts.errors import PROBLEM_TYPES, ServiceError, problem
+
+logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
 RATE_PROBLEM = "https://iana.org/assignments/http-problem-types#quota-exceeded"
@@ -33,6 +37,7 @@ CODES = {
     exceptions.UnsupportedMediaType: "unsupported_media_type",
     exceptions.Throttled: "rate_limited",
     RequestDataTooBig: "payload_too_large",
+    OperationalError: "unavailable",  # The database is away, or starts anew.
 }
 
 
@@ -43,6 +48,8 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     body = _problem_of(exc)
     if body is None:
         return None
+    if body["status"] == 503:
+        logger.error("The database is away", exc_info=exc)
     headers = {name: value for name, value in (response.items() if response else []) if name != "Content-Type"}
     request = context["request"]
     if body["status"] == 401:

@@ -169,7 +169,7 @@ def _rows(period: Period, name: str | None, group: Any) -> list[Row]:
     )
     return [
         Row(
-            row.get("name") or "(none)",
+            row.get("name") or "adjustments",
             row["currency"],
             row["finished"],
             row["failed"],

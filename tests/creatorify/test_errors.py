@@ -1,6 +1,7 @@
 import logging
 
 import pytest
+from django.db import OperationalError
 from django.test import Client
 
 from accounts import keys
@@ -107,6 +108,20 @@ def test_a_bug_while_the_key_is_read_is_not_shown_either(alice, monkeypatch):
     alice.raise_request_exception = False
 
     assert_problem(alice.get(PROJECTS), 500, "internal")
+
+
+def test_a_database_that_is_away_is_told_from_a_bug(alice, monkeypatch, caplog):
+    def fail(*_, **__):
+        raise OperationalError("connection to server at 10.0.0.7 failed")
+
+    monkeypatch.setattr(takes, "create_project", fail)
+
+    refused = alice.post(PROJECTS, NEW, format="json")
+
+    assert_problem(refused, 503, "unavailable")
+    assert int(refused["Retry-After"]) > 0
+    assert "10.0.0.7" not in refused.content.decode()
+    assert "10.0.0.7" in caplog.text
 
 
 def test_options_tell_what_an_address_can(alice):
