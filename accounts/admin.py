@@ -230,11 +230,12 @@ class UsageEntryAdmin(ReadOnlyAdmin):
     list_display = [
         "created_at", "tenant", "api_key", "kind", "engine", "reserved", "billed", "amount", "render",
     ]  # fmt: skip
-    list_filter = [("billed_seconds", admin.EmptyFieldListFilter), "engine", "currency", "tenant"]
+    list_filter = ["created_at", ("billed_seconds", admin.EmptyFieldListFilter), "engine", "currency", "tenant"]
     list_select_related = ["tenant", "api_key"]
-    search_fields = ["tenant__name", "api_key__prefix", "reason"]
+    search_fields = ["reason", "user_label"]
     id_lookups = ["render_id", "tenant", "api_key"]
-    date_hierarchy = "created_at"
+    key_lookup = "api_key__prefix"
+    tenant_search = True
     ordering = ["-created_at"]
     fields = [
         "tenant", "api_key", "kind", "render", "engine", "resolution", "reserved_seconds", "billed_seconds",

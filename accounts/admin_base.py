@@ -1,6 +1,8 @@
 """What the admin pages of all apps share: rows nobody may write by form, search by id, actions as buttons, links."""
 
+import contextlib
 import json
+import re
 import uuid
 from decimal import Decimal
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import quote
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Model, Q, QuerySet, UUIDField
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -18,12 +20,16 @@ from accounts import audit
 from accounts.models import Tenant
 
 NOTHING = "-"
+KEY_PREFIX = re.compile(r"cf_(live|test)_[0-9A-Za-z]{8}")
+START_OF_ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,27}")
 
 
 class SupportAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     change_form_template = "admin/change_form_with_buttons.html"
     show_full_result_count = False  # It counts the whole table each time somebody filters.
     id_lookups = ["pk"]  # Where a UUID given to the search is looked up.
+    key_lookup = ""  # and where the prefix of an API key
+    tenant_search = False  # Words are also looked up in the names of tenants.
 
     def buttons(self, obj: Any) -> dict[str, str]:
         """Actions to offer on the object's own page, where a search leads: name and label."""
@@ -36,13 +42,22 @@ class SupportAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        try:
-            wanted = uuid.UUID(search_term.strip())
-        except ValueError:
-            return super().get_search_results(request, queryset, search_term)
-        # By index, where `icontains` would cast every id of the table to text.
-        matches = Q(*((lookup, wanted) for lookup in self.id_lookups), _connector=Q.OR)
-        return queryset.filter(matches), True
+        # By index what has an index: `icontains` reads the whole table, and casts ids to text.
+        term = search_term.strip()
+        with contextlib.suppress(ValueError):
+            wanted = uuid.UUID(term)
+            return queryset.filter(Q(*((lookup, wanted) for lookup in self.id_lookups), _connector=Q.OR)), True
+        if self.key_lookup and KEY_PREFIX.fullmatch(term):
+            return queryset.filter(**{self.key_lookup: term}), False
+        if isinstance(self.opts.pk, UUIDField) and START_OF_ID.fullmatch(term):
+            digits = term.replace("-", "")
+            ends = [uuid.UUID(digits.ljust(32, digit)) for digit in "0f"]
+            if (started := queryset.filter(pk__range=ends)).exists():
+                return started, False
+        found, may_repeat = super().get_search_results(request, queryset, term)
+        if term and self.tenant_search:
+            found |= queryset.filter(tenant__in=list(Tenant.objects.filter(name__icontains=term)[:100]))
+        return found, may_repeat
 
     def render_change_form(
         self, request: HttpRequest, context: Any, add: bool = False, change: bool = False,

@@ -30,7 +30,7 @@ from projects.deeds import DEEDS
 from projects.models import Project, Take
 from projects.representation import ProjectSerializer, represent, with_takes
 from projects.time_line import time_line
-from render.admin import RenderAdmin, error_text, state_text
+from render.admin import EngineFilter, QueueFilter, RenderAdmin, error_text, state_text
 from render.media_admin import keys_of, look_link
 from render.models import Render, State
 
@@ -82,18 +82,27 @@ class StateFilter(admin.SimpleListFilter):
         return queryset.filter(Q(latest_state=self.value())) if self.value() else queryset
 
 
+class EngineOfTake(EngineFilter):
+    field = "takes__render__engine"
+
+
+class QueueOfTake(QueueFilter):
+    field = "takes__render__queue"
+
+
 @admin.register(Project)
 class ProjectAdmin(ReadOnlyAdmin):
     list_display = ["title", "short_id", "tenant", "user_id", "state", "error", "created_at", "is_kept"]
     list_filter = [
-        StateFilter, "takes__render__engine", "takes__render__queue",
-        ("deleted_at", admin.EmptyFieldListFilter), "tenant",
-    ]  # fmt: skip
+        *("created_at", StateFilter, EngineOfTake, QueueOfTake, "is_test"),
+        *(("deleted_at", admin.EmptyFieldListFilter), "tenant"),
+    ]
     list_select_related = ["tenant"]
-    search_fields = ["^id", "title", "user_id", "tenant__name", "api_key__prefix"]
+    search_fields = ["title", "user_id"]
+    key_lookup = "api_key__prefix"
+    tenant_search = True
     search_help_text = "Id of a project, render or tenant; start of a project's id; title, user id, tenant, key prefix."
     id_lookups = ["pk", "tenant", "takes__render"]
-    date_hierarchy = "created_at"
     ordering = ["-created_at"]
     inlines = [TakeInline]
     change_form_template = "admin/project.html"

@@ -1,5 +1,7 @@
 """Renders and nodes for support staff, and a look at django-q2's tables. Only `lifecycle` changes a state."""
 
+from typing import Any
+
 import django_q.admin  # noqa: F401  # Registers its own forms, which are taken away below.
 from django.contrib import admin, messages
 from django.db.models import Count, Model, Q, QuerySet
@@ -20,6 +22,7 @@ from accounts.admin_base import (
 from accounts.errors import ServiceError
 from accounts.models import UsageEntry
 from render import lifecycle, media_admin
+from render.engines import registry
 from render.media_admin import keys_of, look_link
 from render.models import TERMINAL_STATES, Attempt, Node, Render, Segment, State
 
@@ -34,6 +37,27 @@ def error_text(code: str | None, message: str | None) -> str:
     if not code:
         return NOTHING
     return format_html('<strong style="color: var(--error-fg)">{}</strong><br>{}', code, message)
+
+
+class EngineFilter(admin.SimpleListFilter):
+    """By what is installed: to find out what is in the table would read all of it."""
+
+    title = parameter_name = "engine"
+    field = "engine"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in registry.names()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(**{self.field: self.value()}) if self.value() else queryset
+
+
+class QueueFilter(EngineFilter):
+    title = parameter_name = field = "queue"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        queues = {lifecycle.COMMON_QUEUE, *map(registry.queue_of, registry.names())}
+        return [(name, name) for name in sorted(queues)]
 
 
 class AttemptInline(ReadOnlyInline):
@@ -59,11 +83,11 @@ class SegmentInline(ReadOnlyInline):
 @admin.register(Render)
 class RenderAdmin(ReadOnlyAdmin):
     list_display = ["short_id", "tenant", "engine", "now", "error_code", "node", "created_at", "completed_at"]
-    list_filter = ["state", "phase", "engine", "queue", "error_code", "tenant"]
+    list_filter = ["created_at", "state", "phase", EngineFilter, QueueFilter, "error_code", "tenant"]
     list_select_related = ["tenant", "node"]
-    search_fields = ["^id", "tenant__name", "error_code", "error_message", "node__name"]
+    search_fields = ["error_code", "error_message", "node__name"]
     id_lookups = ["pk", "tenant"]
-    date_hierarchy = "created_at"
+    tenant_search = True
     ordering = ["-created_at"]
     inlines = [AttemptInline, SegmentInline]
     actions = ["cancel"]

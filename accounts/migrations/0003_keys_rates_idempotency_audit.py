@@ -8,151 +8,200 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('accounts', '0002_plan_has_weight'),
+        ("accounts", "0002_plan_has_weight"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='AuditEntry',
+            name="AuditEntry",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('action', models.CharField(max_length=40)),
-                ('target', models.CharField(help_text='What it was done to: kind and id.', max_length=80)),
-                ('reason', models.TextField(blank=True)),
-                ('details', models.JSONField(default=dict)),
-                ('ip_address', models.GenericIPAddressField(null=True)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("action", models.CharField(max_length=40)),
+                ("target", models.CharField(help_text="What it was done to: kind and id.", max_length=80)),
+                ("reason", models.TextField(blank=True)),
+                ("details", models.JSONField(default=dict)),
+                ("ip_address", models.GenericIPAddressField(null=True)),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
             ],
             options={
-                'verbose_name_plural': 'audit entries',
+                "verbose_name_plural": "audit entries",
             },
         ),
         migrations.CreateModel(
-            name='IdempotentResponse',
+            name="IdempotentResponse",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('route', models.CharField(help_text='Method and route; not the API key, which may be rotated.', max_length=200)),
-                ('key', models.CharField(max_length=255)),
-                ('fingerprint', models.CharField(help_text='SHA-256 of what was asked.', max_length=64)),
-                ('status', models.PositiveSmallIntegerField()),
-                ('headers', models.JSONField(default=dict)),
-                ('body', models.JSONField()),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "route",
+                    models.CharField(
+                        help_text="Method and route; not the API key, which may be rotated.", max_length=200
+                    ),
+                ),
+                ("key", models.CharField(max_length=255)),
+                ("fingerprint", models.CharField(help_text="SHA-256 of what was asked.", max_length=64)),
+                ("status", models.PositiveSmallIntegerField()),
+                ("headers", models.JSONField(default=dict)),
+                ("body", models.JSONField()),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='RequestWindow',
+            name="RequestWindow",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('policy', models.CharField(max_length=20)),
-                ('started_at', models.DateTimeField()),
-                ('count', models.PositiveIntegerField()),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("policy", models.CharField(max_length=20)),
+                ("started_at", models.DateTimeField()),
+                ("count", models.PositiveIntegerField()),
             ],
         ),
         migrations.CreateModel(
-            name='UsageThreshold',
+            name="UsageThreshold",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('month', models.DateField(help_text='Its first day, UTC.')),
-                ('measure', models.CharField(choices=[('seconds', 'Seconds'), ('spend', 'Spend')], max_length=10)),
-                ('percent', models.PositiveSmallIntegerField()),
-                ('used', models.BigIntegerField(help_text='Seconds or micros, when it was passed.')),
-                ('allowed', models.BigIntegerField()),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("month", models.DateField(help_text="Its first day, UTC.")),
+                ("measure", models.CharField(choices=[("seconds", "Seconds"), ("spend", "Spend")], max_length=10)),
+                ("percent", models.PositiveSmallIntegerField()),
+                ("used", models.BigIntegerField(help_text="Seconds or micros, when it was passed.")),
+                ("allowed", models.BigIntegerField()),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
             ],
         ),
         migrations.AlterModelOptions(
-            name='usageentry',
-            options={'permissions': [('credit_tenant', 'Can credit or charge a tenant'), ('view_report', 'Can view the report')], 'verbose_name_plural': 'usage entries'},
+            name="usageentry",
+            options={
+                "permissions": [
+                    ("credit_tenant", "Can credit or charge a tenant"),
+                    ("view_report", "Can view the report"),
+                ],
+                "verbose_name_plural": "usage entries",
+            },
         ),
         migrations.AddField(
-            model_name='apikey',
-            name='allowed_ips',
-            field=django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=43), blank=True, default=list, help_text='Networks (CIDR) that may use it; none: any may.', size=None),
+            model_name="apikey",
+            name="allowed_ips",
+            field=django.contrib.postgres.fields.ArrayField(
+                base_field=models.CharField(max_length=43),
+                blank=True,
+                default=list,
+                help_text="Networks (CIDR) that may use it; none: any may.",
+                size=None,
+            ),
         ),
         migrations.AddField(
-            model_name='apikey',
-            name='rotated_from',
-            field=models.ForeignKey(blank=True, editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='rotated_to', to='accounts.apikey'),
+            model_name="apikey",
+            name="rotated_from",
+            field=models.ForeignKey(
+                blank=True,
+                editable=False,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="rotated_to",
+                to="accounts.apikey",
+            ),
         ),
         migrations.AddField(
-            model_name='plan',
-            name='creates_per_minute',
-            field=models.PositiveIntegerField(default=60, help_text='Requests that start a render.'),
+            model_name="plan",
+            name="creates_per_minute",
+            field=models.PositiveIntegerField(default=60, help_text="Requests that start a render."),
         ),
         migrations.AddField(
-            model_name='usageentry',
-            name='is_test',
-            field=models.BooleanField(default=False, help_text='Of a test key: counts for nothing.'),
+            model_name="usageentry",
+            name="is_test",
+            field=models.BooleanField(default=False, help_text="Of a test key: counts for nothing."),
         ),
         migrations.AddField(
-            model_name='usageentry',
-            name='user_label',
+            model_name="usageentry",
+            name="user_label",
             field=models.CharField(blank=True, help_text="The tenant's own user.", max_length=200),
         ),
         migrations.AddIndex(
-            model_name='usageentry',
-            index=models.Index(fields=['created_at'], name='usage_of_a_time'),
+            model_name="usageentry",
+            index=models.Index(fields=["created_at"], name="usage_of_a_time"),
         ),
         migrations.AddField(
-            model_name='auditentry',
-            name='actor',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL),
+            model_name="auditentry",
+            name="actor",
+            field=models.ForeignKey(
+                null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+            ),
         ),
         migrations.AddField(
-            model_name='auditentry',
-            name='api_key',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='accounts.apikey'),
+            model_name="auditentry",
+            name="api_key",
+            field=models.ForeignKey(
+                null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="accounts.apikey"
+            ),
         ),
         migrations.AddField(
-            model_name='auditentry',
-            name='tenant',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='audit_entries', to='accounts.tenant'),
+            model_name="auditentry",
+            name="tenant",
+            field=models.ForeignKey(
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="audit_entries",
+                to="accounts.tenant",
+            ),
         ),
         migrations.AddField(
-            model_name='idempotentresponse',
-            name='tenant',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.tenant'),
+            model_name="idempotentresponse",
+            name="tenant",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.tenant"
+            ),
         ),
         migrations.AddField(
-            model_name='requestwindow',
-            name='tenant',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.tenant'),
+            model_name="requestwindow",
+            name="tenant",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.tenant"
+            ),
         ),
         migrations.AddField(
-            model_name='usagethreshold',
-            name='tenant',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='usage_thresholds', to='accounts.tenant'),
+            model_name="usagethreshold",
+            name="tenant",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="usage_thresholds", to="accounts.tenant"
+            ),
         ),
         migrations.AddIndex(
-            model_name='auditentry',
-            index=models.Index(fields=['-created_at'], name='newest_audit'),
+            model_name="auditentry",
+            index=models.Index(fields=["-created_at"], name="newest_audit"),
         ),
         migrations.AddIndex(
-            model_name='auditentry',
-            index=models.Index(fields=['tenant', '-created_at'], name='newest_audit_of_tenant'),
+            model_name="auditentry",
+            index=models.Index(fields=["tenant", "-created_at"], name="newest_audit_of_tenant"),
         ),
         migrations.AddIndex(
-            model_name='auditentry',
-            index=models.Index(fields=['target', '-created_at'], name='newest_audit_of_target'),
+            model_name="auditentry",
+            index=models.Index(fields=["target", "-created_at"], name="newest_audit_of_target"),
         ),
         migrations.AddIndex(
-            model_name='idempotentresponse',
-            index=models.Index(fields=['created_at'], name='oldest_responses'),
+            model_name="idempotentresponse",
+            index=models.Index(fields=["created_at"], name="oldest_responses"),
         ),
         migrations.AddConstraint(
-            model_name='idempotentresponse',
-            constraint=models.UniqueConstraint(fields=('tenant', 'route', 'key'), name='one_response_a_key'),
+            model_name="idempotentresponse",
+            constraint=models.UniqueConstraint(fields=("tenant", "route", "key"), name="one_response_a_key"),
         ),
         migrations.AddConstraint(
-            model_name='requestwindow',
-            constraint=models.UniqueConstraint(fields=('tenant', 'policy'), name='one_window_a_policy'),
+            model_name="requestwindow",
+            constraint=models.UniqueConstraint(fields=("tenant", "policy"), name="one_window_a_policy"),
         ),
         migrations.AddConstraint(
-            model_name='usagethreshold',
-            constraint=models.UniqueConstraint(fields=('tenant', 'month', 'measure', 'percent'), name='one_row_a_threshold'),
+            model_name="usagethreshold",
+            constraint=models.UniqueConstraint(
+                fields=("tenant", "month", "measure", "percent"), name="one_row_a_threshold"
+            ),
         ),
     ]

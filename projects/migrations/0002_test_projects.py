@@ -4,19 +4,23 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('projects', '0001_initial'),
+        ("projects", "0001_initial"),
     ]
 
     operations = [
         migrations.AlterModelOptions(
-            name='project',
-            options={'permissions': [('cancel_project', "Can cancel a project's render"), ('retry_project', 'Can render a project again')]},
+            name="project",
+            options={
+                "permissions": [
+                    ("cancel_project", "Can cancel a project's render"),
+                    ("retry_project", "Can render a project again"),
+                ]
+            },
         ),
         migrations.AddField(
-            model_name='project',
-            name='is_test',
-            field=models.BooleanField(default=False, help_text='Made with a test key; only test keys see it.'),
+            model_name="project",
+            name="is_test",
+            field=models.BooleanField(default=False, help_text="Made with a test key; only test keys see it."),
         ),
     ]

@@ -4,19 +4,18 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('render', '0003_node_model_state'),
+        ("render", "0003_node_model_state"),
     ]
 
     operations = [
         migrations.AlterModelOptions(
-            name='render',
-            options={'permissions': [('view_media', "Can look at a tenant's media")]},
+            name="render",
+            options={"permissions": [("view_media", "Can look at a tenant's media")]},
         ),
         migrations.AddField(
-            model_name='render',
-            name='test_scenario',
-            field=models.CharField(blank=True, help_text='Of a test key: how it is to end.', max_length=40),
+            model_name="render",
+            name="test_scenario",
+            field=models.CharField(blank=True, help_text="Of a test key: how it is to end.", max_length=40),
         ),
     ]
