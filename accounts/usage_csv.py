@@ -1,7 +1,7 @@
 """Usage rows as CSV (RFC 4180): our own columns, and those of the FinOps Foundation's FOCUS 1.1."""
 
 import csv
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -69,6 +69,16 @@ def focus_csv(rows: Iterable[UsageEntry], tenant: Tenant, period: Period) -> Ite
         "SubAccountId": lambda row: _text(row.user_label),
     }
     return _csv(columns, rows)
+
+
+def groups_csv(groups: Sequence[dict[str, Any]], names: Sequence[str]) -> Iterator[str]:
+    """Sums as `accounts.usage.grouped` gives them."""
+    columns = [*names, "currency", "renders", "billed_seconds", "amount_micros", "held_seconds"]
+    writer = csv.writer(_Line())
+    yield writer.writerow(columns)
+    for group in groups:
+        cells = (group[column] for column in columns)
+        yield writer.writerow([_text(cell) if isinstance(cell, str) else cell for cell in cells])
 
 
 def _csv(columns: dict[str, Column], rows: Iterable[UsageEntry]) -> Iterator[str]:

@@ -21,7 +21,6 @@ from accounts.pagination import EnvelopePagination
 from accounts.usage import Period
 
 MAX_DAYS = 366
-FORMATS = ["json", "csv", "focus"]
 
 
 class PeriodQuery(serializers.Serializer[Any]):
@@ -51,14 +50,17 @@ class GroupField(serializers.CharField):
 
 class UsageQuery(PeriodQuery):
     group_by = GroupField(default="month", help_text=f"Separated by commas: {', '.join(usage.GROUPS)}.")
+    as_ = serializers.ChoiceField(choices=["json", "csv"], default="json")
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        return _named_as(super().get_fields())
 
 
 class EntriesQuery(PeriodQuery):
-    as_ = serializers.ChoiceField(choices=FORMATS, default="json", help_text="`csv` and `focus` (FOCUS 1.1) are files.")
+    as_ = serializers.ChoiceField(choices=["json", "csv", "focus"], default="json", help_text="`focus`: FOCUS 1.1.")
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
-        # `as` is a word of Python's own.
-        return {name.rstrip("_"): field for name, field in super().get_fields().items()}
+        return _named_as(super().get_fields())
 
 
 class SumSerializer(serializers.Serializer[Any]):
@@ -134,18 +136,20 @@ class UsageViewSet(mixins.ListModelMixin, GenericViewSet[UsageEntry]):
     pagination_class = EnvelopePagination
     required_scopes = dict.fromkeys(("list", "entries", "statement"), Scope.USAGE_READ)
 
-    @extend_schema(summary="Sum up usage", parameters=[UsageQuery], responses=UsageSerializer)
-    def list(self, request: Request) -> Response:
+    @extend_schema(
+        summary="Sum up usage",
+        parameters=[UsageQuery],
+        responses={200: UsageSerializer, (200, "text/csv"): OpenApiTypes.STR},
+    )
+    def list(self, request: Request) -> HttpResponse | Response:  # type: ignore[override]
         """Of the rows of a period, by day, month, API key, user, engine or size, and always by currency."""
         query = _validated(UsageQuery, request)
         rows = self._rows(query)
         period: Period = query["period"]
-        told = {
-            "start": period.start,
-            "end": period.end,
-            "data": usage.grouped(rows, query["group_by"]),
-            "totals": usage.totals(rows),
-        }
+        groups = usage.grouped(rows, query["group_by"])
+        if query["as"] == "csv":
+            return _file(usage_csv.groups_csv(groups, query["group_by"]), f"usage-{period.start}-{period.end}.csv")
+        told = {"start": period.start, "end": period.end, "data": groups, "totals": usage.totals(rows)}
         # Only the members that were grouped by are there: a serializer would want all of them.
         return Response(told)
 
@@ -194,6 +198,11 @@ class UsageViewSet(mixins.ListModelMixin, GenericViewSet[UsageEntry]):
     def _key(self) -> ApiKey:
         assert isinstance(self.request.auth, ApiKey)  # The permission has seen to it.
         return self.request.auth
+
+
+def _named_as(fields: dict[str, Any]) -> dict[str, Any]:
+    """`as` is a word of Python's own."""
+    return {name.rstrip("_"): field for name, field in fields.items()}
 
 
 def _validated(serializer: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:

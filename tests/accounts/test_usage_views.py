@@ -18,6 +18,7 @@ from tests.conftest import Caller
 USAGE = "/api/v1/usage"
 YEAR = {"start": "2026-01-01", "end": "2027-01-01"}
 NUMBER = 1000
+NUMBERS = ["renders", "billed_seconds", "amount_micros", "held_seconds"]
 
 
 @pytest.fixture
@@ -90,6 +91,10 @@ def test_every_grouping_adds_up_to_the_rows(alice, rows, group_by):
     told = alice.get(USAGE, {**YEAR, "group_by": group_by}).json()
 
     assert sums(told["data"]) == sums(told["totals"]) == expected(rows)
+    as_csv = read_csv(alice.get(USAGE, {**YEAR, "group_by": group_by, "as": "csv"}))
+    assert [{**row, **{name: int(row[name]) for name in NUMBERS}} for row in as_csv] == [
+        {name: f"'{value}" if value == "=1+1" else value for name, value in group.items()} for group in told["data"]
+    ]
     names = group_by.split(",")
     keys_of_groups = [(*(group[name] for name in names), group["currency"]) for group in told["data"]]
     assert len(set(keys_of_groups)) == len(keys_of_groups) > 1

@@ -86,9 +86,16 @@ def test_its_search_works_with_words_and_with_an_id(rows: Client, model, project
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
-def test_its_change_page_is_shown(rows: Client, model):
+def test_its_change_page_is_shown_with_few_queries(rows: Client, model, django_assert_max_num_queries):
     for row in model._default_manager.all()[:3]:
-        assert rows.get(page(model, "change", row.pk)).status_code == 200
+        with django_assert_max_num_queries(30):
+            assert rows.get(page(model, "change", row.pk)).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["", "operations/", "report/"])
+def test_the_other_pages_take_few_queries_too(many_rows: Client, path, django_assert_max_num_queries):
+    with django_assert_max_num_queries(30):
+        assert many_rows.get(f"/admin/{path}").status_code == 200
 
 
 def test_a_running_renders_page_shows_its_sources_attempts_and_pieces(rows: Client):
