@@ -44,6 +44,7 @@ class Project(models.Model):
             ("retry_project", "Can render a project again"),
         ]
         indexes = [
+            models.Index(fields=["-created_at", "-id"], name="newest_projects"),
             models.Index(fields=["tenant", "-created_at", "-id"], name="newest_of_tenant"),
             models.Index(fields=["tenant", "user_id", "-created_at"], name="newest_of_user"),
         ]

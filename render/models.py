@@ -115,6 +115,7 @@ class Render(models.Model):
             ),
         ]
         indexes = [
+            models.Index(fields=["-created_at", "-id"], name="newest_renders"),
             models.Index(fields=["state", "lease_until"]),
             models.Index(fields=["queue", "created_at"], name="queued", condition=Q(state=State.QUEUED)),
             models.Index(fields=["tenant"], name="running_of_tenant", condition=Q(state=State.RUNNING)),
