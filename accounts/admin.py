@@ -12,12 +12,12 @@ from django.db.models.functions import Now
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 
-from accounts import audit, keys, quota, statement
-from accounts.admin_base import NOTHING, ReadOnlyAdmin, ReadOnlyInline, SupportAdmin, money, preformatted
-from accounts.models import ApiKey, AuditEntry, Membership, Plan, Scope, Tenant, UsageEntry, default_scopes
+from accounts import audit, quota, statement
+from accounts.admin_base import NOTHING, ReadOnlyAdmin, SupportAdmin, money, preformatted
+from accounts.key_admin import ApiKeyInline
+from accounts.models import AuditEntry, Membership, Plan, Tenant, UsageEntry
 
 admin.site.site_header = admin.site.site_title = "Creatorify"
 admin.site.index_title = "Support"
@@ -57,13 +57,6 @@ class MembershipInline(admin.TabularInline):  # type: ignore[type-arg]
     model = Membership
     autocomplete_fields = ["user"]
     extra = 0
-
-
-class ApiKeyInline(ReadOnlyInline):
-    model = ApiKey
-    fields = ["prefix", "name", "mode", "expires_at", "revoked_at", "last_used_at", "created_at"]
-    ordering = ["-created_at"]
-    show_change_link = True
 
 
 @admin.register(Tenant)
@@ -146,83 +139,6 @@ class MembershipAdmin(SupportAdmin):
     id_lookups = ["tenant"]
     autocomplete_fields = ["tenant", "user"]
     ordering = ["-pk"]
-
-
-class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
-    scopes = forms.MultipleChoiceField(
-        choices=[(scope, scope) for scope in Scope.values],
-        initial=default_scopes,
-        widget=forms.CheckboxSelectMultiple,
-    )
-
-    def clean_allowed_ips(self) -> list[str]:
-        try:
-            return [keys.parse_network(network) for network in self.cleaned_data["allowed_ips"]]
-        except ValueError as error:
-            raise forms.ValidationError(f"Not a network: {error}") from error
-
-
-@admin.register(ApiKey)
-class ApiKeyAdmin(SupportAdmin):
-    form = ApiKeyForm
-    list_display = ["prefix", "tenant", "name", "mode", "status", "last_used_at", "created_at"]
-    list_filter = ["mode", ("revoked_at", admin.EmptyFieldListFilter), "tenant"]
-    list_select_related = ["tenant"]
-    search_fields = ["prefix", "name", "tenant__name"]
-    id_lookups = ["pk", "tenant"]
-    date_hierarchy = "created_at"
-    ordering = ["-created_at"]
-    autocomplete_fields = ["tenant"]
-    actions = ["revoke"]
-
-    def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
-        return False  # Usage and projects refer to it; revoke instead.
-
-    def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> list[Any]:
-        asked = ["tenant", "name", "mode", "scopes", "allowed_ips", "legacy_200", "expires_at"]
-        if obj is None:
-            return asked
-        return ["prefix", "status", *asked, "rotated_from", "revoked_at", "last_used_at", "created_at"]
-
-    def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> list[str]:
-        # The mode is part of the key itself, and a key that changed hands would open another tenant's projects.
-        fixed = [] if obj is None else ["tenant", "mode"]
-        return [*fixed, "prefix", "status", "rotated_from", "revoked_at", "last_used_at", "created_at"]
-
-    def buttons(self, obj: ApiKey) -> dict[str, str]:
-        return {"revoke": "Revoke"} if obj.revoked_at is None else {}
-
-    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
-        if change:
-            obj.save(update_fields=form.changed_data)
-            return
-        made, plain = keys.make(
-            obj.tenant,
-            name=obj.name,
-            mode=obj.mode,
-            scopes=obj.scopes,
-            expires_at=obj.expires_at,
-            allowed_ips=obj.allowed_ips,
-        )
-        ApiKey.objects.filter(pk=made.pk).update(legacy_200=obj.legacy_200)
-        obj.pk = made.pk
-        obj.refresh_from_db()
-        text = "The key, shown this once and kept nowhere. Copy it now: {}"
-        key = format_html('<code style="user-select: all; overflow-wrap: anywhere">{}</code>', plain)
-        self.message_user(request, format_html(text, key), messages.WARNING)
-
-    @admin.display
-    def status(self, key: ApiKey) -> str:
-        if key.revoked_at is not None:
-            return "revoked"
-        return "expired" if key.expires_at is not None and key.expires_at <= timezone.now() else "usable"
-
-    @admin.action(description="Revoke selected API keys", permissions=["change"])
-    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        for key in queryset.filter(revoked_at=None):
-            keys.revoke(key)
-            self.log_change(request, key, "Revoked.")
-            self.message_user(request, f"Key {key} is revoked.", messages.SUCCESS)
 
 
 @admin.register(UsageEntry)

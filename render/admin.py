@@ -1,15 +1,12 @@
-"""Renders and nodes for support staff, and a look at django-q2's tables. Only `lifecycle` changes a state."""
+"""Renders, for support staff. Only `lifecycle` changes a state."""
 
 from typing import Any
 
-import django_q.admin  # noqa: F401  # Registers its own forms, which are taken away below.
 from django.contrib import admin, messages
-from django.db.models import Count, Model, Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
-from django.utils.timesince import timesince
-from django_q.models import Failure, OrmQ, Schedule, Success
 
 from accounts.admin_base import (
     NOTHING,
@@ -21,10 +18,10 @@ from accounts.admin_base import (
 )
 from accounts.errors import ServiceError
 from accounts.models import UsageEntry
-from render import lifecycle, media_admin
+from render import lifecycle, media_admin, node_admin, queue_admin  # noqa: F401  # They register themselves.
 from render.engines import registry
 from render.media_admin import keys_of, look_link
-from render.models import TERMINAL_STATES, Attempt, Node, Render, Segment, State
+from render.models import TERMINAL_STATES, Attempt, Render, Segment, State
 
 
 def state_text(state: str | None, phase: str | None, progress: int | None) -> str:
@@ -190,92 +187,3 @@ class RenderAdmin(ReadOnlyAdmin):
         made = ("video", "poster")
         links = [(look_link(render.pk, name, key, name),) for name, key in keys_of(render).items() if name not in made]
         return format_html_join(", ", "{}", links) or NOTHING
-
-
-@admin.register(Node)
-class NodeAdmin(ReadOnlyAdmin):
-    list_display = ["name", "queue", "work", "model_state", "gpu", "memory_plan", "last_seen", "running", "created_at"]
-    list_filter = ["queue", "draining", "model_state"]
-    search_fields = ["name"]
-    date_hierarchy = "created_at"
-    ordering = ["-heartbeat_at"]
-    fields = [
-        *("name", "queue", "work", "model_state", "gpu", "memory_plan"),
-        *("running", "last_seen", "heartbeat_at", "created_at"),
-    ]
-    actions = ["drain", "undrain"]
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Node]:
-        running = Count("renders", filter=Q(renders__state=State.RUNNING))
-        nodes: QuerySet[Node] = super().get_queryset(request)
-        return nodes.annotate(running=running)
-
-    def has_drain_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("render.change_node")
-
-    def buttons(self, obj: Node) -> dict[str, str]:
-        return {"undrain": "Undrain"} if obj.draining else {"drain": "Drain"}
-
-    @admin.display(ordering="draining")
-    def work(self, node: Node) -> str:
-        return "draining" if node.draining else "takes renders"
-
-    @admin.display(ordering="running")
-    def running(self, node: Node) -> int:
-        number: int = node.running  # type: ignore[attr-defined]
-        return number
-
-    @admin.display(ordering="heartbeat_at")
-    def last_seen(self, node: Node) -> str:
-        return f"{timesince(node.heartbeat_at)} ago"
-
-    @admin.action(description="Drain selected nodes: no new render, hand back the current one", permissions=["drain"])
-    def drain(self, request: HttpRequest, queryset: QuerySet[Node]) -> None:
-        self._set_draining(request, queryset, True, "drains")
-
-    @admin.action(description="Undrain selected nodes: take renders again", permissions=["drain"])
-    def undrain(self, request: HttpRequest, queryset: QuerySet[Node]) -> None:
-        self._set_draining(request, queryset, False, "takes renders again")
-
-    def _set_draining(self, request: HttpRequest, nodes: QuerySet[Node], draining: bool, result: str) -> None:
-        for node in nodes.filter(draining=not draining):
-            Node.objects.filter(pk=node.pk).update(draining=draining)
-            self.log_change(request, node, f"It {result}.")
-            self.message_user(request, f"Node {node} {result}.", messages.SUCCESS)
-
-
-# A form that writes a Schedule runs any function by its dotted path, and "resubmit" runs a task again.
-_queue_models: list[type[Model]] = [Failure, OrmQ, Schedule, Success]
-for _model in _queue_models:
-    if admin.site.is_registered(_model):
-        admin.site.unregister(_model)
-
-
-@admin.register(Success, Failure)
-class TaskAdmin(ReadOnlyAdmin):
-    list_display = ["name", "func", "cluster", "started", "stopped", "attempt_count"]
-    list_filter = ["cluster", "func"]
-    search_fields = ["name", "func"]
-    date_hierarchy = "stopped"
-    ordering = ["-stopped"]
-    fields = ["id", "name", "func", "group", "cluster", "started", "stopped", "success", "attempt_count", "outcome"]
-
-    @admin.display(description="result")
-    def outcome(self, task: Success | Failure) -> str:
-        return preformatted(str(task.result))
-
-
-@admin.register(Schedule)
-class ScheduleAdmin(ReadOnlyAdmin):
-    list_display = ["name", "func", "schedule_type", "minutes", "cluster", "next_run", "repeats"]
-    list_filter = ["cluster", "schedule_type"]
-    search_fields = ["name", "func"]
-    ordering = ["next_run"]
-
-
-@admin.register(OrmQ)
-class TicketAdmin(ReadOnlyAdmin):
-    list_display = ["id", "key", "name", "func", "lock"]
-    list_filter = ["key"]
-    ordering = ["-id"]
-    fields = ["id", "key", "lock", "name", "task_id", "func", "args", "kwargs"]
