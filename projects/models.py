@@ -64,6 +64,7 @@ class Take(models.Model):
     number = models.PositiveIntegerField()
     kind = models.CharField(max_length=10, choices=Kind)
     render = models.OneToOneField(Render, on_delete=models.PROTECT, related_name="take")
+    imported_video_url = models.TextField(blank=True, help_text="Of a film that the older service has made and keeps.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:

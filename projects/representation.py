@@ -43,7 +43,7 @@ class TakeRepresentation:
 
     @property
     def video_url(self) -> str | None:
-        return self._absolute(self.take.render.video_key)
+        return self.take.imported_video_url or self._absolute(self.take.render.video_key)
 
     @property
     def poster_url(self) -> str | None:

@@ -65,6 +65,7 @@ class Render(models.Model):
     audio_order = models.CharField(max_length=12, default="left_right")
     prompt = models.TextField(blank=True)
     parameters = models.JSONField()
+    test_scenario = models.CharField(max_length=40, blank=True, help_text="Of a test key: how it is to end.")
 
     # What `prepare` found: storage keys of the normalised files, and the engine's plan
     sources = models.JSONField(null=True, blank=True)
@@ -77,7 +78,6 @@ class Render(models.Model):
     progress = models.PositiveSmallIntegerField(default=0)
 
     # Who works on it. `attempt` is the fencing token: it grows with each claim, and only its holder may write.
-    test_scenario = models.CharField(max_length=40, blank=True, help_text="Of a test key: how it is to end.")
     attempt = models.PositiveIntegerField(default=0)
     node = models.ForeignKey(Node, on_delete=models.SET_NULL, null=True, related_name="renders")
     lease_until = models.DateTimeField(null=True)
