@@ -1,6 +1,6 @@
 """Media files of a local storage over HTTP, in ranges: without these browsers cannot seek and Safari does not play.
 
-In production the media storage itself, or a server in front, does this better.
+Only a signed link that has not expired is answered. In production the media storage itself does this better.
 """
 
 import os
@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from asgiref.sync import sync_to_async
-from django.core.exceptions import SuspiciousFileOperation
-from django.core.files.storage import FileSystemStorage, default_storage
+from django.core.exceptions import PermissionDenied, SuspiciousFileOperation
 from django.core.handlers.asgi import ASGIRequest
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.cache import get_conditional_response
 from django.utils.http import http_date, parse_http_date_safe, quote_etag
 from django.views.decorators.http import require_safe
+
+from render import objects
+from render.storages.files import SignedFileStorage, is_signed
 
 PIECE_BYTES = 256 * 1024
 ONE_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")  # RFC 9110, 14.1.2; a request for several gets the whole file
@@ -24,6 +26,8 @@ ONE_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")  # RFC 9110, 14.1.2; a re
 
 @require_safe
 def media(request: HttpRequest, path: str) -> HttpResponseBase:
+    if not is_signed(path, request.GET.get("expires", ""), request.GET.get("signature", "")):
+        raise PermissionDenied
     file = _open(path)
     facts = os.fstat(file.fileno())
     modified = int(facts.st_mtime)
@@ -54,11 +58,12 @@ def media(request: HttpRequest, path: str) -> HttpResponseBase:
 
 
 def _open(path: str) -> BinaryIO:
-    if not isinstance(default_storage, FileSystemStorage):
+    storage = objects.storage_of(path)
+    if not isinstance(storage, SignedFileStorage):
         raise Http404
     try:
         # `path` refuses what leads out of the folder, `open` what is not a file.
-        return Path(default_storage.path(path)).open("rb")
+        return Path(storage.path(path)).open("rb")
     except (OSError, ValueError, SuspiciousFileOperation):
         raise Http404 from None
 

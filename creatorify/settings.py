@@ -1,13 +1,14 @@
 """Every setting, and the only reader of the environment. NAME_FILE gives the value of NAME as a (secret) file."""
 
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from environ import FileAwareEnv
 
-from creatorify import embedded_postgres, local_secret
+from creatorify import embedded_postgres, local_secret, media_storages
 
 env = FileAwareEnv()
 
@@ -109,10 +110,37 @@ WHITENOISE_USE_FINDERS = True  # Serves the admin's and the docs' files without 
 
 MEDIA_URL = "/media/"
 MEDIA_ROOT = Path(env.str("MEDIA_ROOT", default=str(VAR_DIR / "media")))
+# Films, posters and uploads; and what the nodes keep for one another: normalised sources, segments, checkpoints.
+CLOUDINARY_URL = env.str("CLOUDINARY_URL", default="")
+S3_BUCKET = env.str("S3_BUCKET", default="")
+MEDIA_STORAGE = env.str("MEDIA_STORAGE", default="cloudinary" if CLOUDINARY_URL else "s3" if S3_BUCKET else "files")
+WORK_STORAGE = env.str("WORK_STORAGE", default="s3" if S3_BUCKET else MEDIA_STORAGE)
+_MEDIA_STORAGES: dict[str, Callable[[], dict[str, Any]]] = {
+    "files": media_storages.files,
+    "cloudinary": lambda: media_storages.cloudinary(
+        CLOUDINARY_URL, auth_token_key=env.str("CLOUDINARY_AUTH_TOKEN_KEY", default="")
+    ),
+    "s3": lambda: media_storages.s3(
+        S3_BUCKET,
+        endpoint_url=env.str("S3_ENDPOINT_URL", default=""),
+        region=env.str("S3_REGION", default=""),
+        access_key_id=env.str("S3_ACCESS_KEY_ID", default=""),
+        secret_access_key=env.str("S3_SECRET_ACCESS_KEY", default=""),
+    ),
+}
 STORAGES = {
-    # Names hold a content hash or an attempt: who writes one again writes the same.
-    "default": {"BACKEND": "render.storage.AtomicFileSystemStorage", "OPTIONS": {"allow_overwrite": True}},
+    "default": _MEDIA_STORAGES[MEDIA_STORAGE](),
+    "work": _MEDIA_STORAGES[WORK_STORAGE](),
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+MEDIA_LINK_SECONDS = env.int("MEDIA_LINK_SECONDS", default=7 * 24 * 3600)  # The longest that S3 signs for.
+STORAGE_ATTEMPTS = env.int("STORAGE_ATTEMPTS", default=4)  # at one call, with a backoff that begins with
+STORAGE_BACKOFF_SECONDS = env.float("STORAGE_BACKOFF_SECONDS", default=1)
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "OPTIONS": {"MAX_ENTRIES": 20_000},  # Signed links; the others of one process need not know them.
+    }
 }
 
 # Queue: django-q2 carries tickets only, our tables do the retrying. `retry` must exceed the time a prefetched ticket
@@ -166,6 +194,9 @@ RENDER_LEASE_SECONDS = env.float("RENDER_LEASE_SECONDS", default=60)
 RENDER_LEASE_RENEW_SECONDS = env.float("RENDER_LEASE_RENEW_SECONDS", default=10)
 REAPER_INTERVAL_SECONDS = env.float("REAPER_INTERVAL_SECONDS", default=15)
 RENDER_RETRY_DELAYS = [0, 30, 120, 600]  # Seconds to wait after the 1st, 2nd, ... crash or failure.
+# The same after a failure of the media storage: a film is kept for about a day until it can be uploaded.
+STORAGE_RETRY_DELAYS = env.list("STORAGE_RETRY_DELAYS", cast=float, default=[30, 120, 600, 1800, *[3600] * 22])
+STORAGE_PATIENCE_SECONDS = env.float("STORAGE_PATIENCE_SECONDS", default=600)  # with a new segment, before it is lost
 RENDER_MAX_CRASHES = 5
 RENDER_MAX_FAILURES = 3
 WORK_DIR = Path(env.str("WORK_DIR", default=str(VAR_DIR / "work")))

@@ -1,12 +1,11 @@
 """A project as the API shows it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 from urllib.parse import urljoin
 
-from django.core.files.storage import default_storage
 from django.db.models import Count, Prefetch, QuerySet
 from django.urls import reverse
 from drf_spectacular.utils import extend_schema_field
@@ -15,6 +14,7 @@ from rest_framework import serializers
 from accounts.errors import PROBLEM_TYPES, problem
 from projects.models import AudioOrder, Project, Take
 from projects.previews import UNFINISHED, preview_path
+from render import objects
 from render.estimates import Estimate, WaitingReason, estimate
 from render.models import Phase, Render, State
 
@@ -50,6 +50,10 @@ class TakeRepresentation:
         return self._absolute(self.take.render.poster_key)
 
     @property
+    def thumbnail_url(self) -> str | None:
+        return self._absolute(self.take.render.poster_key, objects.thumbnail_link)
+
+    @property
     def num_segments(self) -> int:
         number: int = self.take.num_segments  # type: ignore[attr-defined]
         return number
@@ -59,10 +63,10 @@ class TakeRepresentation:
         shown = self.num_segments and self.take.render.state not in UNFINISHED
         return self.base_url + preview_path(self.take.render_id) if shown else None
 
-    def _absolute(self, key: str) -> str | None:
+    def _absolute(self, key: str, link: Callable[[str], str] = objects.link) -> str | None:
         if not key or self.take.render.state != State.FINISHED:
             return None
-        return urljoin(f"{self.base_url}/", default_storage.url(key))
+        return urljoin(f"{self.base_url}/", link(key))
 
 
 @dataclass(frozen=True)
@@ -189,7 +193,9 @@ class StatusSerializer(serializers.Serializer[Representation]):
     eta_seconds = serializers.IntegerField(
         source="estimate.eta_seconds", allow_null=True, help_text="Estimated seconds to the end; null if not known."
     )
-    video_url = serializers.URLField(source="latest.video_url", allow_null=True, help_text="The mp4, once finished.")
+    video_url = serializers.URLField(
+        source="latest.video_url", allow_null=True, help_text="The mp4, once finished. The link expires."
+    )
     preview_url = serializers.URLField(
         source="latest.preview_url",
         allow_null=True,
@@ -222,6 +228,9 @@ class ProjectSerializer(StatusSerializer):
     call_id = serializers.CharField(source="render.id", help_text="Changes with each take; opaque.")
     engine = serializers.CharField(source="render.engine")
     poster_url = serializers.URLField(source="latest.poster_url", allow_null=True)
+    thumbnail_url = serializers.URLField(
+        source="latest.thumbnail_url", allow_null=True, help_text="A small poster, where the media storage makes one."
+    )
     duration_seconds = serializers.FloatField(source="render.duration_seconds", allow_null=True)
     takes = TakeSerializer(many=True, help_text="Oldest first; the other keys tell of the last one.")
     urls = UrlsSerializer()

@@ -97,6 +97,8 @@ def _add_take(project: Project, like: Take, *, kind: str, engine: str, api_key: 
         prompt=like.render.prompt,
         parameters=Parameters.resolve(like.render.parameters),
         user_label=project.user_id,
+        # Only its upload had failed: nothing needs to be rendered twice.
+        continues=like.render if like.render.error_code == "upload_failed" and like.render.plan else None,
     )
     number = Take.objects.filter(project=project).order_by("-number").values_list("number", flat=True)[0] + 1
     take = Take.objects.create(project=project, number=number, kind=kind, render=render)

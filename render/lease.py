@@ -71,6 +71,9 @@ class Lease:
     def report(self, rendered: float) -> None:
         self._progress = progress.of_rendering(rendered)
 
+    def report_upload(self, uploaded: float) -> None:
+        self._progress = progress.of_uploading(uploaded)
+
     def _keep(self) -> None:
         try:
             while not self._stop.wait(settings.RENDER_LEASE_RENEW_SECONDS):

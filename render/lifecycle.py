@@ -6,7 +6,7 @@ A worker changes a state only under its fencing token, see `render.fence`. Money
 """
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from math import ceil
 from typing import Any
@@ -23,7 +23,7 @@ from render import queue
 from render.engines import registry
 from render.engines.base import FPS
 from render.fence import CancelRequested, Claim, announce, fence, lease_end
-from render.models import Attempt, Node, Phase, Render, State
+from render.models import Attempt, Node, Phase, Render, Segment, State
 from render.parameters import Parameters
 
 COMMON_QUEUE = "cpu"  # Its nodes do for every engine what needs no GPU: prepare, assemble, upload.
@@ -44,14 +44,16 @@ def enqueue(
     priority: int = 0,
     user_label: str = "",
     test_scenario: str = "",
+    continues: Render | None = None,
 ) -> Render:
     """Make a queued render, its hold and its ticket.
 
+    continues: one of the same inputs and parameters that has ended; what it has prepared and rendered is taken over.
     Raises ServiceError `engine_unavailable`, `quota_exceeded`, `spend_cap_reached` or `queue_full`.
     """
     registry.require(engine)
     render_id = uuid.uuid4()
-    known_frames = parameters.frame_num
+    known_frames = continues.num_frames if continues else parameters.frame_num
     quota.hold(
         tenant,
         render_id=render_id,
@@ -78,6 +80,8 @@ def enqueue(
         parameters=parameters.as_json(),
         test_scenario=test_scenario,
     )
+    if continues is not None:
+        _take_over(render, continues)
     queue.add_ticket(COMMON_QUEUE)
     announce(render)
     return render
@@ -148,16 +152,22 @@ def fail(claim: Claim, error: ServiceError, *, trace: str = "") -> None:
         _end_attempt(claim, Attempt.Outcome.FAILED)
 
 
-def retry_later(claim: Claim, error: ServiceError, *, trace: str) -> None:
-    """Try again after a while, or end with `error` once it has failed too often."""
+def retry_later(claim: Claim, error: ServiceError, *, trace: str, of_storage: bool = False) -> None:
+    """Try again after a while, or end with `error` once it has failed too often.
+
+    of_storage: what failed is the media storage, which is counted apart and gets about a day to come back.
+    """
+    counter = "storage_failures" if of_storage else "failures"
+    delays = settings.STORAGE_RETRY_DELAYS if of_storage else settings.RENDER_RETRY_DELAYS
+    limit = len(delays) + 1 if of_storage else settings.RENDER_MAX_FAILURES
     with fence(claim) as render:
-        failures = render.failures + 1
-        Render.objects.filter(pk=render.pk).update(failures=failures, error_trace=trace)
-        if failures >= settings.RENDER_MAX_FAILURES:
+        failures = getattr(render, counter) + 1
+        Render.objects.filter(pk=render.pk).update(**{counter: failures, "error_trace": trace})
+        if failures >= limit:
             _close(render, State.FAILED, error, trace=trace)
             _end_attempt(claim, Attempt.Outcome.FAILED)
         else:
-            _requeue(claim, render, Attempt.Outcome.FAILED, delay=_retry_delay(failures))
+            _requeue(claim, render, Attempt.Outcome.FAILED, delay=_nth(delays, failures))
 
 
 @transaction.atomic
@@ -191,11 +201,19 @@ def reap(render: Render) -> None:
     elif crashes >= settings.RENDER_MAX_CRASHES:
         _close(render, State.FAILED, ServiceError("worker_lost", f"The worker was lost {crashes} times."))
     else:
-        _requeue(claim, render, Attempt.Outcome.LEASE_LOST, delay=_retry_delay(crashes))
+        _requeue(claim, render, Attempt.Outcome.LEASE_LOST, delay=_nth(settings.RENDER_RETRY_DELAYS, crashes))
         announce(render)
         return
     _end_attempt(claim, Attempt.Outcome.LEASE_LOST)
     announce(render)
+
+
+def _take_over(render: Render, ended: Render) -> None:
+    """The segments move: each stored object belongs to one render, whose deletion deletes it."""
+    for name in ("sources", "plan", "num_frames", "segments_total"):
+        setattr(render, name, getattr(ended, name))
+    render.save()
+    Segment.objects.filter(render=ended).update(render=render)
 
 
 def _requeue(claim: Claim, render: Render, outcome: Attempt.Outcome, *, delay: float = 0, **changes: object) -> None:
@@ -241,8 +259,7 @@ def _spent(render: Render) -> dict[str, Any]:
     return {"gpu_seconds": seconds, "cost_micros": round(seconds * per_hour / 3600)}
 
 
-def _retry_delay(times: int) -> float:
-    delays = settings.RENDER_RETRY_DELAYS
+def _nth(delays: Sequence[float], times: int) -> float:
     return delays[min(times, len(delays)) - 1]
 
 

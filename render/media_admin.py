@@ -4,7 +4,6 @@ from typing import Any
 from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
-from django.core.files.storage import default_storage
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
@@ -12,6 +11,7 @@ from django.utils.html import format_html
 
 from accounts import audit
 from accounts.admin_base import NOTHING
+from render import objects
 from render.models import Render
 
 
@@ -46,4 +46,4 @@ def look(request: HttpRequest, render_id: UUID, name: str) -> HttpResponse:
     if key is None:
         raise Http404
     audit.record("media.view", render, request=request, tenant=render.tenant, details={"name": name})
-    return redirect(default_storage.url(key))
+    return redirect(objects.link(key))

@@ -85,6 +85,7 @@ class Render(models.Model):
     not_before = models.DateTimeField(db_default=Now())
     crashes = models.PositiveSmallIntegerField(default=0)
     failures = models.PositiveSmallIntegerField(default=0)
+    storage_failures = models.PositiveSmallIntegerField(db_default=0, help_text="Of the media storage; counted apart.")
     cancel_requested_at = models.DateTimeField(null=True)
 
     # What came of it

@@ -1,6 +1,8 @@
-"""Files in the media storage: source files under their content hash, segments and films under their attempt.
+"""Files in the media storages: source files under their content hash, segments and films under their attempt.
 
-Names cannot be guessed and are never written twice with another content, so a fenced-off worker can overwrite nothing.
+Two storages share the names. What begins with `work/` is for the nodes: normalised sources, segments, checkpoints. All
+else is for people: films, posters, uploads. Names cannot be guessed and are never written twice with another content,
+so a fenced-off worker can overwrite nothing.
 """
 
 import contextlib
@@ -8,19 +10,54 @@ import hashlib
 import os
 import shutil
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from django.core.files import File
-from django.core.files.storage import default_storage
+from django.core.files.storage import Storage, storages
 
 from render import source_cache
 from render.fence import Claim
+from render.models import Render
 
-SOURCES = "sources/"
+WORK = "work/"
+_SOURCES = "sources"
+THUMBNAIL_WIDTH = 320  # pixels
 
 
 class DamagedObject(Exception):
     """The storage returned something else than was stored."""
+
+
+class _CountedFile(File):  # type: ignore[type-arg]
+    """Tells how much of it was read: that is how far its upload is."""
+
+    def __init__(self, file: object, tell_share: Callable[[float], None]) -> None:
+        super().__init__(file)  # type: ignore[arg-type]
+        self._tell_share = tell_share
+
+    def read(self, num_bytes: int = -1) -> bytes:
+        block: bytes = super().read(num_bytes)
+        self._tell_share(self.tell() / max(self.size, 1))
+        return block
+
+
+def storage_of(key: str) -> Storage:
+    return storages["work" if key.startswith(WORK) else "default"]
+
+
+def link(key: str) -> str:
+    """A signed link to an object, good for up to MEDIA_LINK_SECONDS; a path where this service serves it itself."""
+    return storage_of(key).url(key)
+
+
+def thumbnail_link(key: str) -> str:
+    """Of a picture: a small one where the storage makes such, else the picture itself."""
+    storage = storage_of(key)
+    if hasattr(storage, "thumbnail_url"):
+        small: str = storage.thumbnail_url(key, width=THUMBNAIL_WIDTH)
+        return small
+    return link(key)
 
 
 def sha256_of(path: Path) -> str:
@@ -30,20 +67,27 @@ def sha256_of(path: Path) -> str:
 
 def store_source(path: Path, tenant_id: uuid.UUID) -> str:
     """Store a normalised source file of a tenant, unless it is there already; return its key."""
-    return _store(path, f"{SOURCES}{tenant_id}/{sha256_of(path)}{path.suffix}")
+    return _store(path, f"{WORK}{tenant_id}/{_SOURCES}/{sha256_of(path)}{path.suffix}")
 
 
-def store_of_attempt(path: Path, claim: Claim) -> str:
-    """Store what an attempt has made; return its key."""
-    return _store(path, f"renders/{claim.render_id}/a{claim.attempt}/{path.stem}-{sha256_of(path)}{path.suffix}")
+def store_piece(path: Path, render: Render, claim: Claim) -> str:
+    """Store a segment or a checkpoint that an attempt has made; return its key."""
+    return _store(path, WORK + _name_of_attempt(path, render, claim))
+
+
+def store_film(
+    path: Path, render: Render, claim: Claim, tell_share: Callable[[float], None] = lambda share: None
+) -> str:
+    """Store a finished film or its poster; return its key. `tell_share` is called with 0 to 1."""
+    return _store(path, _name_of_attempt(path, render, claim), tell_share)
 
 
 def fetch(key: str, folder: Path) -> Path:
     """Bring an object to this machine, checked against the hash in its name. Raises DamagedObject."""
     destination = folder / Path(key).name
     while not destination.exists():
-        if not key.startswith(SOURCES):
-            _download(key, destination)
+        if _SOURCES not in Path(key).parts:
+            download(key, destination, sha256=Path(key).stem[-64:])
         else:
             with contextlib.suppress(FileNotFoundError):  # Another process may just have trimmed it.
                 os.link(keep_source(key), destination)
@@ -52,21 +96,28 @@ def fetch(key: str, folder: Path) -> Path:
 
 def keep_source(key: str) -> Path:
     """Bring a source file to this machine ahead of its render. Raises DamagedObject."""
-    return source_cache.bring(Path(key).name, lambda path: _download(key, path))
+    return source_cache.bring(Path(key).name, lambda path: download(key, path, sha256=Path(key).stem[-64:]))
 
 
-def _download(key: str, path: Path) -> None:
-    with default_storage.open(key) as source, path.open("wb") as target:
+def download(key: str, path: Path, *, sha256: str) -> None:
+    """sha256: hex, of what it must be. Raises DamagedObject, FileNotFoundError or StorageFailure."""
+    with storage_of(key).open(key) as source, path.open("wb") as target:
         shutil.copyfileobj(source, target)
-    if sha256_of(path) != Path(key).stem[-64:]:
+    if sha256_of(path) != sha256:
         path.unlink()
         raise DamagedObject(key)
 
 
-def _store(path: Path, key: str) -> str:
-    if not default_storage.exists(key):
+def _name_of_attempt(path: Path, render: Render, claim: Claim) -> str:
+    name = f"{path.stem}-{sha256_of(path)}{path.suffix}"
+    return f"{render.tenant_id}/renders/{render.pk}/a{claim.attempt}/{name}"
+
+
+def _store(path: Path, key: str, tell_share: Callable[[float], None] = lambda share: None) -> str:
+    storage = storage_of(key)
+    if not storage.exists(key):
         with path.open("rb") as file:
-            default_storage.save(key, File(file))
+            storage.save(key, _CountedFile(file, tell_share))
     # Under this name `fetch` finds the local copy.
     path.rename(path.with_name(Path(key).name))
     return key

@@ -1,7 +1,6 @@
 """What a render leaves in the media storage, and its removal. Sources are shared in the tenant and stay."""
 
-from django.core.files.storage import default_storage
-
+from render import objects
 from render.models import Render
 
 
@@ -11,4 +10,4 @@ def delete_outputs(render: Render) -> None:
     for segment in render.segments.all():
         keys += [segment.key, segment.state_key]
     for key in filter(None, keys):
-        default_storage.delete(key)
+        objects.storage_of(key).delete(key)

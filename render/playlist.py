@@ -3,8 +3,7 @@
 from math import ceil
 from typing import Any, cast
 
-from django.core.files.storage import default_storage
-
+from render import objects
 from render.engines.base import FPS
 from render.models import Render
 
@@ -30,7 +29,7 @@ def media_playlist(render: Render) -> str:
     ]
     # Read after the render: once that is terminal, no segment can be added any more.
     for segment in render.segments.all():
-        lines += [f"#EXTINF:{segment.frames / FPS:.2f},", default_storage.url(segment.key)]
+        lines += [f"#EXTINF:{segment.frames / FPS:.2f},", objects.link(segment.key)]
     if render.is_terminal:
         lines.append("#EXT-X-ENDLIST")
     return "\n".join([*lines, ""])

@@ -11,12 +11,17 @@ from render.fence import CancelRequested, Claim, fence
 from render.models import Attempt, Phase, Render, Segment
 
 # Share of the progress bar, in percent, that is filled when the phase ends.
-PREPARED, RENDERED, ASSEMBLED = 5, 95, 98
+PREPARED, RENDERED, ASSEMBLED, UPLOADED = 5, 90, 93, 99
 
 
 def of_rendering(rendered: float) -> int:
     """rendered: from 0 to 1, of the whole film. In percent of the progress bar."""
     return PREPARED + int((RENDERED - PREPARED) * rendered)
+
+
+def of_uploading(uploaded: float) -> int:
+    """uploaded: from 0 to 1, of the film. In percent of the progress bar."""
+    return ASSEMBLED + int((UPLOADED - ASSEMBLED) * uploaded)
 
 
 def enter(claim: Claim, phase: Phase, *, progress: int) -> None:

@@ -28,8 +28,11 @@ from render.media.segment_sound import open_segment_sound
 from render.models import Phase, Render, Segment
 from render.parameters import Parameters
 from render.preparation import Sources, prepare_sources
+from render.storages.failures import StorageFailure
 
 logger = logging.getLogger(__name__)
+
+STORAGE_TRIES = 40  # to store a segment, over STORAGE_PATIENCE_SECONDS
 
 
 def run(claim: Claim) -> None:
@@ -47,6 +50,8 @@ def run(claim: Claim) -> None:
         except ServiceError as error:
             logger.info("Render %s failed: %s", claim.render_id, error.code)
             _unless_fenced(lifecycle.fail, claim, error, trace=traceback.format_exc())
+        except StorageFailure as failure:
+            _storage_failed(claim, failure)
         except Exception:  # Anything else may pass: a full disk, a storage that is away, a bug. Never lose the render.
             logger.exception("Render %s attempt %d failed", claim.render_id, claim.attempt)
             internal = ServiceError("internal", "The render failed because of an internal error.")
@@ -106,7 +111,7 @@ def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) ->
             start = plan.segments[segment.index].start
             segment_file.encode_segment(segment.frames, path, start_frame=start, sound=sound)
             num_bytes = path.stat().st_size
-            key = objects.store_of_attempt(path, claim)
+            key = _store_piece(path, render, claim, lease)
             now = time.monotonic()
             progress.record_segment(
                 claim,
@@ -114,7 +119,7 @@ def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) ->
                 key=key,
                 num_bytes=num_bytes,
                 frames=len(segment.frames),
-                state_key=_store_state(claim, segment, folder),
+                state_key=_store_state(segment, render, claim, lease, folder),
                 render_seconds=now - mark,
                 progress=progress.of_rendering((segment.index + 1) / len(plan.segments)),
             )
@@ -136,14 +141,8 @@ def upload_and_finish(claim: Claim, lease: Lease, render: Render, video: Path, f
     """Store the film and end the render in one transaction."""
     lease.check()
     progress.enter(claim, Phase.UPLOADING, progress=progress.ASSEMBLED)
-    poster = folder / "poster.jpg"
-    try:
-        video_key = objects.store_of_attempt(video, claim)
-        poster_key = objects.store_of_attempt(poster, claim)
-    except OSError:
-        error = ServiceError("upload_failed", "The finished video could not be stored.")
-        lifecycle.retry_later(claim, error, trace=traceback.format_exc())
-        return
+    video_key = objects.store_film(video, render, claim, lease.report_upload)
+    poster_key = objects.store_film(folder / "poster.jpg", render, claim)
     lifecycle.finish(
         claim,
         video_key=video_key,
@@ -191,12 +190,37 @@ def _checkpoint(segment: Segment, folder: Path) -> Checkpoint:
     return Checkpoint(next_segment=segment.index + 1, state=state)
 
 
-def _store_state(claim: Claim, segment: RenderedSegment, folder: Path) -> str:
+def _store_state(segment: RenderedSegment, render: Render, claim: Claim, lease: Lease, folder: Path) -> str:
     if segment.checkpoint.state is None:
         return ""
     path = folder / f"state-{segment.index:05d}.bin"
     path.write_bytes(segment.checkpoint.state)
-    return objects.store_of_attempt(path, claim)
+    return _store_piece(path, render, claim, lease)
+
+
+def _store_piece(path: Path, render: Render, claim: Claim, lease: Lease) -> str:
+    """Patiently: giving up would throw away what the engine has just rendered."""
+    deadline = time.monotonic() + settings.STORAGE_PATIENCE_SECONDS
+    while True:
+        try:
+            return objects.store_piece(path, render, claim)
+        except StorageFailure as failure:
+            if not failure.reason.passes_later or time.monotonic() > deadline:
+                raise
+            logger.warning("Render %s: a segment waits for the storage: %s", claim.render_id, failure)
+        lease.check()
+        time.sleep(settings.STORAGE_PATIENCE_SECONDS / STORAGE_TRIES)
+
+
+def _storage_failed(claim: Claim, failure: StorageFailure) -> None:
+    """The render is kept, and goes on from what is stored; nothing is rendered twice because of it."""
+    logger.warning("Render %s: %s", claim.render_id, failure)
+    detail = f"The media storage did not take or give a file (reason: {failure.reason.word})."
+    error = ServiceError("upload_failed", detail)
+    if failure.reason.passes_later:
+        _unless_fenced(lifecycle.retry_later, claim, error, trace=traceback.format_exc(), of_storage=True)
+    else:
+        _unless_fenced(lifecycle.fail, claim, error, trace=traceback.format_exc())
 
 
 def _unless_fenced(end, *arguments, **named) -> None:  # type: ignore[no-untyped-def]

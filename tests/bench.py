@@ -20,6 +20,7 @@ import django
 django.setup()
 
 import httpx
+from django.core.files.storage import default_storage
 from django.db import connection
 
 from accounts import keys
@@ -107,8 +108,8 @@ def service_speed(base_url: str, folder: Path) -> dict[str, object]:
     (media / "speech.wav").write_bytes((folder / "speech.wav").read_bytes())
     body = {
         "title": "Bench",
-        "image_url": f"{base_url}/media/portrait.jpg",
-        "audio_url": f"{base_url}/media/speech.wav",
+        "image_url": base_url + default_storage.url("portrait.jpg"),
+        "audio_url": base_url + default_storage.url("speech.wav"),
         "parameters": {"engine": "instant", "seed": 1},
     }
     with httpx.Client(base_url=f"{base_url}/api/v1", headers={"X-API-Key": plain}, timeout=60) as client:

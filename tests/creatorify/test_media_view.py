@@ -1,11 +1,19 @@
 import os
 from pathlib import Path
+from urllib.parse import parse_qsl, quote, urlencode
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.core.files.storage import default_storage
 from django.test import AsyncClient
 
+from render.storages import links
+
 FILM = bytes(range(256)) * 4000  # more than one piece
+
+
+def link(name: str) -> str:
+    return default_storage.url(name)
 
 
 @pytest.fixture
@@ -21,7 +29,7 @@ def body(response) -> bytes:
 
 
 def test_it_serves_a_file_whole(client, film):
-    response = client.get("/media/renders/film.mp4")
+    response = client.get(link("renders/film.mp4"))
 
     assert (response.status_code, response["Content-Type"], response["Content-Length"]) == (
         200, "video/mp4", str(len(FILM)),
@@ -45,7 +53,7 @@ def test_it_serves_a_file_whole(client, film):
     ],
 )
 def test_it_serves_a_range(client, film, asked, start, stop):
-    response = client.get("/media/renders/film.mp4", headers={"Range": asked})
+    response = client.get(link("renders/film.mp4"), headers={"Range": asked})
 
     assert (response.status_code, response["Content-Range"]) == (206, f"bytes {start}-{stop - 1}/{len(FILM)}")
     assert response["Content-Length"] == str(stop - start)
@@ -54,7 +62,7 @@ def test_it_serves_a_range(client, film, asked, start, stop):
 
 @pytest.mark.parametrize("asked", [f"bytes={len(FILM)}-", "bytes=99999999-", "bytes=-0"])
 def test_it_refuses_a_range_behind_the_end(client, film, asked):
-    response = client.get("/media/renders/film.mp4", headers={"Range": asked})
+    response = client.get(link("renders/film.mp4"), headers={"Range": asked})
 
     assert (response.status_code, response["Content-Range"]) == (416, f"bytes */{len(FILM)}")
 
@@ -63,18 +71,18 @@ def test_it_refuses_a_range_behind_the_end(client, film, asked):
     "asked", ["bytes=5-2", "bytes=0-1,5-6", "bytes=-", "bytes=a-b", "lines=0-1", "bytes=" + "9" * 40 + "-"]
 )
 def test_it_ignores_what_is_no_single_range(client, film, asked):
-    response = client.get("/media/renders/film.mp4", headers={"Range": asked})
+    response = client.get(link("renders/film.mp4"), headers={"Range": asked})
 
     assert response.status_code == 200
     assert len(body(response)) == len(FILM)
 
 
 def test_it_sends_a_range_only_of_the_file_that_the_client_knows(client, film):
-    known = client.get("/media/renders/film.mp4")
+    known = client.get(link("renders/film.mp4"))
 
     def status(condition):
         headers = {"Range": "bytes=0-1", "If-Range": condition}
-        return client.get("/media/renders/film.mp4", headers=headers).status_code
+        return client.get(link("renders/film.mp4"), headers=headers).status_code
 
     assert status(known["ETag"]) == status(known["Last-Modified"]) == 206
     assert status('"other"') == status("Thu, 01 Jan 1970 00:00:00 GMT") == status("nonsense") == 200
@@ -83,37 +91,68 @@ def test_it_sends_a_range_only_of_the_file_that_the_client_knows(client, film):
 
 
 def test_it_answers_304_to_who_has_the_file(client, film):
-    known = client.get("/media/renders/film.mp4")
+    known = client.get(link("renders/film.mp4"))
 
-    by_tag = client.get("/media/renders/film.mp4", headers={"If-None-Match": known["ETag"]})
-    by_date = client.get("/media/renders/film.mp4", headers={"If-Modified-Since": known["Last-Modified"]})
+    by_tag = client.get(link("renders/film.mp4"), headers={"If-None-Match": known["ETag"]})
+    by_date = client.get(link("renders/film.mp4"), headers={"If-Modified-Since": known["Last-Modified"]})
 
     assert by_tag.status_code == by_date.status_code == 304
     assert by_tag["ETag"] == known["ETag"]
 
 
 def test_head_has_the_headers_alone(client, film):
-    response = client.head("/media/renders/film.mp4", headers={"Range": "bytes=0-1"})
+    response = client.head(link("renders/film.mp4"), headers={"Range": "bytes=0-1"})
 
     assert (response.status_code, response["Content-Length"]) == (200, str(len(FILM)))
     assert body(response) == b""
 
 
 @pytest.mark.parametrize(
-    "path",
-    ["", "renders", "renders/", "renders/none.mp4", "../secret", "renders/../../secret", "/etc/passwd", "%2e%2e/secret",
-     "..%2fsecret", "%2fetc%2fpasswd", "a%00b", "a" * 5000],
-)  # fmt: skip
-def test_it_shows_no_folder_and_nothing_outside(client, film, path):
+    "path", ["renders", "renders/none.mp4", "../secret", "renders/../../secret", "a" * 5000, "a\0b", "/etc/passwd"]
+)
+def test_even_a_signed_link_shows_no_folder_and_nothing_outside(client, film, path):
     (film.parent.parent.parent / "secret").write_text("secret")
+    query = link("renders/film.mp4").partition("?")[2]
+    signed_as = link(path).partition("?")[2] if not path.startswith("/") else query
 
-    assert client.get(f"/media/{path}").status_code == 404
+    assert client.get(f"/media/{quote(path)}?{signed_as}").status_code in (403, 404)
+    assert client.get(f"/media/{quote(path)}").status_code == 403
+
+
+def test_without_a_genuine_signature_nothing_is_served(client, film):
+    genuine = link("renders/film.mp4")
+    path, _, query = genuine.partition("?")
+    given = dict(parse_qsl(query))
+
+    for changes in (
+        {"expires": str(int(given["expires"]) + 1)},
+        {"expires": ""},
+        {"expires": "soon"},
+        {"signature": given["signature"][:-1]},
+        {"signature": ""},
+        {"signature": "\xe4"},
+    ):
+        assert client.get(f"{path}?{urlencode({**given, **changes})}").status_code == 403, changes
+    film.with_name("other.mp4").write_bytes(FILM)
+    assert client.get(f"/media/renders/other.mp4?{query}").status_code == 403
+    assert client.get(path).status_code == 403
+    assert client.get(genuine).status_code == 200
+
+
+def test_a_link_ends(client, film, settings, monkeypatch):
+    settings.MEDIA_LINK_SECONDS = 3600
+    genuine = link("renders/film.mp4")
+    now = links.time.time()
+
+    for passed, status in ((0, 200), (1700, 200), (3601, 403)):
+        monkeypatch.setattr(links.time, "time", lambda passed=passed: now + passed)
+        assert client.get(genuine).status_code == status
 
 
 def test_a_piece_of_a_film_is_video_wherever_it_is_played(client, film):
     film.with_name("segment.ts").write_bytes(FILM)
 
-    response = client.get("/media/renders/segment.ts", headers={"Origin": "https://elsewhere.example"})
+    response = client.get(link("renders/segment.ts"), headers={"Origin": "https://elsewhere.example"})
 
     assert response["Content-Type"] == "video/mp2t"
     assert response["Content-Disposition"].startswith("inline")
@@ -125,30 +164,31 @@ def test_a_piece_of_a_film_is_video_wherever_it_is_played(client, film):
 def test_it_never_shows_what_could_run_on_this_site(client, film, name):
     film.with_name(name).write_text("<script>alert(1)</script>")
 
-    assert client.get(f"/media/renders/{name}")["Content-Disposition"] == "attachment"
+    assert client.get(link(f"renders/{name}"))["Content-Disposition"] == "attachment"
 
 
 def test_an_empty_file_is_empty(client, film):
     os.truncate(film, 0)
 
-    assert body(client.get("/media/renders/film.mp4")) == b""
-    assert client.get("/media/renders/film.mp4", headers={"Range": "bytes=0-"}).status_code == 416
+    assert body(client.get(link("renders/film.mp4"))) == b""
+    assert client.get(link("renders/film.mp4"), headers={"Range": "bytes=0-"}).status_code == 416
 
 
 def test_it_is_read_only(client, film):
-    assert client.post("/media/renders/film.mp4").status_code == 405
+    assert client.post(link("renders/film.mp4")).status_code == 405
 
 
 def test_it_serves_nothing_when_the_media_are_stored_elsewhere(client, film, settings):
+    genuine = link("renders/film.mp4")
     settings.STORAGES = {**settings.STORAGES, "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"}}
 
-    assert client.get("/media/renders/film.mp4").status_code == 404
+    assert client.get(genuine).status_code == 404
 
 
 def test_it_streams_under_asgi(film):
     @async_to_sync
     async def ask():
-        response = await AsyncClient().get("/media/renders/film.mp4", headers={"Range": "bytes=1000-900000"})
+        response = await AsyncClient().get(link("renders/film.mp4"), headers={"Range": "bytes=1000-900000"})
         assert response.is_async
         return response.status_code, b"".join([piece async for piece in response.streaming_content])
 

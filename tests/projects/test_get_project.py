@@ -3,7 +3,7 @@ from uuid import uuid4
 import pytest
 
 from accounts.errors import ServiceError
-from render import lifecycle, progress
+from render import lifecycle, objects, progress
 from render.models import Phase, Render
 from tests.projects.steps import PROJECTS, claim, create, finish, finished_project, latest_render
 
@@ -28,8 +28,9 @@ def test_it_shows_the_film_once_it_is_finished(alice):
     shown = alice.get(project["urls"]["self"]).json()
 
     assert (shown["status"], shown["state"], shown["progress"], shown["phase"]) == ("finished", "finished", 100, None)
-    assert shown["video_url"] == "http://testserver/media/renders/film.mp4"
-    assert shown["poster_url"] == "http://testserver/media/renders/poster.jpg"
+    assert shown["video_url"] == "http://testserver" + objects.link("renders/film.mp4")
+    assert shown["poster_url"] == "http://testserver" + objects.link("renders/poster.jpg")
+    assert shown["thumbnail_url"] == shown["poster_url"]  # Files have no smaller one.
     assert (shown["duration_seconds"], shown["segment"], shown["segments_total"]) == (2.0, 1, 1)
     assert shown["poll_after_seconds"] is shown["queue_position"] is shown["eta_seconds"] is None
     assert shown["updated_at"] > project["updated_at"]
@@ -41,7 +42,7 @@ def test_its_links_begin_with_the_public_address(alice, settings):
 
     shown = alice.get(f"{PROJECTS}/{project['id']}").json()
 
-    assert shown["video_url"] == "https://avatars.example/media/renders/film.mp4"
+    assert shown["video_url"] == "https://avatars.example" + objects.link("renders/film.mp4")
     assert shown["urls"]["status"] == f"https://avatars.example/api/v1/projects/{project['id']}/status"
 
 

@@ -262,7 +262,7 @@ class TestLeaseThread:
             lease.report(0.1)
             sleep(0.5)
 
-        assert Render.objects.get(pk=token.render_id).progress == 50
+        assert Render.objects.get(pk=token.render_id).progress == 47
 
     def test_it_says_how_long_it_is_good_for(self, enqueue, claim, settings) -> None:
         settings.RENDER_LEASE_SECONDS = 40

@@ -1,0 +1,44 @@
+"""Entries of Django's STORAGES, from what the environment says of a media storage."""
+
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+def files() -> dict[str, Any]:
+    # Names hold a content hash or an attempt: who writes one again writes the same.
+    return {"BACKEND": "render.storages.files.SignedFileStorage", "OPTIONS": {"allow_overwrite": True}}
+
+
+def cloudinary(url: str, *, auth_token_key: str) -> dict[str, Any]:
+    """url: `cloudinary://KEY:SECRET@CLOUD`, as Cloudinary's console shows it; `?upload_prefix=` names another API."""
+    parts = urlsplit(url)
+    if parts.scheme != "cloudinary" or not (parts.username and parts.password and parts.hostname):
+        raise ImproperlyConfigured("CLOUDINARY_URL must look like cloudinary://KEY:SECRET@CLOUD")
+    return {
+        "BACKEND": "render.storages.cloudinary_media.CloudinaryStorage",
+        "OPTIONS": {
+            "cloud_name": parts.netloc.rpartition("@")[2],  # `hostname` would make it lower case.
+            "api_key": unquote(parts.username),
+            "api_secret": unquote(parts.password),
+            "api_url": parse_qs(parts.query).get("upload_prefix", [""])[0],
+            "auth_token_key": auth_token_key,
+        },
+    }
+
+
+def s3(bucket: str, *, endpoint_url: str, region: str, access_key_id: str, secret_access_key: str) -> dict[str, Any]:
+    """What is empty is found as the AWS tools find it: a role of the machine, a profile."""
+    if not bucket:
+        raise ImproperlyConfigured("S3_BUCKET is missing.")
+    return {
+        "BACKEND": "render.storages.s3.SignedS3Storage",
+        "OPTIONS": {
+            "bucket_name": bucket,
+            "endpoint_url": endpoint_url or None,
+            "region_name": region or None,
+            "access_key": access_key_id or None,
+            "secret_key": secret_access_key or None,
+        },
+    }

@@ -1,0 +1,61 @@
+"""Media as files of this machine, which the service serves itself to signed links that expire."""
+
+import contextlib
+import errno
+import os
+import time
+import uuid
+from pathlib import Path
+from urllib.parse import urlencode
+
+from django.core import signing
+from django.core.files.base import File
+from django.core.files.storage import FileSystemStorage
+from django.urls import reverse
+from django.utils.crypto import constant_time_compare
+
+from render.storages.failures import Reason, StorageFailure
+from render.storages.links import DirectUpload, link_expiry
+
+_links = signing.Signer(salt="render.storages.files.link")
+_UPLOAD_SALT = "render.storages.files.upload"
+UPLOAD_VIEW = "upload-content"  # The name of the route that takes a direct upload.
+
+
+class SignedFileStorage(FileSystemStorage):
+    """Files that are either whole or not there: a killed writer leaves no torn file under a name that others trust."""
+
+    def _save(self, name: str, content: File) -> str:  # type: ignore[type-arg]
+        final = Path(self.path(name))
+        partial = f"{name}.{uuid.uuid4().hex}.partial"
+        try:
+            super()._save(partial, content)  # type: ignore[misc]
+            os.replace(self.path(partial), final)
+        except OSError as error:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path(partial))
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise StorageFailure(Reason.FULL if full else Reason.UNAVAILABLE, str(error)) from error
+        return name
+
+    def url(self, name: str | None) -> str:
+        """A path of this site; only with its query the file is served."""
+        expires = link_expiry()
+        query = {"expires": expires, "signature": _links.signature(f"{name}:{expires}")}
+        return f"{super().url(name)}?{urlencode(query)}"
+
+    def direct_upload(self, name: str, *, content_type: str, num_bytes: int, sha256: str, seconds: int) -> DirectUpload:
+        token = signing.dumps({"name": name, "bytes": num_bytes, "sha256": sha256}, salt=_UPLOAD_SALT, compress=True)
+        return DirectUpload("PUT", reverse(UPLOAD_VIEW, args=[token]), headers={"Content-Type": content_type})
+
+
+def is_signed(name: str, expires: str, signature: str) -> bool:
+    """Whether a link's query was made by `SignedFileStorage.url` and has not expired."""
+    genuine = constant_time_compare(signature, _links.signature(f"{name}:{expires}"))
+    return genuine and expires.isdecimal() and int(expires) > time.time()
+
+
+def read_upload_token(token: str, *, seconds: int) -> dict[str, object]:
+    """name, bytes and sha256 of a direct upload. Raises signing.SignatureExpired or signing.BadSignature."""
+    content: dict[str, object] = signing.loads(token, salt=_UPLOAD_SALT, max_age=seconds)
+    return content
