@@ -1,12 +1,13 @@
 from django.apps import AppConfig
 
-from render.signals import render_changed
+from render.signals import housekeeping, render_changed
 
 
 class ProjectsConfig(AppConfig):
     name = "projects"
 
     def ready(self) -> None:
-        from projects import receivers
+        from projects import asset_queue, receivers
 
         render_changed.connect(receivers.follow_render, dispatch_uid="projects.follow_render")
+        housekeeping.connect(asset_queue.ring_if_due, dispatch_uid="projects.asset_queue")

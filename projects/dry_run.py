@@ -14,12 +14,12 @@ class DryRun:
     created: Representation
     entry: UsageEntry
     seconds_available: int  # this month, beside what it needs itself
+    is_measured: bool  # whether the hold is as long as the film
 
     @property
     def seconds(self) -> int | None:
-        """Known if the number of frames is; else the voice is measured once the render is prepared."""
-        held = self.entry.reserved_seconds
-        return held if self.created.project.parameters.get("frame_num") else None
+        """Known if the number of frames is, or the voice is an asset; else once the render is prepared."""
+        return self.entry.reserved_seconds if self.is_measured else None
 
     @property
     def amount_micros(self) -> int | None:

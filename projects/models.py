@@ -1,6 +1,7 @@
 import uuid
 
 from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from accounts.models import ApiKey, Tenant
@@ -51,6 +52,74 @@ class Project(models.Model):
 
     def __str__(self) -> str:
         return self.title
+
+
+class Asset(models.Model):
+    """A customer's own file in the media storage: uploaded once, used in any number of projects."""
+
+    class Kind(models.TextChoices):
+        IMAGE = "image"
+        VIDEO = "video"
+        AUDIO = "audio"
+
+    class State(models.TextChoices):
+        WAITING = "waiting"
+        READY = "ready"
+        ERRORED = "errored"
+        EXPIRED = "expired"
+
+    class Origin(models.TextChoices):
+        UPLOAD = "upload"
+        SPEECH = "speech", "spoken from a script"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="assets")
+    is_test = models.BooleanField(default=False, help_text="Made with a test key; only test keys see it.")
+    origin = models.CharField(max_length=10, choices=Origin, default=Origin.UPLOAD)
+    filename = models.CharField(max_length=200)
+    content_type = models.CharField(max_length=100)
+    num_bytes = models.BigIntegerField(help_text="As announced, and checked when it has arrived.")
+    sha256 = models.CharField(max_length=64, blank=True, help_text="As announced, if it was, or as found.")
+    key = models.CharField(max_length=300, help_text="In the media storage; equal files of a tenant share one.")
+    state = models.CharField(max_length=10, choices=State, default=State.WAITING)
+    # What the check has found
+    kind = models.CharField(max_length=10, choices=Kind, blank=True)
+    facts = models.JSONField(default=dict, blank=True)
+    error_code = models.CharField(max_length=40, blank=True)
+    error_message = models.TextField(blank=True)
+    uploaded_at = models.DateTimeField(null=True, help_text="When it had arrived.")
+    expires_at = models.DateTimeField(null=True, help_text="Until when it may arrive.")
+    check_after = models.DateTimeField(null=True, help_text="When it may be checked, by whoever comes first.")
+    checks = models.PositiveSmallIntegerField(default=0)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    deleted_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["tenant", "-created_at", "-id"], name="newest_assets"),
+            models.Index(fields=["tenant", "sha256"], name="assets_by_content"),
+            models.Index(fields=["check_after"], name="assets_to_check", condition=Q(state="waiting")),
+        ]
+
+    def __str__(self) -> str:
+        return self.filename
+
+
+class Avatar(models.Model):
+    """A portrait with a name, to be used again and again."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="avatars")
+    is_test = models.BooleanField(default=False)
+    name = models.CharField(max_length=120)
+    asset = models.ForeignKey(Asset, on_delete=models.PROTECT, related_name="avatars")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        indexes = [models.Index(fields=["tenant", "-created_at", "-id"], name="newest_avatars")]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Take(models.Model):

@@ -1,17 +1,20 @@
-"""Addresses of source files, as far as they can be judged without a network."""
+"""Where source files are, as far as that can be judged from its text: at an address, or among the tenant's own."""
 
 import unicodedata
 from urllib.parse import urlsplit
 
 from rest_framework import serializers
 
+from projects.references import is_reference
 from render.media.fetch import parse_address
 
 MAX_LENGTH = 4096
 
 
 def validate_source_url(url: str) -> None:
-    """Where a name leads to is checked at the download, when it is resolved."""
+    """Where a name leads to is checked at the download, when it is resolved; whether an asset exists, by its use."""
+    if is_reference(url):
+        return
     if any(character.isspace() or unicodedata.category(character) == "Cc" for character in url):
         raise serializers.ValidationError("A URL has no spaces or control characters.", code="invalid")
     try:

@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Tenant
+from projects import references
 from projects.models import Project, Take
 from render import lifecycle, outputs
 from render.engines import registry
@@ -27,19 +28,21 @@ def create_project(project: Project, *, test_scenario: str = "") -> None:
         if "engine" in project.parameters:
             project.warnings.append({"param": "parameters.engine", "code": "test_key_renders_drafts"})
         engine = settings.TEST_ENGINE
+    sources = references.resolve(project)
     # First, because this is what may be refused.
     render = lifecycle.enqueue(
         tenant=project.tenant,
         api_key=project.api_key,
         engine=engine,
-        image_url=project.image_url,
-        audio_url=project.audio_url,
-        audio_url_2=project.audio_url_2 or "",
+        image_url=sources.image,
+        audio_url=sources.voice,
+        audio_url_2=sources.second_voice,
         audio_order=project.audio_order,
         prompt=project.prompt or "",
         parameters=Parameters.resolve(project.parameters),
         user_label=project.user_id,
         test_scenario=test_scenario,
+        voice_seconds=sources.seconds,
     )
     project.save(force_insert=True)
     kind = Take.Kind.FINAL if engine == settings.FINAL_ENGINE else Take.Kind.DRAFT

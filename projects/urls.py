@@ -1,13 +1,20 @@
 from django.urls import path
 
 from accounts.routing import OptionalSlashRouter
+from projects.asset_views import AssetViewSet, UploadViewSet
+from projects.avatar_views import AvatarViewSet
 from projects.previews import PreviewView
+from projects.upload_content import UploadContentView
 from projects.views import ProjectViewSet
 
 router = OptionalSlashRouter()
 router.register("projects", ProjectViewSet, basename="project")
+router.register("uploads", UploadViewSet, basename="upload")
+router.register("assets", AssetViewSet, basename="asset")
+router.register("avatars", AvatarViewSet, basename="avatar")
 
 urlpatterns = [
     *router.urls,
+    path("uploads/<str:token>/content", UploadContentView.as_view(), name="upload-content"),
     path("previews/<str:signed_id>/film.m3u8", PreviewView.as_view(), name="preview"),
 ]

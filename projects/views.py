@@ -22,7 +22,7 @@ from accounts.errors import ServiceError
 from accounts.idempotency import idempotent
 from accounts.json_body import BoundedJSONParser, allow_chunked
 from accounts.models import ApiKey, Scope, UsageEntry
-from projects import takes
+from projects import references, takes
 from projects.dry_run import DryRun, DryRunSerializer
 from projects.listing import ListQuery, Page
 from projects.models import Project
@@ -125,7 +125,8 @@ class ProjectViewSet(GenericViewSet[Project]):
         """All of it is done, and undone."""
         [created] = self._represent([self._new_project(request)])
         entry = UsageEntry.objects.select_related("tenant__plan").get(render_id=created.render.pk)
-        told = DryRunSerializer(DryRun(created, entry, quota.seconds_available(entry.tenant))).data
+        measured = "frame_num" in created.project.parameters or references.resolve(created.project).seconds is not None
+        told = DryRunSerializer(DryRun(created, entry, quota.seconds_available(entry.tenant), measured)).data
         transaction.set_rollback(True)
         return Response(told)
 

@@ -12,3 +12,4 @@ class RenderConfig(AppConfig):
         cluster_hardening.install()
         # The pieces of a film; many systems know .ts as a file of Qt's translators (video/mp2t: RFC 3555).
         mimetypes.add_type("video/mp2t", ".ts")
+        mimetypes.add_type("audio/wav", ".wav")  # Python knows only its older name.

@@ -45,15 +45,18 @@ def enqueue(
     user_label: str = "",
     test_scenario: str = "",
     continues: Render | None = None,
+    voice_seconds: float | None = None,
 ) -> Render:
     """Make a queued render, its hold and its ticket.
 
     continues: one of the same inputs and parameters that has ended; what it has prepared and rendered is taken over.
+    voice_seconds: of the film, if the voices are known already; the hold is then right from the start.
     Raises ServiceError `engine_unavailable`, `quota_exceeded`, `spend_cap_reached` or `queue_full`.
     """
     registry.require(engine)
     render_id = uuid.uuid4()
     known_frames = continues.num_frames if continues else parameters.frame_num
+    known_seconds = known_frames / FPS if known_frames else voice_seconds
     quota.hold(
         tenant,
         render_id=render_id,
@@ -61,7 +64,7 @@ def enqueue(
         engine=engine,
         resolution=parameters.resolution,
         user_label=user_label,
-        seconds=ceil(known_frames / FPS) if known_frames else quota.MINIMUM_HOLD_SECONDS,
+        seconds=ceil(known_seconds) if known_seconds else quota.MINIMUM_HOLD_SECONDS,
     )
     # The hold has locked the tenant, so this count cannot be overtaken.
     if Render.objects.filter(tenant=tenant, state=State.QUEUED).count() >= tenant.plan.max_queued:

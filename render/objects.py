@@ -22,6 +22,7 @@ from render.models import Render
 
 WORK = "work/"
 _SOURCES = "sources"
+STORED = "stored:"  # What a render's source begins with when it is no address: `stored:SHA256/KEY`.
 THUMBNAIL_WIDTH = 320  # pixels
 
 
@@ -101,11 +102,16 @@ def keep_source(key: str) -> Path:
 
 def download(key: str, path: Path, *, sha256: str) -> None:
     """sha256: hex, of what it must be. Raises DamagedObject, FileNotFoundError or StorageFailure."""
-    with storage_of(key).open(key) as source, path.open("wb") as target:
-        shutil.copyfileobj(source, target)
-    if sha256_of(path) != sha256:
+    if bring(key, path)[1] != sha256:
         path.unlink()
         raise DamagedObject(key)
+
+
+def bring(key: str, path: Path) -> tuple[int, str]:
+    """Copy an object to `path`; return its size and its SHA-256. Raises FileNotFoundError or StorageFailure."""
+    with storage_of(key).open(key) as source, path.open("wb") as target:
+        shutil.copyfileobj(source, target)
+    return path.stat().st_size, sha256_of(path)
 
 
 def _name_of_attempt(path: Path, render: Render, claim: Claim) -> str:

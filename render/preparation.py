@@ -57,6 +57,8 @@ def prepare_sources(render: Render, *, min_audio_seconds: float, num_frames: int
 
 def _fetch_all(addresses: dict[str, str], folder: Path) -> dict[str, Path]:
     def bring(param: str) -> Path:
+        if addresses[param].startswith(objects.STORED):
+            return _fetch_stored(addresses[param], folder / param, param)
         max_bytes = settings.MAX_IMAGE_BYTES if param == "image_url" else settings.MAX_AUDIO_BYTES
         return fetch(
             addresses[param],
@@ -68,6 +70,16 @@ def _fetch_all(addresses: dict[str, str], folder: Path) -> dict[str, Path]:
 
     with ThreadPoolExecutor() as pool:
         return dict(zip(addresses, pool.map(bring, addresses), strict=True))
+
+
+def _fetch_stored(source: str, destination: Path, param: str) -> Path:
+    """A file of the tenant's own, which was uploaded; `source` was made by us, never by a customer."""
+    sha256, _, key = source.removeprefix(objects.STORED).partition("/")
+    try:
+        objects.download(key, destination, sha256=sha256)
+    except FileNotFoundError as error:
+        raise ServiceError("asset_not_found", "The asset was deleted.", param=param) from error
+    return destination
 
 
 def _voice(path: Path, param: str, max_seconds: float, min_seconds: float) -> Voice:

@@ -8,12 +8,13 @@ import logging
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Now
 
 from render import lifecycle, queue
 from render.models import ReaperClock, Render, State
+from render.signals import housekeeping
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,11 @@ def run() -> int:
         added = queue.top_up(name)
         if added:
             logger.info("Added %d tickets to queue %s", added, name)
+    for receiver, outcome in housekeeping.send_robust(sender=None):
+        if isinstance(outcome, DatabaseError):
+            raise outcome
+        if isinstance(outcome, Exception):
+            logger.error("%s failed", receiver, exc_info=outcome)
     return reaped
 
 

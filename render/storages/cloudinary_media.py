@@ -21,7 +21,6 @@ from django.utils.deconstruct import deconstructible
 from render.storages.failures import Reason, StorageFailure, retried
 from render.storages.links import DirectUpload, kept_link
 
-WORK = "work/"  # Names under it are kept as they are, byte by byte; nobody wants a transformation of them.
 CHUNK_BYTES = 20_000_000  # What is larger goes up in pieces; Cloudinary takes no less than 5 MB for one.
 TIMEOUT_SECONDS = 60.0  # of silence, in one request
 IN_MEMORY_BYTES = 8 * 2**20  # A larger file that is read goes through the disk.
@@ -35,8 +34,10 @@ class Resource(NamedTuple):
 
 def resource_of(name: str) -> Resource:
     suffix = PurePosixPath(name).suffix
-    kind = (mimetypes.guess_type(name)[0] or "").partition("/")[0]
-    if name.startswith(WORK) or kind not in ("image", "video", "audio"):
+    content_type = mimetypes.guess_type(name)[0] or ""
+    kind = content_type.partition("/")[0]
+    # A piece of a playlist is no video of its own.
+    if kind not in ("image", "video", "audio") or content_type == "video/mp2t":
         return Resource("raw", name, "")
     return Resource("image" if kind == "image" else "video", name.removesuffix(suffix), suffix[1:])
 

@@ -31,9 +31,11 @@ class SignedFileStorage(FileSystemStorage):
         try:
             super()._save(partial, content)  # type: ignore[misc]
             os.replace(self.path(partial), final)
-        except OSError as error:
+        except BaseException as error:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.path(partial))
+            if not isinstance(error, OSError):
+                raise
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             raise StorageFailure(Reason.FULL if full else Reason.UNAVAILABLE, str(error)) from error
         return name

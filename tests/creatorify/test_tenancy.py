@@ -8,16 +8,24 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.urls.resolvers import RoutePattern
 
 from accounts.models import ApiKey, IdempotentResponse, RequestWindow, Scope, UsageEntry
-from projects.models import Project, Take
+from projects.models import Asset, Avatar, Project, Take
 from render.models import Render
 from tests.projects.steps import claim, create, finish
 
 METHODS = ["get", "post", "put", "patch", "delete"]
 # Needs no key: the address itself is signed, and a stranger's signature does not exist.
-OPEN = {"previews/<str:signed_id>/film.m3u8"}
+OPEN = {"previews/<str:signed_id>/film.m3u8", "uploads/<str:token>/content"}
 # They show what the key that asks has, and so nothing of another's.
-OWN = {"projects", "keys", "usage", "usage/entries", "usage/statements/(?P<month>\\d{4}-(?:0[1-9]|1[0-2]))"}
-WATCHED = [Project, Take, Render, UsageEntry, ApiKey]
+OWN = {
+    "projects",
+    "keys",
+    "assets",
+    "avatars",
+    "usage",
+    "usage/entries",
+    "usage/statements/(?P<month>\\d{4}-(?:0[1-9]|1[0-2]))",
+}
+WATCHED = [Project, Take, Render, UsageEntry, ApiKey, Asset, Avatar]
 
 
 def api_routes() -> list[str]:
@@ -50,7 +58,23 @@ def concrete(route: str, ids: dict[str, str]) -> str:
 def foreign(alice) -> dict[str, str]:
     project = create(alice, user_id="secret-user", title="secret-title", parameters={"engine": "draft"})
     finish(claim())
-    return {"projects": project["id"], "keys": str(alice.key.pk), "usage": str(UsageEntry.objects.get().pk)}
+    asset = Asset.objects.create(
+        tenant=alice.tenant,
+        filename="secret-name",
+        content_type="image/png",
+        num_bytes=1,
+        key="secret-key",
+        state="ready",
+    )
+    avatar = Avatar.objects.create(tenant=alice.tenant, name="secret-face", asset=asset)
+    return {
+        "projects": project["id"],
+        "keys": str(alice.key.pk),
+        "usage": str(UsageEntry.objects.get().pk),
+        "assets": str(asset.pk),
+        "uploads": str(asset.pk),
+        "avatars": str(avatar.pk),
+    }
 
 
 def snapshot() -> list[list[dict]]:
@@ -76,7 +100,14 @@ def test_a_foreign_key_opens_nothing(foreign, alice, charlie) -> None:
         assert answer.status_code < 500, (method, route, text)
         if answer.status_code < 400:
             assert (method, route) in {("get", own) for own in OWN}, (method, route, text)
-        for secret in ("secret-user", "secret-title", foreign["projects"], alice.key.prefix):
+        for secret in (
+            "secret-user",
+            "secret-title",
+            "secret-name",
+            "secret-face",
+            foreign["projects"],
+            alice.key.prefix,
+        ):
             assert secret not in text, (method, route)
         if "(?P<pk>" in route:
             assert answer.status_code in (404, 405), (method, route, text)

@@ -1,9 +1,10 @@
 """`make demo`: the whole service on this machine, and one real video through its real API."""
 
 import contextlib
+import hashlib
 import json
+import mimetypes
 import secrets
-import shutil
 import signal
 import socket
 import sys
@@ -48,23 +49,25 @@ class Command(BaseCommand):
         folder.mkdir(parents=True, exist_ok=True)
         self.stdout.write("Preparing the database, a portrait and a voice ...")
         call_command("migrate", verbosity=0)
-        portrait = self._media(options["portrait"], "portrait.jpg", demo_media.write_portrait)
-        speech = self._media(options["speech"], "speech.wav", demo_media.write_speech)
+        portrait = options["portrait"] or demo_media.write_portrait(folder / "portrait.jpg")
+        speech = options["speech"] or demo_media.write_speech(folder / "speech.wav")
+        for path in (portrait, speech):
+            if not path.is_file():
+                raise CommandError(f"There is no file {path}")
         plain_key = _key(folder / "api_key")
 
         port = _free_port(options["port"])
-        # The demo's own files are fetched from this machine, which the service otherwise refuses.
-        environment = {"ALLOW_PRIVATE_MEDIA_URLS": "true", "DATABASE_URL": settings.DATABASE_URL}
+        environment = {"DATABASE_URL": settings.DATABASE_URL}
         with Supervisor(port=port, log_folder=folder / "logs", environment=environment) as service:
             wait_until_listening(service.base_url, seconds=30)
-            media_url = f"{service.base_url}{settings.MEDIA_URL}"
-            body = {
-                "title": "Demo",
-                "image_url": media_url + portrait,
-                "audio_url": media_url + speech,
-                "parameters": {"engine": "draft", "seed": 42},
-            }
-            video = self._make_video(service.base_url, plain_key, body, folder)
+            with httpx.Client(base_url=service.base_url, headers={"X-API-Key": plain_key}, timeout=30) as client:
+                body = {
+                    "title": "Demo",
+                    "image_url": self._upload(client, portrait),
+                    "audio_url": self._upload(client, speech),
+                    "parameters": {"engine": "draft", "seed": 42},
+                }
+                video = self._make_video(client, body, folder)
             self.stdout.write(self.style.SUCCESS(f"\nThe video: {video}"))
             self._print_next_steps(service.base_url, plain_key, body, keep=options["keep"])
             if options["keep"]:
@@ -72,36 +75,48 @@ class Command(BaseCommand):
                 while True:
                     time.sleep(3600)
 
-    def _media(self, given: Path | None, name: str, write: Any) -> str:
-        """Put a file where the service's own web server offers it; return its name there."""
-        folder = settings.MEDIA_ROOT / "demo"
-        folder.mkdir(parents=True, exist_ok=True)
-        if given is None:
-            write(folder / name)
-            return f"demo/{name}"
-        if not given.is_file():
-            raise CommandError(f"There is no file {given}")
-        shutil.copyfile(given, folder / given.name)
-        return f"demo/{given.name}"
+    def _upload(self, client: httpx.Client, path: Path) -> str:
+        """Send a file as a customer does; return what a project calls it."""
+        content = path.read_bytes()
+        announcement = {
+            "filename": path.name,
+            "content_type": mimetypes.guess_type(path.name)[0] or "application/octet-stream",
+            "bytes": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
+        }
+        upload = self._answer(client.post("/api/v1/uploads", json=announcement))
+        if upload["url"]:
+            self._answer(client.put(upload["url"], content=content, headers=upload["headers"]))
+        asset = upload["asset"]
+        self.stdout.write(f"POST {client.base_url}/api/v1/uploads -> {asset['reference']} ({path.name})")
+        while asset["state"] == "waiting":
+            time.sleep(0.2)
+            asset = self._answer(client.get(f"/api/v1/assets/{asset['id']}"))
+        if asset["state"] != "ready":
+            raise CommandError(f"{path} cannot be used: {asset['error']['detail']}")
+        return str(asset["reference"])
 
-    def _make_video(self, base_url: str, plain_key: str, body: dict[str, Any], folder: Path) -> Path:
-        with httpx.Client(base_url=base_url, headers={"X-API-Key": plain_key}, timeout=30) as client:
-            response = client.post("/api/v1/projects", json=body)
-            if response.status_code != 201:
-                raise CommandError(f"POST /api/v1/projects answered {response.status_code}: {response.text}")
-            project_id = response.json()["id"]
-            self.stdout.write(f"POST {base_url}/api/v1/projects -> {project_id}")
-            while True:
-                status = client.get(f"/api/v1/projects/{project_id}/status").json()
-                self._draw_progress(status)
-                if status["status"] == "failed":
-                    raise CommandError(f"The video failed: {status['error_message']}")
-                if status["status"] == "finished":
-                    break
-                time.sleep(0.2)
-            path = folder / f"{project_id}.mp4"
-            path.write_bytes(client.get(status["video_url"]).raise_for_status().content)
+    def _make_video(self, client: httpx.Client, body: dict[str, Any], folder: Path) -> Path:
+        project_id = self._answer(client.post("/api/v1/projects", json=body))["id"]
+        self.stdout.write(f"POST {client.base_url}/api/v1/projects -> {project_id}")
+        while True:
+            status = client.get(f"/api/v1/projects/{project_id}/status").json()
+            self._draw_progress(status)
+            if status["status"] == "failed":
+                raise CommandError(f"The video failed: {status['error_message']}")
+            if status["status"] == "finished":
+                break
+            time.sleep(0.2)
+        path = folder / f"{project_id}.mp4"
+        path.write_bytes(httpx.get(status["video_url"], timeout=60).raise_for_status().content)
         return path
+
+    def _answer(self, response: httpx.Response) -> dict[str, Any]:
+        if not response.is_success:
+            request = response.request
+            raise CommandError(f"{request.method} {request.url} answered {response.status_code}: {response.text}")
+        answer: dict[str, Any] = response.json()
+        return answer
 
     def _draw_progress(self, status: dict[str, Any]) -> None:
         filled = BAR_WIDTH * status["progress"] // 100

@@ -1,0 +1,25 @@
+"""When assets are looked at: by a ticket of the CPU queue, without an id as for renders, so a lost one does no harm."""
+
+from datetime import timedelta
+
+from django.db.models import Q
+from django.db.models.functions import Now
+from django_q.tasks import async_task
+
+from projects.models import Asset
+from render.lifecycle import COMMON_QUEUE
+
+OVERDUE = timedelta(seconds=10)  # Until then, the ticket of the upload itself is on its way.
+_WAITING = Q(state=Asset.State.WAITING)
+
+
+def ring() -> None:
+    async_task("projects.tasks.tend_assets", cluster=COMMON_QUEUE, q_options={"task_name": "tend-assets"})
+
+
+def ring_if_due(**_: object) -> None:
+    """For the reaper: what was left by a dead worker, and uploads that never came."""
+    unchecked = _WAITING & Q(check_after__lt=Now() - OVERDUE)
+    expired = _WAITING & Q(uploaded_at=None, expires_at__lt=Now() - OVERDUE)
+    if Asset.objects.filter(unchecked | expired, deleted_at=None).exists():
+        ring()

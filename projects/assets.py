@@ -1,0 +1,113 @@
+"""Everything that writes an asset, but its check: announce, arrive, delete."""
+
+import mimetypes
+import re
+import uuid
+from datetime import timedelta
+from pathlib import PurePosixPath
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q, QuerySet, Sum
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from accounts.errors import ServiceError
+from accounts.models import ApiKey, Tenant
+from projects import asset_queue
+from projects.models import Asset
+from render import objects
+from render.models import TERMINAL_STATES, Render
+
+SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
+
+
+@transaction.atomic
+def announce(key: ApiKey, *, filename: str, content_type: str, num_bytes: int, sha256: str) -> tuple[Asset, bool]:
+    """The asset of a file that is to arrive, and whether it is new: a file that the tenant has is not sent again.
+
+    Raises ServiceError `storage_quota_exceeded` or `media_too_large`.
+    """
+    tenant = Tenant.objects.select_related("plan").select_for_update(of=("self",), no_key=True).get(pk=key.tenant_id)
+    known = visible(key).filter(sha256=sha256, state=Asset.State.READY).first() if sha256 else None
+    if known is not None:
+        return known, False
+    limit = settings.MAX_AUDIO_BYTES if content_type.startswith("audio/") else settings.MAX_IMAGE_BYTES
+    if num_bytes > limit:
+        raise ServiceError("media_too_large", f"A file of this kind may have {limit} bytes.", param="bytes")
+    require_room(tenant, num_bytes)
+    asset_id = uuid.uuid4()
+    asset = Asset.objects.create(
+        id=asset_id,
+        tenant=tenant,
+        is_test=key.is_test,
+        filename=filename,
+        content_type=content_type,
+        num_bytes=num_bytes,
+        sha256=sha256,
+        key=f"{tenant.pk}/uploads/{asset_id}{_suffix(filename, content_type)}",
+        expires_at=timezone.now() + timedelta(seconds=settings.UPLOAD_SECONDS),
+    )
+    asset.refresh_from_db()
+    return asset, True
+
+
+def require_room(tenant: Tenant, num_bytes: int) -> None:
+    """What waits to arrive counts, too. Raises ServiceError `storage_quota_exceeded`."""
+    counted = Asset.objects.filter(tenant=tenant, deleted_at=None, state__in=[Asset.State.WAITING, Asset.State.READY])
+    stored = counted.aggregate(total=Sum("num_bytes"))["total"] or 0
+    if stored + num_bytes > tenant.plan.max_stored_bytes:
+        room = max(tenant.plan.max_stored_bytes - stored, 0)
+        raise ServiceError("storage_quota_exceeded", f"There is room for {room} bytes more.", param="bytes")
+
+
+@transaction.atomic
+def arrived(asset: Asset) -> None:
+    """Its file is in the storage, and is to be checked. Raises ServiceError `upload_expired` when that was given up."""
+    waiting = Asset.objects.filter(pk=asset.pk, deleted_at=None, state=Asset.State.WAITING)
+    if waiting.filter(uploaded_at=None).update(uploaded_at=Now(), check_after=Now()):
+        asset_queue.ring()
+    asset.refresh_from_db()
+    if asset.state == Asset.State.EXPIRED or asset.deleted_at is not None:
+        raise ServiceError("upload_expired", "The time for this upload is over; announce it again.")
+
+
+@transaction.atomic
+def delete(asset: Asset) -> None:
+    """Raises ServiceError `invalid_state` while it is an avatar's portrait, or a waiting render still needs it."""
+    asset = Asset.objects.select_for_update(no_key=True).get(pk=asset.pk)
+    if asset.avatars.exists():
+        raise ServiceError("invalid_state", "It is the portrait of an avatar; delete that first.")
+    needed = Q(image_url=source_of(asset)) | Q(audio_url=source_of(asset)) | Q(audio_url_2=source_of(asset))
+    unprepared = Render.objects.filter(needed, tenant=asset.tenant_id, sources__isnull=True).exclude(
+        state__in=TERMINAL_STATES
+    )
+    if unprepared.exists():
+        raise ServiceError("invalid_state", "A project that is waiting needs it.")
+    Asset.objects.filter(pk=asset.pk).update(deleted_at=Now())
+    transaction.on_commit(lambda: delete_object(asset.key))
+
+
+def delete_object(key: str) -> None:
+    """Unless an equal file shares it."""
+    if not Asset.objects.filter(key=key, deleted_at=None).exclude(state=Asset.State.EXPIRED).exists():
+        objects.storage_of(key).delete(key)
+
+
+def visible(key: ApiKey) -> QuerySet[Asset]:
+    return Asset.objects.filter(tenant=key.tenant_id, is_test=key.is_test, deleted_at=None)
+
+
+def source_of(asset: Asset) -> str:
+    """The asset as `Render` knows a source: where it is stored, and the hash that it must have."""
+    return f"{objects.STORED}{asset.sha256}/{asset.key}"
+
+
+def _suffix(filename: str, content_type: str) -> str:
+    """The file's own, if it means this type; storages tell by it what a file is."""
+    suffix = PurePosixPath(filename).suffix.lower()
+    meant = mimetypes.guess_type(f"file{suffix}")[0] or ""
+    # Many a type has several names, so that only the first half of them can be compared.
+    if SUFFIX.fullmatch(suffix) and meant.partition("/")[0] == content_type.partition("/")[0]:
+        return suffix
+    return mimetypes.guess_extension(content_type) or ""

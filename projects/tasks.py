@@ -1,0 +1,9 @@
+"""What django-q2 runs. The names are stored in tickets: they never change."""
+
+
+def tend_assets() -> None:
+    from projects import asset_checks  # It decodes media: nothing that a web process should load.
+
+    asset_checks.expire()
+    while asset_checks.check_next():
+        pass

@@ -1,0 +1,49 @@
+"""What a customer's file is, read to its end: the facts that are shown before it is used in a film."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from accounts.errors import ServiceError
+from render.engines.draft.faces import Face, FaceFinder
+from render.media.portrait import normalise_portrait
+from render.media.probe import AudioFacts, ImageFacts, VideoFacts, probe
+from render.media.voice import normalise_voice
+
+PARAM = "file"
+
+
+def inspect(path: Path, folder: Path, *, max_audio_seconds: float) -> tuple[str, dict[str, Any]]:
+    """Return its kind, `image`, `video` or `audio`, and facts of it that JSON can hold.
+
+    A voice is decoded to its end, so its length is exact; of a film, the length is what its container says. The face
+    boxes are shares of the upright picture's width and height, the widest first. Raises ServiceError with `PARAM`.
+    """
+    facts = probe(path, param=PARAM)
+    match facts:
+        case ImageFacts():
+            portrait = normalise_portrait(path, folder / "portrait.png", param=PARAM)
+            with Image.open(portrait.path) as picture:
+                faces = FaceFinder().find(np.asarray(picture))
+            boxes = [_box(face, portrait.width, portrait.height) for face in faces]
+            return "image", {"format": facts.format, "width": facts.width, "height": facts.height, "faces": boxes}
+        case AudioFacts():
+            voice = normalise_voice(path, folder / "voice.wav", max_seconds=max_audio_seconds, param=PARAM)
+            return "audio", {**asdict(facts), "duration_seconds": round(voice.duration_seconds, 3)}
+        case VideoFacts():
+            return "video", asdict(facts)
+    raise ServiceError("media_invalid", "The file is no picture, film or sound that can be read.", param=PARAM)
+
+
+def _box(face: Face, width: int, height: int) -> dict[str, float]:
+    left, top = face.points.min(axis=0)
+    right, bottom = face.points.max(axis=0)
+    return {
+        "x": round(float(left) / width, 4),
+        "y": round(float(top) / height, 4),
+        "width": round(float(right - left) / width, 4),
+        "height": round(float(bottom - top) / height, 4),
+    }
