@@ -57,6 +57,7 @@ PROBLEM_TYPES = {
     "audio_empty": ProblemType(422, "The voice recording is empty"),
     "audio_too_short": ProblemType(422, "Voice recording too short"),
     "audio_too_long": ProblemType(422, "Voice recording too long"),
+    "script_unspeakable": ProblemType(422, "Script cannot be spoken"),
     "no_face": ProblemType(422, "No face found"),
     "queue_full": ProblemType(429, "Too many renders waiting", retryable=True),
     "rate_limited": ProblemType(429, "Too many requests", retryable=True),
@@ -66,6 +67,7 @@ PROBLEM_TYPES = {
     "canceled": ProblemType(409, "Canceled"),
     "gpu_out_of_memory": ProblemType(500, "Out of GPU memory", retryable=True),
     "render_timeout": ProblemType(500, "Render took too long", retryable=True),
+    "speech_failed": ProblemType(500, "Speech engine not available", retryable=True),
     "upload_failed": ProblemType(500, "Upload of the result failed", retryable=True),
     "worker_lost": ProblemType(500, "Worker lost too often", retryable=True),
 }

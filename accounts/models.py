@@ -24,7 +24,10 @@ class Plan(models.Model):
     prices = models.JSONField(
         default=dict, blank=True, help_text='Micros for an output second: {"infinitetalk": {"480p": 15000}}.'
     )
-    max_stored_bytes = models.BigIntegerField(db_default=20 * 2**30, help_text="Of uploads and spoken scripts.")
+    # In the database, too: the service before this field still makes plans while it is being replaced.
+    max_stored_bytes = models.BigIntegerField(
+        default=20 * 2**30, db_default=20 * 2**30, help_text="Of uploads and spoken scripts."
+    )
     retention_days = models.PositiveIntegerField(default=30)
 
     class Meta:

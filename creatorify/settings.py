@@ -208,6 +208,20 @@ NODE_COST_MICROS_PER_HOUR = {
 }
 NODE_NAME = env.str("NODE_NAME", default=socket.gethostname())
 
+# Speech: the built-in voice, and before it those of a server with OpenAI's protocol, if there is one.
+SPEECH_ENGINES: dict[str, dict[str, Any]] = {"hibari": {"class": "render.speech.hibari_engine.HibariEngine"}}
+if SPEECH_URL := env.str("SPEECH_URL", default=""):
+    _web_speech = {
+        "class": "render.speech.web_engine.WebSpeechEngine",
+        "options": {
+            "url": SPEECH_URL,
+            "api_key": env.str("SPEECH_API_KEY", default=""),
+            "model": env.str("SPEECH_MODEL", default="kokoro"),
+            "voices": env.list("SPEECH_VOICES", default=["af_heart:en"]),
+        },
+    }
+    SPEECH_ENGINES = {"web": _web_speech, **SPEECH_ENGINES}
+
 # Source media
 ALLOW_PRIVATE_MEDIA_URLS = env.bool("ALLOW_PRIVATE_MEDIA_URLS", default=False)  # For development only.
 MAX_IMAGE_BYTES = env.int("MAX_IMAGE_BYTES", default=500 * 2**20)  # A source video comes as the image.

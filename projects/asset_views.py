@@ -22,8 +22,8 @@ from accounts.json_body import BoundedJSONParser, allow_chunked
 from accounts.models import ApiKey, Scope
 from accounts.pagination import EnvelopePagination
 from projects import assets
+from projects.assets import ASSET
 from projects.models import Asset
-from projects.references import ASSET
 from projects.representation import ProblemField
 from render import objects
 from render.storages.failures import StorageFailure

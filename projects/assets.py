@@ -15,10 +15,12 @@ from django.utils import timezone
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Tenant
 from projects import asset_queue
-from projects.models import Asset
+from projects.models import Asset, Project
 from render import objects
 from render.models import TERMINAL_STATES, Render
+from render.sources import Speech
 
+ASSET = "asset:"  # What a project's source begins with when it is an asset's id.
 SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
 
 
@@ -70,6 +72,29 @@ def arrived(asset: Asset) -> None:
     asset.refresh_from_db()
     if asset.state == Asset.State.EXPIRED or asset.deleted_at is not None:
         raise ServiceError("upload_expired", "The time for this upload is over; announce it again.")
+
+
+def keep_speech(project: Project, speech: Speech) -> None:
+    """What was spoken of the project's script becomes an asset, and the project's voice."""
+    own = Asset.objects.filter(tenant=project.tenant_id, is_test=project.is_test, deleted_at=None)
+    asset = own.filter(sha256=speech["sha256"], state=Asset.State.READY).first()
+    if asset is None:
+        facts = {"format": "wav", "duration_seconds": speech["duration_seconds"]}
+        asset = Asset.objects.create(
+            tenant_id=project.tenant_id,
+            is_test=project.is_test,
+            origin=Asset.Origin.SPEECH,
+            filename=f"{project.title[:100]}.wav",
+            content_type="audio/wav",
+            num_bytes=speech["num_bytes"],
+            sha256=speech["sha256"],
+            key=speech["key"],
+            state=Asset.State.READY,
+            kind=Asset.Kind.AUDIO,
+            facts=facts,
+            uploaded_at=Now(),
+        )
+    Project.objects.filter(pk=project.pk).update(audio_url=f"{ASSET}{asset.pk}")
 
 
 @transaction.atomic

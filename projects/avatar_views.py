@@ -17,6 +17,7 @@ from accounts.json_body import BoundedJSONParser, allow_chunked
 from accounts.models import ApiKey, Scope
 from accounts.pagination import EnvelopePagination
 from projects import references
+from projects.assets import ASSET
 from projects.models import Asset, Avatar, Project
 
 PARAM = "image_url"
@@ -27,7 +28,7 @@ class AvatarRequest(serializers.Serializer[Any]):
     image_url = serializers.CharField(max_length=50, help_text="`asset:ID` of a picture with a face.")
 
     def validate_image_url(self, value: str) -> str:
-        if not (references.is_reference(value) and value.lower().startswith(references.ASSET)):
+        if not (references.is_reference(value) and value.lower().startswith(ASSET)):
             raise serializers.ValidationError("Must be `asset:ID`; upload the picture first.", code="invalid")
         return value
 
@@ -49,7 +50,7 @@ class AvatarSerializer(serializers.ModelSerializer[Avatar]):
         return f"{references.AVATAR}{avatar.pk}"
 
     def get_image_url(self, avatar: Avatar) -> str:
-        return f"{references.ASSET}{avatar.asset_id}"
+        return f"{ASSET}{avatar.asset_id}"
 
     @extend_schema_field(serializers.DictField(child=serializers.FloatField()))
     def get_face(self, avatar: Avatar) -> dict[str, float]:

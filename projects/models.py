@@ -27,7 +27,8 @@ class Project(models.Model):
     # Null, here and below, is what was not given: it is echoed as null, and an empty text as an empty text.
     description = models.TextField(blank=True, null=True)  # noqa: DJ001
     image_url = models.TextField()
-    audio_url = models.TextField()
+    audio_url = models.TextField(blank=True, help_text="Empty until a script is spoken, then of the asset.")
+    script = models.JSONField(null=True, blank=True, help_text="text, voice and language; instead of an audio_url.")
     audio_url_2 = models.TextField(blank=True, null=True)  # noqa: DJ001
     audio_order = models.CharField(max_length=12, choices=AudioOrder, default=AudioOrder.LEFT_RIGHT)
     prompt = models.TextField(blank=True, null=True)  # noqa: DJ001

@@ -8,7 +8,7 @@ from accounts.errors import ServiceError
 from projects import assets
 from projects.models import Asset, AudioOrder, Avatar, Project
 
-ASSET, AVATAR = "asset:", "avatar:"
+AVATAR = "avatar:"
 _REFERENCE = re.compile(r"(?:asset|avatar):[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)
 _PORTRAITS = (Asset.Kind.IMAGE, Asset.Kind.VIDEO)
 _VOICES = (Asset.Kind.AUDIO, Asset.Kind.VIDEO)
@@ -62,6 +62,13 @@ def find(project: Project, reference: str, *, param: str) -> Asset:
     if asset.state != Asset.State.READY:
         raise ServiceError("asset_unusable", asset.error_message or "Its file has not come in time.", param=param)
     return asset
+
+
+def source_of_speech(project: Project) -> str:
+    """What its script has become, as `render` takes it; empty when that was not spoken yet, or was deleted."""
+    _, _, asset_id = project.audio_url.partition(":")
+    asset = Asset.objects.filter(pk=asset_id, tenant=project.tenant_id, deleted_at=None).first() if asset_id else None
+    return assets.source_of(asset) if asset else ""
 
 
 def _source(project: Project, param: str, kinds: tuple[str, ...]) -> tuple[str, float | None]:

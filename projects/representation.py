@@ -89,6 +89,10 @@ class Representation:
         return "multi_person" if self.project.audio_url_2 else "single_person"
 
     @property
+    def audio_url(self) -> str | None:
+        return self.project.audio_url or None
+
+    @property
     def status(self) -> str:
         return STATUS_OF_STATE[State(self.render.state)]
 
@@ -216,7 +220,12 @@ class ProjectSerializer(StatusSerializer):
     title = serializers.CharField(source="project.title")
     description = serializers.CharField(source="project.description", allow_null=True)
     image_url = serializers.CharField(source="project.image_url")
-    audio_url = serializers.CharField(source="project.audio_url")
+    audio_url = serializers.CharField(
+        allow_null=True, help_text="Of a script: null until it is spoken, then the asset that it has become."
+    )
+    script = serializers.CharField(source="project.script.text", default=None, allow_null=True)
+    voice = serializers.CharField(source="project.script.voice", default=None, allow_null=True)
+    language = serializers.CharField(source="project.script.language", default=None, allow_null=True)
     audio_url_2 = serializers.CharField(source="project.audio_url_2", allow_null=True)
     audio_order = serializers.ChoiceField(source="project.audio_order", choices=AudioOrder.choices)
     type = serializers.ChoiceField(choices=TYPES)

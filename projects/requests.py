@@ -1,6 +1,7 @@
 """What `POST /projects` accepts. Optional fields may be null, as clients of the older service send them."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from rest_framework import serializers
@@ -11,10 +12,12 @@ from projects.source_urls import MAX_LENGTH, validate_source_url
 from render import scenarios
 from render.engines.base import FPS
 from render.parameters import MAX_SEED, PRESETS
+from render.speech.registry import choose
 
 MAX_FRAMES = 3600 * FPS + 1  # an hour
 MAX_SCALE = 100.0  # of guidance and shift; beyond some 20 there is only noise
 MAX_METADATA = 20
+MAX_SCRIPT = 50_000  # characters: an hour, spoken
 MAX_WARNINGS = 20
 MAX_NAME = 100
 NAME_RULE = f"Names have at most {MAX_NAME} printable characters."
@@ -118,7 +121,25 @@ class ProjectRequest(serializers.Serializer[Any]):
 
     title = serializers.CharField(max_length=200)
     image_url = SourceUrlField(help_text="A portrait, or a video to dub.")
-    audio_url = SourceUrlField(help_text="The voice.")
+    audio_url = SourceUrlField(
+        required=False, allow_null=True, allow_blank=True, help_text="The voice; or else give a `script`."
+    )
+    script = serializers.CharField(
+        max_length=MAX_SCRIPT,
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        help_text="What is to be said: it is spoken, and kept as an asset.",
+    )
+    voice = serializers.CharField(
+        max_length=60, required=False, allow_null=True, help_text="Of `GET /voices`, for the script."
+    )
+    language = serializers.RegexField(
+        r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$",
+        required=False,
+        allow_null=True,
+        help_text="Of the script (BCP 47). Default: the voice's.",
+    )
     audio_url_2 = SourceUrlField(
         required=False, allow_null=True, allow_blank=True, help_text="The voice of the second person."
     )
@@ -153,6 +174,9 @@ class ProjectRequest(serializers.Serializer[Any]):
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         """Return the fields of a Project: what was null is left out, and unknown names become warnings."""
+        if isinstance(data, Mapping) and not data.get("script"):
+            voice = self.fields["audio_url"]
+            voice.required, voice.allow_null, voice.allow_blank = True, False, False  # type: ignore[attr-defined]
         values: dict[str, Any] = _without_nulls(super().to_internal_value(data))
         given = data.get("parameters") or {}
         known = self.fields["parameters"].fields  # type: ignore[attr-defined]
@@ -162,6 +186,12 @@ class ProjectRequest(serializers.Serializer[Any]):
             raise serializers.ValidationError({api_settings.NON_FIELD_ERRORS_KEY: [NAME_RULE]}, code="invalid")
         values["warnings"] = [{"param": name, "code": "unknown"} for name in unknown[:MAX_WARNINGS]]
         values["parameters"] = _without_nulls(values.get("parameters", {}))
+        spoken = {name: values.pop(name, None) for name in ("script", "voice", "language")}
+        values["audio_url"] = values.get("audio_url", "")
+        if spoken["script"] and values["audio_url"]:
+            raise serializers.ValidationError({"script": ["Give a script or an audio_url, not both."]}, code="invalid")
+        if spoken["script"]:
+            values["script"] = choose(spoken["script"], voice=spoken["voice"], language=spoken["language"])
         return values
 
     def validate_audio_url_2(self, value: str | None) -> str | None:

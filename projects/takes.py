@@ -36,6 +36,7 @@ def create_project(project: Project, *, test_scenario: str = "") -> None:
         engine=engine,
         image_url=sources.image,
         audio_url=sources.voice,
+        script=project.script,
         audio_url_2=sources.second_voice,
         audio_order=project.audio_order,
         prompt=project.prompt or "",
@@ -89,12 +90,14 @@ def retry(project: Project, api_key: ApiKey | None) -> Take:
 
 
 def _add_take(project: Project, like: Take, *, kind: str, engine: str, api_key: ApiKey | None) -> Take:
+    spoken = references.source_of_speech(project) if like.render.script else ""
     render = lifecycle.enqueue(
         tenant=project.tenant,
         api_key=api_key,
         engine=engine,
         image_url=like.render.image_url,
-        audio_url=like.render.audio_url,
+        audio_url=spoken or like.render.audio_url,
+        script=None if spoken else like.render.script,
         audio_url_2=like.render.audio_url_2,
         audio_order=like.render.audio_order,
         prompt=like.render.prompt,

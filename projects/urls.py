@@ -1,4 +1,4 @@
-from django.urls import path
+from django.urls import path, re_path
 
 from accounts.routing import OptionalSlashRouter
 from projects.asset_views import AssetViewSet, UploadViewSet
@@ -6,6 +6,7 @@ from projects.avatar_views import AvatarViewSet
 from projects.previews import PreviewView
 from projects.upload_content import UploadContentView
 from projects.views import ProjectViewSet
+from projects.voice_views import VoicesView
 
 router = OptionalSlashRouter()
 router.register("projects", ProjectViewSet, basename="project")
@@ -15,6 +16,7 @@ router.register("avatars", AvatarViewSet, basename="avatar")
 
 urlpatterns = [
     *router.urls,
+    re_path(r"^voices/?$", VoicesView.as_view(), name="voices"),
     path("uploads/<str:token>/content", UploadContentView.as_view(), name="upload-content"),
     path("previews/<str:signed_id>/film.m3u8", PreviewView.as_view(), name="preview"),
 ]

@@ -25,6 +25,7 @@ from render.engines.base import FPS
 from render.fence import CancelRequested, Claim, announce, fence, lease_end
 from render.models import Attempt, Node, Phase, Render, Segment, State
 from render.parameters import Parameters
+from render.speech.registry import Script
 
 COMMON_QUEUE = "cpu"  # Its nodes do for every engine what needs no GPU: prepare, assemble, upload.
 
@@ -37,6 +38,7 @@ def enqueue(
     engine: str,
     image_url: str,
     audio_url: str,
+    script: Script | None = None,
     audio_url_2: str = "",
     audio_order: str = "left_right",
     prompt: str = "",
@@ -77,6 +79,7 @@ def enqueue(
         priority=priority,
         image_url=image_url,
         audio_url=audio_url,
+        script=script,
         audio_url_2=audio_url_2,
         audio_order=audio_order,
         prompt=prompt,

@@ -60,7 +60,8 @@ class Render(models.Model):
 
     # What is asked
     image_url = models.TextField(help_text="A portrait, or a video to dub.")
-    audio_url = models.TextField()
+    audio_url = models.TextField(blank=True, help_text="Empty if the voice is spoken from the script.")
+    script = models.JSONField(null=True, blank=True, help_text="text, voice and language.")
     audio_url_2 = models.TextField(blank=True)
     audio_order = models.CharField(max_length=12, default="left_right")
     prompt = models.TextField(blank=True)

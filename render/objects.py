@@ -71,6 +71,16 @@ def store_source(path: Path, tenant_id: uuid.UUID) -> str:
     return _store(path, f"{WORK}{tenant_id}/{_SOURCES}/{sha256_of(path)}{path.suffix}")
 
 
+def store_speech(path: Path, tenant_id: uuid.UUID, *, sha256: str) -> str:
+    """Store what was spoken of a script, a WAV file that becomes the customer's; return its key. `path` stays."""
+    key = f"{tenant_id}/speech/{sha256}.wav"
+    storage = storage_of(key)
+    if not storage.exists(key):
+        with path.open("rb") as file:
+            storage.save(key, File(file))
+    return key
+
+
 def store_piece(path: Path, render: Render, claim: Claim) -> str:
     """Store a segment or a checkpoint that an attempt has made; return its key."""
     return _store(path, WORK + _name_of_attempt(path, render, claim))

@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import cast
 
 from django.conf import settings
 
@@ -16,25 +16,22 @@ from render.media.scene import AudioOrder, arrange_scene
 from render.media.source_video import normalise_video
 from render.media.voice import Voice, normalise_voice
 from render.models import Render
-
-
-class Sources(TypedDict):
-    """Storage keys of a render's normalised files, as `Render.sources` keeps them."""
-
-    portrait: str | None
-    video: str | None
-    voices: list[str]
-    sound: list[tuple[str, float]]  # each voice as it came, and the second at which it starts
+from render.sources import Sources, Speech
+from render.speech.registry import Script, speak
 
 
 def prepare_sources(render: Render, *, min_audio_seconds: float, num_frames: int | None, folder: Path) -> Sources:
-    """Fetch, check, normalise and store. Raises ServiceError with the parameter at fault."""
+    """Fetch or speak, check, normalise, store. Raises ServiceError with the parameter at fault, SpeechUnavailable."""
     addresses = {"image_url": render.image_url, "audio_url": render.audio_url, "audio_url_2": render.audio_url_2}
     fetched = _fetch_all({param: url for param, url in addresses.items() if url}, folder)
     image = fetched.pop("image_url")
-    voices = [
-        _voice(path, param, render.tenant.plan.max_audio_seconds, min_audio_seconds) for param, path in fetched.items()
-    ]
+    max_seconds = render.tenant.plan.max_audio_seconds
+    if render.script:
+        spoken = folder / "script"
+        speak(cast("Script", render.script), spoken, max_seconds=max_seconds)
+        fetched = {"script": spoken, **fetched}
+    voices = [_voice(path, param, max_seconds, min_audio_seconds) for param, path in fetched.items()]
+    speech = _store_speech(voices[0], render) if render.script else None
     scene = arrange_scene(voices, cast("AudioOrder", render.audio_order), folder)
     seconds = num_frames / FPS if num_frames else scene.duration_seconds
 
@@ -47,12 +44,15 @@ def prepare_sources(render: Render, *, min_audio_seconds: float, num_frames: int
         path = folder / "portrait.png"
         normalise_portrait(image, path, param="image_url")
         portrait = objects.store_source(path, render.tenant_id)
-    return Sources(
+    sources = Sources(
         portrait=portrait,
         video=video,
         voices=[objects.store_source(path, render.tenant_id) for path in scene.voices],
         sound=[(objects.store_source(path, render.tenant_id), offset) for path, offset in scene.sound],
     )
+    if speech is not None:
+        sources["speech"] = speech
+    return sources
 
 
 def _fetch_all(addresses: dict[str, str], folder: Path) -> dict[str, Path]:
@@ -80,6 +80,17 @@ def _fetch_stored(source: str, destination: Path, param: str) -> Path:
     except FileNotFoundError as error:
         raise ServiceError("asset_not_found", "The asset was deleted.", param=param) from error
     return destination
+
+
+def _store_speech(voice: Voice, render: Render) -> Speech:
+    sha256 = objects.sha256_of(voice.source)
+    num_bytes = voice.source.stat().st_size
+    return Speech(
+        key=objects.store_speech(voice.source, render.tenant_id, sha256=sha256),
+        sha256=sha256,
+        num_bytes=num_bytes,
+        duration_seconds=round(voice.duration_seconds, 3),
+    )
 
 
 def _voice(path: Path, param: str, max_seconds: float, min_seconds: float) -> Voice:

@@ -27,7 +27,9 @@ from render.media import film, segment_file
 from render.media.segment_sound import open_segment_sound
 from render.models import Phase, Render, Segment
 from render.parameters import Parameters
-from render.preparation import Sources, prepare_sources
+from render.preparation import prepare_sources
+from render.sources import Sources
+from render.speech.base import SpeechUnavailable
 from render.storages.failures import StorageFailure
 
 logger = logging.getLogger(__name__)
@@ -52,6 +54,10 @@ def run(claim: Claim) -> None:
             _unless_fenced(lifecycle.fail, claim, error, trace=traceback.format_exc())
         except StorageFailure as failure:
             _storage_failed(claim, failure)
+        except SpeechUnavailable as failure:
+            logger.warning("Render %s: speech: %s", claim.render_id, failure)
+            speech = ServiceError("speech_failed", "The speech engine does not answer.", param="script")
+            _unless_fenced(lifecycle.retry_later, claim, speech, trace=traceback.format_exc())
         except Exception:  # Anything else may pass: a full disk, a storage that is away, a bug. Never lose the render.
             logger.exception("Render %s attempt %d failed", claim.render_id, claim.attempt)
             internal = ServiceError("internal", "The render failed because of an internal error.")

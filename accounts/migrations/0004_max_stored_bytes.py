@@ -12,6 +12,8 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="plan",
             name="max_stored_bytes",
-            field=models.BigIntegerField(db_default=21474836480, help_text="Of uploads and spoken scripts."),
+            field=models.BigIntegerField(
+                default=21474836480, db_default=21474836480, help_text="Of uploads and spoken scripts."
+            ),
         ),
     ]

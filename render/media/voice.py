@@ -35,7 +35,7 @@ def normalise_voice(source: Path, destination_wav: Path, *, max_seconds: float, 
     most = int(max_seconds * SAMPLE_RATE)
     samples = 0
     with whole_file(destination_wav) as partial, wav_writer(partial) as wav:
-        for block in _decoded(source, invalid):
+        for block in decode_mono(source, rate=SAMPLE_RATE, invalid=invalid):
             samples += len(block) // 2
             if samples > most:
                 detail = f"Audio is longer than the {max_seconds:g} s that this key allows."
@@ -56,7 +56,8 @@ def wav_writer(path: Path) -> Iterator[wave.Wave_write]:
         yield wav
 
 
-def _decoded(source: Path, invalid: ServiceError) -> Iterator[bytes]:
+def decode_mono(source: Path, *, rate: int, invalid: ServiceError) -> Iterator[bytes]:
+    """The first sound track as blocks of mono s16 samples at `rate` Hz. Raises `invalid`."""
     try:
         container = open_source(source)
     except DECODE_ERRORS as error:
@@ -65,7 +66,7 @@ def _decoded(source: Path, invalid: ServiceError) -> Iterator[bytes]:
         stream = sound_track(container)
         if stream is None:
             raise ServiceError("audio_invalid", "The file has no sound track that can be read.", param=invalid.param)
-        resampler = AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+        resampler = AudioResampler(format="s16", layout="mono", rate=rate)
         for frame in audio_frames(container, stream, failure=invalid):
             if not MIN_SOURCE_RATE <= frame.sample_rate <= MAX_SOURCE_RATE:
                 raise invalid

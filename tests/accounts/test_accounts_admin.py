@@ -127,7 +127,7 @@ def test_a_plan_without_weight_is_refused_because_the_queue_divides_by_it(admin_
 
 
 def add_plan(client: Client, **overrides):
-    numbers = ["monthly_seconds", "max_concurrent", "max_queued", "max_audio_seconds", "weight"]
+    numbers = ["monthly_seconds", "max_stored_bytes", "max_concurrent", "max_queued", "max_audio_seconds", "weight"]
     numbers += ["requests_per_minute", "creates_per_minute"]
     data = {"name": "Basic", "currency": "USD", "retention_days": 30, **dict.fromkeys(numbers, 1), "prices": "{}"}
     return client.post("/admin/accounts/plan/add/", {**data, **overrides})

@@ -19,6 +19,7 @@ OPEN = {"previews/<str:signed_id>/film.m3u8", "uploads/<str:token>/content"}
 OWN = {
     "projects",
     "keys",
+    "voices",
     "assets",
     "avatars",
     "usage",
@@ -47,9 +48,8 @@ def api_routes() -> list[str]:
 
 def concrete(route: str, ids: dict[str, str]) -> str:
     """The route with what belongs to the other tenant in it."""
-    kind = route.split("/")[0]
     route = re.sub(r"\(\?P<month>.*\)$", "2026-05", route)
-    route = re.sub(r"\(\?P<pk>[^)]*\)", ids[kind], route)
+    route = re.sub(r"\(\?P<pk>[^)]*\)", lambda _: ids[route.split("/")[0]], route)
     assert "(?P" not in route, f"{route}: this test does not know what to put there"
     return f"/api/v1/{route}"
 

@@ -1,0 +1,22 @@
+"""What `prepare` leaves for the steps after it."""
+
+from typing import NotRequired, TypedDict
+
+
+class Speech(TypedDict):
+    """What was spoken of a script, kept in the media storage for the customer."""
+
+    key: str
+    sha256: str
+    num_bytes: int
+    duration_seconds: float
+
+
+class Sources(TypedDict):
+    """Storage keys of a render's normalised files, as `Render.sources` keeps them."""
+
+    portrait: str | None
+    video: str | None
+    voices: list[str]
+    sound: list[tuple[str, float]]  # each voice as it came, and the second at which it starts
+    speech: NotRequired[Speech]

@@ -1,0 +1,1 @@
+from tests.render.conftest import site  # noqa: F401

@@ -1,0 +1,156 @@
+"""A script instead of a voice: spoken when the render is prepared, kept as an asset, billed by its length."""
+
+import wave
+from math import ceil
+
+import pytest
+from django.core.files.storage import default_storage
+
+from accounts.models import UsageEntry
+from projects.models import Asset
+from render import runner
+from render.models import Render, State
+from render.speech import registry
+from render.speech.base import SpeechUnavailable
+from tests.projects.steps import NEW, PROJECTS, claim
+
+pytestmark = pytest.mark.django_db
+
+TEXT = "Hello, and welcome. This was spoken by a computer."
+ASKED = {"title": "Spoken", "script": TEXT, "parameters": {"engine": "instant", "seed": 1}}
+
+
+@pytest.fixture(autouse=True)
+def _sources(site, settings) -> None:
+    settings.ALLOW_PRIVATE_MEDIA_URLS = True
+
+
+@pytest.fixture
+def ask(alice, site):
+    def post(**changes):
+        return alice.post(PROJECTS, {**ASKED, "image_url": f"{site[0]}/picture.png", **changes}, format="json")
+
+    return post
+
+
+def test_a_script_becomes_a_voice_and_a_film(alice, ask):
+    created = ask()
+    project = created.json()
+    assert (created.status_code, project["script"], project["voice"], project["language"]) == (201, TEXT, "heart", "en")
+    assert project["audio_url"] is None
+
+    runner.run(claim())
+
+    shown = alice.get(f"{PROJECTS}/{project['id']}").json()
+    render = Render.objects.get()
+    assert (render.state, render.error_trace) == (State.FINISHED, "")
+    asset = Asset.objects.get()
+    assert shown["audio_url"] == f"asset:{asset.pk}"
+    assert (asset.origin, asset.state, asset.kind) == ("speech", "ready", "audio")
+    with default_storage.open(asset.key) as file, wave.open(file) as speech:
+        seconds = speech.getnframes() / speech.getframerate()
+    assert asset.facts["duration_seconds"] == pytest.approx(seconds, abs=0.01)
+    assert shown["duration_seconds"] == pytest.approx(seconds, abs=0.04)
+    assert UsageEntry.objects.get().billed_seconds == ceil(render.num_frames / 25)
+    listed = alice.get("/api/v1/assets").json()["data"]
+    assert [(entry["origin"], entry["filename"]) for entry in listed] == [("speech", "Spoken.wav")]
+
+
+def test_the_same_script_is_kept_once_and_a_final_uses_what_was_spoken(alice, ask, monkeypatch):
+    first = ask().json()
+    runner.run(claim())
+    ask()
+    runner.run(claim())
+    assert Asset.objects.count() == 1
+
+    monkeypatch.setattr(registry, "_engines", lambda: pytest.fail("it must not be spoken again"))
+    alice.post(first["urls"]["finalize"])
+    final = Render.objects.latest("created_at")
+    assert final.audio_url.startswith("stored:") and final.script is None
+
+
+def test_a_final_after_its_speech_was_deleted_speaks_again(alice, ask):
+    project = ask().json()
+    runner.run(claim())
+    assert alice.delete(f"/api/v1/assets/{Asset.objects.get().pk}").status_code == 200
+
+    alice.post(project["urls"]["finalize"])
+
+    final = Render.objects.latest("created_at")
+    assert (final.audio_url, final.script["text"]) == ("", TEXT)
+
+
+def test_two_people_one_of_whom_reads_a_script(alice, ask, site):
+    project = ask(audio_url_2=f"{site[0]}/other-voice.wav").json()
+
+    runner.run(claim())
+
+    shown = alice.get(f"{PROJECTS}/{project['id']}").json()
+    assert (shown["type"], shown["status"]) == ("multi_person", "finished")
+    assert shown["duration_seconds"] == pytest.approx(Asset.objects.get().facts["duration_seconds"] + 2, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "param"),
+    [
+        ({"script": "Привет"}, "script_unspeakable", "script"),
+        ({"script": "..."}, "script_unspeakable", "script"),
+        ({"script": "x" * 50_001}, "invalid", "script"),
+        ({"script": ""}, "invalid", "audio_url"),
+        ({"script": None}, "invalid", "audio_url"),
+        ({"audio_url": "https://example.com/voice.mp3"}, "invalid", "script"),
+        ({"voice": "nobody"}, "invalid", "voice"),
+        ({"language": "id"}, "invalid", "language"),
+        ({"language": "english please"}, "invalid", "language"),
+    ],
+)
+def test_what_cannot_be_spoken_is_refused_at_once(ask, changes, code, param):
+    refused = ask(**changes)
+
+    assert (refused.status_code, refused.json()["code"], refused.json()["param"]) == (422, code, param)
+    assert not UsageEntry.objects.exists()
+
+
+def test_a_script_longer_than_the_plan_allows_fails_and_costs_nothing(ask, plan):
+    plan.max_audio_seconds = 2
+    plan.save()
+    ask()
+
+    runner.run(claim())
+
+    render = Render.objects.get()
+    assert (render.state, render.error_code, render.error_param) == (State.FAILED, "audio_too_long", "script")
+    assert UsageEntry.objects.get().billed_seconds == 0
+
+
+def test_a_speech_engine_that_is_away_is_tried_again(ask, monkeypatch, settings):
+    settings.RENDER_RETRY_DELAYS = [0]
+    ask()
+
+    def away(*arguments, **named):
+        raise SpeechUnavailable("HTTP 503")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("render.preparation.speak", away)
+        runner.run(claim())
+    assert Render.objects.get().state == State.QUEUED
+    runner.run(claim())
+    assert Render.objects.get().state == State.FINISHED
+
+    ask()
+    with monkeypatch.context() as patch:
+        patch.setattr("render.preparation.speak", away)
+        for _ in range(settings.RENDER_MAX_FAILURES):
+            runner.run(claim())
+    render = Render.objects.latest("created_at")
+    assert (render.state, render.error_code) == (State.FAILED, "speech_failed")
+
+
+def test_the_voices_are_listed(alice):
+    assert alice.get("/api/v1/voices").json() == {"data": [{"id": "heart", "name": "Heart", "language": "en"}]}
+
+
+def test_what_a_voice_s_own_fields_mean_nothing_without_a_script(alice):
+    created = alice.post(PROJECTS, {**NEW, "voice": "heart", "language": "en"}, format="json")
+
+    assert (created.status_code, created.json()["voice"]) == (201, None)
