@@ -50,6 +50,7 @@ def fetch(url: str, destination: Path, *, limits: FetchLimits, allow_private: bo
         trust_env=False,
         timeout=httpx.Timeout(limits.read_seconds, connect=limits.connect_seconds),
         headers={"User-Agent": "creatorify", "Accept": "*/*", "Accept-Encoding": "identity"},
+        event_hooks={"response": [_stop_at_redirect]},
     )
     with client:
         return _follow(client, address, destination, limits, param)
@@ -62,9 +63,9 @@ def _follow(
     for redirects in range(MAX_REDIRECTS + 1):
         try:
             with client.stream("GET", address) as response:
-                if not response.has_redirect_location:
-                    return _save(response, host, destination, limits, param)
-                target = parse_address(response.headers["Location"], base=address)
+                return _save(response, host, destination, limits, param)
+        except _Redirected as redirect:
+            target = parse_address(redirect.location, base=address)
         except AddressNotAllowed as error:
             if redirects:
                 raise _bad_redirect(host, param) from error
@@ -79,6 +80,18 @@ def _follow(
             raise _bad_redirect(host, param)
         address = target
     raise ServiceError("download_failed", f"{host} redirected more than {MAX_REDIRECTS} times.", param=param)
+
+
+class _Redirected(Exception):
+    def __init__(self, location: str) -> None:
+        super().__init__()
+        self.location = location
+
+
+def _stop_at_redirect(response: httpx.Response) -> None:
+    """Before httpx itself reads the new address, and fails in its own way for many that are not allowed."""
+    if response.has_redirect_location:
+        raise _Redirected(response.headers["Location"])
 
 
 def _bad_redirect(host: str, param: str) -> ServiceError:

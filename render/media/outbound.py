@@ -10,19 +10,24 @@ import socket
 import ssl
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpcore
 import httpx
 
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052; what it maps to is in the last 32 bits
-_IPV4_COMPATIBLE = ipaddress.IPv6Network("::/96")  # RFC 4291, deprecated, but stacks may still route it
+# Where the registry has given out addresses (RFC 4291, 2.4); nothing else of IPv6 is anybody's server.
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+# What they map to is in the last 32 bits: NAT64 (RFC 6052), IPv4-translated (RFC 2765), IPv4-compatible (RFC 4291).
+_ENDS_IN_IPV4 = [ipaddress.IPv6Network(network) for network in ("64:ff9b::/96", "::ffff:0:0:0/96", "::/96")]
+_ISATAP = (0x00005EFE, 0x02005EFE)  # RFC 5214: the 32 bits before those of an IPv4 address
 _NOT_FOR_STRANGERS = (
     # Global by the registry, and yet inside: Azure answers every virtual machine there.
     ipaddress.ip_network("168.63.129.16/32"),
-    # Python 3.11 knows parts of these two only.
+    # Python 3.11 does not know these, or only parts of them.
     ipaddress.ip_network("192.0.0.0/24"),
-    ipaddress.ip_network("64:ff9b:1::/48"),
+    ipaddress.ip_network("192.88.99.0/24"),
+    ipaddress.ip_network("3fff::/20"),
 )
 
 
@@ -37,11 +42,12 @@ def is_public(address: str) -> bool:
         return False
     if isinstance(parsed, ipaddress.IPv6Address):
         wrapped = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo and parsed.teredo[1])
-        if parsed in _NAT64 or parsed in _IPV4_COMPATIBLE:
+        is_isatap = int(parsed) >> 32 & 0xFFFFFFFF in _ISATAP
+        if is_isatap or any(parsed in network for network in _ENDS_IN_IPV4):
             wrapped = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
         if wrapped:
             return is_public(str(wrapped))
-        if parsed.is_site_local:
+        if parsed not in _GLOBAL_UNICAST:
             return False
     return parsed.is_global and not (parsed.is_multicast or parsed.is_reserved)
 
@@ -76,10 +82,7 @@ class _Backend(httpcore.SyncBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        try:
-            answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            raise httpcore.ConnectError("name not found") from error
+        answers = _resolve(host, port, _time_left(self._deadline, timeout))
         addresses = list(dict.fromkeys(str(answer[4][0]) for answer in answers))
         if not self._allow_private and not all(map(is_public, addresses)):
             raise AddressNotAllowed
@@ -121,6 +124,19 @@ class _StreamWithDeadline(httpcore.NetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
+
+
+def _resolve(host: str, port: int, timeout: float) -> list[Any]:
+    """The resolver's own patience cannot be set: it is asked in a thread, which is left behind if it takes too long."""
+    pool = ThreadPoolExecutor(max_workers=1)
+    try:
+        return pool.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM).result(timeout)
+    except TimeoutError as error:
+        raise httpcore.ConnectTimeout("name not found in time") from error
+    except (OSError, UnicodeError) as error:
+        raise httpcore.ConnectError("name not found") from error
+    finally:
+        pool.shutdown(wait=False)
 
 
 def _time_left(deadline: float, timeout: float | None) -> float:
