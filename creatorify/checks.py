@@ -4,7 +4,21 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import connection
+
+# Whom Supabase lets in with a key that is in every browser.
+PUBLIC_ROLES = ("anon", "authenticated")
+EXPOSED = """
+    SELECT tables.relname, roles.rolname
+    FROM pg_class tables, pg_roles roles
+    WHERE roles.rolname = ANY(%s)
+    AND tables.relkind IN ('r', 'v', 'm', 'p')
+    AND tables.relnamespace = current_schema()::regnamespace
+    AND has_schema_privilege(roles.oid, tables.relnamespace, 'USAGE')
+    AND has_table_privilege(roles.oid, tables.oid, 'SELECT, INSERT, UPDATE, DELETE')
+    ORDER BY 1, 2
+"""
 
 
 @register()
@@ -43,6 +57,35 @@ def check_engines(**_: Any) -> Iterable[CheckMessage]:
             f"DEFAULT_ENGINE is {settings.DEFAULT_ENGINE}, which is not installed.",
             hint=f"Choose one of: {', '.join(settings.RENDER_ENGINES)}",
             id="creatorify.E004",
+        )
+
+
+@register(deploy=True)
+def check_database_tls(**_: Any) -> Iterable[CheckMessage]:
+    database = settings.DATABASES["default"]
+    host = database["HOST"]
+    is_here = not host or host.startswith("/") or host in ("localhost", "127.0.0.1", "::1")
+    if not is_here and database["OPTIONS"].get("sslmode") != "verify-full":
+        yield Warning(
+            f"The connection to {host} is not verified: whoever is in between could read and change everything.",
+            hint="Set DATABASE_CA_FILE to the certificate that the database's provider offers for download.",
+            id="creatorify.W002",
+        )
+
+
+@register(Tags.database)
+def check_exposed_schema(databases: Iterable[str] | None = None, **_: Any) -> Iterable[CheckMessage]:
+    """Runs with `check --database default` and with every `migrate`."""
+    if not databases or "default" not in databases or connection.settings_dict["NAME"] is None:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(EXPOSED, [list(PUBLIC_ROLES)])
+        exposed = [f"{name} ({role})" for name, role in cursor.fetchall()]
+    if exposed:
+        yield Warning(
+            f"{len(exposed)} tables can be reached by the roles of a public API, such as {exposed[0]}.",
+            hint="Keep the tables in a schema of their own: manage.py database_roles app",
+            id="creatorify.W003",
         )
 
 

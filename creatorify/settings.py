@@ -78,6 +78,7 @@ TEMPLATES = [
 DATABASE_URL = env.str("DATABASE_URL", default="") or embedded_postgres.start_or_find(VAR_DIR / "postgres")
 DATABASE_POOL_SIZE = env.int("DATABASE_POOL_SIZE", default=0)  # Set by creatorify/asgi.py for the web process.
 _database = env.db_url_config(DATABASE_URL)
+DATABASE_CA_FILE = env.str("DATABASE_CA_FILE", default="")  # With it, the server's certificate and name are verified.
 DATABASES = {
     "default": {
         **_database,
@@ -88,6 +89,8 @@ DATABASES = {
         # Poolers in transaction mode (Supabase's port 6543) keep no cursor and no prepared statement.
         "DISABLE_SERVER_SIDE_CURSORS": True,
         "OPTIONS": {
+            **_database.get("OPTIONS", {}),  # What stands behind the ? of the URL.
+            **({"sslmode": "verify-full", "sslrootcert": DATABASE_CA_FILE} if DATABASE_CA_FILE else {}),
             "prepare_threshold": None,
             "connect_timeout": 5,
             **({"pool": {"min_size": 1, "max_size": DATABASE_POOL_SIZE}} if DATABASE_POOL_SIZE else {}),

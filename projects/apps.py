@@ -1,6 +1,6 @@
 from django.apps import AppConfig
 
-from render.signals import housekeeping, render_changed
+from render.signals import housekeeping, render_changed, render_prepared
 
 
 class ProjectsConfig(AppConfig):
@@ -10,4 +10,5 @@ class ProjectsConfig(AppConfig):
         from projects import asset_queue, receivers
 
         render_changed.connect(receivers.follow_render, dispatch_uid="projects.follow_render")
+        render_prepared.connect(receivers.keep_speech, dispatch_uid="projects.keep_speech")
         housekeeping.connect(asset_queue.ring_if_due, dispatch_uid="projects.asset_queue")

@@ -16,8 +16,12 @@ def follow_render(*, render: Render, **_: object) -> None:
     changed = Project.objects.filter(takes__render=render)
     # The update comes first: it waits for a deletion that is going on, so that the next line sees it.
     changed.update(updated_at=Now())
-    if render.script and render.sources and "speech" in render.sources:
-        for project in changed.filter(audio_url=""):
-            assets.keep_speech(project, render.sources["speech"])
     if render.is_terminal and changed.filter(deleted_at__isnull=False).exists():
         transaction.on_commit(partial(outputs.delete_outputs, render))
+
+
+def keep_speech(*, render: Render, **_: object) -> None:
+    """What was spoken of a script becomes the project's voice."""
+    if render.sources and "speech" in render.sources:
+        for project in Project.objects.filter(takes__render=render, audio_url=""):
+            assets.keep_speech(project, render.sources["speech"])

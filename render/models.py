@@ -131,6 +131,21 @@ class Render(models.Model):
         return self.state in TERMINAL_STATES
 
 
+class RunningRenders(models.Model):
+    """A view: how many renders of each tenant run. A GPU node's role may count them, and see no more of them."""
+
+    tenant = models.OneToOneField(Tenant, on_delete=models.DO_NOTHING, primary_key=True, related_name="+")
+    number = models.PositiveIntegerField()
+
+    class Meta:
+        managed = False
+        default_permissions = ()
+        db_table = "render_running_of_tenant"
+
+    def __str__(self) -> str:
+        return f"{self.number} of {self.tenant_id}"
+
+
 class Attempt(models.Model):
     """One claim of a render by a node, from the claim to its end."""
 

@@ -12,7 +12,7 @@ RENDERS_AHEAD = 2  # Another node may take the first of them.
 
 def prefetch(queue_name: str) -> None:
     """Fetch what the node does not have yet. A failure costs nothing: the render fetches it again, and reports it."""
-    for render in queue.claimable(queue_name).exclude(sources=None)[:RENDERS_AHEAD]:
+    for render in queue.claimable(queue_name).exclude(sources__isnull=True)[:RENDERS_AHEAD]:
         sources: Any = render.sources
         keys = [sources["portrait"], sources["video"], *sources["voices"], *(key for key, _ in sources["sound"])]
         for key in filter(None, keys):

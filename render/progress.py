@@ -9,6 +9,7 @@ from accounts import quota
 from render.engines.base import FPS
 from render.fence import CancelRequested, Claim, fence
 from render.models import Attempt, Phase, Render, Segment
+from render.signals import render_prepared
 
 # Share of the progress bar, in percent, that is filled when the phase ends.
 PREPARED, RENDERED, ASSEMBLED, UPLOADED = 5, 90, 93, 99
@@ -33,11 +34,13 @@ def prepared(
     claim: Claim, *, sources: Mapping[str, object], plan: Mapping[str, object], num_frames: int, segments_total: int
 ) -> None:
     """Note what `prepare` found and set the hold to the true price. Raises ServiceError `quota_exceeded`."""
-    with fence(claim):
+    with fence(claim) as render:
         quota.set_hold(claim.render_id, ceil(num_frames / FPS))
         Render.objects.filter(pk=claim.render_id).update(
             sources=sources, plan=plan, num_frames=num_frames, segments_total=segments_total, phase=Phase.WAITING
         )
+        render.refresh_from_db()
+        render_prepared.send(sender=Render, render=render)
 
 
 def record_segment(

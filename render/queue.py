@@ -7,12 +7,12 @@ lost, doubled, late or reordered ticket does no harm.
 from collections.abc import Collection
 
 from django.db import connection
-from django.db.models import Case, Count, F, FloatField, OuterRef, Q, QuerySet, Subquery, When
+from django.db.models import Case, F, FloatField, OuterRef, Q, QuerySet, Subquery, When
 from django.db.models.functions import Cast, Coalesce, Now
 from django_q.models import OrmQ
 from django_q.tasks import async_task
 
-from render.models import FINISHING, Render, State
+from render.models import FINISHING, Render, RunningRenders, State
 
 MAX_READY_TICKETS = 50
 _CLAIM_LOCK = 0x43524541  # Any number that nothing else on this database uses.
@@ -41,13 +41,7 @@ def claimable(queue: str) -> QuerySet[Render]:
     nodes up to it.
     """
     rendered = Q(phase__in=FINISHING)
-    running = (
-        Render.objects.filter(tenant=OuterRef("tenant"), state=State.RUNNING)
-        .order_by()
-        .values("tenant")
-        .annotate(number=Count("pk"))
-        .values("number")
-    )
+    running = RunningRenders.objects.filter(tenant=OuterRef("tenant")).values("number")
     return (
         Render.objects.filter(queue=queue, state=State.QUEUED, not_before__lte=Now(), cancel_requested_at=None)
         .annotate(tenant_running=Coalesce(Subquery(running), 0))

@@ -19,9 +19,15 @@ GPU_NODE = {"gpu_node": [sys.executable, "manage.py", "gpu_node"]}
 
 @contextlib.contextmanager
 def running_service(
-    folder: Path, *, gpu_node: bool = False, weights: Path | None = None, **environment: str
+    folder: Path,
+    *,
+    gpu_node: bool = False,
+    gpu_node_command: list[str] | None = None,
+    weights: Path | None = None,
+    **environment: str,
 ) -> Iterator[Supervisor]:
     """Start everything, with leases short enough to wait for. weights: of a model server, for the gpu_node."""
+    gpu_nodes = {"gpu_node": gpu_node_command} if gpu_node_command else GPU_NODE if gpu_node else {}
     database = connection.settings_dict
     url = f"postgresql://{database['USER']}@{quote(database['HOST'], safe='')}:{database['PORT']}/{database['NAME']}"
     with socket.socket() as probe:
@@ -43,7 +49,7 @@ def running_service(
             **(_gpu_environment(folder, weights) if weights else {}),
             **environment,
         },
-        further_commands={**(GPU_NODE if gpu_node else {}), **(_model_server(folder, weights) if weights else {})},
+        further_commands={**gpu_nodes, **(_model_server(folder, weights) if weights else {})},
     )
     with service:
         wait_until_listening(service.base_url, seconds=30)

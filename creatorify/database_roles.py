@@ -1,0 +1,118 @@
+"""Roles of the database, as SQL: the service's own with a schema that nobody else sees, and a small one for GPU nodes.
+
+What a role's session needs (schema, time-outs) is set on the role itself: a pooler in transaction mode refuses start-up
+options, and what one client SETs would leak to the next.
+"""
+
+import secrets
+from collections.abc import Iterator
+
+from psycopg import sql
+
+GPU_ROLE = "creatorify_gpu"  # Of all GPU nodes; each logs in with a role of its own that is a member of it.
+TIMEOUTS = {
+    "statement_timeout": "60s",
+    "lock_timeout": "20s",
+    "idle_in_transaction_session_timeout": "60s",
+}
+
+# The renders that a node may see: what waits for a GPU, and what it holds or held last.
+_OWN_NODE = f"SELECT id FROM {{schema}}.render_node WHERE '{GPU_ROLE}_' || name = current_user"
+_VISIBLE_RENDER = "(queue = 'gpu' AND state = 'queued') OR node_id IN (" + _OWN_NODE + ")"
+_OF_VISIBLE_RENDER = "render_id IN (SELECT id FROM {schema}.render_render)"
+# Table -> which of its rows; the other tables that are granted below hold nothing of a tenant.
+_ROWS = {
+    "render_render": _VISIBLE_RENDER,
+    "render_attempt": _OF_VISIBLE_RENDER,
+    "render_segment": _OF_VISIBLE_RENDER,
+    "accounts_tenant": "id IN (SELECT tenant_id FROM {schema}.render_render)",
+    "accounts_usageentry": _OF_VISIBLE_RENDER,
+    "projects_take": _OF_VISIBLE_RENDER,
+    "projects_project": "id IN (SELECT project_id FROM {schema}.projects_take)",
+}
+_GRANTS = [
+    "SELECT, UPDATE ON {schema}.render_render",
+    "SELECT, INSERT, UPDATE ON {schema}.render_attempt",
+    "SELECT, INSERT ON {schema}.render_segment",
+    "SELECT, INSERT, UPDATE ON {schema}.render_node",
+    "SELECT ON {schema}.render_running_of_tenant",
+    "SELECT ON {schema}.accounts_tenant",
+    "SELECT ON {schema}.accounts_plan",
+    # To settle a hold, which reads nothing but the hold.
+    "SELECT (render_id, billed_seconds, reserved_seconds, price_micros) ON {schema}.accounts_usageentry",
+    "UPDATE (billed_seconds, amount_micros, gpu_seconds, cost_micros, settled_at) ON {schema}.accounts_usageentry",
+    "SELECT (id, project_id, render_id) ON {schema}.projects_take",
+    "SELECT (id, deleted_at) ON {schema}.projects_project",
+    "UPDATE (updated_at) ON {schema}.projects_project",
+    "SELECT, INSERT, UPDATE, DELETE ON {schema}.django_q_ormq",
+    "USAGE ON ALL SEQUENCES IN SCHEMA {schema}",
+]
+
+
+def app_statements(*, role: str, password: str, schema: str) -> list[sql.Composed]:
+    """For a database that has nothing of the service yet, by one who may make roles."""
+    names = {"role": sql.Identifier(role), "schema": sql.Identifier(schema)}
+    made = [
+        sql.SQL("CREATE ROLE {role} LOGIN PASSWORD {password}").format(**names, password=sql.Literal(password)),
+        # PostgreSQL 16: who makes a role is not one of its members by itself.
+        sql.SQL("GRANT {role} TO CURRENT_USER").format(**names),
+        sql.SQL("CREATE SCHEMA {schema} AUTHORIZATION {role}").format(**names),
+        sql.SQL("REVOKE ALL ON SCHEMA {schema} FROM PUBLIC").format(**names),
+        sql.SQL("ALTER ROLE {role} SET search_path = {schema}").format(**names),
+    ]
+    return made + _timeouts(names["role"])
+
+
+def gpu_statements(*, node: str, password: str, app_role: str, schema: str) -> Iterator[sql.Composed]:
+    """For one node, by one who may make roles. All but the node's own role may be run again, after an upgrade, too."""
+    login = sql.Identifier(login_role(node))
+    group, owner = sql.Identifier(GPU_ROLE), sql.Identifier(app_role)
+    yield sql.SQL("DO $$ BEGIN CREATE ROLE {group} NOLOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$").format(
+        group=group
+    )
+    yield sql.SQL("CREATE ROLE {login} LOGIN PASSWORD {password} IN ROLE {group}").format(
+        login=login, password=sql.Literal(password), group=group
+    )
+    yield sql.SQL("ALTER ROLE {login} SET search_path = {schema}").format(login=login, schema=sql.Identifier(schema))
+    yield from _timeouts(login)
+    yield sql.SQL("SET ROLE {owner}").format(owner=owner)
+    yield from grant_statements(schema)
+    yield sql.SQL("RESET ROLE").format()
+
+
+def grant_statements(schema: str) -> Iterator[sql.Composed]:
+    """What GPU nodes may do, set anew; by the tables' owner."""
+    place, group = sql.Identifier(schema), sql.Identifier(GPU_ROLE)
+    for text in (
+        "REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {group}",
+        "REVOKE ALL ON ALL SEQUENCES IN SCHEMA {schema} FROM {group}",
+        "GRANT USAGE ON SCHEMA {schema} TO {group}",
+        *(f"GRANT {grant} TO {{group}}" for grant in _GRANTS),
+    ):
+        yield sql.SQL(text).format(schema=place, group=group)
+    for table, rows in _ROWS.items():
+        name = sql.Identifier(schema, table)
+        # The owner, the service itself, is not bound by it.
+        yield sql.SQL("ALTER TABLE {table} ENABLE ROW LEVEL SECURITY").format(table=name)
+        yield sql.SQL("DROP POLICY IF EXISTS gpu_nodes ON {table}").format(table=name)
+        using = sql.SQL(rows).format(schema=place)
+        yield sql.SQL("CREATE POLICY gpu_nodes ON {table} TO {group} USING ({using})").format(
+            table=name, group=group, using=using
+        )
+
+
+def login_role(node: str) -> str:
+    return f"{GPU_ROLE}_{node}"
+
+
+def new_password() -> str:
+    return secrets.token_urlsafe(24)
+
+
+def _timeouts(role: sql.Identifier) -> list[sql.Composed]:
+    return [
+        sql.SQL("ALTER ROLE {role} SET {name} = {value}").format(
+            role=role, name=sql.Identifier(name), value=sql.Literal(value)
+        )
+        for name, value in TIMEOUTS.items()
+    ]
