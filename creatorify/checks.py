@@ -62,7 +62,7 @@ def check_engines(**_: Any) -> Iterable[CheckMessage]:
 
 @register(deploy=True)
 def check_database_tls(**_: Any) -> Iterable[CheckMessage]:
-    database = settings.DATABASES["default"]
+    database = connection.settings_dict
     host = database["HOST"]
     is_here = not host or host.startswith("/") or host in ("localhost", "127.0.0.1", "::1")
     if not is_here and database["OPTIONS"].get("sslmode") != "verify-full":

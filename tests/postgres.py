@@ -24,6 +24,7 @@ from creatorify import database_roles
 BASE_DIR = Path(__file__).resolve().parent.parent
 # The server is everybody's: what belongs to it, and not to one database, is named after the test process.
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw")
+ADMINISTRATOR = f"administrator_{WORKER}"  # As Supabase's `postgres`: it may make roles, and is no superuser.
 APP_ROLE, NODE, SCHEMA = f"creatorify_app_{WORKER}", f"node-{WORKER}", "creatorify"
 PUBLIC_ROLES = ("anon", "authenticated")
 
@@ -82,8 +83,18 @@ def fresh_database(name: str) -> Iterator[Database]:
 def supabase_like() -> Iterator[Database]:
     """Supabase's public roles and what they may by default, and in it the service as docs/deploy.md sets it up."""
     with fresh_database("supabase") as database:
-        for role in (APP_ROLE, database_roles.login_role(NODE)):
+        for role in (APP_ROLE, database_roles.login_role(NODE), ADMINISTRATOR):
             database.run([sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(role))])
+        database.run(
+            [
+                f"CREATE ROLE {ADMINISTRATOR} LOGIN CREATEROLE",
+                # Of the whole server, and so of all test processes: the first one has made it.
+                f"DO $$ BEGIN CREATE ROLE {database_roles.GPU_ROLE}; "
+                "EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$",
+                f"GRANT {database_roles.GPU_ROLE} TO {ADMINISTRATOR} WITH ADMIN OPTION",
+                f'GRANT CREATE ON DATABASE "{database.name}" TO {ADMINISTRATOR}',
+            ]
+        )
         for role in PUBLIC_ROLES:
             database.run(
                 [
@@ -93,9 +104,11 @@ def supabase_like() -> Iterator[Database]:
                     f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES TO {role}",
                 ]
             )
-        database.run(database_roles.app_statements(role=APP_ROLE, password="app-secret", schema=SCHEMA))
+        setup = database_roles.app_statements(role=APP_ROLE, password="app-secret", schema=SCHEMA)
+        database.run(setup, role=ADMINISTRATOR)
         database.manage("migrate", "--verbosity=0", role=APP_ROLE)
-        database.run(database_roles.gpu_statements(node=NODE, password="gpu-secret", app_role=APP_ROLE, schema=SCHEMA))
+        for_node = database_roles.gpu_statements(node=NODE, password="gpu-secret", app_role=APP_ROLE, schema=SCHEMA)
+        database.run(for_node, role=ADMINISTRATOR)
         yield database
 
 

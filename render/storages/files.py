@@ -12,7 +12,6 @@ from django.core import signing
 from django.core.files.base import File
 from django.core.files.storage import FileSystemStorage
 from django.urls import reverse
-from django.utils.crypto import constant_time_compare
 
 from render.storages.failures import Reason, StorageFailure
 from render.storages.links import DirectUpload, link_expiry
@@ -53,8 +52,11 @@ class SignedFileStorage(FileSystemStorage):
 
 def is_signed(name: str, expires: str, signature: str) -> bool:
     """Whether a link's query was made by `SignedFileStorage.url` and has not expired."""
-    genuine = constant_time_compare(signature, _links.signature(f"{name}:{expires}"))
-    return genuine and expires.isdecimal() and int(expires) > time.time()
+    try:
+        _links.unsign(f"{name}:{expires}:{signature}")
+    except signing.BadSignature:
+        return False
+    return expires.isdecimal() and int(expires) > time.time()
 
 
 def read_upload_token(token: str, *, seconds: int) -> dict[str, object]:

@@ -1,4 +1,5 @@
 import pytest
+from django.db import connection
 
 from creatorify import checks
 
@@ -37,3 +38,21 @@ def test_a_harmful_setting_is_named(settings, setting: str, value: object, check
     setattr(settings, setting, value)
 
     assert ids(check()) == [code]
+
+
+@pytest.mark.parametrize(
+    ("host", "options", "codes"),
+    [
+        ("db.example.com", {}, ["creatorify.W002"]),
+        ("db.example.com", {"sslmode": "require"}, ["creatorify.W002"]),
+        ("db.example.com", {"sslmode": "verify-full"}, []),
+        ("127.0.0.1", {}, []),
+        ("/run/postgresql", {}, []),
+        ("", {}, []),
+    ],
+)
+def test_a_database_whose_certificate_is_not_verified_is_named(monkeypatch, host, options, codes) -> None:
+    monkeypatch.setitem(connection.settings_dict, "HOST", host)
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
+
+    assert ids(checks.check_database_tls()) == codes

@@ -177,7 +177,7 @@ def test_it_has_an_envelope_on_request(alice):
     assert (len(last.json()["data"]), last.json()["has_more"], last.json()["next_cursor"]) == (1, False, None)
 
 
-@pytest.mark.parametrize("cursor", ["x", "a:b:c", "é", signing.dumps(["2026-01-01", "x", "y"])])
+@pytest.mark.parametrize("cursor", ["x", "a:b:c", "é", signing.dumps(["2026-01-01", "x", "y"])], ids=range(4))
 def test_it_refuses_a_cursor_that_is_not_ours(alice, cursor):
     response = alice.get(PROJECTS, {"cursor": cursor})
 

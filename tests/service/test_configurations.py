@@ -19,7 +19,7 @@ from tests.postgres import APP_ROLE, NODE, Database, fresh_database, pgbouncer, 
 from tests.s3_server import running_s3
 from tests.stack import running_service
 
-SCRIPT = "Hello, and welcome. One picture and one script are all it takes."
+SCRIPT = "Hello, and welcome."
 
 
 class Configuration:
