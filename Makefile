@@ -12,7 +12,7 @@ demo: $(VENV)/.demo  ## A real video from a real portrait and voice. KEEP=1 leav
 	$(RUN) manage.py demo $(if $(KEEP),--keep) $(if $(PORTRAIT),--portrait "$(PORTRAIT)") $(if $(SPEECH),--speech "$(SPEECH)")
 
 test: $(VENV)/.dev  ## Everything that CI runs.
-	$(RUN) -m pytest -n 2 --dist loadfile
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 faults: $(VENV)/.dev  ## Deaths of processes at every point; some minutes.
 	$(RUN) -m pytest -m slow

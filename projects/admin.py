@@ -21,11 +21,11 @@ from accounts.admin_base import (
     NOTHING,
     ReadOnlyAdmin,
     ReadOnlyInline,
-    external_link,
     object_link,
     preformatted,
 )
 from accounts.errors import ServiceError
+from projects.asset_admin import source_link
 from projects.deeds import DEEDS
 from projects.models import Project, Take
 from projects.representation import ProjectSerializer, represent, with_takes
@@ -111,7 +111,7 @@ class ProjectAdmin(ReadOnlyAdmin):
         (None, {"fields": ["id", "title", "state", "error", "latest_render", "tenant", "user_id", "api_key"]}),
         ("When", {"fields": ["created_at", "updated_at", "deleted_at"]}),
         ("What was asked", {"fields": [
-            "description", "image", "audio", "audio_2", "audio_order", "prompt",
+            "description", "image", "audio", "spoken", "audio_2", "audio_order", "prompt",
             "asked_parameters", "given_metadata", "given_warnings",
         ]}),
         ("As the tenant sees it", {"fields": ["as_the_api_shows_it"], "classes": ["collapse"]}),
@@ -192,15 +192,19 @@ class ProjectAdmin(ReadOnlyAdmin):
 
     @admin.display
     def image(self, project: Project) -> str:
-        return external_link(project.image_url)
+        return source_link(project.image_url)
 
     @admin.display
     def audio(self, project: Project) -> str:
-        return external_link(project.audio_url)
+        return source_link(project.audio_url)
+
+    @admin.display(description="script")
+    def spoken(self, project: Project) -> str:
+        return preformatted(project.script)
 
     @admin.display(description="second audio")
     def audio_2(self, project: Project) -> str:
-        return external_link(project.audio_url_2)
+        return source_link(project.audio_url_2)
 
     @admin.display(description="parameters")
     def asked_parameters(self, project: Project) -> str:

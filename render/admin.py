@@ -100,7 +100,9 @@ class RenderAdmin(ReadOnlyAdmin):
             "created_at", "started_at", "completed_at", "not_before",
             "attempt", "node", "lease_until", "heartbeat_at", "crashes", "failures",
         ]}),
-        ("What was asked", {"fields": ["image", "audio", "audio_2", "audio_order", "prompt", "asked_parameters"]}),
+        ("What was asked", {"fields": [
+            "image", "audio", "spoken", "audio_2", "audio_order", "prompt", "asked_parameters",
+        ]}),
         ("What was prepared", {
             "fields": ["prepared_sources", "num_frames", "segments_total", "prepared_plan"], "classes": ["collapse"],
         }),
@@ -169,6 +171,10 @@ class RenderAdmin(ReadOnlyAdmin):
     @admin.display
     def audio(self, render: Render) -> str:
         return external_link(render.audio_url)
+
+    @admin.display(description="script")
+    def spoken(self, render: Render) -> str:
+        return preformatted(render.script)
 
     @admin.display(description="second audio")
     def audio_2(self, render: Render) -> str:

@@ -14,6 +14,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(trylast=True)  # after pytest-randomly's shuffle
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of few and long tests first: begun last, one of them would keep one of two processes busy alone."""
+    items.sort(key=lambda item: item.path.parent.name not in ("service", "browser", "infinitetalk"))
+
+
 class Caller(APIClient):
     """A developer with an API key."""
 

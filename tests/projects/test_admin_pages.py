@@ -10,14 +10,14 @@ from django.utils import timezone
 from django_q.models import OrmQ, Schedule, Task
 
 from accounts.models import ApiKey, Membership, Tenant, UsageEntry
-from projects.models import Project, Take
+from projects.models import Asset, Avatar, Project, Take
 from projects.takes import create_project
 from render import lifecycle, nodes
 from render.models import Attempt, Node, Render, Segment
 
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
-READ_ONLY = ["accounts.UsageEntry", "projects.Project", "render.Render", "render.Node"]
-READ_ONLY += ["django_q.Schedule", "django_q.Success", "django_q.Failure", "django_q.OrmQ"]
+READ_ONLY = ["accounts.UsageEntry", "projects.Project", "projects.Asset", "projects.Avatar", "render.Render"]
+READ_ONLY += ["render.Node", "django_q.Schedule", "django_q.Success", "django_q.Failure", "django_q.OrmQ"]
 NUMBER_OF_ROWS = 30
 
 
@@ -51,6 +51,10 @@ def make_rows(alice, number_of_rows: int) -> None:
         Membership.objects.create(tenant=tenant, user=user)
         ApiKey.objects.create(tenant=tenant, name="key", prefix=f"cf_live_{number}", digest="f" * 64)
         Schedule.objects.create(func="math.floor", args="1", next_run=timezone.now())
+        asset = Asset.objects.create(
+            tenant=tenant, filename="me.png", content_type="image/png", num_bytes=5, key=f"key-{number}", state="ready"
+        )
+        Avatar.objects.create(tenant=tenant, name=f"Avatar {number}", asset=asset)
         for success in (True, False):
             Task.objects.create(
                 id=f"{number}-{success}", name="ticket", func="math.floor", args=(1,), result="done", success=success,
@@ -165,3 +169,17 @@ def test_times_are_on_the_change_page(rows: Client, project: Project):
     html = rows.get(page(Project, "change", project.pk)).content.decode()
 
     assert all(f"field-{name}" in html for name in ("created_at", "updated_at", "deleted_at"))
+
+
+def test_a_projects_page_leads_to_its_assets_and_shows_its_script(rows: Client, alice):
+    asset = Asset.objects.create(
+        tenant=alice.tenant, filename="me.png", content_type="image/png", num_bytes=5, key="k", sha256="0" * 64,
+        state="ready", kind="image",
+    )  # fmt: skip
+    script = {"text": "Hello from a script", "voice": "heart", "language": "en"}
+    project = new_project(alice, image_url=f"asset:{asset.pk}", audio_url="", script=script)
+
+    html = rows.get(page(Project, "change", project.pk)).content.decode()
+
+    assert f'href="{page(Asset, "change", asset.pk)}"' in html
+    assert "Hello from a script" in html

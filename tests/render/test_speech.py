@@ -39,11 +39,11 @@ def test_the_built_in_voice_speaks_the_same_each_time(tmp_path):
 
 
 def test_a_long_script_is_spoken_sentence_by_sentence_up_to_the_limit(tmp_path):
-    speak(script("This is one sentence. " * 100), tmp_path / "long.wav", max_seconds=600)
-    assert len(samples(tmp_path / "long.wav")) / SAMPLE_RATE > 60
+    speak(script("This is one sentence. " * 30), tmp_path / "long.wav", max_seconds=600)
+    assert len(samples(tmp_path / "long.wav")) / SAMPLE_RATE > 25
 
     with pytest.raises(ServiceError) as caught:
-        speak(script("This is one sentence. " * 2000), tmp_path / "longer.wav", max_seconds=10)
+        speak(script("This is one sentence. " * 300), tmp_path / "longer.wav", max_seconds=10)
     assert (caught.value.code, caught.value.param) == ("audio_too_long", "script")
 
 

@@ -12,8 +12,6 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 
-from tests.service.conftest import ended
-
 MEGABYTE = 2**20
 SIZE = 300 * MEGABYTE
 ALLOWED_GROWTH = 50 * MEGABYTE
@@ -77,16 +75,6 @@ def test_300_megabytes_pass_through_in_little_memory(service, client, tmp_path) 
     assert files_of(tmp_path / "media") == []
 
 
-def test_another_content_is_refused_and_leaves_nothing(client, tmp_path) -> None:
-    size = 20 * MEGABYTE
-    upload = announce(client, size, "0" * 64)
-
-    answer = httpx.put(upload["url"], content=blocks(size), headers={"Content-Length": str(size)}, timeout=60)
-
-    assert (answer.status_code, answer.json()["code"]) == (422, "hash_mismatch")
-    assert files_of(tmp_path / "media") == []
-
-
 def test_an_upload_that_breaks_off_leaves_nothing(service, client, tmp_path) -> None:
     upload = announce(client, SIZE, "0" * 64)
     address = urlsplit(upload["url"])
@@ -121,31 +109,3 @@ def test_more_than_a_request_may_have_is_refused_unread(service, client) -> None
         except httpx.TransportError:
             pass  # The connection was closed while it was still sending; then it may not get to read the answer.
         assert sent < 40 * MEGABYTE
-
-
-def test_a_film_of_uploaded_media(client, wait_for, tmp_path) -> None:
-    from creatorify.demo_media import write_portrait, write_speech
-
-    references = []
-    for path, content_type in (
-        (write_portrait(tmp_path / "me.jpg"), "image/jpeg"),
-        (write_speech(tmp_path / "speech.wav"), "audio/wav"),
-    ):
-        content = path.read_bytes()
-        body = {"filename": path.name, "content_type": content_type, "bytes": len(content)}
-        upload = client.post("/uploads", json=body).json()
-        httpx.put(upload["url"], content=content).raise_for_status()
-        while (asset := client.get(f"/assets/{upload['upload_id']}").json())["state"] == "waiting":
-            time.sleep(0.1)
-        references.append(asset["reference"])
-
-    project = client.post(
-        "/projects",
-        json={
-            "title": "Uploaded",
-            "image_url": references[0],
-            "audio_url": references[1],
-            "parameters": {"engine": "draft", "seed": 1},
-        },
-    ).json()
-    assert wait_for(project["id"], ended)["status"] == "finished"
