@@ -1,3 +1,4 @@
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)  # after pytest-randomly's shuffle
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files of few and long tests first: begun last, one of them would keep one of two processes busy alone."""
-    items.sort(key=lambda item: item.path.parent.name not in ("service", "browser", "infinitetalk"))
+    """Files that start the whole service evenly among the others: two at once slow each other down, one that begins
+    last keeps one of two processes busy alone.
+    """
+    files = {path: list(of_file) for path, of_file in groupby(items, key=lambda item: item.path)}
+    heavy = [path for path in files if path.parent.name in ("service", "browser")]
+    light = [path for path in files if path not in heavy]
+    share = -(-len(light) // (len(heavy) + 1))
+    order: list[Path] = []
+    for number, path in enumerate(heavy):
+        order += [path, *light[number * share : (number + 1) * share]]
+    order += light[len(heavy) * share :]
+    items[:] = [item for path in order for item in files[path]]
 
 
 class Caller(APIClient):

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import boto3
+import httpx
 from moto.server import ThreadedMotoServer
 
 BUCKET, KEY, SECRET, REGION = "creatorify-media", "test-key", "test-secret", "eu-central-1"
@@ -16,6 +17,7 @@ def running_s3() -> Iterator[dict[str, str]]:
     server.start()
     host, port = server.get_host_and_port()
     url = f"http://{host}:{port}"
+    httpx.post(f"{url}/moto-api/reset").raise_for_status()  # moto remembers what it had in this process.
     try:
         client = boto3.client(
             "s3", endpoint_url=url, region_name=REGION, aws_access_key_id=KEY, aws_secret_access_key=SECRET

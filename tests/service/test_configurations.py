@@ -98,7 +98,14 @@ def session_pooler_with_tls(folder: Path) -> Iterator[Configuration]:
             yield configuration
 
 
-@pytest.fixture(params=[embedded_and_files, transaction_pooler_and_cloudinary, s3, session_pooler_with_tls])
+@pytest.fixture(
+    params=[
+        embedded_and_files,
+        transaction_pooler_and_cloudinary,
+        pytest.param(s3, marks=pytest.mark.slow),
+        pytest.param(session_pooler_with_tls, marks=pytest.mark.slow),
+    ]
+)
 def configuration(request, tmp_path: Path, django_db_setup, django_db_blocker) -> Iterator[Configuration]:
     with django_db_blocker.unblock(), request.param(tmp_path) as configuration:
         yield configuration
