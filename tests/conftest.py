@@ -1,4 +1,3 @@
-from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that start the whole service evenly among the others: two at once slow each other down, one that begins
     last keeps one of two processes busy alone.
     """
-    files = {path: list(of_file) for path, of_file in groupby(items, key=lambda item: item.path)}
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
     heavy = [path for path in files if path.parent.name in ("service", "browser")]
     light = [path for path in files if path not in heavy]
     share = -(-len(light) // (len(heavy) + 1))

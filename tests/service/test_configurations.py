@@ -100,7 +100,7 @@ def session_pooler_with_tls(folder: Path) -> Iterator[Configuration]:
 
 @pytest.fixture(
     params=[
-        embedded_and_files,
+        pytest.param(embedded_and_files, marks=pytest.mark.slow),  # as the other tests here
         transaction_pooler_and_cloudinary,
         pytest.param(s3, marks=pytest.mark.slow),
         pytest.param(session_pooler_with_tls, marks=pytest.mark.slow),

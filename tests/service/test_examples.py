@@ -1,11 +1,18 @@
-"""The examples in the document of the service that this one succeeds, with nothing changed but address and key."""
+"""The examples of the README, and of the document of the service that this one succeeds, as somebody copies them.
+
+Nothing is changed but address, key and the addresses of the media.
+"""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from creatorify.demo_media import write_portrait
 
 PYTHON_EXAMPLE = """
 import requests
@@ -85,8 +92,20 @@ curl -X GET "$API_URL/api/v1/projects/$PROJECT_ID/status" \
 """
 
 
+README = Path(__file__).resolve().parents[2] / "README.md"
+# The second of its examples leaves a project to be made.
+ONCE_MORE = """
+project = requests.post(f"{api}/projects", headers=headers, json=job).json()
+while project["status"] not in ("finished", "failed"):
+    time.sleep(0.5)
+    project = requests.get(project["urls"]["self"], headers=headers).json()
+print(project["video_url"] or project["error"])
+"""
+
+
 def adapted(example: str, service, plain_key: str, media: dict[str, str]) -> str:
     for old, new in {
+        "http://127.0.0.1:8000": service.base_url,
         "https://<username>--infinitetalk-api-fastapi-app.modal.run": service.base_url,
         "your-api-key": plain_key,
         "https://example.com/face.jpg": media["image_url"],
@@ -98,14 +117,25 @@ def adapted(example: str, service, plain_key: str, media: dict[str, str]) -> str
     return example
 
 
-def test_the_python_example_gets_its_video(service, alice, real_media) -> None:
+def test_the_python_examples_get_their_videos(service, alice, real_media, tmp_path) -> None:
     script = adapted(PYTHON_EXAMPLE, service, alice.plain_key, real_media)
-
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100)
-
     assert run.returncode == 0, run.stderr
     assert "Project created: " in run.stdout
     assert f"Video URL: {service.base_url}/media/" in run.stdout, run.stdout
+
+    script = adapted(readme_examples(), service, alice.plain_key, real_media)
+    write_portrait(tmp_path / "me.jpg")
+    run = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert run.returncode == 0, run.stderr
+    films = run.stdout.split()
+    assert len(films) == 2 and all(film.startswith(f"{service.base_url}/media/") for film in films), run.stdout
+
+
+def readme_examples() -> str:
+    examples = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert len(examples) == 2
+    return "\n".join(['KEY = "your-api-key"', *examples, ONCE_MORE])
 
 
 @pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="the example needs curl and jq")
