@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render as render_page
 from django_q.models import OrmQ
 
+from creatorify import invariants
 from render.estimates import estimate
 from render.models import Node, Render, State
 
@@ -77,3 +78,16 @@ def operations_view(request: HttpRequest) -> HttpResponse:
         "nodes": [(node, at_work.get(node.pk, [])) for node in Node.objects.order_by("queue", "name")],
     }
     return render_page(request, "admin/operations.html", context)
+
+
+def invariants_view(request: HttpRequest) -> HttpResponse:
+    """What must hold at every moment, checked now."""
+    if not request.user.has_perm("render.view_render"):
+        raise PermissionDenied
+    broken = {finding.invariant.name: finding.violations for finding in invariants.check()}
+    context = {
+        **admin.site.each_context(request),
+        "title": "Invariants",
+        "rows": [(invariant, broken.get(invariant.name, [])) for invariant in invariants.INVARIANTS],
+    }
+    return render_page(request, "admin/invariants.html", context)

@@ -7,7 +7,7 @@ from creatorify import api_docs
 from creatorify.errors import unknown_path
 from creatorify.health import healthz
 from creatorify.media_view import media
-from creatorify.operations_view import operations_view
+from creatorify.operations_view import invariants_view, operations_view
 from creatorify.operator_report import report_view
 
 handler400 = "creatorify.errors.bad_request"
@@ -17,6 +17,7 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="docs")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/operations/", admin.site.admin_view(operations_view), name="operations"),
+    path("admin/invariants/", admin.site.admin_view(invariants_view), name="invariants"),
     path("admin/report/", admin.site.admin_view(report_view), name="report"),
     path("admin/report/<str:month>/", admin.site.admin_view(report_view), name="report_of_month"),
     path("admin/", admin.site.urls),

@@ -219,7 +219,7 @@ def _take_over(render: Render, ended: Render) -> None:
     for name in ("sources", "plan", "num_frames", "segments_total"):
         setattr(render, name, getattr(ended, name))
     render.save()
-    Segment.objects.filter(render=ended).update(render=render)
+    Segment.objects.filter(render=ended).update(render=render, attempt=0)
 
 
 def _requeue(claim: Claim, render: Render, outcome: Attempt.Outcome, *, delay: float = 0, **changes: object) -> None:

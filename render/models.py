@@ -177,7 +177,7 @@ class Segment(models.Model):
 
     render = models.ForeignKey(Render, on_delete=models.CASCADE, related_name="segments")
     index = models.PositiveIntegerField()
-    attempt = models.PositiveIntegerField()
+    attempt = models.PositiveIntegerField(help_text="0: of an earlier render, which this one continues.")
     key = models.CharField(max_length=300, help_text="Ends in the SHA-256 of the content.")
     num_bytes = models.PositiveBigIntegerField()
     frames = models.PositiveIntegerField()

@@ -5,6 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from creatorify import invariants
 from creatorify.demo_media import write_portrait, write_speech
 from creatorify.supervisor import Supervisor
 from tests.render.conftest import site  # noqa: F401
@@ -16,6 +17,7 @@ def service(transactional_db, tmp_path: Path) -> Iterator[Supervisor]:
     try:
         with running_service(tmp_path) as supervisor:
             yield supervisor
+        assert invariants.check() == []
     finally:
         for log in sorted((tmp_path / "logs").glob("*.log")):
             print(f"--- {log.name}\n{log.read_text()[-4000:]}")  # pytest shows it where a test fails

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from accounts.models import UsageEntry
+from creatorify import invariants
 from creatorify.supervisor import Supervisor
 from render.models import Attempt, Node, Phase, Render
 from tests.infinitetalk.conftest import weights  # noqa: F401
@@ -29,6 +30,7 @@ def service(transactional_db, tmp_path: Path, weights: Path) -> Iterator[Supervi
     try:
         with running_service(tmp_path, gpu_node=True, weights=weights) as supervisor:
             yield supervisor
+        assert invariants.check() == []
     finally:
         for log in sorted((tmp_path / "logs").glob("*.log")):
             print(f"--- {log.name}\n{log.read_text()[-4000:]}")  # pytest shows it where a test fails

@@ -1,0 +1,191 @@
+"""What must hold at every moment, as SQL that finds what breaks it: nothing lost, nothing billed twice, nothing stuck.
+
+Each query returns a text for each violation. They read several tables at one moment, so a single statement each.
+"""
+
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db import connection
+
+from render.engines.base import FPS
+
+SHOWN = 20  # violations of one invariant that are told
+TERMINAL = "('finished', 'failed', 'canceled')"
+# Of the older service: it came without attempts, segments and usage.
+NOT_IMPORTED = "NOT (r.attempt = 0 AND r.state IN ('finished', 'failed'))"
+CLAIMABLE = """
+    FROM render_render r JOIN accounts_tenant t ON t.id = r.tenant_id JOIN accounts_plan p ON p.id = t.plan_id
+    LEFT JOIN render_running_of_tenant running ON running.tenant_id = r.tenant_id
+    WHERE r.state = 'queued' AND r.cancel_requested_at IS NULL
+    AND (r.phase IN ('assembling', 'uploading') OR coalesce(running.number, 0) < p.max_concurrent)
+    AND r.not_before < now() - make_interval(secs => %(patience)s)
+"""
+
+
+@dataclass(frozen=True)
+class Invariant:
+    name: str
+    meaning: str
+    sql: str
+
+
+INVARIANTS = [
+    Invariant(
+        "lease_alive",
+        "A running render's lease is renewed, or it is taken from its worker.",
+        """
+        SELECT r.id FROM render_render r
+        WHERE r.state = 'running' AND r.lease_until < now() - make_interval(secs => %(patience)s)
+        """,
+    ),
+    Invariant(
+        "ticket_there",
+        "Where a render could be claimed, its queue has a ticket.",
+        f"""
+        SELECT DISTINCT r.queue {CLAIMABLE}
+        AND NOT EXISTS (SELECT FROM django_q_ormq ticket WHERE ticket.key = r.queue)
+        """,
+    ),
+    Invariant(
+        "one_usage_row",
+        "Each render has one row of usage.",
+        f"""
+        SELECT r.id FROM render_render r LEFT JOIN accounts_usageentry u ON u.render_id = r.id
+        WHERE {NOT_IMPORTED} GROUP BY r.id HAVING count(u.id) <> 1
+        """,
+    ),
+    Invariant(
+        "hold_ends_with_render",
+        "A hold is settled when its render ends, and not before.",
+        f"""
+        SELECT r.id FROM render_render r JOIN accounts_usageentry u ON u.render_id = r.id
+        WHERE (r.state IN {TERMINAL}) <> (u.billed_seconds IS NOT NULL)
+        """,
+    ),
+    Invariant(
+        "billed_as_made",
+        "A finished film is billed by its segments' length; what failed or was canceled is not.",
+        f"""
+        SELECT r.id FROM render_render r JOIN accounts_usageentry u ON u.render_id = r.id
+        LEFT JOIN LATERAL (SELECT sum(s.frames) AS frames FROM render_segment s WHERE s.render_id = r.id) made ON true
+        WHERE r.state IN {TERMINAL} AND {NOT_IMPORTED} AND u.billed_seconds <>
+            CASE WHEN r.state = 'finished' THEN ceil(made.frames / {FPS}.0) ELSE 0 END
+        """,
+    ),
+    Invariant(
+        "amount_is_price",
+        "A bill is its seconds at its price, never more than was held.",
+        """
+        SELECT u.id FROM accounts_usageentry u WHERE u.render_id IS NOT NULL
+        AND (u.amount_micros <> coalesce(u.billed_seconds, u.reserved_seconds) * u.price_micros
+             OR u.billed_seconds > u.reserved_seconds)
+        """,
+    ),
+    Invariant(
+        "within_plan",
+        "What a tenant has used and holds this month is within its plan, its credits aside.",
+        """
+        SELECT t.name FROM accounts_usageentry u JOIN accounts_tenant t ON t.id = u.tenant_id
+        JOIN accounts_plan p ON p.id = t.plan_id
+        WHERE NOT u.is_test AND u.created_at >= date_trunc('month', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'
+        AND u.render_id IS NOT NULL
+        GROUP BY t.name, p.monthly_seconds HAVING sum(coalesce(u.billed_seconds, u.reserved_seconds)) > p.monthly_seconds
+            + (SELECT coalesce(-sum(least(a.billed_seconds, 0)), 0) FROM accounts_usageentry a
+               JOIN accounts_tenant own ON own.id = a.tenant_id WHERE own.name = t.name AND a.render_id IS NULL)
+        """,
+    ),
+    Invariant(
+        "finished_is_whole",
+        "A finished render has all its segments, in order, and its film.",
+        f"""
+        SELECT r.id FROM render_render r
+        LEFT JOIN LATERAL (
+            SELECT count(*) AS number, sum(s.frames) AS frames, max(s.index) AS last
+            FROM render_segment s WHERE s.render_id = r.id
+        ) made ON true
+        WHERE r.state = 'finished' AND {NOT_IMPORTED} AND (
+            made.number <> r.segments_total OR made.last <> r.segments_total - 1 OR made.frames <> r.num_frames
+            OR r.video_key = '' OR r.progress <> 100)
+        """,
+    ),
+    Invariant(
+        "attempts_in_order",
+        "Attempts are numbered without a gap, and only a running render has one that is not ended.",
+        """
+        SELECT r.id FROM render_render r
+        LEFT JOIN LATERAL (
+            SELECT count(*) AS number, max(a.number) AS last, count(*) FILTER (WHERE a.ended_at IS NULL) AS open
+            FROM render_attempt a WHERE a.render_id = r.id
+        ) made ON true
+        WHERE made.number <> r.attempt OR coalesce(made.last, 0) <> r.attempt OR made.open <> (r.state = 'running')::int
+        """,
+    ),
+    Invariant(
+        "no_stale_segment",
+        "A segment is written by an attempt that there was, and not after the end.",
+        """
+        SELECT s.id FROM render_segment s JOIN render_render r ON r.id = s.render_id
+        WHERE s.attempt > r.attempt OR s.created_at > r.completed_at
+        """,
+    ),
+    Invariant(
+        "concurrency_kept",
+        "A tenant has no more renders at work than its plan allows, those aside that are only joined and uploaded.",
+        """
+        SELECT t.name FROM render_render r JOIN accounts_tenant t ON t.id = r.tenant_id
+        JOIN accounts_plan p ON p.id = t.plan_id
+        WHERE r.state = 'running' AND r.phase NOT IN ('assembling', 'uploading')
+        GROUP BY t.name, p.max_concurrent HAVING count(*) > p.max_concurrent
+        """,
+    ),
+    Invariant(
+        "end_is_final",
+        "The database itself lets no render leave a terminal state.",
+        """
+        SELECT 'the trigger is missing' WHERE NOT EXISTS (
+            SELECT FROM pg_trigger WHERE tgname = 'render_terminal_is_final' AND tgrelid = 'render_render'::regclass
+            AND tgenabled <> 'D')
+        """,
+    ),
+    Invariant(
+        "one_take",
+        "Each render belongs to one take of a project.",
+        """
+        SELECT r.id FROM render_render r LEFT JOIN projects_take k ON k.render_id = r.id
+        WHERE k.id IS NULL
+        """,
+    ),
+    Invariant(
+        "assets_checked",
+        "What has arrived is checked.",
+        """
+        SELECT a.id FROM projects_asset a WHERE a.state = 'waiting' AND a.deleted_at IS NULL
+        AND a.uploaded_at < now() - interval '1 hour'
+        """,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Finding:
+    invariant: Invariant
+    violations: list[str]  # the first few
+
+
+def patience() -> float:
+    """Seconds in which a dead worker, or a lost ticket, is to be noticed: a lease and two rounds of the reaper."""
+    seconds: float = settings.RENDER_LEASE_SECONDS + 2 * settings.REAPER_INTERVAL_SECONDS
+    return seconds
+
+
+def check() -> list[Finding]:
+    """Every invariant with what breaks it now; nothing if all is well."""
+    findings = []
+    for invariant in INVARIANTS:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT v::text FROM ({invariant.sql}) AS found(v) LIMIT {SHOWN}", {"patience": patience()})
+            violations = [row[0] for row in cursor.fetchall()]
+        if violations:
+            findings.append(Finding(invariant, violations))
+    return findings

@@ -1,0 +1,13 @@
+"""What django-q2 runs by its schedule. The names are stored: they never change."""
+
+import logging
+
+logger = logging.getLogger(__name__)
+
+
+def check_invariants() -> None:
+    """A broken invariant is an error in the log, for whoever is to be woken by it."""
+    from creatorify import invariants
+
+    for finding in invariants.check():
+        logger.error("Invariant %s is broken: %s", finding.invariant.name, " ".join(finding.violations))

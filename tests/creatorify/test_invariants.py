@@ -1,0 +1,116 @@
+"""`check_invariants`: silent when all is well, and each invariant is broken by what it forbids and by nothing else."""
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from accounts.errors import ServiceError
+from creatorify import invariants, tasks
+from projects import takes
+from projects.models import Project
+from render import lifecycle
+from render.models import Render
+from tests.projects.steps import claim, create, finish, finished_project, latest_render
+
+pytestmark = pytest.mark.django_db
+
+LONG_AGO = "now() - interval '1 day'"
+# Invariant -> what breaks it; `finished`, `failed`, `running` and `queued` are ids of such renders.
+BREAKS = {
+    "lease_alive": f"UPDATE render_render SET lease_until = {LONG_AGO} WHERE id = '{{running}}'",
+    "ticket_there": "DELETE FROM django_q_ormq;"
+    f" UPDATE render_render SET not_before = {LONG_AGO} WHERE id = '{{queued}}'",
+    "one_usage_row": "DELETE FROM accounts_usageentry WHERE render_id = '{failed}'",
+    "hold_ends_with_render": "UPDATE accounts_usageentry SET billed_seconds = NULL, settled_at = NULL,"
+    " amount_micros = reserved_seconds * price_micros WHERE render_id = '{failed}'",
+    "billed_as_made": "UPDATE accounts_usageentry SET billed_seconds = 1, amount_micros = price_micros"
+    " WHERE render_id = '{finished}'",
+    "amount_is_price": "UPDATE accounts_usageentry SET amount_micros = 7 WHERE render_id = '{finished}'",
+    "within_plan": "UPDATE accounts_plan SET monthly_seconds = 1",
+    "finished_is_whole": "UPDATE render_render SET segments_total = 2 WHERE id = '{finished}'",
+    "attempts_in_order": "UPDATE render_attempt SET number = 5 WHERE render_id = '{failed}'",
+    "no_stale_segment": "UPDATE render_segment SET attempt = 9 WHERE render_id = '{finished}'",
+    "concurrency_kept": "UPDATE accounts_plan SET max_concurrent = 0",
+    "end_is_final": "ALTER TABLE render_render DISABLE TRIGGER render_terminal_is_final",
+    "one_take": "DELETE FROM projects_take WHERE render_id = '{queued}'",
+    "assets_checked": "INSERT INTO projects_asset (id, tenant_id, is_test, origin, filename, content_type, num_bytes,"
+    " sha256, key, state, kind, facts, error_code, error_message, checks, uploaded_at) SELECT gen_random_uuid(), id, false,"
+    " 'upload', 'f', 'image/png', 1, '', 'k', 'waiting', '', '{{}}', '', '', 0,"
+    f" {LONG_AGO} FROM accounts_tenant",
+}
+
+
+@pytest.fixture
+def ids(alice) -> dict[str, object]:
+    """A render in each state that matters, each made as the service makes it."""
+    found: dict[str, object] = {"finished": latest_render(finished_project(alice)["id"]).pk}
+    failing = create(alice)
+    lifecycle.fail(claim(), ServiceError("no_face", "No face."))
+    found["failed"] = latest_render(failing["id"]).pk
+    canceled = create(alice)
+    alice.post(canceled["urls"]["cancel"])
+    running = create(alice)
+    claim()
+    found["running"] = latest_render(running["id"]).pk
+    found["queued"] = latest_render(create(alice)["id"]).pk
+    return found
+
+
+def broken() -> set[str]:
+    return {finding.invariant.name for finding in invariants.check()}
+
+
+def test_every_invariant_is_broken_here_once() -> None:
+    assert list(BREAKS) == [invariant.name for invariant in invariants.INVARIANTS]
+
+
+def test_all_hold_for_what_the_service_does(ids) -> None:
+    assert invariants.check() == []
+    call_command("check_invariants")
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_it_finds_what_is_broken(ids, name, caplog, capsys) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute(BREAKS[name].format(**ids))
+
+    assert broken() == {name}
+    with pytest.raises(CommandError) as ended:
+        call_command("check_invariants")
+    assert ended.value.returncode == 1
+    assert capsys.readouterr().out.startswith(f"{name}: ")
+    tasks.check_invariants()
+    assert name in caplog.text
+
+
+def test_a_render_that_continues_another_breaks_none(alice) -> None:
+    project = create(alice)
+    claimed = claim()
+    finish_all_but_the_upload(claimed)
+    lifecycle.fail(claimed, ServiceError("upload_failed", "The storage is full."))
+
+    takes.retry(Project.objects.get(pk=project["id"]), None)
+    again = claim()
+    lifecycle.finish(again, video_key="v", poster_key="p", duration_seconds=2)
+
+    assert Render.objects.filter(state="finished").count() == 1
+    assert invariants.check() == []
+
+
+def finish_all_but_the_upload(claimed) -> None:
+    original = lifecycle.finish
+    try:
+        lifecycle.finish = lambda *arguments, **named: None
+        finish(claimed)
+    finally:
+        lifecycle.finish = original
+
+
+def test_the_admin_shows_them(admin_client, ids) -> None:
+    page = admin_client.get("/admin/invariants/").content.decode()
+    assert page.count("<td>holds</td>") == len(invariants.INVARIANTS)
+
+    with connection.cursor() as cursor:
+        cursor.execute(BREAKS["amount_is_price"].format(**ids))
+    assert admin_client.get("/admin/invariants/").content.decode().count("<strong>broken</strong>") == 1
