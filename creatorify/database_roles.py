@@ -29,6 +29,7 @@ _ROWS = {
     "accounts_usageentry": _OF_VISIBLE_RENDER,
     "projects_take": _OF_VISIBLE_RENDER,
     "projects_project": "id IN (SELECT project_id FROM {schema}.projects_take)",
+    "projects_webhookendpoint": "tenant_id IN (SELECT tenant_id FROM {schema}.render_render)",
 }
 _GRANTS = [
     "SELECT, UPDATE ON {schema}.render_render",
@@ -44,6 +45,9 @@ _GRANTS = [
     "SELECT (id, project_id, render_id) ON {schema}.projects_take",
     "SELECT (id, deleted_at) ON {schema}.projects_project",
     "UPDATE (updated_at) ON {schema}.projects_project",
+    # To note what has happened, if the tenant wants to know; never an endpoint's secret.
+    "SELECT (id, tenant_id, disabled_at) ON {schema}.projects_webhookendpoint",
+    "INSERT ON {schema}.projects_webhookevent",
     "SELECT, INSERT, UPDATE, DELETE ON {schema}.django_q_ormq",
     "USAGE ON ALL SEQUENCES IN SCHEMA {schema}",
 ]

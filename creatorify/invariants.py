@@ -90,7 +90,8 @@ INVARIANTS = [
         JOIN accounts_plan p ON p.id = t.plan_id
         WHERE NOT u.is_test AND u.created_at >= date_trunc('month', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'
         AND u.render_id IS NOT NULL
-        GROUP BY t.name, p.monthly_seconds HAVING sum(coalesce(u.billed_seconds, u.reserved_seconds)) > p.monthly_seconds
+        GROUP BY t.name, p.monthly_seconds
+        HAVING sum(coalesce(u.billed_seconds, u.reserved_seconds)) > p.monthly_seconds
             + (SELECT coalesce(-sum(least(a.billed_seconds, 0)), 0) FROM accounts_usageentry a
                JOIN accounts_tenant own ON own.id = a.tenant_id WHERE own.name = t.name AND a.render_id IS NULL)
         """,
@@ -154,6 +155,26 @@ INVARIANTS = [
         """
         SELECT r.id FROM render_render r LEFT JOIN projects_take k ON k.render_id = r.id
         WHERE k.id IS NULL
+        """,
+    ),
+    Invariant(
+        "one_end_is_told",
+        "A render's end is told once, as what it was.",
+        """
+        SELECT e.render_id FROM projects_webhookevent e LEFT JOIN render_render r ON r.id = e.render_id
+        WHERE e.type IN ('project.finished', 'project.failed', 'project.canceled')
+        GROUP BY e.render_id, r.state HAVING count(*) <> 1 OR max(e.type) IS DISTINCT FROM 'project.' || r.state
+        """,
+    ),
+    Invariant(
+        "messages_move_on",
+        "What is to be told is handed out, and a delivery that is due is tried.",
+        """
+        SELECT e.version::text FROM projects_webhookevent e
+        WHERE e.handed_out_at IS NULL AND e.created_at < now() - interval '15 minutes'
+        UNION ALL
+        SELECT d.id::text FROM projects_webhookdelivery d JOIN projects_webhookendpoint p ON p.id = d.endpoint_id
+        WHERE d.next_try_at < now() - interval '15 minutes' AND p.disabled_at IS NULL
         """,
     ),
     Invariant(

@@ -5,6 +5,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from accounts.models import ApiKey, Tenant
+from projects.webhook_models import WebhookDelivery, WebhookEndpoint, WebhookEvent  # noqa: F401  # For Django.
 from render.models import Render
 
 

@@ -30,9 +30,11 @@ STATUSES = ["queued", "processing", "finished", "failed"]
 TYPES = ["single_person", "multi_person"]
 
 
-def with_takes(projects: QuerySet[Project]) -> QuerySet[Project]:
-    """What `represent` needs, in one more query however many projects there are."""
+def with_takes(projects: QuerySet[Project], *, up_to: int | None = None) -> QuerySet[Project]:
+    """What `represent` needs, in one more query however many projects there are. up_to: the last take to be shown."""
     takes = Take.objects.select_related("render").annotate(num_segments=Count("render__segments"))
+    if up_to is not None:
+        takes = takes.filter(number__lte=up_to)
     return projects.prefetch_related(Prefetch("takes", queryset=takes.order_by("number")))
 
 

@@ -13,8 +13,12 @@ MAX_LENGTH = 4096
 
 def validate_source_url(url: str) -> None:
     """Where a name leads to is checked at the download, when it is resolved; whether an asset exists, by its use."""
-    if is_reference(url):
-        return
+    if not is_reference(url):
+        validate_address(url)
+
+
+def validate_address(url: str) -> None:
+    """An http or https URL that the service's client would open."""
     if any(character.isspace() or unicodedata.category(character) == "Cc" for character in url):
         raise serializers.ValidationError("A URL has no spaces or control characters.", code="invalid")
     try:

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Tenant
-from projects import references
+from projects import references, webhook_events
 from projects.models import Project, Take
 from render import lifecycle, outputs
 from render.engines import registry
@@ -48,6 +48,7 @@ def create_project(project: Project, *, test_scenario: str = "") -> None:
     project.save(force_insert=True)
     kind = Take.Kind.FINAL if engine == settings.FINAL_ENGINE else Take.Kind.DRAFT
     Take.objects.create(project=project, number=1, kind=kind, render=render)
+    webhook_events.note(render, project_id=project.pk)
 
 
 @transaction.atomic
@@ -108,6 +109,7 @@ def _add_take(project: Project, like: Take, *, kind: str, engine: str, api_key: 
     )
     number = Take.objects.filter(project=project).order_by("-number").values_list("number", flat=True)[0] + 1
     take = Take.objects.create(project=project, number=number, kind=kind, render=render)
+    webhook_events.note(render, project_id=project.pk)
     Project.objects.filter(pk=project.pk).update(updated_at=Now())
     return take
 

@@ -7,3 +7,12 @@ def tend_assets() -> None:
     asset_checks.expire()
     while asset_checks.check_next():
         pass
+
+
+def deliver_webhooks() -> None:
+    from projects import webhook_delivery, webhook_events
+
+    while webhook_events.hand_out():
+        pass
+    while webhook_delivery.send_next():
+        pass

@@ -7,12 +7,15 @@ from projects.previews import PreviewView
 from projects.upload_content import UploadContentView
 from projects.views import ProjectViewSet
 from projects.voice_views import VoicesView
+from projects.webhook_views import WebhookDeliveryViewSet, WebhookEndpointViewSet
 
 router = OptionalSlashRouter()
 router.register("projects", ProjectViewSet, basename="project")
 router.register("uploads", UploadViewSet, basename="upload")
 router.register("assets", AssetViewSet, basename="asset")
 router.register("avatars", AvatarViewSet, basename="avatar")
+router.register("webhook-endpoints", WebhookEndpointViewSet, basename="webhook-endpoint")
+router.register("webhook-deliveries", WebhookDeliveryViewSet, basename="webhook-delivery")
 
 urlpatterns = [
     *router.urls,

@@ -43,6 +43,9 @@ def tenant(number: str, name: str, node: int) -> str:
         INSERT INTO projects_project (id, tenant_id, user_id, title, image_url, audio_url, audio_order, is_test,
             parameters, metadata, warnings)
         VALUES ('{number}', '{number}', 'u', '{name}', '', '', '', false, '{{}}', '{{}}', '[]');
+        INSERT INTO projects_webhookendpoint (id, tenant_id, is_test, url, description, events, secret, previous_secret,
+            disabled_reason)
+        VALUES ('{number}', '{number}', false, 'https://x.example', '', '{{}}', 'secret', '', '');
         INSERT INTO projects_take (project_id, number, kind, render_id, imported_video_url)
         VALUES ('{number}', 1, 'draft', '{number}', '');
     """
@@ -105,6 +108,11 @@ def test_a_node_sees_no_key(database, columns) -> None:
     assert refused(database, f"SELECT {columns} FROM {SCHEMA}.accounts_apikey", GPU)
 
 
+@pytest.mark.parametrize("columns", ["*", "secret", "url", "previous_secret"])
+def test_a_node_sees_no_secret_of_a_webhook(database, columns) -> None:
+    assert refused(database, f"SELECT {columns} FROM {SCHEMA}.projects_webhookendpoint", GPU)
+
+
 @pytest.mark.parametrize("columns", ["*", "tenant_id", "user_label", "amount_micros", "api_key_id", "cost_micros"])
 def test_a_node_sees_no_usage(database, columns) -> None:
     assert refused(database, f"SELECT {columns} FROM {SCHEMA}.accounts_usageentry", GPU)
@@ -119,6 +127,7 @@ def test_a_node_sees_no_usage(database, columns) -> None:
         ("accounts_tenant", "id"),
         ("accounts_usageentry", "render_id"),
         ("projects_take", "render_id"),
+        ("projects_webhookendpoint", "id"),
         ("projects_project", "id"),
     ],
 )
@@ -152,7 +161,7 @@ def test_a_node_can_settle_and_move_only_what_it_holds(database) -> None:
 
 
 OF_RENDERS = ["projects_take", "render_segment", "render_attempt", "accounts_usageentry"]
-OF_TENANTS = ["projects_project", "render_render", "accounts_apikey", "accounts_tenant"]
+OF_TENANTS = ["projects_webhookendpoint", "projects_project", "render_render", "accounts_apikey", "accounts_tenant"]
 AS_A_NODE = """
 from accounts.errors import ServiceError
 from render import fence, lifecycle, nodes, progress, queue
@@ -184,6 +193,8 @@ def test_a_node_can_end_its_claim_in_every_way(database) -> None:
         said = database.manage("shell", "--no-imports", "-c", AS_A_NODE, role=GPU, NODE_NAME=NODE)
         settled = "SELECT count(*) FROM accounts_usageentry WHERE billed_seconds = 0 AND settled_at IS NOT NULL"
         assert database.rows(settled, role=APP_ROLE) == [(2,)]
+        ends = "SELECT count(*) FROM projects_webhookevent WHERE type IN ('project.failed', 'project.canceled')"
+        assert database.rows(ends, role=APP_ROLE) == [(2,)]
     finally:
         own = [f"DELETE FROM {table} WHERE render_id::text LIKE '3333%'" for table in OF_RENDERS]
         own += [f"DELETE FROM {table} WHERE id::text LIKE '3333%'" for table in OF_TENANTS]

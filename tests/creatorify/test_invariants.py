@@ -33,8 +33,13 @@ BREAKS = {
     "concurrency_kept": "UPDATE accounts_plan SET max_concurrent = 0",
     "end_is_final": "ALTER TABLE render_render DISABLE TRIGGER render_terminal_is_final",
     "one_take": "DELETE FROM projects_take WHERE render_id = '{queued}'",
+    "one_end_is_told": "INSERT INTO projects_webhookevent (type, project_id, render_id, handed_out_at)"
+    " VALUES ('project.canceled', NULL, '{finished}', now())",
+    "messages_move_on": "INSERT INTO projects_webhookevent (type, project_id, render_id, created_at)"
+    f" VALUES ('project.queued', NULL, '{{queued}}', {LONG_AGO})",
     "assets_checked": "INSERT INTO projects_asset (id, tenant_id, is_test, origin, filename, content_type, num_bytes,"
-    " sha256, key, state, kind, facts, error_code, error_message, checks, uploaded_at) SELECT gen_random_uuid(), id, false,"
+    " sha256, key, state, kind, facts, error_code, error_message, checks, uploaded_at)"
+    " SELECT gen_random_uuid(), id, false,"
     " 'upload', 'f', 'image/png', 1, '', 'k', 'waiting', '', '{{}}', '', '', 0,"
     f" {LONG_AGO} FROM accounts_tenant",
 }

@@ -9,6 +9,8 @@ from django.urls.resolvers import RoutePattern
 
 from accounts.models import ApiKey, IdempotentResponse, RequestWindow, Scope, UsageEntry
 from projects.models import Asset, Avatar, Project, Take
+from projects.webhook_events import ping
+from projects.webhook_models import WebhookDelivery, WebhookEndpoint
 from render.models import Render
 from tests.projects.steps import claim, create, finish
 
@@ -20,13 +22,15 @@ OWN = {
     "projects",
     "keys",
     "voices",
+    "webhook-endpoints",
+    "webhook-deliveries",
     "assets",
     "avatars",
     "usage",
     "usage/entries",
     "usage/statements/(?P<month>\\d{4}-(?:0[1-9]|1[0-2]))",
 }
-WATCHED = [Project, Take, Render, UsageEntry, ApiKey, Asset, Avatar]
+WATCHED = [Project, Take, Render, UsageEntry, ApiKey, Asset, Avatar, WebhookEndpoint, WebhookDelivery]
 
 
 def api_routes() -> list[str]:
@@ -67,7 +71,13 @@ def foreign(alice) -> dict[str, str]:
         state="ready",
     )
     avatar = Avatar.objects.create(tenant=alice.tenant, name="secret-face", asset=asset)
+    endpoint = WebhookEndpoint.objects.create(
+        tenant=alice.tenant, url="https://secret-url.example", secret="secret-key"
+    )
+    delivery = ping(endpoint)
     return {
+        "webhook-endpoints": str(endpoint.pk),
+        "webhook-deliveries": str(delivery.pk),
         "projects": project["id"],
         "keys": str(alice.key.pk),
         "usage": str(UsageEntry.objects.get().pk),
@@ -105,6 +115,7 @@ def test_a_foreign_key_opens_nothing(foreign, alice, charlie) -> None:
             "secret-title",
             "secret-name",
             "secret-face",
+            "secret-url",
             foreign["projects"],
             alice.key.prefix,
         ):

@@ -1,0 +1,134 @@
+"""Sends messages by the Standard Webhooks specification, 1.0.0: at least once, in no order, signed anew at each try.
+
+https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+"""
+
+import logging
+import random
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import httpx
+from django.conf import settings
+from django.db import transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+from standardwebhooks.webhooks import Webhook
+
+from projects.webhook_models import WebhookDelivery, WebhookEndpoint
+from render.media.outbound import AddressNotAllowed, OutboundTransport
+
+logger = logging.getLogger(__name__)
+
+TOTAL_SECONDS = 15.0
+SENDER_SECONDS = 60  # After which a delivery is taken from a sender that has not ended it.
+RETRY_SECONDS = [5, 5 * 60, 30 * 60, *(hours * 3600 for hours in (2, 5, 10, 14, 20, 24))]
+JITTER = 0.2
+LONGEST_RETRY_AFTER = 24 * 3600
+FAILING_LIMIT = timedelta(days=5)
+GONE = 410
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int | None = None
+    error: str = ""
+    retry_after: int | None = None  # seconds
+
+    @property
+    def is_success(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300
+
+
+def send_next() -> bool:
+    """Try the delivery that is due for longest; False when there is none."""
+    delivery = _claim()
+    if delivery is None:
+        return False
+    answer = _post(delivery)
+    _note(delivery, answer)
+    return True
+
+
+def signatures(endpoint: WebhookEndpoint, message_id: str, moment: datetime, body: str) -> str:
+    """Of the secret, and of the one before it while both are good."""
+    secrets = [endpoint.secret]
+    if endpoint.previous_until is not None and endpoint.previous_until > moment:
+        secrets.append(endpoint.previous_secret)
+    return " ".join(Webhook(secret).sign(message_id, moment, body) for secret in secrets)
+
+
+@transaction.atomic
+def _claim() -> WebhookDelivery | None:
+    due = WebhookDelivery.objects.filter(next_try_at__lte=Now(), endpoint__disabled_at=None)
+    delivery = due.order_by("next_try_at").select_for_update(of=("self",), skip_locked=True, no_key=True).first()
+    if delivery is not None:
+        delivery.tries += 1
+        # A sender that dies leaves it due again; the receiver may then get it twice, under the same id.
+        later = Now() + timedelta(seconds=SENDER_SECONDS)
+        WebhookDelivery.objects.filter(pk=delivery.pk).update(tries=delivery.tries, next_try_at=later)
+    return delivery
+
+
+def _post(delivery: WebhookDelivery) -> Answer:
+    moment, message_id = timezone.now(), f"msg_{delivery.pk.hex}"
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": "creatorify",
+        "Webhook-Id": message_id,
+        "Webhook-Timestamp": str(int(moment.timestamp())),
+        "Webhook-Signature": signatures(delivery.endpoint, message_id, moment, delivery.body),
+    }
+    transport = OutboundTransport(allow_private=settings.ALLOW_PRIVATE_MEDIA_URLS, total_seconds=TOTAL_SECONDS)
+    try:
+        with (
+            httpx.Client(transport=transport, trust_env=False, timeout=TOTAL_SECONDS) as client,
+            client.stream("POST", delivery.endpoint.url, content=delivery.body.encode(), headers=headers) as response,
+        ):
+            # Its body is never read: only the status counts, and a redirect is a failure.
+            return Answer(status=response.status_code, retry_after=_retry_after(response))
+    except AddressNotAllowed:
+        return Answer(error="not an address of the public internet")
+    except httpx.TimeoutException:
+        return Answer(error="no answer in time")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return Answer(error=type(error).__name__)
+
+
+@transaction.atomic
+def _note(delivery: WebhookDelivery, answer: Answer) -> None:
+    # The endpoint first, for all: several of its deliveries may end at once.
+    endpoint = WebhookEndpoint.objects.select_for_update(no_key=True).filter(pk=delivery.endpoint_id).first()
+    if endpoint is None:
+        return  # It was deleted, and its deliveries with it.
+    changes: dict[str, object] = {"last_status": answer.status, "last_error": answer.error, "next_try_at": None}
+    if answer.is_success:
+        changes["delivered_at"] = Now()
+        WebhookEndpoint.objects.filter(pk=endpoint.pk).update(failing_since=None)
+    else:
+        changes["next_try_at"] = _next_try(delivery, answer)
+        _note_failure(endpoint, answer)
+    WebhookDelivery.objects.filter(pk=delivery.pk, tries=delivery.tries).update(**changes)
+
+
+def _note_failure(endpoint: WebhookEndpoint, answer: Answer) -> None:
+    now = timezone.now()
+    since = endpoint.failing_since or now
+    reason = "gone" if answer.status == GONE else "failing" if now - since > FAILING_LIMIT else ""
+    changes: dict[str, object] = {"failing_since": since}
+    if reason and endpoint.disabled_at is None:
+        changes |= {"disabled_at": now, "disabled_reason": reason}
+        logger.warning("Webhook endpoint %s is disabled: %s", endpoint.pk, reason)
+    WebhookEndpoint.objects.filter(pk=endpoint.pk).update(**changes)
+
+
+def _next_try(delivery: WebhookDelivery, answer: Answer) -> datetime | None:
+    if delivery.tries > len(RETRY_SECONDS):
+        return None
+    seconds = RETRY_SECONDS[delivery.tries - 1] * random.uniform(1 - JITTER, 1 + JITTER)
+    return timezone.now() + timedelta(seconds=max(seconds, answer.retry_after or 0))
+
+
+def _retry_after(response: httpx.Response) -> int | None:
+    given = response.headers.get("Retry-After", "")
+    return min(int(given), LONGEST_RETRY_AFTER) if given.isdecimal() and len(given) < 10 else None

@@ -1,0 +1,97 @@
+"""Where a tenant wants to be told, of what, and what became of it."""
+
+import uuid
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from accounts.models import Tenant
+
+
+class EventType(models.TextChoices):
+    QUEUED = "project.queued"
+    PROCESSING = "project.processing"
+    FINISHED = "project.finished"
+    FAILED = "project.failed"
+    CANCELED = "project.canceled"
+    PING = "ping"
+
+
+def default_events() -> list[str]:
+    return [EventType.FINISHED, EventType.FAILED, EventType.CANCELED]
+
+
+class WebhookEndpoint(models.Model):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="webhook_endpoints")
+    is_test = models.BooleanField(default=False, help_text="Made with a test key; told of test projects only.")
+    url = models.TextField()
+    description = models.CharField(max_length=200, blank=True)
+    events = ArrayField(models.CharField(max_length=40, choices=EventType), default=default_events)
+    secret = models.CharField(max_length=100, editable=False)
+    previous_secret = models.CharField(max_length=100, blank=True, editable=False)
+    previous_until = models.DateTimeField(null=True, editable=False)
+    failing_since = models.DateTimeField(null=True, editable=False)
+    disabled_at = models.DateTimeField(null=True)
+    disabled_reason = models.CharField(max_length=40, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        indexes = [models.Index(fields=["tenant", "-created_at"], name="newest_endpoints")]
+
+    def __str__(self) -> str:
+        return self.url
+
+
+class WebhookEvent(models.Model):
+    """The outbox: written in the transaction of what has happened, so that neither can be without the other.
+
+    It holds no more than that it happened; what is told of it is put together when it is handed out.
+    """
+
+    # Grows with time: receivers tell by it which of two messages is the newer one.
+    version = models.BigAutoField(primary_key=True)
+    type = models.CharField(max_length=40, choices=EventType)
+    project_id = models.UUIDField(null=True)
+    render_id = models.UUIDField(null=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    handed_out_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["render_id", "type"], name="one_event_a_render", condition=Q(render_id__isnull=False)
+            )
+        ]
+        indexes = [models.Index(fields=["version"], name="events_to_hand_out", condition=Q(handed_out_at__isnull=True))]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.version}"
+
+
+class WebhookDelivery(models.Model):
+    """One event for one endpoint, until it was taken or given up. The message is the same at every try."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False, help_text="The message's id.")
+    event = models.ForeignKey(WebhookEvent, on_delete=models.CASCADE, related_name="deliveries")
+    endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.CASCADE, related_name="deliveries")
+    body = models.TextField()
+    tries = models.PositiveSmallIntegerField(default=0)
+    next_try_at = models.DateTimeField(null=True, db_default=Now(), help_text="None once it was taken or given up.")
+    delivered_at = models.DateTimeField(null=True)
+    last_status = models.PositiveSmallIntegerField(null=True, help_text="What the receiver answered at the last try.")
+    last_error = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        verbose_name_plural = "webhook deliveries"
+        constraints = [models.UniqueConstraint(fields=["event", "endpoint"], name="one_delivery_an_endpoint")]
+        indexes = [
+            models.Index(fields=["next_try_at"], name="deliveries_due", condition=Q(next_try_at__isnull=False)),
+            models.Index(fields=["endpoint", "-created_at"], name="newest_deliveries"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.event} to {self.endpoint}"

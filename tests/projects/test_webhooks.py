@@ -1,0 +1,348 @@
+"""Webhooks: a receiver on loopback that verifies every message with the specification's own library."""
+
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from urllib.parse import urlsplit
+
+import pytest
+from django.utils import timezone
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+
+from accounts.errors import ServiceError
+from accounts.models import ApiKey, Scope
+from projects import takes, webhook_delivery, webhook_events
+from projects.models import Project
+from projects.tasks import deliver_webhooks
+from projects.webhook_models import WebhookDelivery, WebhookEndpoint, WebhookEvent
+from render import lifecycle
+from tests.hostile_addresses import FORBIDDEN_URLS, INSIDE_URLS
+from tests.projects.steps import claim, create, finish, finished_project
+
+ENDPOINTS, DELIVERIES = "/api/v1/webhook-endpoints", "/api/v1/webhook-deliveries"
+ALL = [f"project.{name}" for name in ("queued", "processing", "finished", "failed", "canceled")]
+
+pytestmark = pytest.mark.django_db
+
+
+class Receiver:
+    """Answers as it is told to, and keeps what it could verify."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.secrets: list[str] = []
+        self.answers: list[object] = []  # Of the next messages: a status, "reset" or "silent"; then 204.
+        self.headers: dict[str, str] = {}  # of its answers
+        self.got: list[tuple[str, dict]] = []  # message id, body
+        self.rejected = 0
+
+    def verify(self, body: bytes, headers: dict[str, str]) -> None:
+        for secret in self.secrets:
+            try:
+                self.got.append((headers["webhook-id"], Webhook(secret).verify(body, headers)))
+                return
+            except WebhookVerificationError:
+                pass
+        self.rejected += 1
+
+    @property
+    def types(self) -> list[str]:
+        return [body["type"] for _, body in self.got]
+
+
+@pytest.fixture
+def receiver(settings, monkeypatch) -> Iterator[Receiver]:
+    settings.ALLOW_PRIVATE_MEDIA_URLS = True
+    monkeypatch.setattr(webhook_delivery, "TOTAL_SECONDS", 0.5)
+    state = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            state.verify(body, {name.lower(): value for name, value in self.headers.items()})
+            answer = state.answers.pop(0) if state.answers else 204
+            if answer == "reset":
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.close()
+                return
+            if answer == "silent":
+                time.sleep(1)
+                return
+            self.send_response(answer)
+            for name, value in {"Content-Length": "0", "Location": "http://10.0.0.1/", **state.headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        state.url = f"http://127.0.0.1:{server.server_port}/hook"
+        yield state
+        server.shutdown()
+
+
+@pytest.fixture
+def alice(alice):
+    ApiKey.objects.filter(pk=alice.key.pk).update(scopes=list(Scope))
+    return alice
+
+
+@pytest.fixture
+def endpoint(alice, receiver) -> dict:
+    made = alice.post(ENDPOINTS, {"url": receiver.url, "events": ALL}, format="json")
+    assert made.status_code == 201, made.content
+    receiver.secrets.append(made.json()["secret"])
+    return made.json()
+
+
+def make_due() -> None:
+    WebhookDelivery.objects.exclude(next_try_at=None).update(next_try_at=timezone.now())
+
+
+def test_what_happens_to_a_project_is_told_and_verified(alice, endpoint, receiver):
+    project = finished_project(alice)
+    deliver_webhooks()
+
+    assert receiver.types == ["project.queued", "project.processing", "project.finished"]
+    assert receiver.rejected == 0
+    versions = [body["data"]["version"] for _, body in receiver.got]
+    assert versions == sorted(versions)
+    last = receiver.got[-1][1]
+    assert set(last) == {"type", "timestamp", "data"} and last["timestamp"].endswith("Z")
+    shown = alice.get(project["urls"]["self"]).json()
+    assert (last["data"]["id"], last["data"]["status"]) == (project["id"], "finished")
+    assert set(last["data"]) == {*shown, "version"}
+
+
+@pytest.mark.parametrize("end", ["failed", "canceled"])
+def test_a_bad_end_is_told_once(alice, endpoint, receiver, end):
+    project = create(alice)
+    if end == "failed":
+        lifecycle.fail(claim(), ServiceError("no_face", "No face.", param="image_url"))
+    else:
+        alice.post(project["urls"]["cancel"])
+        alice.post(project["urls"]["cancel"])
+    deliver_webhooks()
+    deliver_webhooks()
+
+    assert [kind for kind in receiver.types if kind not in ("project.queued", "project.processing")] == [
+        f"project.{end}"
+    ]
+    assert receiver.got[-1][1]["data"]["error_code"] == ("no_face" if end == "failed" else "canceled")
+
+
+def test_the_event_is_there_with_the_change_or_neither_is(alice, endpoint, monkeypatch):
+    create(alice)
+    claimed = claim()
+    before = WebhookEvent.objects.count()
+    monkeypatch.setattr(webhook_events, "ring", lambda: 1 / 0)
+
+    with pytest.raises(ZeroDivisionError):
+        lifecycle.fail(claimed, ServiceError("no_face", "No face."))
+    assert WebhookEvent.objects.count() == before
+    assert claimed.render_id in Project.objects.get().takes.values_list("render_id", flat=True)
+    assert Project.objects.get().takes.get().render.state == "running"
+
+
+def test_a_render_that_is_claimed_again_is_told_of_once(alice, endpoint, receiver):
+    create(alice)
+    lifecycle.hand_back(claim())
+    finish(claim())
+    deliver_webhooks()
+
+    assert receiver.types == ["project.queued", "project.processing", "project.finished"]
+    assert len({message for message, _ in receiver.got}) == 3
+
+
+def test_each_take_is_told_as_it_was(alice, endpoint, receiver):
+    project = create(alice)
+    lifecycle.fail(claim(), ServiceError("no_face", "No face."))
+    takes.retry(Project.objects.get(pk=project["id"]), None)
+    deliver_webhooks()
+
+    failed = next(body for _, body in receiver.got if body["type"] == "project.failed")
+    assert (failed["data"]["status"], len(failed["data"]["takes"])) == ("failed", 1)
+    assert receiver.types.count("project.queued") == 2
+
+
+@pytest.mark.parametrize("trouble", [[500], [503, 429], [301], ["reset"], ["silent"], [500, "reset", 404, "silent"]])
+def test_after_any_trouble_it_comes_again_as_the_same_message(alice, endpoint, receiver, trouble):
+    receiver.answers = list(trouble)
+    alice.post(f"{ENDPOINTS}/{endpoint['id']}/test")
+    for tries in range(1, len(trouble) + 1):
+        deliver_webhooks()
+        delivery = WebhookDelivery.objects.get()
+        assert (delivery.tries, delivery.delivered_at) == (tries, None)
+        wait = (delivery.next_try_at - timezone.now()).total_seconds()
+        assert wait == pytest.approx(webhook_delivery.RETRY_SECONDS[tries - 1], rel=0.2, abs=1.5)
+        make_due()
+    deliver_webhooks()
+
+    delivery = WebhookDelivery.objects.get()
+    assert delivery.delivered_at and delivery.next_try_at is None and delivery.last_status == 204
+    assert len(receiver.got) == len(trouble) + 1 and receiver.rejected == 0
+    assert {message for message, _ in receiver.got} == {f"msg_{delivery.pk.hex}"}
+    assert len({str(body) for _, body in receiver.got}) == 1
+    assert WebhookEndpoint.objects.get().failing_since is None
+
+
+def test_it_waits_as_long_as_the_receiver_asks(alice, endpoint, receiver):
+    receiver.answers, receiver.headers = [503], {"Retry-After": "3600"}
+    alice.post(f"{ENDPOINTS}/{endpoint['id']}/test")
+    deliver_webhooks()
+
+    wait = (WebhookDelivery.objects.get().next_try_at - timezone.now()).total_seconds()
+    assert wait == pytest.approx(3600, abs=5)
+
+
+def test_in_the_end_it_is_given_up_and_can_be_sent_again(alice, endpoint, receiver):
+    receiver.answers = [500] * 10
+    alice.post(f"{ENDPOINTS}/{endpoint['id']}/test")
+    for _ in range(10):
+        deliver_webhooks()
+        make_due()
+    deliver_webhooks()
+    [given_up] = alice.get(f"{DELIVERIES}?delivered=false").json()["data"]
+    assert (given_up["tries"], given_up["next_try_at"], given_up["last_status"]) == (10, None, 500)
+
+    assert alice.post(f"{DELIVERIES}/{given_up['id']}/redeliver").status_code == 202
+    deliver_webhooks()
+    assert alice.get(f"{DELIVERIES}?delivered=false").json()["data"] == []
+    assert len({message for message, _ in receiver.got}) == 1
+
+
+def test_a_sender_that_died_leaves_it_to_the_next(alice, endpoint, receiver, monkeypatch):
+    alice.post(f"{ENDPOINTS}/{endpoint['id']}/test")
+
+    def die(delivery):
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(webhook_delivery, "_post", die)
+        with pytest.raises(SystemExit):
+            deliver_webhooks()
+    deliver_webhooks()
+    assert receiver.got == []  # It is in somebody's hands.
+    make_due()
+    deliver_webhooks()
+    assert receiver.types == ["ping"]
+
+
+def test_a_new_secret_is_good_beside_the_old_one_for_a_while(alice, endpoint, receiver):
+    old = list(receiver.secrets)
+    new = alice.post(f"{ENDPOINTS}/{endpoint['id']}/rotate-secret", {"overlap_hours": 1}, format="json").json()[
+        "secret"
+    ]
+    for secrets in (old, [new]):
+        receiver.secrets = secrets
+        alice.post(f"{ENDPOINTS}/{endpoint['id']}/test")
+        deliver_webhooks()
+    assert (len(receiver.got), receiver.rejected) == (2, 0)
+
+    WebhookEndpoint.objects.update(previous_until=timezone.now() - timedelta(seconds=1))
+    receiver.secrets = old
+    alice.post(f"{ENDPOINTS}/{endpoint['id']}/test")
+    deliver_webhooks()
+    assert receiver.rejected == 1
+
+
+def test_it_signs_as_the_specification_does():
+    endpoint = WebhookEndpoint(secret="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    moment = datetime.fromtimestamp(1614265330, tz=UTC)
+
+    signed = webhook_delivery.signatures(endpoint, "msg_p5jXN8AQM9LWM0D4loKWxJek", moment, '{"test": 2432232314}')
+    assert signed == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+@pytest.mark.parametrize(("answer", "reason"), [(410, "gone"), (500, "failing")])
+def test_an_endpoint_that_is_gone_or_fails_for_days_is_disabled_until_it_is_enabled(
+    alice, endpoint, receiver, answer, reason
+):
+    WebhookEndpoint.objects.update(failing_since=timezone.now() - timedelta(days=5, minutes=1))
+    receiver.answers = [answer]
+    alice.post(f"{ENDPOINTS}/{endpoint['id']}/test")
+    deliver_webhooks()
+
+    shown = alice.get(f"{ENDPOINTS}/{endpoint['id']}").json()
+    assert (shown["enabled"], shown["disabled_reason"]) == (False, reason)
+    make_due()
+    create(alice)
+    deliver_webhooks()
+    assert len(receiver.got) == 1
+    refused = alice.post(f"{ENDPOINTS}/{endpoint['id']}/test")
+    assert (refused.status_code, refused.json()["code"]) == (409, "invalid_state")
+
+    enabled = alice.patch(f"{ENDPOINTS}/{endpoint['id']}", {"enabled": True}, format="json").json()
+    assert (enabled["enabled"], enabled["disabled_reason"], enabled["failing_since"]) == (True, "", None)
+    deliver_webhooks()
+    assert len(receiver.got) == 2
+
+
+def test_only_what_was_asked_for_is_told_and_only_to_whom(alice, charlie, endpoint, receiver):
+    alice.patch(f"{ENDPOINTS}/{endpoint['id']}", {"events": ["project.finished"]}, format="json")
+    finished_project(alice)
+    finished_project(charlie)
+    ApiKey.objects.filter(pk=alice.key.pk).update(mode="test")
+    create(alice, parameters={"engine": "draft"})
+    deliver_webhooks()
+
+    assert receiver.types == ["project.finished"]
+    assert alice.get(ENDPOINTS).json()["data"] == []  # A test key sees its own.
+
+
+def test_the_secret_is_shown_once(alice, endpoint):
+    assert endpoint["secret"].startswith("whsec_")
+    assert "secret" not in alice.get(f"{ENDPOINTS}/{endpoint['id']}").json()
+    assert "secret" not in alice.get(ENDPOINTS).json()["data"][0]
+    body = {"url": "http://127.0.0.1:1/"}
+    first = alice.post(ENDPOINTS, body, format="json", HTTP_IDEMPOTENCY_KEY="k").json()
+    again = alice.post(ENDPOINTS, body, format="json", HTTP_IDEMPOTENCY_KEY="k").json()
+    assert first["secret"] and again["secret"] is None and again["id"] == first["id"]
+
+
+def test_nobody_without_the_scope_may(alice):
+    ApiKey.objects.filter(pk=alice.key.pk).update(scopes=[Scope.PROJECTS_READ, Scope.PROJECTS_WRITE])
+
+    assert alice.get(ENDPOINTS).status_code == alice.get(DELIVERIES).status_code == 403
+
+
+@pytest.mark.parametrize("url", [url for url in FORBIDDEN_URLS if url] + ["http://example.com/hook"])
+def test_an_address_that_is_never_called_is_refused(alice, url):
+    refused = alice.post(ENDPOINTS, {"url": url}, format="json")
+
+    assert (refused.status_code, refused.json()["param"]) == (422, "url")
+
+
+@pytest.mark.parametrize("url", INSIDE_URLS)
+def test_an_address_inside_is_not_called(alice, url, monkeypatch):
+    """Whatever got into the table, by a name that has moved since or before a rule was there."""
+    names = {"localhost.": "127.0.0.1", "127.0.0.1.": "127.0.0.1"}
+    real = socket.getaddrinfo
+
+    def resolve(host, *arguments, **named):
+        inside = "10.0.0.1" if urlsplit(f"//{host}").path or host.endswith((".example", ".internal")) else host
+        return real(names.get(host, inside), *arguments, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    endpoint = WebhookEndpoint.objects.create(
+        tenant=alice.tenant, url=url, secret="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    )
+    webhook_events.ping(endpoint)
+    deliver_webhooks()
+
+    delivery = WebhookDelivery.objects.get()
+    assert delivery.last_status is None
+    assert delivery.last_error in ("not an address of the public internet", "InvalidURL")
+
+
+def test_who_wants_to_be_told_of_nothing_costs_nothing(alice):
+    finished_project(alice)
+
+    assert not WebhookEvent.objects.exists()
