@@ -6,6 +6,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "creatorify.settings")
 os.environ.setdefault("DATABASE_POOL_SIZE", "10")
 _django = get_asgi_application()
 
-from creatorify.body_limit import BodyLimit  # noqa: E402  # Its settings are there only now.
+# Their settings are there only now.
+from creatorify.body_limit import BodyLimit  # noqa: E402
+from creatorify.prefer_wait import PreferWait  # noqa: E402
 
-application = BodyLimit(_django)
+application = BodyLimit(PreferWait(_django))

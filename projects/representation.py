@@ -125,7 +125,10 @@ class Representation:
 
     @property
     def urls(self) -> dict[str, str]:
-        names = {"self": "detail", "status": "status", "cancel": "cancel", "retry": "retry", "finalize": "finalize"}
+        names = {
+            **{"self": "detail", "status": "status", "events": "events"},
+            **{"cancel": "cancel", "retry": "retry", "finalize": "finalize"},
+        }
         return {
             key: self.base_url + reverse(f"project-{name}", kwargs={"pk": self.project.pk})
             for key, name in names.items()
@@ -167,7 +170,7 @@ class UrlsSerializer(serializers.Serializer[dict[str, str]]):
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
         # One of them is called `self`.
-        return {name: serializers.URLField() for name in ("self", "status", "cancel", "retry", "finalize")}
+        return {name: serializers.URLField() for name in ("self", "status", "events", "cancel", "retry", "finalize")}
 
 
 @extend_schema_field({"$ref": "#/components/schemas/ProblemOfRender"})

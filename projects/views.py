@@ -6,13 +6,15 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, StreamingHttpResponse
 from django.utils.decorators import method_decorator
 from django.views.decorators.http import conditional_page
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, inline_serializer
 from rest_framework import serializers, status
 from rest_framework.decorators import action
 from rest_framework.fields import BooleanField
+from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
@@ -22,7 +24,7 @@ from accounts.errors import ServiceError
 from accounts.idempotency import idempotent
 from accounts.json_body import BoundedJSONParser, allow_chunked
 from accounts.models import ApiKey, Scope, UsageEntry
-from projects import references, takes
+from projects import events_view, references, takes
 from projects.dry_run import DryRun, DryRunSerializer
 from projects.listing import ListQuery, Page
 from projects.models import Project
@@ -53,6 +55,7 @@ class ProjectViewSet(GenericViewSet[Project]):
         "list": Scope.PROJECTS_READ,
         "retrieve": Scope.PROJECTS_READ,
         "status": Scope.PROJECTS_READ,
+        "events": Scope.PROJECTS_READ,
         "create": Scope.PROJECTS_WRITE,
         "destroy": Scope.PROJECTS_WRITE,
         "cancel": Scope.PROJECTS_WRITE,
@@ -159,9 +162,32 @@ class ProjectViewSet(GenericViewSet[Project]):
     @action(detail=True)
     @method_decorator(conditional_page)
     def status(self, request: Request, pk: str) -> Response:
-        """Small and made for polling: wait `poll_after_seconds` in between, and send the ETag back."""
+        """Small and made for polling: wait `poll_after_seconds` in between, and send the ETag back.
+
+        With `Prefer: wait=N`, up to 25, the answer waits for so many seconds until something has changed.
+        """
         [project] = self._represent([self.get_object()])
         return Response(StatusSerializer(project).data)
+
+    @extend_schema(
+        summary="Follow a project's progress",
+        responses={(200, events_view.CONTENT_TYPE): OpenApiTypes.STR},
+    )
+    @action(detail=True)
+    def events(self, request: Request, pk: str) -> StreamingHttpResponse:
+        """Server-sent events: `status`, with the same JSON as the status, at once and at each change until the end."""
+        project_id = self.get_object().pk
+
+        def read_status() -> dict[str, Any] | None:
+            found = self.get_queryset().filter(pk=project_id)
+            representations = self._represent(list(found))
+            return StatusSerializer(representations[0]).data if representations else None
+
+        return events_view.stream(project_id, read_status, base_url=self._base_url())
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[BaseRenderer, str]:
+        # An EventSource accepts `text/event-stream` only; what goes wrong is told in JSON all the same.
+        return super().perform_content_negotiation(request, force=force or self.action == "events")
 
     @extend_schema(
         summary="Cancel the latest render",

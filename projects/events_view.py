@@ -1,0 +1,74 @@
+"""GET /api/v1/projects/{id}/events: the progress as server-sent events (HTML Living Standard, 9.2)."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from uuid import UUID
+
+from asgiref.sync import sync_to_async
+from django.db import connection
+from django.http import StreamingHttpResponse
+from rest_framework.renderers import JSONRenderer
+
+from projects.live import Snapshot, watcher
+
+CONTENT_TYPE = "text/event-stream"
+KEEP_ALIVE_SECONDS = 15.0  # of silence, after which proxies would take the connection for dead
+RETRY_MILLISECONDS = 2000
+MAX_READS = 1000  # that are remembered
+_reads: dict[tuple[UUID, Snapshot, str], asyncio.Future[str | None]] = {}
+
+
+def stream(
+    project_id: UUID, read_status: Callable[[], dict[str, Any] | None], *, base_url: str
+) -> StreamingHttpResponse:
+    """read_status: what `GET .../status` shows, with links that begin so; None once the project is gone."""
+    response = StreamingHttpResponse(_events(project_id, read_status, base_url), content_type=CONTENT_TYPE)
+    response["Cache-Control"] = "no-store"
+    response["X-Accel-Buffering"] = "no"  # nginx would keep events until it has a block of them.
+    return response
+
+
+async def _events(
+    project_id: UUID, read_status: Callable[[], dict[str, Any] | None], base_url: str
+) -> AsyncIterator[str]:
+    # The view's connection would stay this stream's until it ends.
+    await sync_to_async(_close_connection)()
+    yield f"retry: {RETRY_MILLISECONDS}\n\n"
+    seen: Snapshot | None = None
+    number = 0
+    while seen is None or not seen.is_last:
+        change = await watcher().wait(project_id, seen, seconds=KEEP_ALIVE_SECONDS)
+        if change is None:
+            yield ": still here\n\n"
+            continue
+        seen = change
+        data = await _read_once((project_id, change, base_url), read_status)
+        if data is None:
+            return
+        number += 1
+        yield f"id: {number}\nevent: status\ndata: {data}\n\n"
+
+
+def _close_connection() -> None:
+    connection.close()  # Of the thread that this runs in.
+
+
+async def _read_once(key: tuple[UUID, Snapshot, str], read_status: Callable[[], dict[str, Any] | None]) -> str | None:
+    """Of all streams that are to tell the same, one reads it."""
+
+    def read() -> str | None:
+        try:
+            status = read_status()
+        finally:
+            connection.close()
+        return None if status is None else json.dumps(json.loads(JSONRenderer().render(status)))
+
+    known = _reads.get(key)
+    failed = known is not None and known.done() and known.exception() is not None
+    if known is None or failed or known.get_loop() is not asyncio.get_running_loop():
+        _reads[key] = asyncio.ensure_future(sync_to_async(read, thread_sensitive=False)())
+        while len(_reads) > MAX_READS:
+            del _reads[next(iter(_reads))]
+    return await asyncio.shield(_reads[key])

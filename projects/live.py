@@ -1,0 +1,100 @@
+"""Tells whoever waits that a project's progress has changed: one query at a time for all that wait in this process."""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from asgiref.sync import sync_to_async
+from django.db import DatabaseError, connection
+
+from projects.models import Take
+from render.models import TERMINAL_STATES
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a change is seen by. Without a render the project is not there, or not any more."""
+
+    render_id: UUID | None = None
+    state: str = ""
+    phase: str = ""
+    progress: int = 0
+
+    @property
+    def is_last(self) -> bool:
+        return self.render_id is None or self.state in TERMINAL_STATES
+
+
+@dataclass(eq=False)
+class _Waiter:
+    project_id: UUID
+    seen: Snapshot | None
+    change: asyncio.Future[Snapshot] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Watcher:
+    """Of one event loop. A poll, and not LISTEN: poolers in transaction mode know none."""
+
+    def __init__(self) -> None:
+        self._waiters: set[_Waiter] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    async def wait(self, project_id: UUID, seen: Snapshot | None, *, seconds: float) -> Snapshot | None:
+        """The project's state as soon as it is another than `seen`; None if it stays the same for so long."""
+        waiter = _Waiter(project_id, seen)
+        self._waiters.add(waiter)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._poll())
+        try:
+            return await asyncio.wait_for(waiter.change, seconds)
+        except TimeoutError:
+            return None
+        finally:
+            self._waiters.discard(waiter)
+
+    async def _poll(self) -> None:
+        while self._waiters:
+            try:
+                found = await _query({waiter.project_id for waiter in self._waiters})
+            except DatabaseError:
+                logger.exception("The database is away; trying again")
+            else:
+                for waiter in list(self._waiters):
+                    now = found.get(waiter.project_id, Snapshot())
+                    if now != waiter.seen and not waiter.change.done():
+                        waiter.change.set_result(now)
+            await asyncio.sleep(POLL_SECONDS)
+
+
+_watchers: dict[asyncio.AbstractEventLoop, Watcher] = {}
+
+
+def watcher() -> Watcher:
+    loop = asyncio.get_running_loop()
+    if loop not in _watchers:
+        _watchers.clear()  # Those of loops that have ended.
+        _watchers[loop] = Watcher()
+    return _watchers[loop]
+
+
+def _read(project_ids: Iterable[UUID]) -> dict[UUID, Snapshot]:
+    takes = Take.objects.filter(project__in=list(project_ids), project__deleted_at=None)
+    latest: Any = takes.order_by("project", "-number").distinct("project").select_related("render")
+    try:
+        return {
+            take.project_id: Snapshot(take.render_id, take.render.state, take.render.phase, take.render.progress)
+            for take in latest.only("project_id", "render__state", "render__phase", "render__progress")
+        }
+    finally:
+        connection.close()  # To the pool: between two polls it is others' turn.
+
+
+# In a thread of its own: a request's would belong to one of those who wait, and end with it.
+_query = sync_to_async(_read, thread_sensitive=False)
