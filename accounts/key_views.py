@@ -5,7 +5,6 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema, inline_serializer
 from rest_framework import mixins, serializers, status
@@ -17,7 +16,7 @@ from rest_framework.viewsets import GenericViewSet
 from accounts import audit, keys
 from accounts.errors import ServiceError
 from accounts.idempotency import idempotent
-from accounts.json_body import BoundedJSONParser, allow_chunked
+from accounts.keyed_view import KeyedView
 from accounts.models import ApiKey, Scope
 from accounts.pagination import EnvelopePagination
 
@@ -91,22 +90,17 @@ class RotationRequest(serializers.Serializer[Any]):
 
 
 @extend_schema(tags=["keys"])
-class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet[ApiKey]):
-    parser_classes = [BoundedJSONParser]
+class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView, GenericViewSet[ApiKey]):
     serializer_class = ApiKeySerializer
     pagination_class = EnvelopePagination
     required_scopes = dict.fromkeys(
         ("list", "retrieve", "create", "partial_update", "destroy", "rotate", "metadata"), Scope.KEYS_ADMIN
     )
 
-    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
-        allow_chunked(request)
-        return super().initialize_request(request, *args, **kwargs)
-
     def get_queryset(self) -> QuerySet[ApiKey]:
         if getattr(self, "swagger_fake_view", False):
             return ApiKey.objects.none()
-        return ApiKey.objects.filter(tenant=self._asking().tenant)
+        return ApiKey.objects.filter(tenant=self.api_key.tenant)
 
     @extend_schema(summary="Make an API key", request=ApiKeyRequest, responses={201: NewApiKeySerializer})
     @idempotent(secrets=("key",))
@@ -115,7 +109,7 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericVie
         """A key gives away no scope that it does not have, and a test key no live key."""
         wanted = ApiKeyRequest(data=request.data)
         wanted.is_valid(raise_exception=True)
-        asking, given = self._asking(), dict(wanted.validated_data)
+        asking, given = self.api_key, dict(wanted.validated_data)
         given.setdefault("mode", asking.mode)
         given.setdefault("scopes", [scope for scope in asking.scopes if scope != Scope.KEYS_ADMIN])
         missing = sorted(set(given["scopes"]) - set(asking.scopes))
@@ -170,9 +164,5 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericVie
         return Response(NewApiKeySerializer(made).data, status=status.HTTP_201_CREATED, headers=NO_STORE)
 
     def _record(self, action: str, request: Request, key: ApiKey, **details: Any) -> None:
-        asking = self._asking()
+        asking = self.api_key
         audit.record(action, key, request=request._request, api_key=asking, tenant=asking.tenant, details=details)
-
-    def _asking(self) -> ApiKey:
-        assert isinstance(self.request.auth, ApiKey)  # The permission has seen to it.
-        return self.request.auth

@@ -16,7 +16,8 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from accounts import statement, usage, usage_csv
-from accounts.models import ApiKey, Scope, UsageEntry
+from accounts.keyed_view import KeyedView
+from accounts.models import Scope, UsageEntry
 from accounts.pagination import EnvelopePagination
 from accounts.usage import Period
 
@@ -131,7 +132,7 @@ class StatementSerializer(serializers.Serializer[Any]):
 
 
 @extend_schema(tags=["usage"])
-class UsageViewSet(mixins.ListModelMixin, GenericViewSet[UsageEntry]):
+class UsageViewSet(mixins.ListModelMixin, KeyedView, GenericViewSet[UsageEntry]):
     serializer_class = EntrySerializer
     pagination_class = EnvelopePagination
     required_scopes = dict.fromkeys(("list", "entries", "statement"), Scope.USAGE_READ)
@@ -170,7 +171,7 @@ class UsageViewSet(mixins.ListModelMixin, GenericViewSet[UsageEntry]):
         period: Period = query["period"]
         if query["as"] == "focus":
             settled = rows.filter(usage.SETTLED)
-            lines = usage_csv.focus_csv(usage.chunked(settled), self._key().tenant, period)
+            lines = usage_csv.focus_csv(usage.chunked(settled), self.api_key.tenant, period)
         else:
             lines = usage_csv.own_csv(usage.chunked(rows))
         return _file(lines, f"usage-{period.start}-{period.end}-{query['as']}.csv")
@@ -185,19 +186,15 @@ class UsageViewSet(mixins.ListModelMixin, GenericViewSet[UsageEntry]):
     )
     @action(detail=False, url_path=r"statements/(?P<month>\d{4}-(?:0[1-9]|1[0-2]))")
     def statement(self, request: Request, month: str) -> HttpResponse | Response:
-        made = statement.make(self._key().tenant, date.fromisoformat(f"{month}-01"))
+        made = statement.make(self.api_key.tenant, date.fromisoformat(f"{month}-01"))
         if request.query_params.get("as") == "html":
             return HttpResponse(statement.as_html(made))
         return Response(StatementSerializer(made).data)
 
     def _rows(self, query: dict[str, Any]) -> QuerySet[UsageEntry]:
-        key = self._key()
+        key = self.api_key
         rows = usage.entries(key.tenant, query["period"], is_test=key.is_test)
         return rows.filter(user_label=query["user_id"]) if "user_id" in query else rows
-
-    def _key(self) -> ApiKey:
-        assert isinstance(self.request.auth, ApiKey)  # The permission has seen to it.
-        return self.request.auth
 
 
 def _named_as(fields: dict[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ _ROWS = {
     "accounts_usageentry": _OF_VISIBLE_RENDER,
     "projects_take": _OF_VISIBLE_RENDER,
     "projects_project": "id IN (SELECT project_id FROM {schema}.projects_take)",
+    "projects_webhookevent": _OF_VISIBLE_RENDER,
     "projects_webhookendpoint": "tenant_id IN (SELECT tenant_id FROM {schema}.render_render)",
 }
 _GRANTS = [
@@ -47,7 +48,7 @@ _GRANTS = [
     "UPDATE (updated_at) ON {schema}.projects_project",
     # To note what has happened, if the tenant wants to know; never an endpoint's secret.
     "SELECT (id, tenant_id, disabled_at) ON {schema}.projects_webhookendpoint",
-    "INSERT ON {schema}.projects_webhookevent",
+    "SELECT (render_id, type), INSERT ON {schema}.projects_webhookevent",
     "SELECT, INSERT, UPDATE, DELETE ON {schema}.django_q_ormq",
     "USAGE ON ALL SEQUENCES IN SCHEMA {schema}",
 ]

@@ -6,7 +6,6 @@ from urllib.parse import urljoin
 from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field, inline_serializer
@@ -18,8 +17,8 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.errors import PROBLEM_TYPES, ServiceError, problem
 from accounts.idempotency import idempotent
-from accounts.json_body import BoundedJSONParser, allow_chunked
-from accounts.models import ApiKey, Scope
+from accounts.keyed_view import KeyedView
+from accounts.models import Scope
 from accounts.pagination import EnvelopePagination
 from projects import assets
 from projects.assets import ASSET
@@ -121,28 +120,17 @@ class UploadSerializer(serializers.Serializer[dict[str, Any]]):
     asset = AssetSerializer()
 
 
-class OwnAssets(GenericViewSet[Asset]):
-    parser_classes = [BoundedJSONParser]
+class OwnAssets(KeyedView, GenericViewSet[Asset]):
     serializer_class: type[serializers.BaseSerializer[Asset]] = AssetSerializer
     pagination_class = EnvelopePagination
-
-    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
-        allow_chunked(request)
-        return super().initialize_request(request, *args, **kwargs)
 
     def get_queryset(self) -> QuerySet[Asset]:
         if getattr(self, "swagger_fake_view", False):
             return Asset.objects.none()
-        return assets.visible(self.api_key)
+        return assets.own(self.api_key)
 
     def get_serializer_context(self) -> dict[str, Any]:
-        base_url = settings.PUBLIC_URL or self.request.build_absolute_uri("/").rstrip("/")
-        return {**super().get_serializer_context(), "base_url": base_url}
-
-    @property
-    def api_key(self) -> ApiKey:
-        assert isinstance(self.request.auth, ApiKey)  # The permission has seen to it.
-        return self.request.auth
+        return {**super().get_serializer_context(), "base_url": self.base_url}
 
 
 @extend_schema(tags=["uploads"])
@@ -201,11 +189,10 @@ class UploadViewSet(OwnAssets):
         return Response(self._body(asset), status=202)
 
     def _body(self, asset: Asset, direct: DirectUpload | None = None) -> dict[str, Any]:
-        base_url = self.get_serializer_context()["base_url"]
         upload = {
             "asset": asset,
             "method": direct and direct.method,
-            "url": direct and urljoin(f"{base_url}/", direct.url),
+            "url": direct and urljoin(f"{self.base_url}/", direct.url),
             "headers": direct and direct.headers,
             "fields": direct and direct.fields,
             "expires_at": asset.expires_at if asset.uploaded_at is None else None,
@@ -214,7 +201,7 @@ class UploadViewSet(OwnAssets):
 
     def _location(self, asset: Asset) -> str:
         path = reverse("upload-detail", kwargs={"pk": asset.pk})
-        return urljoin(f"{self.get_serializer_context()['base_url']}/", path)
+        return urljoin(f"{self.base_url}/", path)
 
 
 @extend_schema(tags=["assets"])

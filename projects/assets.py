@@ -31,7 +31,7 @@ def announce(key: ApiKey, *, filename: str, content_type: str, num_bytes: int, s
     Raises ServiceError `storage_quota_exceeded` or `media_too_large`.
     """
     tenant = Tenant.objects.select_related("plan").select_for_update(of=("self",), no_key=True).get(pk=key.tenant_id)
-    known = visible(key).filter(sha256=sha256, state=Asset.State.READY).first() if sha256 else None
+    known = own(key).filter(sha256=sha256, state=Asset.State.READY).first() if sha256 else None
     if known is not None:
         return known, False
     limit = settings.MAX_AUDIO_BYTES if content_type.startswith("audio/") else settings.MAX_IMAGE_BYTES
@@ -76,8 +76,7 @@ def arrived(asset: Asset) -> None:
 
 def keep_speech(project: Project, speech: Speech) -> None:
     """What was spoken of the project's script becomes an asset, and the project's voice."""
-    own = Asset.objects.filter(tenant=project.tenant_id, is_test=project.is_test, deleted_at=None)
-    asset = own.filter(sha256=speech["sha256"], state=Asset.State.READY).first()
+    asset = own(project).filter(sha256=speech["sha256"], state=Asset.State.READY).first()
     if asset is None:
         facts = {"format": "wav", "duration_seconds": speech["duration_seconds"]}
         asset = Asset.objects.create(
@@ -119,8 +118,9 @@ def delete_object(key: str) -> None:
         objects.storage_of(key).delete(key)
 
 
-def visible(key: ApiKey) -> QuerySet[Asset]:
-    return Asset.objects.filter(tenant=key.tenant_id, is_test=key.is_test, deleted_at=None)
+def own(of: ApiKey | Project) -> QuerySet[Asset]:
+    """Of the same tenant, and made with the same kind of key."""
+    return Asset.objects.filter(tenant=of.tenant_id, is_test=of.is_test, deleted_at=None)
 
 
 def source_of(asset: Asset) -> str:

@@ -4,7 +4,6 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest
 from drf_spectacular.utils import extend_schema, extend_schema_field, inline_serializer
 from rest_framework import mixins, serializers
 from rest_framework.request import Request
@@ -13,8 +12,8 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.errors import ServiceError
 from accounts.idempotency import idempotent
-from accounts.json_body import BoundedJSONParser, allow_chunked
-from accounts.models import ApiKey, Scope
+from accounts.keyed_view import KeyedView
+from accounts.models import Scope
 from accounts.pagination import EnvelopePagination
 from projects import references
 from projects.assets import ASSET
@@ -59,8 +58,7 @@ class AvatarSerializer(serializers.ModelSerializer[Avatar]):
 
 
 @extend_schema(tags=["avatars"])
-class AvatarViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet[Avatar]):
-    parser_classes = [BoundedJSONParser]
+class AvatarViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView, GenericViewSet[Avatar]):
     serializer_class = AvatarSerializer
     pagination_class = EnvelopePagination
     required_scopes = {
@@ -69,14 +67,10 @@ class AvatarViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericVie
         **dict.fromkeys(("create", "partial_update", "destroy"), Scope.UPLOADS_WRITE),
     }
 
-    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
-        allow_chunked(request)
-        return super().initialize_request(request, *args, **kwargs)
-
     def get_queryset(self) -> QuerySet[Avatar]:
         if getattr(self, "swagger_fake_view", False):
             return Avatar.objects.none()
-        key = self._key()
+        key = self.api_key
         return Avatar.objects.filter(tenant=key.tenant_id, is_test=key.is_test).select_related("asset")
 
     @extend_schema(summary="Name a portrait", request=AvatarRequest, responses={201: AvatarSerializer})
@@ -85,7 +79,7 @@ class AvatarViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericVie
     def create(self, request: Request) -> Response:
         wanted = AvatarRequest(data=request.data)
         wanted.is_valid(raise_exception=True)
-        key, given = self._key(), wanted.validated_data
+        key, given = self.api_key, wanted.validated_data
         project = Project(tenant=key.tenant, is_test=key.is_test)
         asset = references.find(project, given["image_url"], param=PARAM)
         # It must not be deleted meanwhile.
@@ -117,7 +111,3 @@ class AvatarViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericVie
         """Its picture stays an asset, and films that were made with it stay."""
         self.get_object().delete()
         return Response({"detail": "Avatar deleted"})
-
-    def _key(self) -> ApiKey:
-        assert isinstance(self.request.auth, ApiKey)  # The permission has seen to it.
-        return self.request.auth

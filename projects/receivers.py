@@ -6,7 +6,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from projects import assets, webhook_events
-from projects.models import Project, Take
+from projects.models import Project
 from render import outputs
 from render.models import Render
 
@@ -16,10 +16,7 @@ def follow_render(*, render: Render, **_: object) -> None:
     changed = Project.objects.filter(takes__render=render)
     # The update comes first: it waits for a deletion that is going on, so that the next line sees it.
     changed.update(updated_at=Now())
-    # Not of a new render: it belongs to no project yet, see `projects.takes`.
-    project_id = Take.objects.filter(render=render).order_by("id").values_list("project_id", flat=True).first()
-    if project_id is not None:
-        webhook_events.note(render, project_id=project_id)
+    webhook_events.note(render)
     if render.is_terminal and changed.filter(deleted_at__isnull=False).exists():
         transaction.on_commit(partial(outputs.delete_outputs, render))
 

@@ -47,13 +47,16 @@ def find(project: Project, reference: str, *, param: str) -> Asset:
     Raises ServiceError asset_not_found, asset_not_ready or asset_unusable.
     """
     kind, _, asset_id = reference.partition(":")
-    own = {"tenant": project.tenant_id, "is_test": project.is_test}
     if kind.lower() == "avatar":
-        avatar = Avatar.objects.filter(pk=uuid.UUID(asset_id), **own).select_related("asset").first()
+        avatar = (
+            Avatar.objects.filter(pk=uuid.UUID(asset_id), tenant=project.tenant_id, is_test=project.is_test)
+            .select_related("asset")
+            .first()
+        )
         if avatar is None or param != "image_url":
             raise ServiceError("asset_not_found", "There is no such avatar.", param=param)
         return avatar.asset
-    asset = Asset.objects.filter(pk=uuid.UUID(asset_id), deleted_at=None, **own).first()
+    asset = assets.own(project).filter(pk=uuid.UUID(asset_id)).first()
     if asset is None:
         raise ServiceError("asset_not_found", "There is no such asset.", param=param)
     if asset.state == Asset.State.WAITING:
@@ -67,7 +70,7 @@ def find(project: Project, reference: str, *, param: str) -> Asset:
 def source_of_speech(project: Project) -> str:
     """What its script has become, as `render` takes it; empty when that was not spoken yet, or was deleted."""
     _, _, asset_id = project.audio_url.partition(":")
-    asset = Asset.objects.filter(pk=asset_id, tenant=project.tenant_id, deleted_at=None).first() if asset_id else None
+    asset = assets.own(project).filter(pk=asset_id).first() if asset_id else None
     return assets.source_of(asset) if asset else ""
 
 

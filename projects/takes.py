@@ -48,7 +48,7 @@ def create_project(project: Project, *, test_scenario: str = "") -> None:
     project.save(force_insert=True)
     kind = Take.Kind.FINAL if engine == settings.FINAL_ENGINE else Take.Kind.DRAFT
     Take.objects.create(project=project, number=1, kind=kind, render=render)
-    webhook_events.note(render, project_id=project.pk)
+    webhook_events.note(render)
 
 
 @transaction.atomic
@@ -109,7 +109,7 @@ def _add_take(project: Project, like: Take, *, kind: str, engine: str, api_key: 
     )
     number = Take.objects.filter(project=project).order_by("-number").values_list("number", flat=True)[0] + 1
     take = Take.objects.create(project=project, number=number, kind=kind, render=render)
-    webhook_events.note(render, project_id=project.pk)
+    webhook_events.note(render)
     Project.objects.filter(pk=project.pk).update(updated_at=Now())
     return take
 

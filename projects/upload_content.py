@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any
 
 from django.conf import settings
 from django.core import signing
@@ -78,8 +77,7 @@ class UploadContentView(APIView):
     )
     def put(self, request: Request, token: str) -> Response:
         """`url` of an upload leads here. A body of another size or hash is refused, and may be sent again."""
-        announced = _read(token)
-        asset = get_object_or_404(Asset, key=announced["name"], deleted_at=None)
+        asset = get_object_or_404(Asset, key=_name_in(token), deleted_at=None)
         if asset.uploaded_at is not None or asset.state != Asset.State.WAITING:
             raise ServiceError("invalid_state", "This file has arrived already.")
         storage = objects.storage_of(asset.key)
@@ -93,7 +91,7 @@ class UploadContentView(APIView):
         return Response({"upload_id": asset.pk, "state": Asset.State.WAITING})
 
 
-def _read(token: str) -> dict[str, Any]:
+def _name_in(token: str) -> str:
     try:
         return read_upload_token(token, seconds=settings.UPLOAD_SECONDS)
     except signing.SignatureExpired:

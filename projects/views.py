@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import StreamingHttpResponse
 from django.utils.decorators import method_decorator
 from django.views.decorators.http import conditional_page
 from drf_spectacular.types import OpenApiTypes
@@ -22,8 +21,8 @@ from rest_framework.viewsets import GenericViewSet
 from accounts import quota
 from accounts.errors import ServiceError
 from accounts.idempotency import idempotent
-from accounts.json_body import BoundedJSONParser, allow_chunked
-from accounts.models import ApiKey, Scope, UsageEntry
+from accounts.keyed_view import KeyedView
+from accounts.models import Scope, UsageEntry
 from projects import events_view, references, takes
 from projects.dry_run import DryRun, DryRunSerializer
 from projects.listing import ListQuery, Page
@@ -47,8 +46,7 @@ LIST_HEADERS = {
 
 
 @extend_schema(tags=["projects"])
-class ProjectViewSet(GenericViewSet[Project]):
-    parser_classes = [BoundedJSONParser]
+class ProjectViewSet(KeyedView, GenericViewSet[Project]):
     serializer_class = ProjectRequest  # For OPTIONS, which describes the fields.
     creating_actions = ("create", "retry", "finalize")
     required_scopes = {
@@ -63,14 +61,10 @@ class ProjectViewSet(GenericViewSet[Project]):
         "finalize": Scope.PROJECTS_WRITE,
     }
 
-    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
-        allow_chunked(request)
-        return super().initialize_request(request, *args, **kwargs)
-
     def get_queryset(self) -> QuerySet[Project]:
         if getattr(self, "swagger_fake_view", False):
             return Project.objects.none()  # The documentation asks without a key.
-        key = self._key()
+        key = self.api_key
         return with_takes(Project.objects.filter(tenant=key.tenant, is_test=key.is_test, deleted_at=None))
 
     @extend_schema(
@@ -90,12 +84,12 @@ class ProjectViewSet(GenericViewSet[Project]):
         given = {name: value for name, value in request.query_params.items() if value}
         query = ListQuery(data=given)
         query.is_valid(raise_exception=True)
-        page = Page(self.get_queryset(), query.validated_data, tenant=self._key().tenant)
+        page = Page(self.get_queryset(), query.validated_data, tenant=self.api_key.tenant)
         data = serializers.ListSerializer(child=ProjectSerializer()).to_representation(self._represent(page.projects))
         envelope = {"data": data, "has_more": page.next_cursor is not None, "next_cursor": page.next_cursor}
         return Response(
             envelope if query.validated_data["envelope"] else data,
-            headers=page.headers(request, base_url=self._base_url()),
+            headers=page.headers(request, base_url=self.base_url),
         )
 
     @extend_schema(
@@ -116,7 +110,7 @@ class ProjectViewSet(GenericViewSet[Project]):
     @idempotent()
     def _create(self, request: Request) -> Response:
         [created] = self._represent([self._new_project(request)])
-        key = self._key()
+        key = self.api_key
         return Response(
             ProjectSerializer(created).data,
             status=status.HTTP_200_OK if key.legacy_200 else status.HTTP_201_CREATED,
@@ -136,7 +130,7 @@ class ProjectViewSet(GenericViewSet[Project]):
     def _new_project(self, request: Request) -> Project:
         wanted = ProjectRequest(data=request.data)
         wanted.is_valid(raise_exception=True)
-        key, given = self._key(), dict(wanted.validated_data)
+        key, given = self.api_key, dict(wanted.validated_data)
         scenario = given.pop("test_scenario", "")
         if scenario and not key.is_test:
             raise ServiceError("invalid", "test_scenario: Only with a test key.", param="test_scenario")
@@ -183,7 +177,7 @@ class ProjectViewSet(GenericViewSet[Project]):
             representations = self._represent(list(found))
             return StatusSerializer(representations[0]).data if representations else None
 
-        return events_view.stream(project_id, read_status, base_url=self._base_url())
+        return events_view.stream(project_id, read_status, base_url=self.base_url)
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[BaseRenderer, str]:
         # An EventSource accepts `text/event-stream` only; what goes wrong is told in JSON all the same.
@@ -211,7 +205,7 @@ class ProjectViewSet(GenericViewSet[Project]):
     @idempotent()
     def retry(self, request: Request, pk: str) -> Response:
         """Another take: same engine, inputs, parameters and seed."""
-        takes.retry(self.get_object(), self._key())
+        takes.retry(self.get_object(), self.api_key)
         return Response(self._body(self.get_object()), status=202)
 
     @extend_schema(summary="Render the draft in full quality", request=None, responses={202: ProjectSerializer})
@@ -219,7 +213,7 @@ class ProjectViewSet(GenericViewSet[Project]):
     @idempotent()
     def finalize(self, request: Request, pk: str) -> Response:
         """Takes the latest finished draft: same inputs, parameters and seed, on the final engine."""
-        takes.finalize(self.get_object(), self._key())
+        takes.finalize(self.get_object(), self.api_key)
         return Response(self._body(self.get_object()), status=202)
 
     def _body(self, project: Project) -> dict[str, Any]:
@@ -227,12 +221,4 @@ class ProjectViewSet(GenericViewSet[Project]):
         return ProjectSerializer(representation).data
 
     def _represent(self, projects: Iterable[Project]) -> Sequence[Representation]:
-        return represent(projects, base_url=self._base_url())
-
-    def _base_url(self) -> str:
-        return settings.PUBLIC_URL or self.request.build_absolute_uri("/").rstrip("/")
-
-    def _key(self) -> ApiKey:
-        key = self.request.auth
-        assert isinstance(key, ApiKey)  # The permission has seen to it.
-        return key
+        return represent(projects, base_url=self.base_url)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable
 from datetime import timedelta
-from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
@@ -28,17 +27,23 @@ AT_ONCE = 100
 OVERDUE = timedelta(seconds=5)  # Until then, the ticket of the event itself is on its way.
 
 
-def note(render: Render, *, project_id: UUID) -> None:
+def note(render: Render) -> None:
     """Write down, in the transaction that changes it, what state a render has come to; each state once.
 
     Nothing for a tenant that wants to be told of nothing.
     """
     if not WebhookEndpoint.objects.filter(tenant=render.tenant_id, disabled_at=None).exists():
         return
-    event = WebhookEvent(type=TYPES[State(render.state)], project_id=project_id, render_id=render.pk)
-    # A render that comes back to a state, after a crash, is not told of again.
-    WebhookEvent.objects.bulk_create([event], ignore_conflicts=True)
-    ring()
+    kind = TYPES[State(render.state)]
+    # A render changes often within a state, and may come back to one after a crash.
+    if WebhookEvent.objects.filter(render_id=render.pk, type=kind).exists():
+        return
+    # None of a new render, which belongs to no project yet: `projects.takes` notes it.
+    project_id = Take.objects.filter(render=render).order_by("id").values_list("project_id", flat=True).first()
+    if project_id is not None:
+        event = WebhookEvent(type=kind, project_id=project_id, render_id=render.pk)
+        WebhookEvent.objects.bulk_create([event], ignore_conflicts=True)
+        ring()
 
 
 def ring() -> None:

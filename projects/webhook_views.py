@@ -9,7 +9,6 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
-from django.http import HttpRequest
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serializer
 from rest_framework import mixins, serializers
@@ -21,8 +20,8 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.errors import ServiceError
 from accounts.idempotency import idempotent
-from accounts.json_body import BoundedJSONParser, allow_chunked
-from accounts.models import ApiKey, Scope
+from accounts.keyed_view import KeyedView
+from accounts.models import Scope
 from accounts.pagination import EnvelopePagination
 from projects import webhook_events
 from projects.source_urls import MAX_LENGTH, validate_address
@@ -108,19 +107,13 @@ class DeliverySerializer(serializers.ModelSerializer[WebhookDelivery]):
         ]
 
 
-class _OfTenant(GenericViewSet[Any]):
-    parser_classes = [BoundedJSONParser]
+class _OfTenant(KeyedView, GenericViewSet[Any]):
     pagination_class = EnvelopePagination
-
-    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
-        allow_chunked(request)
-        return super().initialize_request(request, *args, **kwargs)
 
     def endpoints(self) -> QuerySet[WebhookEndpoint]:
         if getattr(self, "swagger_fake_view", False):
             return WebhookEndpoint.objects.none()
-        key = self.request.auth
-        assert isinstance(key, ApiKey)  # The permission has seen to it.
+        key = self.api_key
         return WebhookEndpoint.objects.filter(tenant=key.tenant_id, is_test=key.is_test)
 
 
@@ -142,12 +135,10 @@ class WebhookEndpointViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, _
         """Messages follow the Standard Webhooks specification: verify them with one of its libraries and the secret."""
         wanted = EndpointRequest(data=request.data)
         wanted.is_valid(raise_exception=True)
-        key = request.auth
-        assert isinstance(key, ApiKey)
         if self.endpoints().count() >= MAX_ENDPOINTS:
             raise ServiceError("invalid_state", f"There are {MAX_ENDPOINTS} endpoints already.")
         made = WebhookEndpoint.objects.create(
-            tenant=key.tenant, is_test=key.is_test, secret=_new_secret(), **wanted.validated_data
+            tenant=self.api_key.tenant, is_test=self.api_key.is_test, secret=_new_secret(), **wanted.validated_data
         )
         made.refresh_from_db()
         return Response(NewEndpointSerializer(made).data, status=201, headers=NO_STORE)

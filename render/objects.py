@@ -74,10 +74,7 @@ def store_source(path: Path, tenant_id: uuid.UUID) -> str:
 def store_speech(path: Path, tenant_id: uuid.UUID, *, sha256: str) -> str:
     """Store what was spoken of a script, a WAV file that becomes the customer's; return its key. `path` stays."""
     key = f"{tenant_id}/speech/{sha256}.wav"
-    storage = storage_of(key)
-    if not storage.exists(key):
-        with path.open("rb") as file:
-            storage.save(key, File(file))
+    _save(path, key)
     return key
 
 
@@ -129,11 +126,15 @@ def _name_of_attempt(path: Path, render: Render, claim: Claim) -> str:
     return f"{render.tenant_id}/renders/{render.pk}/a{claim.attempt}/{name}"
 
 
-def _store(path: Path, key: str, tell_share: Callable[[float], None] = lambda share: None) -> str:
+def _save(path: Path, key: str, tell_share: Callable[[float], None] = lambda share: None) -> None:
     storage = storage_of(key)
     if not storage.exists(key):
         with path.open("rb") as file:
             storage.save(key, _CountedFile(file, tell_share))
+
+
+def _store(path: Path, key: str, tell_share: Callable[[float], None] = lambda share: None) -> str:
+    _save(path, key, tell_share)
     # Under this name `fetch` finds the local copy.
     path.rename(path.with_name(Path(key).name))
     return key

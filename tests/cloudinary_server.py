@@ -15,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from urllib.parse import parse_qsl, urlsplit
 
+from creatorify import media_storages
+
 CLOUD, KEY, SECRET = "Acme-Cloud", "123456789012345", "s3cr3t"
 UNSIGNED = {"file", "signature", "api_key", "resource_type", "cloud_name"}
 LARGEST = 400_000_000
@@ -41,6 +43,12 @@ class Cloudinary:
     @property
     def environment(self) -> dict[str, str]:
         return {"CLOUDINARY_URL": f"cloudinary://{KEY}:{SECRET}@{CLOUD}?upload_prefix={self.url}"}
+
+    @property
+    def storages(self) -> dict[str, object]:
+        """Entries of Django's STORAGES that lead here."""
+        entry = media_storages.cloudinary(self.environment["CLOUDINARY_URL"], auth_token_key="")
+        return {"default": entry, "work": entry}
 
 
 def signature(params: dict[str, str]) -> str:

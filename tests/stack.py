@@ -4,7 +4,8 @@ GPU node beside them, if asked for, whose model server has tiny weights and no G
 import contextlib
 import socket
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -77,3 +78,10 @@ def queue_worker(service: Supervisor, name: str = "queue") -> psutil.Process:
         [main] = main.children()
     [sentinel] = main.children()
     return min(sentinel.children(), key=lambda process: process.pid)
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -18,7 +18,7 @@ from projects.tasks import tend_assets
 from render import runner
 from render.models import Render, State
 from render.storages.failures import Reason, StorageFailure
-from tests.cloudinary_server import CLOUD, KEY, SECRET, running_cloudinary
+from tests.cloudinary_server import running_cloudinary
 from tests.projects.steps import NEW, PROJECTS, claim, create
 from tests.render.conftest import write_voice
 
@@ -385,11 +385,7 @@ def test_a_storage_that_is_away_is_waited_for(alice, voice, monkeypatch):
 
 def test_it_goes_straight_to_cloudinary(alice, portrait, settings):
     with running_cloudinary() as cloud:
-        backend = {
-            "BACKEND": "render.storages.cloudinary_media.CloudinaryStorage",
-            "OPTIONS": {"cloud_name": CLOUD, "api_key": KEY, "api_secret": SECRET, "api_url": cloud.url},
-        }
-        settings.STORAGES = {**settings.STORAGES, "default": backend, "work": backend}
+        settings.STORAGES = {**settings.STORAGES, **cloud.storages}
         body = announce(alice, portrait, filename="me.jpg", content_type="image/jpeg").json()
         complete = f"{UPLOADS}/{body['upload_id']}/complete"
         early = alice.post(complete)

@@ -10,7 +10,7 @@ from projects import takes
 from projects.models import Project, Take
 from render import runner
 from render.models import Phase, Render, State
-from tests.cloudinary_server import CLOUD, KEY, SECRET, Cloudinary, running_cloudinary
+from tests.cloudinary_server import Cloudinary, running_cloudinary
 from tests.engines import InstantEngine
 
 pytestmark = pytest.mark.django_db
@@ -25,11 +25,7 @@ def cloud(settings) -> Iterator[Cloudinary]:
     settings.STORAGE_PATIENCE_SECONDS = 0.1
     settings.STORAGE_RETRY_DELAYS = [0]
     with running_cloudinary() as cloud:
-        backend = {
-            "BACKEND": "render.storages.cloudinary_media.CloudinaryStorage",
-            "OPTIONS": {"cloud_name": CLOUD, "api_key": KEY, "api_secret": SECRET, "api_url": cloud.url},
-        }
-        settings.STORAGES = {**settings.STORAGES, "default": backend, "work": backend}
+        settings.STORAGES = {**settings.STORAGES, **cloud.storages}
         yield cloud
 
 

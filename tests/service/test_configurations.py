@@ -1,7 +1,6 @@
 """The same way of a film on the four configurations that docs/deploy.md offers, each with real processes."""
 
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from creatorify.demo_media import write_portrait
 from tests.cloudinary_server import Cloudinary, running_cloudinary
 from tests.postgres import APP_ROLE, NODE, Database, fresh_database, pgbouncer, supabase_like
 from tests.s3_server import running_s3
-from tests.stack import running_service
+from tests.stack import running_service, until
 
 SCRIPT = "Hello, and welcome."
 
@@ -138,7 +137,7 @@ def test_a_film_from_upload_to_deletion(configuration: Configuration, tmp_path: 
 
     for project in (draft, on_gpu):
         client.delete(f"/projects/{project['id']}").raise_for_status()
-    until(lambda: not reachable(configuration, finished["video_url"]))
+    until(lambda: not reachable(configuration, finished["video_url"]), seconds=60)
     assert not reachable(configuration, finished["poster_url"])
     check_what_was_used(configuration)
 
@@ -158,7 +157,7 @@ def upload(configuration: Configuration, path: Path, content_type: str) -> dict:
     def asset() -> dict:
         return client.get(f"/assets/{announced['upload_id']}").json()
 
-    until(lambda: asset()["state"] != "waiting")
+    until(lambda: asset()["state"] != "waiting", seconds=60)
     assert asset()["state"] == "ready", asset()
     assert httpx.get(asset()["url"]).content == content
     return asset()
@@ -174,7 +173,7 @@ def wait(client: httpx.Client, project_id: str) -> dict:
     def project() -> dict:
         return client.get(f"/projects/{project_id}").raise_for_status().json()
 
-    until(lambda: project()["status"] in ("finished", "failed"))
+    until(lambda: project()["status"] in ("finished", "failed"), seconds=60)
     return project()
 
 
@@ -208,10 +207,3 @@ def check_what_was_used(configuration: Configuration) -> None:
 
 def reachable(configuration: Configuration, url: str) -> bool:
     return httpx.get(url).status_code == 200
-
-
-def until(condition, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)

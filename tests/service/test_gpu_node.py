@@ -2,8 +2,7 @@
 
 import os
 import signal
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -19,7 +18,7 @@ from tests.infinitetalk.conftest import weights  # noqa: F401
 from tests.render.conftest import write_voice
 from tests.service.conftest import ended
 from tests.service.test_faults import film_of, latest
-from tests.stack import queue_worker, running_service
+from tests.stack import queue_worker, running_service, until
 
 CHUNKS = 3
 SLOW = {"sample_steps": 50, "sample_text_guide_scale": 5}  # some seconds for each chunk
@@ -151,10 +150,3 @@ def is_in_chunk(chunk: int, status: dict) -> bool:
 
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
-
-
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
