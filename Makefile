@@ -14,7 +14,7 @@ demo: $(VENV)/.demo  ## A real video from a real portrait and voice. KEEP=1 leav
 test: $(VENV)/.dev  ## Everything that CI runs.
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-faults: $(VENV)/.dev  ## Deaths of processes at every point; some minutes.
+faults: $(VENV)/.dev  ## Deaths of processes at every point, and every configuration; some minutes.
 	$(RUN) -m pytest -m slow
 
 check: $(VENV)/.dev  ## Style, types, import law, migrations.
