@@ -164,6 +164,7 @@ Q_CLUSTER = {
     "cluster_name": "cpu",
     "label": "Queue",
     "orm": "default",
+    "broker_class": "render.broker.PatientBroker",
     "save_limit": -1,
     "guard_cycle": 0.5,
     "catch_up": False,
@@ -202,6 +203,9 @@ TEST_ENGINE = "draft"  # What test keys get, whatever they ask for.
 FINAL_ENGINE = "infinitetalk"  # What `finalize` turns a draft into.
 RENDER_LEASE_SECONDS = env.float("RENDER_LEASE_SECONDS", default=60)
 RENDER_LEASE_RENEW_SECONDS = env.float("RENDER_LEASE_RENEW_SECONDS", default=10)
+RENDER_OUTAGE_SECONDS = env.float("RENDER_OUTAGE_SECONDS", default=600)  # that a worker goes on without the database
+RENDER_HANG_SECONDS = env.float("RENDER_HANG_SECONDS", default=900)  # after which one that has ended is let go of
+CANARY_SECONDS = env.float("CANARY_SECONDS", default=60)  # Ten of them unanswered end a queue's processes.
 REAPER_INTERVAL_SECONDS = env.float("REAPER_INTERVAL_SECONDS", default=15)
 RENDER_RETRY_DELAYS = [0, 30, 120, 600]  # Seconds to wait after the 1st, 2nd, ... crash or failure.
 # The same after a failure of the media storage: a film is kept for about a day until it can be uploaded.

@@ -6,6 +6,8 @@ write.
 """
 
 import logging
+import os
+import signal
 import threading
 import time
 from typing import Self
@@ -19,6 +21,8 @@ from render import fence, lifecycle, progress
 from render.fence import Claim, Fenced
 
 logger = logging.getLogger(__name__)
+
+OUTAGE_PAUSE_SECONDS = 1.0
 
 
 class Draining(Exception):
@@ -36,7 +40,7 @@ class Lease:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=f"lease-{claim.render_id}", daemon=True)
         self._deadline = time.monotonic() + settings.RENDER_TIMEOUT_SECONDS
-        self._good_until = time.monotonic() + settings.RENDER_LEASE_SECONDS
+        self._renewed()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -76,20 +80,42 @@ class Lease:
 
     def _keep(self) -> None:
         try:
-            while not self._stop.wait(settings.RENDER_LEASE_RENEW_SECONDS):
+            pause = settings.RENDER_LEASE_RENEW_SECONDS
+            while not self._stop.wait(pause):
                 try:
                     self._renew()
-                    self._good_until = time.monotonic() + settings.RENDER_LEASE_SECONDS
+                    self._renewed()
+                    pause = settings.RENDER_LEASE_RENEW_SECONDS
                 except DatabaseError:
                     logger.warning("Render %s: lease not renewed, the database is away", self._claim.render_id)
                     connection.close()
-                    self._lost = time.monotonic() > self._good_until
+                    self._go_on_without_database()
+                    pause = min(OUTAGE_PAUSE_SECONDS, settings.RENDER_LEASE_RENEW_SECONDS)
                 if self._lost:
                     return
         except Fenced:
             self._lost = True
         finally:
             connection.close()
+            if self._lost:
+                self._end_hanging_worker()
+
+    def _end_hanging_worker(self) -> None:
+        """A worker that does not notice is deep in code that never comes back. Its queue starts anew without it."""
+        if not self._stop.wait(settings.RENDER_HANG_SECONDS):
+            logger.critical("Render %s has ended, and its worker hangs: it is killed", self._claim.render_id)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _renewed(self) -> None:
+        self._renewed_at = time.monotonic()
+        self._good_until = self._renewed_at + settings.RENDER_LEASE_SECONDS
+
+    def _go_on_without_database(self) -> None:
+        """If it is away for all, nobody can have reaped. If for this node only, others may have: the fence then tells
+        when it is back, and until then the node has nothing better to do.
+        """
+        self._good_until = time.monotonic() + settings.RENDER_LEASE_SECONDS
+        self._lost = time.monotonic() > self._renewed_at + settings.RENDER_OUTAGE_SECONDS
 
     def _renew(self) -> None:
         render = fence.renew(self._claim, progress=self._progress)

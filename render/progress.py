@@ -58,6 +58,8 @@ def record_segment(
     with fence(claim) as render:
         if render.cancel_requested_at is not None:
             raise CancelRequested
+        if Segment.objects.filter(render=render, index=index, attempt=claim.attempt, key=key).exists():
+            return  # By this same call, which did not hear of its commit.
         Segment.objects.create(
             render=render,
             index=index,

@@ -18,7 +18,7 @@ from render.signals import housekeeping
 
 logger = logging.getLogger(__name__)
 
-MISSED_RUN = timedelta(seconds=30)
+MISSED_RUNS = 2
 
 
 def run() -> int:
@@ -43,11 +43,12 @@ def _in_grace() -> bool:
     After a gap in the reaper's own runs the database was probably away, and no worker could renew. They get one lease's
     time to do so; the run after that reaps again, however late it comes.
     """
+    missed = timedelta(seconds=MISSED_RUNS * settings.REAPER_INTERVAL_SECONDS)
     ReaperClock.objects.get_or_create(pk=1)
     ReaperClock.objects.filter(pk=1).update(
         grace_until=Case(
             When(
-                Q(grace_until=None, last_run_at__lt=Now() - MISSED_RUN),
+                Q(grace_until=None, last_run_at__lt=Now() - missed),
                 then=Now() + timedelta(seconds=settings.RENDER_LEASE_SECONDS),
             ),
             When(grace_until__lte=Now(), then=Value(None)),

@@ -4,14 +4,12 @@ Every step may be broken off anywhere and done again: sources are stored by cont
 rendered twice, and everything from the joined film on is made from the recorded segments.
 """
 
-import contextlib
 import logging
-import shutil
+import tempfile
 import time
 import traceback
-import uuid
-from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,11 +24,13 @@ from render.lease import Draining, Lease
 from render.media import film, segment_file
 from render.media.segment_sound import open_segment_sound
 from render.models import Phase, Render, Segment
+from render.outage import outlast
 from render.parameters import Parameters
 from render.preparation import prepare_sources
 from render.sources import Sources
 from render.speech.base import SpeechUnavailable
 from render.storages.failures import StorageFailure
+from render.work_folder import work_folder
 
 logger = logging.getLogger(__name__)
 
@@ -40,9 +40,10 @@ STORAGE_TRIES = 40  # to store a segment, over STORAGE_PATIENCE_SECONDS
 def run(claim: Claim) -> None:
     """Do a claimed render as far as this node can, and write down how it ended."""
     started = time.monotonic()
-    with Lease(claim) as lease, _work_folder(claim) as folder:
+    with Lease(claim) as lease, work_folder(claim) as folder:
         try:
-            _make_film(claim, lease, folder)
+            # What the database cannot take now is done again from the last segment, by the same attempt.
+            outlast(lambda: _make_film(claim, lease, Path(tempfile.mkdtemp(dir=folder))), check=lease.check)
         except Fenced:
             logger.info("Render %s attempt %d was ended by somebody else", claim.render_id, claim.attempt)
         except CancelRequested:
@@ -119,7 +120,8 @@ def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) ->
             num_bytes = path.stat().st_size
             key = _store_piece(path, render, claim, lease)
             now = time.monotonic()
-            progress.record_segment(
+            record = partial(
+                progress.record_segment,
                 claim,
                 index=segment.index,
                 key=key,
@@ -129,6 +131,7 @@ def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) ->
                 render_seconds=now - mark,
                 progress=progress.of_rendering((segment.index + 1) / len(plan.segments)),
             )
+            outlast(record, check=lease.check)
             scenarios.act_while_rendering(render)
             mark = now
 
@@ -155,15 +158,6 @@ def upload_and_finish(claim: Claim, lease: Lease, render: Render, video: Path, f
         poster_key=poster_key,
         duration_seconds=_plan(render).num_frames / FPS,
     )
-
-
-def _sweep(work: Path) -> None:
-    """Remove what killed workers have left; nothing alive is that old."""
-    oldest = time.time() - 2 * settings.RENDER_TIMEOUT_SECONDS
-    for left in work.glob("*-a*"):
-        with contextlib.suppress(FileNotFoundError):
-            if left.stat().st_mtime < oldest:
-                shutil.rmtree(left, ignore_errors=True)
 
 
 def _inputs(render: Render, sources: Sources, folder: Path) -> RenderInputs:
@@ -231,18 +225,6 @@ def _storage_failed(claim: Claim, failure: StorageFailure) -> None:
 
 def _unless_fenced(end, *arguments, **named) -> None:  # type: ignore[no-untyped-def]
     try:
-        end(*arguments, **named)
+        outlast(partial(end, *arguments, **named))
     except Fenced:
         logger.info("The render was ended by somebody else meanwhile")
-
-
-@contextlib.contextmanager
-def _work_folder(claim: Claim) -> Iterator[Path]:
-    work = Path(settings.WORK_DIR)
-    _sweep(work)
-    folder = work / f"{claim.render_id}-a{claim.attempt}-{uuid.uuid4().hex[:8]}"
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
