@@ -10,6 +10,7 @@ import functools
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -26,7 +27,7 @@ def install() -> None:
     if isinstance(cluster.worker, _DiesWithParent):
         return
     cluster.worker = _DiesWithParent(cluster.worker)
-    cluster.pusher = _DiesWithParent(cluster.pusher)
+    cluster.pusher = _DiesWithParent(_with_canary(cluster.pusher))
     cluster.monitor = _DiesWithParent(cluster.monitor)
     cluster.Sentinel = _crash_only(cluster.Sentinel)
 
@@ -41,6 +42,20 @@ class _DiesWithParent:
     def __call__(self, *arguments: Any) -> Any:
         die_with_parent()
         return self._function(*arguments)
+
+
+def _with_canary(pusher: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(pusher)
+    def push(task_queue: Any, event: Any, broker: Any = None) -> Any:
+        from django_q.conf import Conf
+
+        from render import canary  # Its models need the app registry to be ready.
+
+        named = {"exit_status": EXIT_STATUS}
+        threading.Thread(target=canary.watch, args=(task_queue, Conf.CLUSTER_NAME), kwargs=named, daemon=True).start()
+        return pusher(task_queue, event, broker)
+
+    return push
 
 
 def die_with_parent() -> None:

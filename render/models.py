@@ -39,6 +39,7 @@ class Node(models.Model):
     model_state = models.CharField(max_length=10, blank=True, help_text="Of its model server: loading, ready, ...")
     gpu = models.CharField(max_length=120, blank=True)
     memory_plan = models.CharField(max_length=40, blank=True, help_text="Where the networks lie, by the GPU's memory.")
+    canary_at = models.DateTimeField(null=True, help_text="When a worker of it last showed that it works.")
     draining = models.BooleanField(default=False, help_text="Takes no new render and hands its current one back.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 

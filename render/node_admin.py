@@ -18,7 +18,7 @@ class NodeAdmin(ReadOnlyAdmin):
     ordering = ["-heartbeat_at"]
     fields = [
         *("name", "queue", "work", "model_state", "gpu", "memory_plan"),
-        *("running", "last_seen", "heartbeat_at", "created_at"),
+        *("running", "last_seen", "heartbeat_at", "canary_at", "created_at"),
     ]
     actions = ["drain", "undrain"]
 

@@ -2,7 +2,7 @@
 
 import time
 
-from render import lifecycle, nodes, queue, reaper, runner
+from render import canary, lifecycle, nodes, queue, reaper, runner
 from render.engines import registry
 from render.fence import Claim
 
@@ -18,6 +18,10 @@ def run_ticket(queue_name: str) -> None:
 
 def run_reaper() -> None:
     reaper.run()
+
+
+def run_canary(queue_name: str) -> None:
+    canary.sing(queue_name)
 
 
 def _claim(queue_name: str) -> Claim | None:
