@@ -4,11 +4,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from types import FrameType
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand
 from django.db import DatabaseError, close_old_connections
 
 from render import nodes
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 QUEUE = "gpu"
 REPORT_SECONDS = 2.0
+RESTART_SECONDS = 0.5
 PREFETCH_SECONDS = 1.0
 
 
@@ -37,7 +39,23 @@ class Command(BaseCommand):
             signal.signal(number, self._on_signal)
         node = nodes.beat(QUEUE)
         Node.objects.filter(pk=node.pk).update(draining=False)  # It may have been drained to be stopped.
-        cluster = subprocess.Popen(
+        cluster = self._start_queue()
+        # Of its own, so that a slow storage does not make the node look dead.
+        threading.Thread(target=self._prefetch, name="prefetch", daemon=True).start()
+        reported_at = 0.0
+        while not self._stop.wait(RESTART_SECONDS):
+            if cluster.poll() is not None:
+                logger.error("The queue ended with status %d, a new one starts", cluster.returncode)
+                cluster = self._start_queue()
+            if time.monotonic() > reported_at + REPORT_SECONDS:
+                self._report()
+                reported_at = time.monotonic()
+        self._drain(node)
+        cluster.terminate()
+        cluster.wait()
+
+    def _start_queue(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             [sys.executable, "manage.py", "qcluster"],
             cwd=settings.BASE_DIR,
             env={**os.environ, "Q_CLUSTER_NAME": QUEUE},
@@ -45,15 +63,6 @@ class Command(BaseCommand):
             start_new_session=True,  # A Ctrl-C must reach this process alone: django-q2 hangs when all its own get it.
             preexec_fn=die_with_parent,
         )
-        # Of its own, so that a slow storage does not make the node look dead.
-        threading.Thread(target=self._prefetch, name="prefetch", daemon=True).start()
-        while not self._stop.wait(REPORT_SECONDS):
-            self._report()
-            if cluster.poll() is not None:
-                raise CommandError(f"The queue ended with status {cluster.returncode}", returncode=70)
-        self._drain(node)
-        cluster.terminate()
-        cluster.wait()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stop.set()
