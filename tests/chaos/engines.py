@@ -1,0 +1,60 @@
+"""Quick engines for the campaign: eight segments of 60 ms, the same frames in every run."""
+
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from render.engines.base import Checkpoint, Hold, Plan, RenderedSegment, RenderInputs
+from render.parameters import Parameters
+from tests.engines import StatefulEngine
+
+SEGMENTS = 8
+FRAMES = 37  # 4n+1, as many as make eight segments
+
+
+class BriefEngine(StatefulEngine):
+    name = "brief"
+    frames_per_segment = 5
+    seconds_per_segment = 0.06
+
+    def __init__(self, history: str) -> None:
+        self._history = Path(history)
+
+    def segments(
+        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None, hold: Hold
+    ) -> Iterator[RenderedSegment]:
+        for segment in super().segments(inputs, parameters, plan, resume, hold):
+            time.sleep(self.seconds_per_segment)
+            hold.check()
+            with self._history.open("a") as history:  # One write of one line: whole, whoever else writes.
+                history.write(f"{hold.render_id} {hold.attempt} {segment.index}\n")
+            yield segment
+
+
+class PoisonEngine(BriefEngine):
+    """Kills whoever renders it, in its third segment."""
+
+    name = "poison"
+
+    def segments(
+        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None, hold: Hold
+    ) -> Iterator[RenderedSegment]:
+        for segment in super().segments(inputs, parameters, plan, resume, hold):
+            if segment.index == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield segment
+
+
+class HangingEngine(BriefEngine):
+    """Never comes back from C code."""
+
+    name = "hanging"
+
+    def segments(
+        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None, hold: Hold
+    ) -> Iterator[RenderedSegment]:
+        ctypes.CDLL(None).sleep(3600)
+        yield from super().segments(inputs, parameters, plan, resume, hold)
