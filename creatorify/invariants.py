@@ -22,6 +22,13 @@ CLAIMABLE = """
     AND r.not_before < now() - make_interval(secs => %(patience)s)
 """
 
+# Unique indexes, checks and a trigger, by their names in the migrations.
+GUARDS = [
+    *("accounts_usageentry_render_id_key", "one_response_a_key", "projects_take_render_id_key", "one_take_a_number"),
+    *("one_attempt_a_number", "one_segment_an_index", "one_event_a_render", "one_delivery_an_endpoint"),
+    *("billed_within_the_hold", "running_holds_a_lease", "terminal_is_completed", "render_terminal_is_final"),
+]
+
 
 @dataclass(frozen=True)
 class Invariant:
@@ -38,6 +45,11 @@ INVARIANTS = [
         SELECT r.id FROM render_render r
         WHERE r.state = 'running' AND r.lease_until < now() - make_interval(secs => %(patience)s)
         """,
+    ),
+    Invariant(
+        "cancel_carried_out",
+        "What waits is canceled at once: no render waits that was asked to end.",
+        "SELECT r.id FROM render_render r WHERE r.state = 'queued' AND r.cancel_requested_at IS NOT NULL",
     ),
     Invariant(
         "ticket_there",
@@ -141,12 +153,15 @@ INVARIANTS = [
         """,
     ),
     Invariant(
-        "end_is_final",
-        "The database itself lets no render leave a terminal state.",
-        """
-        SELECT 'the trigger is missing' WHERE NOT EXISTS (
-            SELECT FROM pg_trigger WHERE tgname = 'render_terminal_is_final' AND tgrelid = 'render_render'::regclass
-            AND tgenabled <> 'D')
+        "guards_stand",
+        "The database itself lets no render leave a terminal state, and nothing that is there once be there twice.",
+        f"""
+        SELECT guard FROM unnest(ARRAY{GUARDS}) AS wanted(guard)
+        WHERE NOT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass(guard) AND indisunique AND indisvalid)
+        AND NOT EXISTS (SELECT FROM pg_constraint WHERE conname = guard AND contype = 'c' AND convalidated
+                        AND conrelid IN (to_regclass('render_render'), to_regclass('accounts_usageentry')))
+        AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgname = guard AND tgrelid = to_regclass('render_render')
+                        AND tgenabled <> 'D')
         """,
     ),
     Invariant(

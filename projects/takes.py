@@ -12,7 +12,7 @@ from accounts.errors import ServiceError
 from accounts.models import ApiKey, Tenant
 from projects import references, webhook_events
 from projects.models import Project, Take
-from render import lifecycle, outputs
+from render import lifecycle, outputs, submission
 from render.engines import registry
 from render.models import TERMINAL_STATES, Render, State
 from render.parameters import MAX_SEED, Parameters
@@ -30,7 +30,7 @@ def create_project(project: Project, *, test_scenario: str = "") -> None:
         engine = settings.TEST_ENGINE
     sources = references.resolve(project)
     # First, because this is what may be refused.
-    render = lifecycle.enqueue(
+    render = submission.enqueue(
         tenant=project.tenant,
         api_key=project.api_key,
         engine=engine,
@@ -56,7 +56,7 @@ def finalize(project: Project, api_key: ApiKey) -> Take:
     """Render the latest finished draft again on the final engine: same inputs, parameters and seed.
 
     Raises ServiceError `invalid_state` without such a draft or with a final already, `not_found` when it was deleted
-    meanwhile, and what `lifecycle.enqueue` raises.
+    meanwhile, and what `submission.enqueue` raises.
     """
     engine = settings.TEST_ENGINE if project.is_test else settings.FINAL_ENGINE
     registry.require(engine)
@@ -79,7 +79,7 @@ def retry(project: Project, api_key: ApiKey | None) -> Take:
     """Render the latest take again, after it has failed or was canceled: same engine, inputs, parameters and seed.
 
     Raises ServiceError `invalid_state` in any other state, `not_found` when the project was deleted meanwhile, and what
-    `lifecycle.enqueue` raises.
+    `submission.enqueue` raises.
     """
     Tenant.objects.select_for_update(no_key=True).get(pk=project.tenant_id)
     if not Project.objects.select_for_update(no_key=True).filter(pk=project.pk, deleted_at=None).exists():
@@ -92,7 +92,7 @@ def retry(project: Project, api_key: ApiKey | None) -> Take:
 
 def _add_take(project: Project, like: Take, *, kind: str, engine: str, api_key: ApiKey | None) -> Take:
     spoken = references.source_of_speech(project) if like.render.script else ""
-    render = lifecycle.enqueue(
+    render = submission.enqueue(
         tenant=project.tenant,
         api_key=api_key,
         engine=engine,

@@ -24,6 +24,8 @@ MISSED_RUNS = 2
 def run() -> int:
     """Reap and top up once; return how many renders were reaped."""
     reaped = 0 if _in_grace() else _reap_expired()
+    for left in Render.objects.filter(state=State.QUEUED).exclude(cancel_requested_at=None):
+        lifecycle.request_cancel(left)  # Of an earlier version, which forgot the cancel here.
     for name in Render.objects.filter(state=State.QUEUED).order_by().values_list("queue", flat=True).distinct():
         added = queue.top_up(name)
         if added:

@@ -18,6 +18,7 @@ LONG_AGO = "now() - interval '1 day'"
 # Invariant -> what breaks it; `finished`, `failed`, `running` and `queued` are ids of such renders.
 BREAKS = {
     "lease_alive": f"UPDATE render_render SET lease_until = {LONG_AGO} WHERE id = '{{running}}'",
+    "cancel_carried_out": "UPDATE render_render SET cancel_requested_at = now() WHERE id = '{queued}'",
     "ticket_there": "DELETE FROM django_q_ormq;"
     f" UPDATE render_render SET not_before = {LONG_AGO} WHERE id = '{{queued}}'",
     "one_usage_row": "DELETE FROM accounts_usageentry WHERE render_id = '{failed}'",
@@ -31,7 +32,7 @@ BREAKS = {
     "attempts_in_order": "UPDATE render_attempt SET number = 5 WHERE render_id = '{failed}'",
     "no_stale_segment": "UPDATE render_segment SET attempt = 9 WHERE render_id = '{finished}'",
     "concurrency_kept": "UPDATE accounts_plan SET max_concurrent = 0",
-    "end_is_final": "ALTER TABLE render_render DISABLE TRIGGER render_terminal_is_final",
+    "guards_stand": "ALTER TABLE render_render DISABLE TRIGGER render_terminal_is_final",
     "one_take": "DELETE FROM projects_take WHERE render_id = '{queued}'",
     "one_end_is_told": "INSERT INTO projects_webhookevent (type, project_id, render_id, handed_out_at)"
     " VALUES ('project.canceled', NULL, '{finished}', now())",

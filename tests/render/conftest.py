@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from accounts.models import Tenant
-from render import lifecycle, nodes
+from render import lifecycle, nodes, submission
 from render.fence import Claim
 from render.models import Render
 from render.parameters import Parameters
@@ -57,7 +57,7 @@ def enqueue(acme: Tenant, site, settings) -> Callable[..., Render]:
             "audio_url": f"{base_url}/voice.wav",
             "parameters": parameters or Parameters(seed=1),
         }
-        return lifecycle.enqueue(**{**fields, **overrides})
+        return submission.enqueue(**{**fields, **overrides})
 
     return make
 

@@ -143,6 +143,36 @@ def test_a_cancel_of_a_dead_worker_is_carried_out_by_the_reaper(prepared) -> Non
     assert billed(prepared) == 0
 
 
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda claim: lifecycle.hand_over(claim, "gpu", Phase.WAITING),
+        lifecycle.hand_back,
+        lambda claim: lifecycle.retry_later(claim, ServiceError("internal", "A bug."), trace=""),
+    ],
+    ids=["handed over", "handed back", "retried"],
+)
+def test_a_cancel_that_its_worker_has_not_noticed_is_not_lost_when_it_lets_go(prepared, step) -> None:
+    render = Render.objects.get(pk=prepared.render_id)
+    lifecycle.request_cancel(render)
+
+    step(prepared)
+
+    render.refresh_from_db()
+    assert (render.state, render.attempts.get().outcome) == (State.CANCELED, Attempt.Outcome.CANCELED)
+    assert billed(prepared) == 0
+
+
+def test_a_waiting_render_that_was_left_with_a_cancel_ends(enqueue) -> None:
+    render = enqueue()
+    Render.objects.update(cancel_requested_at=Now())
+
+    reaper.run()
+
+    render.refresh_from_db()
+    assert render.state == State.CANCELED
+
+
 def test_a_waiting_render_is_canceled_at_once(enqueue) -> None:
     render = enqueue()
 

@@ -3,7 +3,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from accounts.models import AuditEntry, Tenant, UsageEntry
-from render import lifecycle, nodes, objects
+from render import lifecycle, nodes, objects, submission
 from render.models import Node, Render, State
 from render.parameters import Parameters
 
@@ -13,7 +13,7 @@ NODES = "/admin/render/node/"
 
 @pytest.fixture
 def queued(acme: Tenant) -> Render:
-    return lifecycle.enqueue(
+    return submission.enqueue(
         tenant=acme,
         api_key=None,
         engine="instant",
