@@ -22,6 +22,9 @@ class Receiver:
         self.got: list[tuple[str, dict]] = []  # message id, body
         self.rejected = 0
 
+    def answer(self, message_id: str) -> object:
+        return self.answers.pop(0) if self.answers else 204
+
     def verify(self, body: bytes, headers: dict[str, str]) -> None:
         for secret in self.secrets:
             try:
@@ -37,8 +40,8 @@ class Receiver:
 
 
 @contextmanager
-def receiving() -> Iterator[Receiver]:
-    state = Receiver()
+def receiving(receiver: Receiver | None = None) -> Iterator[Receiver]:
+    state = receiver or Receiver()
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *arguments):
@@ -47,7 +50,7 @@ def receiving() -> Iterator[Receiver]:
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
             state.verify(body, {name.lower(): value for name, value in self.headers.items()})
-            answer = state.answers.pop(0) if state.answers else 204
+            answer = state.answer(self.headers["Webhook-Id"])
             if answer == "reset":
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 self.connection.close()

@@ -85,7 +85,7 @@ class Stage:
             assert time.monotonic() < deadline, f"{name} does not start"
             time.sleep(0.02)
 
-    def supervise(self, name: str) -> psutil.Process:
+    def supervised(self, name: str) -> psutil.Process:
         return psutil.Process(self.service.processes[name].pid)
 
 
@@ -117,6 +117,7 @@ def stage(folder: Path, *, mutation: str = "") -> Iterator[Stage]:
             environment={
                 "DJANGO_SETTINGS_MODULE": "tests.chaos.settings",
                 "DATABASE_URL": settings.DATABASE_URL,
+                "CHAOS_HISTORY": str(folder / "history"),
                 "CHAOS_MUTATION": mutation,
                 "MEDIA_ROOT": str(folder / "media"),
                 "WORK_DIR": str(folder / "work"),
