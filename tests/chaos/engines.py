@@ -1,4 +1,4 @@
-"""Quick engines for the campaign: eight segments of 60 ms, the same frames in every run."""
+"""Quick engines for the campaign: segments of 60 ms, the same frames in every run; and some that misbehave."""
 
 import ctypes
 import os
@@ -11,7 +11,6 @@ from render.engines.base import Checkpoint, Hold, Plan, RenderedSegment, RenderI
 from render.parameters import Parameters
 from tests.engines import StatefulEngine
 
-SEGMENTS = 8
 FRAMES = 37  # 4n+1, as many as make eight segments
 
 
@@ -29,9 +28,20 @@ class BriefEngine(StatefulEngine):
         for segment in super().segments(inputs, parameters, plan, resume, hold):
             time.sleep(self.seconds_per_segment)
             hold.check()
+            self.before(segment.index)
             with self._history.open("a") as history:  # One write of one line: whole, whoever else writes.
                 history.write(f"{hold.render_id} {hold.attempt} {segment.index}\n")
             yield segment
+
+    def before(self, index: int) -> None:
+        pass
+
+
+class PatientEngine(BriefEngine):
+    """Its segments take as long as a real model's."""
+
+    name = "patient"
+    seconds_per_segment = 15
 
 
 class PoisonEngine(BriefEngine):
@@ -39,13 +49,19 @@ class PoisonEngine(BriefEngine):
 
     name = "poison"
 
-    def segments(
-        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None, hold: Hold
-    ) -> Iterator[RenderedSegment]:
-        for segment in super().segments(inputs, parameters, plan, resume, hold):
-            if segment.index == 2:
-                os.kill(os.getpid(), signal.SIGKILL)
-            yield segment
+    def before(self, index: int) -> None:
+        if index == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class FailingEngine(BriefEngine):
+    """Has a bug, in its third segment."""
+
+    name = "failing"
+
+    def before(self, index: int) -> None:
+        if index == 2:
+            raise RuntimeError("This engine always fails.")
 
 
 class HangingEngine(BriefEngine):
@@ -53,8 +69,5 @@ class HangingEngine(BriefEngine):
 
     name = "hanging"
 
-    def segments(
-        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None, hold: Hold
-    ) -> Iterator[RenderedSegment]:
+    def before(self, index: int) -> None:
         ctypes.CDLL(None).sleep(3600)
-        yield from super().segments(inputs, parameters, plan, resume, hold)

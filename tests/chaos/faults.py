@@ -10,11 +10,10 @@ from time import sleep
 import psutil
 
 from render.models import Render, State
-from tests.chaos.stage import GPU_NODES, LEASE_SECONDS, Stage
+from tests.chaos.stage import GPU_NODES, LEASE_SECONDS, QUEUES, Stage
 
 logger = logging.getLogger(__name__)
 
-QUEUES = ("queue", *GPU_NODES)
 FREEZE_SECONDS = 1.5 * LEASE_SECONDS
 CRASH_SECONDS = 3.0
 

@@ -4,13 +4,15 @@ import itertools
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from types import MappingProxyType
+from typing import Any
 
 import httpx
 import psutil
@@ -20,15 +22,18 @@ from PIL import Image
 from accounts import keys
 from accounts.models import Plan, Scope, Tenant
 from creatorify.supervisor import Supervisor, wait_until_listening
-from render.models import Render
+from render.models import Node, Render
 from tests.chaos.database import CrashingDatabase
 from tests.chaos.engines import FRAMES
 from tests.render.conftest import write_voice
 
 LEASE_SECONDS = 4.0
 REAP_SECONDS = 1.0
+HANG_SECONDS = 5
 CPU_WORKERS = 2
 GPU_NODES = ("gpu-a", "gpu-b")
+QUEUES = ("queue", *GPU_NODES)
+VOICE_SECONDS = 16
 SLOW_SECONDS = 1.5  # that the customers' server takes for /slow/
 
 
@@ -51,16 +56,16 @@ class Stage:
         )
         return tenant
 
-    def body(self, engine: str = "brief", picture: str = "picture.png") -> dict[str, object]:
+    def body(self, engine: str = "brief", *, picture: str = "picture.png", frames: int = FRAMES) -> dict[str, object]:
         return {
             "title": "Chaos",
             "image_url": f"{self.site}/{picture}",
             "audio_url": f"{self.site}/voice.wav",
-            "parameters": {"engine": engine, "seed": 7, "frame_num": FRAMES},
+            "parameters": {"engine": engine, "seed": 7, "frame_num": frames},
         }
 
-    def create(self, tenant: str, engine: str = "brief", picture: str = "picture.png") -> Render:
-        answer = self.clients[tenant].post("/projects", json=self.body(engine, picture))
+    def create(self, tenant: str, engine: str = "brief", **body: Any) -> Render:
+        answer = self.clients[tenant].post("/projects", json=self.body(engine, **body))
         assert answer.status_code == 201, answer.text
         return Render.objects.get(take__project=answer.json()["id"])
 
@@ -85,6 +90,39 @@ class Stage:
             assert time.monotonic() < deadline, f"{name} does not start"
             time.sleep(0.02)
 
+    @contextmanager
+    def without(self, name: str) -> Iterator[None]:
+        """That node is away: all of it is killed, and not started again meanwhile."""
+        commands = self.service.commands
+        command, commands[name] = commands[name], ["sleep", "infinity"]
+        for process in {self.supervised(name), *self.tree(name).all}:
+            process.kill()
+        try:
+            yield
+        finally:
+            commands[name] = command
+            until(lambda: self.supervised(name).name() == "sleep", 5, f"{name} is away")
+            self.supervised(name).kill()
+
+    @contextmanager
+    def draining(self, *names: str) -> Iterator[None]:
+        """Those GPU nodes take no render meanwhile."""
+        Node.objects.filter(name__in=names).update(draining=True)
+        try:
+            yield
+        finally:
+            Node.objects.filter(name__in=names).update(draining=False)
+
+    @contextmanager
+    def locked(self, table: str, row: str) -> Iterator[None]:
+        """Whoever wants to write that row waits meanwhile. row: a condition that finds it."""
+        connection = self.database.connect()
+        try:
+            connection.execute(f"SELECT FROM {table} WHERE {row} FOR UPDATE")  # type: ignore[arg-type]
+            yield
+        finally:
+            connection.close()
+
     def supervised(self, name: str) -> psutil.Process:
         return psutil.Process(self.service.processes[name].pid)
 
@@ -103,14 +141,22 @@ class Tree:
 
 
 @contextmanager
-def stage(folder: Path, *, mutation: str = "") -> Iterator[Stage]:
-    """Start everything; the database is that of the settings, in `folder`."""
+def stage(
+    folder: Path, *, mutation: str = "", node_prefixes: Mapping[str, list[str]] = MappingProxyType({}), **changes: str
+) -> Iterator[Stage]:
+    """Start everything; the database is that of the settings, in `folder`.
+
+    node_prefixes: what a GPU node's command begins with. changes: of the environment.
+    """
     database = CrashingDatabase(folder / "postgres")
     with customers_server(folder / "site") as site, socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         probe.close()
-        nodes = {name: ["env", f"NODE_NAME={name}", sys.executable, "manage.py", "gpu_node"] for name in GPU_NODES}
+        nodes = {
+            name: ["env", f"NODE_NAME={name}", *node_prefixes.get(name, []), sys.executable, "manage.py", "gpu_node"]
+            for name in GPU_NODES
+        }
         service = Supervisor(
             port=port,
             log_folder=folder / "logs",
@@ -126,8 +172,9 @@ def stage(folder: Path, *, mutation: str = "") -> Iterator[Stage]:
                 "CPU_WORKERS": str(CPU_WORKERS),
                 "RENDER_LEASE_SECONDS": str(LEASE_SECONDS),
                 "RENDER_LEASE_RENEW_SECONDS": "1",
-                "RENDER_HANG_SECONDS": "5",
+                "RENDER_HANG_SECONDS": str(HANG_SECONDS),
                 "REAPER_INTERVAL_SECONDS": str(REAP_SECONDS),
+                **changes,
             },
             further_commands=nodes,
         )
@@ -144,7 +191,7 @@ def customers_server(folder: Path) -> Iterator[str]:
     """Where the customers' pictures and voices lie; what is below /slow/ comes after a while."""
     folder.mkdir()
     Image.new("RGB", (320, 240), "teal").save(folder / "picture.png")
-    write_voice(folder / "voice.wav", 2)
+    write_voice(folder / "voice.wav", VOICE_SECONDS)
 
     class Handler(SimpleHTTPRequestHandler):
         def log_message(self, *arguments: object) -> None:
