@@ -71,15 +71,14 @@ def run_trial(folder: Path, options: argparse.Namespace) -> int:
 
 
 def run_all() -> int:
-    from tests.chaos import mutations, report
-
+    with _database_and_folder(""):  # Their modules need Django.
+        from tests.chaos import mutations, report
+        from tests.chaos.trials import TRIALS
     shutil.rmtree(RESULTS, ignore_errors=True)
     RESULTS.mkdir(parents=True)
     failed = [f"seed {seed}" for seed in SEEDS if _run(f"seed-{seed}", "campaign", f"--seed={seed}")]
     # The campaign has to notice each of them.
     failed += [name for name in mutations.ALL if not _run(f"mutation-{name}", "campaign", f"--mutation={name}")]
-    with _database_and_folder(""):
-        from tests.chaos.trials import TRIALS
     failed += [name for name in TRIALS if _run(f"trial-{name}", "trial", name)]
     report.write(RESULTS)
     print(f"failed: {', '.join(failed) or 'nothing'}")
