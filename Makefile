@@ -6,7 +6,11 @@ RUN := $(VENV)/bin/python
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(RUN),$(RUN) -m pip install --quiet --disable-pip-version-check)
 
-.PHONY: demo test faults check bench bench-scale bench-gpu constraints clean
+# What the fault campaign is drawn from, and how large it is.
+SEED ?= 1
+RENDERS ?= 200
+
+.PHONY: demo test faults chaos chaos-all check bench bench-scale bench-gpu constraints clean
 
 demo: $(VENV)/.demo  ## A real video from a real portrait and voice. KEEP=1 leaves the service running.
 	$(RUN) manage.py demo $(if $(KEEP),--keep) $(if $(PORTRAIT),--portrait "$(PORTRAIT)") $(if $(SPEECH),--speech "$(SPEECH)")
@@ -16,6 +20,12 @@ test: $(VENV)/.dev  ## Everything that CI runs.
 
 faults: $(VENV)/.dev  ## Deaths of processes at every point, and every configuration; some minutes.
 	$(RUN) -m pytest -m slow
+
+chaos: $(VENV)/.dev  ## Renders while all that can die dies: SEED=1 RENDERS=200; about two minutes.
+	$(RUN) -m tests.chaos campaign --seed $(SEED) --renders $(RENDERS)
+
+chaos-all: $(VENV)/.dev  ## Five campaigns, three that must fail, every single fault; writes docs/reliability.md in about an hour.
+	$(RUN) -m tests.chaos all
 
 check: $(VENV)/.dev  ## Style, types, import law, migrations.
 	$(RUN) -m ruff check .

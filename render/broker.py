@@ -1,11 +1,14 @@
-"""django-q2's broker on our database, for processes that must outlive an outage of it."""
+"""django-q2's broker on our database, for processes that outlive an outage of it and whose clocks may be wrong."""
 
 import logging
 import time
+from datetime import timedelta
 from typing import Any
 
-from django.db import Error, connection
+from django.db import Error, connection, transaction
+from django.db.models.functions import Now
 from django_q.brokers.orm import ORM
+from django_q.conf import Conf
 
 logger = logging.getLogger(__name__)
 
@@ -15,16 +18,25 @@ PAUSE_SECONDS = 0.5
 class PatientBroker(ORM):  # type: ignore[misc]
     """As published, the pusher and the monitor end with the first error of the database; as a cluster here ends with
     them, see `render.cluster_hardening`, a short outage would kill every render at work. These two wait instead.
+
+    And a ticket is due by the database's clock: by a machine's own, one that is late would get none.
     """
+
+    def enqueue(self, task: str) -> Any:
+        return self.get_connection().create(key=self.list_key, payload=task, lock=Now()).pk
 
     def dequeue(self) -> Any:
         try:
-            return super().dequeue()
+            ticket = self._take()
         except Error as error:
             logger.warning("No tickets, the database is away: %s", error)
             connection.close()
             time.sleep(PAUSE_SECONDS)
             return None
+        if ticket is None:
+            time.sleep(Conf.POLL)
+            return None
+        return [(ticket.pk, ticket.payload)]
 
     def acknowledge(self, task_id: int) -> Any:
         try:
@@ -34,3 +46,12 @@ class PatientBroker(ORM):  # type: ignore[misc]
             logger.warning("Ticket %s is left, the database is away: %s", task_id, error)
             connection.close()
             return None
+
+    def _take(self) -> Any:
+        tickets = self.get_connection()
+        with transaction.atomic():
+            due = tickets.filter(key=self.list_key, lock__lte=Now()).order_by("lock")
+            ticket = due.select_for_update(skip_locked=True, no_key=True).first()
+            if ticket is not None:
+                tickets.filter(pk=ticket.pk).update(lock=Now() + timedelta(seconds=Conf.RETRY))
+        return ticket

@@ -9,11 +9,13 @@ import logging
 import os
 import time
 import uuid
+from datetime import timedelta
 from queue import Full
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import Error, close_old_connections, connection
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -60,11 +62,9 @@ def _is_alive(queue: str) -> bool:
     """Whether a worker has answered lately or holds a render, which its lease watches over."""
     close_old_connections()
     try:
-        node = Node.objects.filter(name=settings.NODE_NAME, queue=queue).first()
-        if node is None or node.canary_at is None:
-            return False
-        silence = (timezone.now() - node.canary_at).total_seconds()
-        return silence < 2 * settings.CANARY_SECONDS or node.renders.filter(state=State.RUNNING).exists()
-    except DatabaseError:
+        lately = Q(canary_at__gt=Now() - timedelta(seconds=2 * settings.CANARY_SECONDS))
+        node = Node.objects.filter(name=settings.NODE_NAME, queue=queue)
+        return node.filter(lately | Q(renders__state=State.RUNNING)).exists()
+    except Error:
         connection.close()
         return True  # Nobody can answer now.

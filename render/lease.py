@@ -14,7 +14,7 @@ from typing import Self
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from accounts.errors import ServiceError
 from render import fence, lifecycle, progress
@@ -86,7 +86,7 @@ class Lease:
                     self._renew()
                     self._renewed()
                     pause = settings.RENDER_LEASE_RENEW_SECONDS
-                except DatabaseError:
+                except Error:
                     logger.warning("Render %s: lease not renewed, the database is away", self._claim.render_id)
                     connection.close()
                     self._go_on_without_database()

@@ -79,6 +79,14 @@ def fresh_database(name: str) -> Iterator[Database]:
         server.run([drop])
 
 
+def break_connection() -> None:
+    """What an outage of the server does to the connection of this thread."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        [pid] = cursor.fetchone()
+    Database(connection.settings_dict["NAME"]).rows(f"SELECT pg_terminate_backend({pid})")
+
+
 @contextmanager
 def supabase_like() -> Iterator[Database]:
     """Supabase's public roles and what they may by default, and in it the service as docs/deploy.md sets it up."""

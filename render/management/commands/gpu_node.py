@@ -10,7 +10,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand
-from django.db import DatabaseError, close_old_connections
+from django.db import Error, close_old_connections
 
 from render import nodes
 from render.cluster_hardening import die_with_parent
@@ -71,7 +71,7 @@ class Command(BaseCommand):
         close_old_connections()
         try:
             nodes.note_model(nodes.beat(QUEUE), registry.statuses(QUEUE))
-        except DatabaseError:
+        except Error:
             logger.exception("The database is away; trying again")
 
     def _prefetch(self) -> None:
@@ -79,7 +79,7 @@ class Command(BaseCommand):
             close_old_connections()
             try:
                 prefetch(QUEUE)
-            except DatabaseError:
+            except Error:
                 logger.exception("The database is away; trying again")
 
     def _drain(self, node: Node) -> None:

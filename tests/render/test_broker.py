@@ -1,0 +1,69 @@
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.db.models.functions import Now
+from django.utils import timezone
+from django_q.conf import Conf
+from django_q.models import OrmQ
+
+from render.broker import PatientBroker
+from tests.postgres import break_connection
+
+
+@pytest.fixture
+def broker(monkeypatch) -> PatientBroker:
+    monkeypatch.setattr(Conf, "POLL", 0.01)
+    return PatientBroker("cpu")
+
+
+@pytest.mark.django_db
+def test_a_ticket_is_given_once_and_is_gone_when_it_was_acknowledged(broker) -> None:
+    broker.enqueue("first")
+
+    [(ticket, payload)] = broker.dequeue()
+
+    assert payload == "first"
+    assert broker.dequeue() is None
+    broker.acknowledge(ticket)
+    assert not OrmQ.objects.exists()
+
+
+@pytest.mark.django_db
+def test_the_ticket_of_a_worker_that_died_comes_again(broker) -> None:
+    broker.enqueue("first")
+    broker.dequeue()
+
+    OrmQ.objects.update(lock=Now() - timedelta(seconds=1))
+
+    assert [payload for _, payload in broker.dequeue()] == ["first"]
+    assert OrmQ.objects.filter(lock__gt=Now() + timedelta(seconds=Conf.RETRY - 60)).exists()
+
+
+@pytest.mark.parametrize("minutes", [-5, 5])
+@pytest.mark.django_db
+def test_tickets_are_due_by_the_databases_clock(broker, monkeypatch, minutes: int) -> None:
+    wrong = timezone.now() + timedelta(minutes=minutes)
+    monkeypatch.setattr(timezone, "now", lambda: wrong)
+
+    broker.enqueue("first")
+
+    assert [payload for _, payload in broker.dequeue()] == ["first"]
+    assert broker.dequeue() is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_outage_of_the_database_is_waited_out(broker, monkeypatch) -> None:
+    monkeypatch.setattr("render.broker.PAUSE_SECONDS", 0)
+    broker.enqueue("first")
+    [(ticket, _)] = broker.dequeue()
+
+    break_connection()
+    with monkeypatch.context() as away:
+        away.setitem(connection.settings_dict, "HOST", "/nowhere")
+        assert broker.dequeue() is None
+        broker.acknowledge(ticket)
+
+    assert OrmQ.objects.filter(pk=ticket).exists()  # It comes once more, and nobody has died of it.
+    broker.enqueue("second")
+    assert [payload for _, payload in broker.dequeue()] == ["second"]
