@@ -24,7 +24,7 @@ faults: $(VENV)/.dev  ## Deaths of processes at every point, and every configura
 chaos: $(VENV)/.dev  ## Renders while all that can die dies: SEED=1 RENDERS=200; about two minutes.
 	$(RUN) -m tests.chaos campaign --seed $(SEED) --renders $(RENDERS)
 
-chaos-all: $(VENV)/.dev  ## Five campaigns, three that must fail, every single fault; writes docs/reliability.md in about an hour.
+chaos-all: $(VENV)/.dev  ## Five campaigns, each safeguard taken away, every single fault: an hour. Writes docs/reliability.md.
 	$(RUN) -m tests.chaos all
 
 check: $(VENV)/.dev  ## Style, types, import law, migrations.

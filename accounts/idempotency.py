@@ -23,7 +23,6 @@ from accounts.models import ApiKey, IdempotentResponse
 
 WELL_FORMED = re.compile(r"[A-Za-z0-9._:~-]{1,255}")
 KEPT = timedelta(days=7)
-PURGED_AT_ONCE = 100
 REPLAYED = "Idempotency-Replayed"
 KEPT_HEADERS = ("Location",)
 
@@ -99,8 +98,6 @@ def _replay(known: IdempotentResponse, fingerprint: str) -> Response:
 def _remember(
     api_key: ApiKey, route: str, key: str, fingerprint: str, response: Response, secrets: tuple[str, ...]
 ) -> None:
-    old = IdempotentResponse.objects.filter(created_at__lte=Now() - KEPT)
-    IdempotentResponse.objects.filter(pk__in=old.order_by("created_at").values("pk")[:PURGED_AT_ONCE]).delete()
     body = json.loads(JSONRenderer().render(response.data))
     IdempotentResponse.objects.create(
         tenant=api_key.tenant,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.db import connection
 
+from projects import retention
 from render.engines.base import FPS
 
 SHOWN = 20  # violations of one invariant that are told
@@ -81,7 +82,7 @@ INVARIANTS = [
         f"""
         SELECT r.id FROM render_render r JOIN accounts_usageentry u ON u.render_id = r.id
         LEFT JOIN LATERAL (SELECT sum(s.frames) AS frames FROM render_segment s WHERE s.render_id = r.id) made ON true
-        WHERE r.state IN {TERMINAL} AND {NOT_IMPORTED} AND u.billed_seconds <>
+        WHERE r.state IN {TERMINAL} AND {NOT_IMPORTED} AND r.work_deleted_at IS NULL AND u.billed_seconds <>
             CASE WHEN r.state = 'finished' THEN ceil(made.frames / {FPS}.0) ELSE 0 END
         """,
     ),
@@ -118,20 +119,23 @@ INVARIANTS = [
             FROM render_segment s WHERE s.render_id = r.id
         ) made ON true
         WHERE r.state = 'finished' AND {NOT_IMPORTED} AND (
-            made.number <> r.segments_total OR made.last <> r.segments_total - 1 OR made.frames <> r.num_frames
-            OR r.video_key = '' OR r.progress <> 100)
+            r.work_deleted_at IS NULL AND (made.number <> r.segments_total OR made.last <> r.segments_total - 1
+                                           OR made.frames <> r.num_frames)
+            OR (r.video_key = '') <> (r.films_deleted_at IS NOT NULL) OR r.progress <> 100)
         """,
     ),
     Invariant(
         "attempts_in_order",
         "Attempts are numbered without a gap, and only a running render has one that is not ended.",
-        """
+        f"""
         SELECT r.id FROM render_render r
         LEFT JOIN LATERAL (
             SELECT count(*) AS number, max(a.number) AS last, count(*) FILTER (WHERE a.ended_at IS NULL) AS open
             FROM render_attempt a WHERE a.render_id = r.id
         ) made ON true
-        WHERE made.number <> r.attempt OR coalesce(made.last, 0) <> r.attempt OR made.open <> (r.state = 'running')::int
+        WHERE (r.completed_at IS NULL OR r.completed_at > now() - interval '{retention.ATTEMPTS.days} days')
+        AND (made.number <> r.attempt OR coalesce(made.last, 0) <> r.attempt
+             OR made.open <> (r.state = 'running')::int)
         """,
     ),
     Invariant(
@@ -190,6 +194,17 @@ INVARIANTS = [
         UNION ALL
         SELECT d.id::text FROM projects_webhookdelivery d JOIN projects_webhookendpoint p ON p.id = d.endpoint_id
         WHERE d.next_try_at < now() - interval '15 minutes' AND p.disabled_at IS NULL
+        """,
+    ),
+    Invariant(
+        "deletions_done",
+        "The media of a deleted project are gone soon after its last render has ended.",
+        """
+        SELECT d.project_id FROM projects_deletion d
+        WHERE d.completed_at IS NULL AND d.requested_at < now() - interval '2 hours'
+        AND NOT EXISTS (SELECT FROM projects_take k JOIN render_render r ON r.id = k.render_id
+                        WHERE k.project_id = d.project_id
+                        AND (r.completed_at IS NULL OR r.completed_at > now() - interval '2 hours'))
         """,
     ),
     Invariant(

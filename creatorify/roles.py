@@ -8,6 +8,7 @@ from django.contrib.auth.models import Group, Permission
 SEEN = [
     *("accounts.tenant", "accounts.plan", "accounts.apikey", "accounts.membership", "accounts.usageentry"),
     *("accounts.usagethreshold", "projects.project", "projects.take", "projects.asset", "projects.avatar"),
+    *("projects.deletion", "projects.webhookendpoint", "projects.webhookdelivery"),
     *("render.render", "render.attempt", "render.segment", "render.node"),
 ]
 VIEW = [f"{app}.view_{model}" for app, model in (name.split(".") for name in SEEN)]

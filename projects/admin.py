@@ -25,6 +25,7 @@ from accounts.admin_base import (
     preformatted,
 )
 from accounts.errors import ServiceError
+from projects import deletion_admin, webhook_admin  # noqa: F401  # For Django.
 from projects.asset_admin import source_link
 from projects.deeds import DEEDS
 from projects.models import Project, Take

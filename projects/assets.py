@@ -4,6 +4,8 @@ import mimetypes
 import re
 import uuid
 from datetime import timedelta
+from functools import reduce
+from operator import or_
 from pathlib import PurePosixPath
 
 from django.conf import settings
@@ -94,6 +96,14 @@ def keep_speech(project: Project, speech: Speech) -> None:
             uploaded_at=Now(),
         )
     Project.objects.filter(pk=project.pk).update(audio_url=f"{ASSET}{asset.pk}")
+
+
+def is_used(asset: Asset, *, within: timedelta | None = None) -> bool:
+    """Whether a project that is not deleted names it as a voice, in whichever spelling. within: of its last change."""
+    ids = [str(asset.pk), asset.pk.hex]
+    names = [Q(**{f"{field}__iendswith": spelled}) for field in ("audio_url", "audio_url_2") for spelled in ids]
+    projects = Project.objects.filter(reduce(or_, names), tenant=asset.tenant_id, deleted_at=None)
+    return projects.filter(**{} if within is None else {"updated_at__gt": Now() - within}).exists()
 
 
 @transaction.atomic

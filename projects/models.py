@@ -56,6 +56,27 @@ class Project(models.Model):
         return self.title
 
 
+class Deletion(models.Model):
+    """The receipt of a project's deletion: who asked, and when its media were gone. Written by `projects.deletions`."""
+
+    project = models.OneToOneField(Project, on_delete=models.PROTECT, related_name="deletion")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="deletions")
+    api_key = models.ForeignKey(ApiKey, on_delete=models.SET_NULL, null=True, related_name="+")
+    requested_at = models.DateTimeField(db_default=Now(), editable=False)
+    sweep_after = models.DateTimeField(db_default=Now(), help_text="When its media are to be deleted, the next time.")
+    files = models.PositiveIntegerField(default=0, help_text="That were deleted.")
+    completed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["-requested_at"], name="newest_deletions"),
+            models.Index(fields=["sweep_after"], name="deletions_due", condition=Q(completed_at=None)),
+        ]
+
+    def __str__(self) -> str:
+        return f"of {self.project_id}"
+
+
 class Asset(models.Model):
     """A customer's own file in the media storage: uploaded once, used in any number of projects."""
 

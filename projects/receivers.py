@@ -1,24 +1,20 @@
 """What a project does when one of its renders changes; runs inside the transaction that changes it."""
 
-from functools import partial
-
-from django.db import transaction
 from django.db.models.functions import Now
 
-from projects import assets, webhook_events
+from projects import assets, deletions, webhook_events
 from projects.models import Project
-from render import outputs
 from render.models import Render
 
 
 def follow_render(*, render: Render, **_: object) -> None:
-    """Move the project's `updated_at`; a deleted project keeps no film of a render that ends later."""
+    """Move the project's `updated_at`; what a deleted project was still rendering is deleted when it ends."""
     changed = Project.objects.filter(takes__render=render)
     # The update comes first: it waits for a deletion that is going on, so that the next line sees it.
     changed.update(updated_at=Now())
     webhook_events.note(render)
     if render.is_terminal and changed.filter(deleted_at__isnull=False).exists():
-        transaction.on_commit(partial(outputs.delete_outputs, render))
+        deletions.ring()
 
 
 def keep_speech(*, render: Render, **_: object) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 from urllib.parse import urljoin
@@ -35,7 +36,8 @@ def with_takes(projects: QuerySet[Project], *, up_to: int | None = None) -> Quer
     takes = Take.objects.select_related("render").annotate(num_segments=Count("render__segments"))
     if up_to is not None:
         takes = takes.filter(number__lte=up_to)
-    return projects.prefetch_related(Prefetch("takes", queryset=takes.order_by("number")))
+    takes = takes.order_by("number")
+    return projects.select_related("tenant__plan").prefetch_related(Prefetch("takes", queryset=takes))
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,16 @@ class Representation:
 
     @property
     def segment(self) -> int | None:
-        return None if self.render.segments_total is None else self.latest.num_segments
+        if self.render.segments_total is None or self.render.state == State.FINISHED:
+            return self.render.segments_total  # Its segments are deleted sooner than the film.
+        return self.latest.num_segments
+
+    @property
+    def video_expires_at(self) -> datetime | None:
+        if self.render.state != State.FINISHED or self.latest.take.imported_video_url:
+            return None
+        assert self.render.completed_at
+        return self.render.completed_at + timedelta(days=self.project.tenant.plan.retention_days)
 
     @cached_property
     def error(self) -> dict[str, Any] | None:
@@ -246,6 +257,9 @@ class ProjectSerializer(StatusSerializer):
         source="latest.thumbnail_url", allow_null=True, help_text="A small poster, where the media storage makes one."
     )
     duration_seconds = serializers.FloatField(source="render.duration_seconds", allow_null=True)
+    video_expires_at = serializers.DateTimeField(
+        allow_null=True, help_text="When the film and its poster are deleted, by your plan; the project stays."
+    )
     takes = TakeSerializer(many=True, help_text="Oldest first; the other keys tell of the last one.")
     urls = UrlsSerializer()
     created_at = serializers.DateTimeField(source="project.created_at")

@@ -1,7 +1,6 @@
-"""Everything that writes a project or a take: create, finalize, cancel, delete."""
+"""Everything that writes a project or a take, but its deletion: create, finalize, retry, cancel."""
 
 import secrets
-from functools import partial
 
 from django.conf import settings
 from django.db import transaction
@@ -12,9 +11,9 @@ from accounts.errors import ServiceError
 from accounts.models import ApiKey, Tenant
 from projects import references, webhook_events
 from projects.models import Project, Take
-from render import lifecycle, outputs, submission
+from render import lifecycle, submission
 from render.engines import registry
-from render.models import TERMINAL_STATES, Render, State
+from render.models import Render, State
 from render.parameters import MAX_SEED, Parameters
 
 
@@ -105,7 +104,7 @@ def _add_take(project: Project, like: Take, *, kind: str, engine: str, api_key: 
         parameters=Parameters.resolve(like.render.parameters),
         user_label=project.user_id,
         # Only its upload had failed: nothing needs to be rendered twice.
-        continues=like.render if like.render.error_code == "upload_failed" and like.render.plan else None,
+        continues=like.render if like.render.error_code == "upload_failed" and like.render.sources else None,
     )
     number = Take.objects.filter(project=project).order_by("-number").values_list("number", flat=True)[0] + 1
     take = Take.objects.create(project=project, number=number, kind=kind, render=render)
@@ -117,26 +116,3 @@ def _add_take(project: Project, like: Take, *, kind: str, engine: str, api_key: 
 def cancel(project: Project) -> Render:
     """Cancel the latest take; it may be running for a while still. Raises ServiceError `invalid_state`."""
     return lifecycle.request_cancel(project.takes.order_by("-number")[0].render)
-
-
-def delete_project(project: Project) -> None:
-    """Hide the project for good, stop what it renders and delete the films.
-
-    No transaction around it: a worker locks a render before its project, this would lock them the other way round.
-    Canceling comes first, so that a crash in between leaves a project that can be deleted again.
-    """
-    _stop(project)
-    Project.objects.filter(pk=project.pk, deleted_at=None).update(deleted_at=Now(), updated_at=Now())
-    _stop(project)  # A take that was added meanwhile; from here on there can be no new one.
-    for render in Render.objects.filter(take__project=project, state__in=TERMINAL_STATES):
-        # One that still runs is cleaned up by `receivers.follow_render` when it ends.
-        transaction.on_commit(partial(outputs.delete_outputs, render))
-
-
-def _stop(project: Project) -> None:
-    for render in Render.objects.filter(take__project=project).exclude(state__in=TERMINAL_STATES):
-        try:
-            lifecycle.request_cancel(render)
-        except ServiceError as error:
-            if error.code != "invalid_state":  # It ended just now.
-                raise

@@ -1,4 +1,4 @@
-"""What django-q2 runs. The names are stored in tickets: they never change."""
+"""What django-q2 runs. The names are stored in tickets and schedules: they never change."""
 
 
 def tend_assets() -> None:
@@ -16,3 +16,16 @@ def deliver_webhooks() -> None:
         pass
     while webhook_delivery.send_next():
         pass
+
+
+def delete_media() -> None:
+    from projects import deletions
+
+    while deletions.sweep_next():
+        pass
+
+
+def keep_retention() -> None:
+    from projects import retention
+
+    retention.run()

@@ -7,7 +7,7 @@ from operator import attrgetter
 from accounts.admin_base import money
 from accounts.audit import target_of
 from accounts.models import AuditEntry, UsageEntry
-from projects.models import Project
+from projects.models import Deletion, Project
 from render.models import Attempt, Render, Segment
 
 
@@ -20,13 +20,16 @@ class Moment:
 
 
 def time_line(project: Project) -> list[Moment]:
-    """Six queries, however much has happened."""
+    """Seven queries at most, however much has happened."""
     takes = list(project.takes.select_related("render").order_by("number"))
     # Its row is the last that creating it writes: what may be refused comes first.
     created = min([project.created_at, *(take.render.created_at for take in takes)])
     moments = [Moment(created, "Created", f"with key {project.api_key}" if project.api_key else "")]
     if project.deleted_at:
         moments.append(Moment(project.deleted_at, "Deleted"))
+        deletion = Deletion.objects.filter(project=project, completed_at__isnull=False).first()
+        if deletion is not None and deletion.completed_at is not None:
+            moments.append(Moment(deletion.completed_at, "Media deleted", f"{deletion.files} files"))
     names = {take.render_id: f"Take {take.number}" for take in takes}
     for take in takes:
         moments += _of_render(take.render, f"{names[take.render_id]} ({take.kind})")

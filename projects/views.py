@@ -23,7 +23,7 @@ from accounts.errors import ServiceError
 from accounts.idempotency import idempotent
 from accounts.keyed_view import KeyedView
 from accounts.models import Scope, UsageEntry
-from projects import events_view, references, takes
+from projects import deletions, events_view, references, takes
 from projects.dry_run import DryRun, DryRunSerializer
 from projects.listing import ListQuery, Page
 from projects.models import Project
@@ -148,8 +148,8 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
         responses={200: inline_serializer("Deleted", {"detail": serializers.CharField()})},
     )
     def destroy(self, request: Request, pk: str) -> Response:
-        """Stops its render, deletes its films, and hides it for good."""
-        takes.delete_project(self.get_object())
+        """Hides it for good and stops its render; its films, and what you have sent, are then deleted everywhere."""
+        deletions.delete_project(self.get_object(), self.api_key)
         return Response({"detail": "Project deleted successfully"})
 
     @extend_schema(summary="Get a project's progress", responses=StatusSerializer)

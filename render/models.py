@@ -102,6 +102,8 @@ class Render(models.Model):
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     started_at = models.DateTimeField(null=True)
     completed_at = models.DateTimeField(null=True)
+    work_deleted_at = models.DateTimeField(null=True, help_text="Its segments, checkpoints and sources.")
+    films_deleted_at = models.DateTimeField(null=True, help_text="Its film and poster.")
 
     class Meta:
         permissions = [("view_media", "Can look at a tenant's media")]
@@ -122,6 +124,12 @@ class Render(models.Model):
             models.Index(fields=["state", "lease_until"]),
             models.Index(fields=["queue", "created_at"], name="queued", condition=Q(state=State.QUEUED)),
             models.Index(fields=["tenant"], name="running_of_tenant", condition=Q(state=State.RUNNING)),
+            models.Index(fields=["completed_at"], name="work_to_delete", condition=Q(work_deleted_at=None)),
+            models.Index(
+                fields=["completed_at"],
+                name="films_to_delete",
+                condition=Q(state=State.FINISHED, films_deleted_at=None),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -21,7 +21,7 @@ from render.fence import Claim
 from render.models import Render
 
 WORK = "work/"
-_SOURCES = "sources"
+SOURCES = "sources"
 STORED = "stored:"  # What a render's source begins with when it is no address: `stored:SHA256/KEY`.
 THUMBNAIL_WIDTH = 320  # pixels
 
@@ -61,14 +61,25 @@ def thumbnail_link(key: str) -> str:
     return link(key)
 
 
+def folder_of(render: Render) -> str:
+    """What all that a render stores begins with, in both storages."""
+    return f"{render.tenant_id}/renders/{render.pk}"
+
+
+def delete_folder(name: str) -> int:
+    """Delete everything below it; return how many objects that were. Raises StorageFailure."""
+    number: int = storage_of(name).delete_folder(name)  # type: ignore[attr-defined]
+    return number
+
+
 def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def store_source(path: Path, tenant_id: uuid.UUID) -> str:
-    """Store a normalised source file of a tenant, unless it is there already; return its key."""
-    return _store(path, f"{WORK}{tenant_id}/{_SOURCES}/{sha256_of(path)}{path.suffix}")
+def store_source(path: Path, render: Render) -> str:
+    """Store a normalised source file, unless it is there already; return its key."""
+    return _store(path, f"{WORK}{folder_of(render)}/{SOURCES}/{sha256_of(path)}{path.suffix}")
 
 
 def store_speech(path: Path, tenant_id: uuid.UUID, *, sha256: str) -> str:
@@ -94,7 +105,7 @@ def fetch(key: str, folder: Path) -> Path:
     """Bring an object to this machine, checked against the hash in its name. Raises DamagedObject."""
     destination = folder / Path(key).name
     while not destination.exists():
-        if _SOURCES not in Path(key).parts:
+        if SOURCES not in Path(key).parts:
             download(key, destination, sha256=Path(key).stem[-64:])
         else:
             with contextlib.suppress(FileNotFoundError):  # Another process may just have trimmed it.
@@ -123,7 +134,7 @@ def bring(key: str, path: Path) -> tuple[int, str]:
 
 def _name_of_attempt(path: Path, render: Render, claim: Claim) -> str:
     name = f"{path.stem}-{sha256_of(path)}{path.suffix}"
-    return f"{render.tenant_id}/renders/{render.pk}/a{claim.attempt}/{name}"
+    return f"{folder_of(render)}/a{claim.attempt}/{name}"
 
 
 def _save(path: Path, key: str, tell_share: Callable[[float], None] = lambda share: None) -> None:

@@ -1,9 +1,10 @@
 """Brings the sources of the next renders to a node while it still works on the one before."""
 
 import logging
-from typing import Any
+from typing import cast
 
 from render import objects, queue
+from render.sources import Sources, keys_of
 
 logger = logging.getLogger(__name__)
 
@@ -13,9 +14,7 @@ RENDERS_AHEAD = 2  # Another node may take the first of them.
 def prefetch(queue_name: str) -> None:
     """Fetch what the node does not have yet. A failure costs nothing: the render fetches it again, and reports it."""
     for render in queue.claimable(queue_name).exclude(sources__isnull=True)[:RENDERS_AHEAD]:
-        sources: Any = render.sources
-        keys = [sources["portrait"], sources["video"], *sources["voices"], *(key for key, _ in sources["sound"])]
-        for key in filter(None, keys):
+        for key in keys_of(cast(Sources, render.sources)):
             try:
                 objects.keep_source(key)
             except (OSError, objects.DamagedObject):

@@ -39,16 +39,16 @@ def prepare_sources(render: Render, *, min_audio_seconds: float, num_frames: int
     if isinstance(probe(image, param="image_url"), VideoFacts):
         path = folder / "video.mp4"
         normalise_video(image, path, max_seconds=seconds, param="image_url")
-        video = objects.store_source(path, render.tenant_id)
+        video = objects.store_source(path, render)
     else:
         path = folder / "portrait.png"
         normalise_portrait(image, path, param="image_url")
-        portrait = objects.store_source(path, render.tenant_id)
+        portrait = objects.store_source(path, render)
     sources = Sources(
         portrait=portrait,
         video=video,
-        voices=[objects.store_source(path, render.tenant_id) for path in scene.voices],
-        sound=[(objects.store_source(path, render.tenant_id), offset) for path, offset in scene.sound],
+        voices=[objects.store_source(path, render) for path in scene.voices],
+        sound=[(objects.store_source(path, render), offset) for path, offset in scene.sound],
     )
     if speech is not None:
         sources["speech"] = speech

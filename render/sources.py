@@ -20,3 +20,9 @@ class Sources(TypedDict):
     voices: list[str]
     sound: list[tuple[str, float]]  # each voice as it came, and the second at which it starts
     speech: NotRequired[Speech]
+
+
+def keys_of(sources: Sources) -> list[str]:
+    """Of all its files but the speech, which is the customer's."""
+    keys = [sources["portrait"], sources["video"], *sources["voices"], *(key for key, _ in sources["sound"])]
+    return [key for key in keys if key]

@@ -1,9 +1,10 @@
-"""Cloudinary's upload, destroy, explicit and download endpoints on loopback, as far as the SDK uses them.
+"""Cloudinary's upload, destroy, explicit and download endpoints on loopback, and deletion by prefix of its admin API.
 
-It checks each signature by the documented rule (sorted parameters and the secret, SHA-1), written here anew, and can be
-told to answer badly. https://cloudinary.com/documentation/authentication_signatures
+As far as the SDK uses them. It checks each signature by the documented rule (sorted parameters and the secret, SHA-1),
+written here anew, and can be told to answer badly. https://cloudinary.com/documentation/authentication_signatures
 """
 
+import base64
 import hashlib
 import json
 import re
@@ -39,6 +40,7 @@ class Cloudinary:
     faults: list[object] = field(default_factory=list)
     only: str = ""
     pieces: dict[str, bytes] = field(default_factory=dict)
+    deleted_at_once: int = 1000
 
     @property
     def environment(self) -> dict[str, str]:
@@ -117,6 +119,24 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(400, {"error": {"message": "Stale request"}})
         else:
             self._act(action, (resource, params["public_id"]), params, file)
+
+    def do_DELETE(self) -> None:
+        """https://cloudinary.com/documentation/admin_api#delete_resources, which authenticates by HTTP Basic."""
+        _, version, cloud, resources, resource, kind = urlsplit(self.path).path.split("/")
+        assert (version, cloud, resources, kind) == ("v1_1", CLOUD, "resources", "authenticated"), self.path
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        expected = base64.b64encode(f"{KEY}:{SECRET}".encode()).decode()
+        if self.headers["Authorization"] != f"Basic {expected}":
+            self._answer(401, {"error": {"message": "Invalid credentials"}})
+            return
+        stored = self.cloudinary.objects
+        found = [name for name in stored if name[0] == resource and name[1].startswith(asked["prefix"])]
+        gone = found[: self.cloudinary.deleted_at_once]
+        for name in gone:
+            del stored[name]
+        more = {"next_cursor": "more"} if len(gone) < len(found) else {}
+        answer = {"deleted": {name[1]: "deleted" for name in gone}, "partial": bool(more), **more}
+        self._answer(200, answer)
 
     def _act(self, action: str, name: tuple[str, str], params: dict[str, str], file: bytes) -> None:
         stored = self.cloudinary.objects

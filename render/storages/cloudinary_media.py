@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
+import cloudinary.api
 import cloudinary.exceptions
 import cloudinary.uploader
 import cloudinary.utils
@@ -21,13 +22,14 @@ from django.utils.deconstruct import deconstructible
 from render.storages.failures import Reason, StorageFailure, retried
 from render.storages.links import DirectUpload, kept_link
 
+KINDS = ("image", "video", "raw")  # Cloudinary's resource_type
 CHUNK_BYTES = 20_000_000  # What is larger goes up in pieces; Cloudinary takes no less than 5 MB for one.
 TIMEOUT_SECONDS = 60.0  # of silence, in one request
 IN_MEMORY_BYTES = 8 * 2**20  # A larger file that is read goes through the disk.
 
 
 class Resource(NamedTuple):
-    kind: str  # Cloudinary's resource_type
+    kind: str  # one of KINDS
     public_id: str
     format: str
 
@@ -105,6 +107,24 @@ class CloudinaryStorage(Storage):
         with _failures():
             # A missing one is no error: the answer is "not found".
             cloudinary.uploader.destroy(resource.public_id, invalidate=True, **self._options(resource))
+
+    def delete_folder(self, name: str) -> int:
+        """Everything below it; returns how many objects that were. Of the admin API, so limited to some an hour."""
+        return sum(self._delete_folder(name, kind) for kind in KINDS)
+
+    @retried
+    def _delete_folder(self, name: str, kind: str) -> int:
+        number, cursor = 0, None
+        while True:
+            options = {**self._account, "resource_type": kind, "type": "authenticated", "timeout": TIMEOUT_SECONDS}
+            with _failures():
+                answer = cloudinary.api.delete_resources_by_prefix(
+                    f"{name}/", invalidate=True, next_cursor=cursor, **options
+                )
+            number += len(answer["deleted"])
+            cursor = answer.get("next_cursor")
+            if not cursor:
+                return number
 
     @retried
     def exists(self, name: str) -> bool:

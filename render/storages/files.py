@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import shutil
 import time
 import uuid
 from pathlib import Path
@@ -38,6 +39,14 @@ class SignedFileStorage(FileSystemStorage):
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             raise StorageFailure(Reason.FULL if full else Reason.UNAVAILABLE, str(error)) from error
         return name
+
+    def delete_folder(self, name: str) -> int:
+        """Everything below it; returns how many objects that were."""
+        folder = Path(self.path(name))
+        number = sum(len(files) for _, _, files in os.walk(folder))
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(folder)
+        return number
 
     def url(self, name: str | None) -> str:
         """A path of this site; only with its query the file is served."""

@@ -64,6 +64,14 @@ class SignedS3Storage(S3Storage):
         with _failures():
             super().delete(name)
 
+    def delete_folder(self, name: str) -> int:
+        """Everything below it; returns how many objects that were."""
+        with _failures():
+            answers = self.bucket.objects.filter(Prefix=f"{self._normalize_name(name)}/").delete()
+        if failed := [error for answer in answers for error in answer.get("Errors", [])]:
+            raise StorageFailure(Reason.UNAVAILABLE, str(failed[0]))
+        return sum(len(answer.get("Deleted", [])) for answer in answers)
+
     def exists(self, name: str) -> bool:
         with _failures():
             found: bool = super().exists(name)

@@ -38,6 +38,10 @@ BREAKS = {
     " VALUES ('project.canceled', NULL, '{finished}', now())",
     "messages_move_on": "INSERT INTO projects_webhookevent (type, project_id, render_id, created_at)"
     f" VALUES ('project.queued', NULL, '{{queued}}', {LONG_AGO})",
+    "deletions_done": "INSERT INTO projects_deletion (tenant_id, project_id, files, requested_at)"
+    f" SELECT tenant_id, id, 0, {LONG_AGO} FROM projects_project LIMIT 1;"
+    f" UPDATE render_render SET completed_at = {LONG_AGO} WHERE state IN ('finished', 'failed', 'canceled');"
+    f" UPDATE render_segment SET created_at = {LONG_AGO}",
     "assets_checked": "INSERT INTO projects_asset (id, tenant_id, is_test, origin, filename, content_type, num_bytes,"
     " sha256, key, state, kind, facts, error_code, error_message, checks, uploaded_at)"
     " SELECT gen_random_uuid(), id, false,"

@@ -14,6 +14,8 @@ NEW = {
     "audio_url": "https://example.com/speech.mp3",
 }
 
+NO_SOURCES = {"portrait": None, "video": None, "voices": [], "sound": []}
+
 
 def create(caller: Any, **fields: Any) -> dict[str, Any]:
     response = caller.post(PROJECTS, {**NEW, **fields}, format="json")
@@ -38,7 +40,7 @@ def claim(queue: str = "cpu") -> Claim:
 def finish(claimed: Claim, *, render_seconds: float = 1.0, seconds: int = 2) -> None:
     frames = seconds * 25
     plan = {"segments": [{"start": 0, "stop": frames}]}
-    progress.prepared(claimed, sources={}, plan=plan, num_frames=frames, segments_total=1)
+    progress.prepared(claimed, sources=NO_SOURCES, plan=plan, num_frames=frames, segments_total=1)
     progress.record_segment(
         claimed,
         index=0,

@@ -1,5 +1,7 @@
 """Every registered model's pages, with rows in them."""
 
+from uuid import uuid4
+
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Group, User
@@ -10,13 +12,15 @@ from django.utils import timezone
 from django_q.models import OrmQ, Schedule, Task
 
 from accounts.models import ApiKey, Membership, Tenant, UsageEntry
-from projects.models import Asset, Avatar, Project, Take
+from projects.models import Asset, Avatar, Deletion, Project, Take
 from projects.takes import create_project
+from projects.webhook_models import WebhookDelivery, WebhookEndpoint, WebhookEvent
 from render import lifecycle, nodes
 from render.models import Attempt, Node, Render, Segment
 
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
 READ_ONLY = ["accounts.UsageEntry", "projects.Project", "projects.Asset", "projects.Avatar", "render.Render"]
+READ_ONLY += ["projects.Deletion", "projects.WebhookEndpoint", "projects.WebhookDelivery"]
 READ_ONLY += ["render.Node", "django_q.Schedule", "django_q.Success", "django_q.Failure", "django_q.OrmQ"]
 NUMBER_OF_ROWS = 30
 
@@ -43,7 +47,7 @@ def many_rows(alice, client: Client) -> Client:
 
 def make_rows(alice, number_of_rows: int) -> None:
     for number in range(number_of_rows):
-        new_project(alice, title=f"Film {number}")
+        project = new_project(alice, title=f"Film {number}")
         user = User.objects.create(username=f"user-{number}")
         Group.objects.create(name=f"group-{number}")
         Node.objects.create(name=f"node-{number}", queue="cpu")
@@ -55,6 +59,10 @@ def make_rows(alice, number_of_rows: int) -> None:
             tenant=tenant, filename="me.png", content_type="image/png", num_bytes=5, key=f"key-{number}", state="ready"
         )
         Avatar.objects.create(tenant=tenant, name=f"Avatar {number}", asset=asset)
+        endpoint = WebhookEndpoint.objects.create(tenant=tenant, url="https://example.com/", secret="whsec_")
+        event = WebhookEvent.objects.create(type="project.finished", project_id=project.pk, render_id=uuid4())
+        WebhookDelivery.objects.create(event=event, endpoint=endpoint, body="{}", last_status=500)
+        Deletion.objects.create(project=project, tenant=alice.tenant)
         for success in (True, False):
             Task.objects.create(
                 id=f"{number}-{success}", name="ticket", func="math.floor", args=(1,), result="done", success=success,

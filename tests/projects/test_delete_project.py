@@ -1,27 +1,54 @@
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from uuid import UUID
 
 import pytest
+from django.apps import apps
+from django.conf import settings
 from django.core.files.base import ContentFile
-from django.core.files.storage import default_storage
 from django.db import connection
+from django.db.models import F
+from django_q.models import OrmQ
 
-from projects.models import Project
-from render import lifecycle, nodes, progress
+from accounts.errors import ServiceError
+from accounts.models import UsageEntry
+from creatorify import invariants
+from projects import deletions, webhook_events
+from projects.models import Asset, Deletion, Project
+from projects.tasks import delete_media
+from projects.webhook_models import EventType, WebhookEndpoint
+from render import lifecycle, nodes, objects, progress
 from render.fence import CancelRequested
-from render.models import Render, State
-from tests.projects.steps import NEW, PROJECTS, claim, create, finish, finished_project, latest_render
-
-FILMS = ["renders/film.mp4", "renders/poster.jpg", "renders/segment.mp4"]
+from render.models import Render, Segment, State
+from render.storages.failures import Reason, StorageFailure
+from render.storages.files import SignedFileStorage
+from tests.projects.steps import NEW, NO_SOURCES, PROJECTS, claim, create, finish, finished_project, latest_render
 
 
 @pytest.fixture
-def films():
-    for key in FILMS:
-        default_storage.save(key, ContentFile(b"film"))
+def put():
+    """Store files as a worker does, in both storages; returns their keys."""
+
+    def store(project, *names):
+        folder = objects.folder_of(latest_render(project["id"]))
+        keys = [f"{prefix}{folder}/{name}" for name in names for prefix in ("", objects.WORK)]
+        for key in keys:
+            objects.storage_of(key).save(key, ContentFile(b"media"))
+        return keys
+
+    return store
 
 
-def films_left():
-    return [key for key in FILMS if default_storage.exists(key)]
+def there(keys):
+    return [key for key in keys if objects.storage_of(key).exists(key)]
+
+
+def later(seconds):
+    """So much time passes."""
+    past = timedelta(seconds=seconds)
+    Segment.objects.update(created_at=F("created_at") - past)
+    Render.objects.update(completed_at=F("completed_at") - past)
+    Deletion.objects.update(requested_at=F("requested_at") - past, sweep_after=F("sweep_after") - past)
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
@@ -44,35 +71,145 @@ def test_it_cancels_what_is_queued(alice):
     assert Render.objects.get().state == State.CANCELED
 
 
-@pytest.mark.django_db(transaction=True)
-def test_it_deletes_the_film(alice, films):
-    alice.delete(finished_project(alice)["urls"]["self"])
+def test_the_media_are_deleted_and_a_receipt_stays(alice, put):
+    project = finished_project(alice)
+    keys = put(project, "a1/film.mp4", "a1/poster.jpg", "a2/never-recorded.ts")
+    later(3600)
 
-    assert films_left() == []
+    alice.delete(project["urls"]["self"])
+    delete_media()
+
+    assert there(keys) == []
+    receipt = Deletion.objects.get()
+    assert (receipt.project.pk, receipt.tenant, receipt.api_key) == (UUID(project["id"]), alice.tenant, alice.key)
+    assert receipt.completed_at is not None
+    assert receipt.files == 6
+    assert UsageEntry.objects.get().billed_seconds == 2
+    assert invariants.check() == []
 
 
-@pytest.mark.django_db(transaction=True)
-def test_it_deletes_what_a_running_render_leaves_once_that_has_ended(alice, films):
+def test_what_a_running_render_leaves_is_deleted_when_it_has_ended_and_once_more(alice, put):
+    """Its worker may just be storing something when it is told to stop."""
     project = create(alice)
     claimed = claim()
-    progress.prepared(claimed, sources={}, plan={}, num_frames=25, segments_total=2)
-    progress.record_segment(
-        claimed, index=0, key=FILMS[2], num_bytes=1, frames=25, state_key="", render_seconds=1.0, progress=50
-    )
+    progress.prepared(claimed, sources=NO_SOURCES, plan={}, num_frames=25, segments_total=2)
+    [film, piece] = put(project, "a1/segment.ts")
     alice.delete(project["urls"]["self"])
-    assert films_left() == FILMS
+    delete_media()
+    assert there([film, piece]) == [film, piece]
     assert latest_render(project["id"]).cancel_requested_at is not None
 
+    OrmQ.objects.all().delete()
     lifecycle.cancel(claimed)
+    assert OrmQ.objects.count() == 1
+    delete_media()
+    assert there([film, piece]) == []
+    assert Deletion.objects.get().completed_at is None
 
-    assert FILMS[2] not in films_left()
+    [film, late] = put(project, "a1/late.ts")
+    delete_media()
+    assert there([late]) == [late]
+    later(settings.RENDER_HANG_SECONDS + settings.RENDER_LEASE_SECONDS)
+    deletions.ring_if_due()
+    assert OrmQ.objects.count() == 2
+    delete_media()
+    assert there([film, late]) == []
+    assert Deletion.objects.get().completed_at is not None
 
 
-def test_a_project_with_a_film_keeps_it_when_a_neighbour_is_deleted(alice, films):
-    finished_project(alice)
+def test_what_the_customer_has_sent_is_forgotten(alice, receiver_of_all):
+    secrets = {"title": "secret-title", "description": "secret-text", "metadata": {"of": "secret-metadata"}}
+    secrets |= {
+        "image_url": "https://example.com/secret.png",
+        "script": "The secret script.",
+        "prompt": "secret-prompt",
+    }
+    key = {"Idempotency-Key": "once"}
+    answer = alice.post(PROJECTS, {**secrets}, format="json", headers=key)
+    assert answer.status_code == 201, answer.content
+    lifecycle.fail(claim(), ServiceError("no_face", "No face."), trace="secret-trace")
+    while webhook_events.hand_out():
+        pass
+    assert count_of_secrets() > 5
+
+    alice.delete(answer.json()["urls"]["self"])
+    delete_media()
+
+    assert count_of_secrets() == 0
+
+
+@pytest.fixture
+def receiver_of_all(alice):
+    """An endpoint that is told of everything."""
+    WebhookEndpoint.objects.create(
+        tenant=alice.tenant, url="https://example.com/", secret="whsec_", events=list(EventType)
+    )
+
+
+def count_of_secrets():
+    """Rows of any table in which the word stands."""
+    models = [model for model in apps.get_models() if model._meta.managed]
+    names = [model._meta.db_table for model in models]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            " UNION ALL ".join(f"SELECT count(*) FROM {name} t WHERE t::text ~ 'secret[-.]'" for name in names)
+        )
+        return sum(number for (number,) in cursor.fetchall())
+
+
+def test_what_was_spoken_goes_with_its_last_project(alice, django_capture_on_commit_callbacks):
+    key = f"{alice.tenant.pk}/speech/spoken.wav"
+    objects.storage_of(key).save(key, ContentFile(b"voice"))
+    facts = {"content_type": "audio/wav", "num_bytes": 5, "state": "ready", "kind": "audio", "origin": "speech"}
+    asset = Asset.objects.create(tenant=alice.tenant, filename="spoken", key=key, **facts)
+    projects = [finished_project(alice, audio_url=f"asset:{asset.pk}") for _ in range(2)]
+    gone = []
+
+    for project in projects:
+        alice.delete(project["urls"]["self"])
+        with django_capture_on_commit_callbacks(execute=True):
+            delete_media()
+        gone.append(there([key]) == [])
+
+    assert gone == [False, True]
+
+
+def test_a_storage_that_is_away_delays_it(alice, put, monkeypatch):
+    project = finished_project(alice)
+    keys = put(project, "a1/film.mp4")
+    alice.delete(project["urls"]["self"])
+
+    def refuse(self, name):
+        raise StorageFailure(Reason.UNAVAILABLE, "away")
+
+    with monkeypatch.context() as away:
+        away.setattr(SignedFileStorage, "delete_folder", refuse)
+        delete_media()
+    assert there(keys) == keys
+    delete_media()
+    assert there(keys) == keys
+
+    later(deletions.AGAIN_SECONDS)
+    delete_media()
+    assert there(keys) == []
+
+
+def test_a_project_with_a_film_keeps_it_when_a_neighbour_is_deleted(alice, put):
+    keys = put(finished_project(alice), "a1/film.mp4")
+
     alice.delete(create(alice)["urls"]["self"])
+    delete_media()
 
-    assert films_left() == FILMS
+    assert there(keys) == keys
+
+
+def test_deleted_again_has_one_receipt(alice):
+    project = create(alice)
+    alice.delete(project["urls"]["self"])
+
+    deletions.delete_project(Project.objects.get(), alice.key)
+
+    assert Deletion.objects.count() == 1
 
 
 def test_it_is_refused_to_strangers_and_readers(alice, charlie, anonymous):

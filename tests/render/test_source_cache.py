@@ -17,7 +17,7 @@ def stored(tmp_path, acme):
     def store(content: bytes) -> str:
         path = tmp_path / "voice.wav"
         path.write_bytes(content)
-        return objects.store_source(path, acme.pk)
+        return objects.store_source(path, Render(tenant=acme))
 
     return store
 

@@ -141,6 +141,28 @@ def test_a_customer_sends_a_file_straight_to_it(storage, name):
         assert file.read() == FILM
 
 
+def test_a_folder_goes_with_all_that_is_below_it_and_nothing_beside_it(storage, monkeypatch):
+    folder = "acme/renders/1"
+    inside = [f"{folder}/{name}" for name in ("a1/film.mp4", "a1/poster.jpg", "a2/state.bin", "a2/b/segment.ts")]
+    beside = ["acme/renders/10/film.mp4", "acme/renders/1.mp4", f"other/{folder}/film.mp4"]
+    for name in inside + beside:
+        storage.save(name, ContentFile(FILM[:10]))
+
+    assert storage.delete_folder(folder) == 4
+
+    assert [name for name in inside + beside if storage.exists(name)] == beside
+    assert storage.delete_folder(folder) == 0
+
+
+def test_cloudinary_deletes_a_large_folder_in_several_requests(cloud):
+    storage = cloudinary_storage(cloud)
+    for number in range(7):
+        storage.save(f"acme/renders/1/segment-{number}.ts", ContentFile(b"x"))
+    cloud.deleted_at_once = 3
+
+    assert storage.delete_folder("acme/renders/1") == 7
+
+
 def test_cloudinary_is_told_what_is_what(cloud):
     storage = cloudinary_storage(cloud)
     for name in NAMES:
@@ -226,6 +248,7 @@ def test_wrong_keys_are_told_from_everything_else(cloud):
         lambda: storage.open("acme/film.mp4"),
         lambda: storage.delete("acme/film.mp4"),
         lambda: storage.exists("acme/film.mp4"),
+        lambda: storage.delete_folder("acme"),
     ):
         with pytest.raises(StorageFailure) as caught:
             attempt()

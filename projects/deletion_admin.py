@@ -1,0 +1,21 @@
+"""Receipts of deleted projects, for support staff: what to show to who asks whether something is gone."""
+
+from django.contrib import admin
+
+from accounts.admin_base import ReadOnlyAdmin, object_link
+from projects.models import Deletion
+
+
+@admin.register(Deletion)
+class DeletionAdmin(ReadOnlyAdmin):
+    list_display = ["project_id", "tenant", "requested_at", "completed_at", "files"]
+    list_filter = [("completed_at", admin.EmptyFieldListFilter)]
+    list_select_related = ["tenant"]
+    search_fields = ["tenant__name"]
+    id_lookups = ["project", "tenant"]
+    ordering = ["-requested_at"]
+    fields = ["project_link", "tenant", "api_key", "requested_at", "sweep_after", "completed_at", "files"]
+
+    @admin.display(description="project")
+    def project_link(self, deletion: Deletion) -> str:
+        return object_link(deletion.project, str(deletion.project_id))

@@ -1,0 +1,126 @@
+"""How long things are kept. Every hour what is over is deleted, files before the rows that name them.
+
+For ever: projects until they are deleted, what customers have uploaded until they delete it, usage, receipts of
+deletions, and the audit log.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import TypeVar
+
+from django.contrib.sessions.models import Session
+from django.db.models import DurationField, Exists, ExpressionWrapper, F, Model, OuterRef, Q, QuerySet, Value
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Now
+from django_q.models import Task
+from django_q.tasks import async_task
+
+from accounts import idempotency
+from accounts.errors import ServiceError
+from accounts.models import IdempotentResponse
+from projects import assets
+from projects.models import Asset, Take
+from projects.webhook_models import WebhookEvent
+from render import outputs
+from render.lifecycle import COMMON_QUEUE
+from render.models import Attempt, Render, State
+from render.storages.failures import StorageFailure
+
+logger = logging.getLogger(__name__)
+
+# Films and spoken scripts: by the tenant's plan.
+WORK = timedelta(days=7)  # segments, checkpoints and sources, after the last render of their project
+EVENTS = timedelta(days=30)  # webhook events with their deliveries
+DEAD_ASSETS = timedelta(days=30)  # that were deleted, have expired or cannot be used
+ATTEMPTS = timedelta(days=90)  # after the end of their render
+FAILED_TASKS = timedelta(days=14)
+BATCH = 1000
+FAILURES = 5  # of the storage, after which it is left alone for this time
+SECONDS_AT_ONCE = 300.0  # The rest is for another ticket: renders wait meanwhile.
+
+Row = TypeVar("Row", bound=Model)
+
+
+def run() -> None:
+    """Delete what is over; goes on in another task if that takes long."""
+    deadline = time.monotonic() + SECONDS_AT_ONCE
+    steps = [
+        partial(_each, films(), outputs.delete_films),
+        partial(_each, work(), outputs.delete_work),
+        partial(_each, speech(), _delete_speech),
+        partial(_each, dead_assets(), _delete_dead_asset),
+        partial(_rows, IdempotentResponse.objects.filter(created_at__lt=Now() - idempotency.KEPT)),
+        partial(_rows, WebhookEvent.objects.filter(created_at__lt=Now() - EVENTS)),
+        partial(_rows, Attempt.objects.filter(render__completed_at__lt=Now() - ATTEMPTS)),
+        partial(_rows, Task.objects.filter(stopped__lt=Now() - FAILED_TASKS)),
+        partial(_rows, Session.objects.filter(expire_date__lt=Now())),
+    ]
+    for step in steps:
+        step(deadline)
+    if time.monotonic() > deadline:
+        async_task("projects.tasks.keep_retention", cluster=COMMON_QUEUE, q_options={"task_name": "keep-retention"})
+
+
+def films() -> QuerySet[Render]:
+    """Renders whose film is kept no longer."""
+    finished = Render.objects.filter(state=State.FINISHED, films_deleted_at=None)
+    return finished.filter(completed_at__lt=Now() - _by_plan("tenant__plan__retention_days")).order_by("completed_at")
+
+
+def work() -> QuerySet[Render]:
+    """Renders from which no other one can go on any more: those of a project may share their segments."""
+    siblings = Take.objects.filter(project__takes__render=OuterRef("pk"))
+    needed = siblings.filter(Q(render__completed_at=None) | Q(render__completed_at__gte=Now() - WORK))
+    ended = Render.objects.filter(~Exists(needed), work_deleted_at=None, completed_at__lt=Now() - WORK)
+    return ended.order_by("completed_at")
+
+
+def speech() -> QuerySet[Asset]:
+    """What was spoken of scripts for films that are kept no longer."""
+    spoken = Asset.objects.filter(origin=Asset.Origin.SPEECH, deleted_at=None, avatars=None)
+    return spoken.filter(created_at__lt=Now() - _by_plan("tenant__plan__retention_days")).order_by("created_at")
+
+
+def dead_assets() -> QuerySet[Asset]:
+    useless = Q(state__in=[Asset.State.EXPIRED, Asset.State.ERRORED], created_at__lt=Now() - DEAD_ASSETS, avatars=None)
+    return Asset.objects.filter(useless | Q(deleted_at__lt=Now() - DEAD_ASSETS)).order_by("created_at")
+
+
+def _each(due: QuerySet[Row], delete: Callable[[Row], object], deadline: float) -> None:
+    failures = 0
+    for row in due[:BATCH].iterator():
+        if time.monotonic() > deadline or failures == FAILURES:
+            return
+        try:
+            delete(row)
+        except StorageFailure as failure:
+            failures += 1
+            logger.warning("%s %s is kept for now: %s", type(row).__name__, row.pk, failure)
+
+
+def _rows(due: QuerySet[Row], deadline: float) -> None:
+    while time.monotonic() < deadline:
+        deleted, _ = due.model._default_manager.filter(pk__in=due.values("pk")[:BATCH]).delete()
+        if not deleted:
+            return
+
+
+def _delete_speech(asset: Asset) -> None:
+    if assets.is_used(asset, within=timedelta(days=asset.tenant.plan.retention_days)):
+        return
+    try:
+        assets.delete(asset)
+    except ServiceError as error:  # A render that waits needs it.
+        logger.info("The speech %s is kept for now: %s", asset.pk, error.detail)
+
+
+def _delete_dead_asset(asset: Asset) -> None:
+    assets.delete_object(asset.key)
+    asset.delete()
+
+
+def _by_plan(days: str) -> Combinable:
+    return ExpressionWrapper(F(days) * Value(timedelta(days=1)), output_field=DurationField())

