@@ -98,6 +98,7 @@ def _replay(known: IdempotentResponse, fingerprint: str) -> Response:
 def _remember(
     api_key: ApiKey, route: str, key: str, fingerprint: str, response: Response, secrets: tuple[str, ...]
 ) -> None:
+    IdempotentResponse.objects.filter(tenant=api_key.tenant, route=route, key=key).delete()  # An older one is over.
     body = json.loads(JSONRenderer().render(response.data))
     IdempotentResponse.objects.create(
         tenant=api_key.tenant,

@@ -38,7 +38,9 @@ class ApiKeySerializer(serializers.ModelSerializer[ApiKey]):
     allowed_ips = serializers.ListField(
         child=NetworkField(max_length=50), max_length=MAX_NETWORKS, help_text="None: it may be used from anywhere."
     )
-    rotated_from = serializers.PrimaryKeyRelatedField[ApiKey](read_only=True, pk_field=serializers.UUIDField())
+    rotated_from = serializers.PrimaryKeyRelatedField[ApiKey](
+        read_only=True, allow_null=True, pk_field=serializers.UUIDField()
+    )
 
     class Meta:
         model = ApiKey

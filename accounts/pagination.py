@@ -3,8 +3,12 @@
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from rest_framework.exceptions import NotFound
 from rest_framework.pagination import CursorPagination
+from rest_framework.request import Request
 from rest_framework.response import Response
+
+from accounts.errors import ServiceError
 
 
 class EnvelopePagination(CursorPagination):
@@ -12,6 +16,12 @@ class EnvelopePagination(CursorPagination):
     page_size_query_param = "limit"
     max_page_size = 100
     ordering = ("-created_at", "-pk")
+
+    def decode_cursor(self, request: Request) -> Any:
+        try:
+            return super().decode_cursor(request)
+        except NotFound:
+            raise ServiceError("invalid_cursor", "This cursor is not one of ours.", param="cursor") from None
 
     def get_paginated_response(self, data: Any) -> Response:
         link = self.get_next_link()

@@ -7,8 +7,9 @@ from typing import Any
 from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.utils import timezone
+from drf_spectacular.helpers import forced_singular_serializer
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import mixins, serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -111,8 +112,13 @@ class LineSerializer(serializers.Serializer[Any]):
     amount_micros = serializers.IntegerField(source="total_micros")
 
 
+@extend_schema_field({"type": "string", "examples": ["2026-11"]})
+class MonthField(serializers.DateField):
+    pass
+
+
 class StatementSerializer(serializers.Serializer[Any]):
-    month = serializers.DateField(format="%Y-%m")
+    month = MonthField(format="%Y-%m")
     lines = LineSerializer(many=True)
     adjustments = serializers.SerializerMethodField()
     totals = SumSerializer(many=True)
@@ -131,6 +137,10 @@ class StatementSerializer(serializers.Serializer[Any]):
         ]
 
 
+# Of a list view it would be taken for one of many.
+ONE_USAGE = forced_singular_serializer(UsageSerializer)  # type: ignore[no-untyped-call]
+
+
 @extend_schema(tags=["usage"])
 class UsageViewSet(mixins.ListModelMixin, KeyedView, GenericViewSet[UsageEntry]):
     serializer_class = EntrySerializer
@@ -140,7 +150,7 @@ class UsageViewSet(mixins.ListModelMixin, KeyedView, GenericViewSet[UsageEntry])
     @extend_schema(
         summary="Sum up usage",
         parameters=[UsageQuery],
-        responses={200: UsageSerializer, (200, "text/csv"): OpenApiTypes.STR},
+        responses={200: ONE_USAGE, (200, "text/csv"): OpenApiTypes.STR},
     )
     def list(self, request: Request) -> HttpResponse | Response:  # type: ignore[override]
         """Of the rows of a period, by day, month, API key, user, engine or size, and always by currency."""

@@ -99,8 +99,7 @@ def _problem_schemas() -> dict[str, Any]:
         },
         "ProblemOfRender": {
             **_object(problem),
-            "type": ["object", "null"],
-            "description": "Why the render failed, or null.",
+            "description": "Why the render failed.",
         },
     }
 

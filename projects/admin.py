@@ -29,7 +29,8 @@ from projects import deletion_admin, webhook_admin  # noqa: F401  # For Django.
 from projects.asset_admin import source_link
 from projects.deeds import DEEDS
 from projects.models import Project, Take
-from projects.representation import ProjectSerializer, represent, with_takes
+from projects.representation import represent, with_takes
+from projects.serializers import ProjectSerializer
 from projects.time_line import time_line
 from render.admin import EngineFilter, QueueFilter, RenderAdmin, error_text, state_text
 from render.media_admin import keys_of, look_link

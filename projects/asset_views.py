@@ -23,7 +23,7 @@ from accounts.pagination import EnvelopePagination
 from projects import assets
 from projects.assets import ASSET
 from projects.models import Asset
-from projects.representation import ProblemField
+from projects.serializers import ProblemField
 from render import objects
 from render.storages.failures import StorageFailure
 from render.storages.links import DirectUpload

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from rest_framework import serializers
 
 from accounts.models import UsageEntry
-from projects.representation import TYPES, Representation, WarningSerializer
+from projects.representation import TYPES, Representation
+from projects.serializers import WarningSerializer
 from render.estimates import WaitingReason
 
 

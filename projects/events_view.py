@@ -14,6 +14,19 @@ from rest_framework.renderers import JSONRenderer
 from projects.live import Snapshot, watcher
 
 CONTENT_TYPE = "text/event-stream"
+EVENT_SCHEMA = {
+    "type": "object",
+    "description": "Each event.",
+    "properties": {
+        "id": {"type": "string"},
+        "event": {"type": "string", "enum": ["status"]},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/Status"},
+        },
+    },
+}
 KEEP_ALIVE_SECONDS = 15.0  # of silence, after which proxies would take the connection for dead
 RETRY_MILLISECONDS = 2000
 MAX_READS = 1000  # that are remembered

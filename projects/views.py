@@ -8,8 +8,13 @@ from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
 from django.utils.decorators import method_decorator
 from django.views.decorators.http import conditional_page
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, inline_serializer
+from drf_spectacular.utils import (
+    OpenApiParameter,
+    OpenApiResponse,
+    PolymorphicProxySerializer,
+    extend_schema,
+    inline_serializer,
+)
 from rest_framework import serializers, status
 from rest_framework.decorators import action
 from rest_framework.fields import BooleanField
@@ -27,14 +32,9 @@ from projects import deletions, events_view, references, takes
 from projects.dry_run import DryRun, DryRunSerializer
 from projects.listing import ListQuery, Page
 from projects.models import Project
-from projects.representation import (
-    ProjectSerializer,
-    Representation,
-    StatusSerializer,
-    represent,
-    with_takes,
-)
+from projects.representation import Representation, represent, with_takes
 from projects.requests import ProjectRequest
+from projects.serializers import EnvelopeSerializer, ProjectSerializer, StatusSerializer
 from render.models import State
 
 LIST_HEADERS = {
@@ -43,6 +43,12 @@ LIST_HEADERS = {
     "X-Has-More": "`true` or `false`.",
     "X-Total-Count": "With `count=true`: how many projects match.",
 }
+PROJECT_LIST = PolymorphicProxySerializer(
+    "ProjectList",
+    [ProjectSerializer(many=True), EnvelopeSerializer],
+    resource_type_field_name=None,
+    many=False,  # It is a list already, or is none.
+)
 
 
 @extend_schema(tags=["projects"])
@@ -76,7 +82,7 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
                 for name, description in LIST_HEADERS.items()
             ],
         ],
-        responses=ProjectSerializer(many=True),
+        responses={200: PROJECT_LIST},
     )
     def list(self, request: Request) -> Response:
         """With `envelope=true` the answer is `{"data": [...], "has_more": ..., "next_cursor": ...}`."""
@@ -165,7 +171,7 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
 
     @extend_schema(
         summary="Follow a project's progress",
-        responses={(200, events_view.CONTENT_TYPE): OpenApiTypes.STR},
+        responses={(200, events_view.CONTENT_TYPE): events_view.EVENT_SCHEMA},
     )
     @action(detail=True)
     def events(self, request: Request, pk: str) -> StreamingHttpResponse:

@@ -20,8 +20,8 @@ class VoiceSerializer(serializers.Serializer[Voice]):
 
 
 class VoicesView(APIView):
-    action = "list"
-    required_scopes = {"list": Scope.PROJECTS_READ}
+    action = "voices"
+    required_scopes = {"voices": Scope.PROJECTS_READ}
 
     @extend_schema(
         operation_id="v1_voices_list",

@@ -11,7 +11,8 @@ from django_q.tasks import async_task
 from rest_framework.renderers import JSONRenderer
 
 from projects.models import Project, Take
-from projects.representation import ProjectSerializer, represent, with_takes
+from projects.representation import represent, with_takes
+from projects.serializers import ProjectSerializer
 from projects.webhook_models import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from render.lifecycle import COMMON_QUEUE
 from render.models import Render, State

@@ -125,6 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
         _, version, cloud, resources, resource, kind = urlsplit(self.path).path.split("/")
         assert (version, cloud, resources, kind) == ("v1_1", CLOUD, "resources", "authenticated"), self.path
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.cloudinary.requests.append({"action": "delete", "resource_type": resource, **asked})
         expected = base64.b64encode(f"{KEY}:{SECRET}".encode()).decode()
         if self.headers["Authorization"] != f"Basic {expected}":
             self._answer(401, {"error": {"message": "Invalid credentials"}})

@@ -18,8 +18,8 @@ GIVEN_KEYS = {
 ADDED_KEYS = {
     "test",
     "state", "phase", "queue_position", "waiting_reason", "eta_seconds", "segment", "segments_total", "engine", "error",
-    "error_code", "poster_url", "thumbnail_url", "duration_seconds", "video_expires_at", "warnings", "metadata", "urls", "takes",
-    "poll_after_seconds",
+    "error_code", "poster_url", "thumbnail_url", "duration_seconds", "video_expires_at", "warnings", "metadata", "urls",
+    "takes", "poll_after_seconds",
     "preview_url", "script", "voice", "language",
 }  # fmt: skip
 

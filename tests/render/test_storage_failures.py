@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import UsageEntry
-from projects import takes
+from projects import deletions, takes
 from projects.models import Project, Take
 from render import runner
 from render.models import Phase, Render, State
@@ -138,17 +138,18 @@ def test_a_retry_after_a_failed_upload_only_uploads(cloud, enqueue, claim, rende
     assert billed == {render.pk: 0, again.pk: 4}
 
 
-def test_deleting_a_film_takes_it_off_cloudinary_s_caches(
-    cloud, enqueue, claim, acme, django_capture_on_commit_callbacks
-) -> None:
+def test_deleting_a_film_takes_it_off_cloudinary_s_caches(cloud, enqueue, claim, acme, alice) -> None:
     render = enqueue()
     project = Project.objects.create(tenant=acme, title="Test", image_url="x", audio_url="y")
     Take.objects.create(project=project, number=1, kind=Take.Kind.DRAFT, render=render)
     work(claim)
     assert {resource for resource, _ in cloud.objects} == {"video", "image", "raw"}
 
-    with django_capture_on_commit_callbacks(execute=True):
-        takes.delete_project(project)
+    deletions.delete_project(project, alice.key)
+    while deletions.sweep_next():
+        pass
 
-    assert {name for resource, name in cloud.objects if "/sources/" not in name} == set()
-    assert all(request["invalidate"] == "1" for request in cloud.requests if request["action"] == "destroy")
+    assert cloud.objects == {}
+    deletions_asked = [request for request in cloud.requests if request["action"] == "delete"]
+    assert len(deletions_asked) == 6
+    assert all(request["invalidate"] for request in deletions_asked)

@@ -1,0 +1,89 @@
+"""Half of the requests are about things that are there, and what was answered is counted."""
+
+import atexit
+import json
+import os
+import random
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import schemathesis
+
+MOST_ENDPOINTS = 5  # A tenant may have some more.
+
+chance = random.Random(1)
+service = httpx.Client(
+    base_url=f"{os.environ['CONTRACT_URL']}/api/v1", headers={"X-API-Key": os.environ["CONTRACT_KEY"]}, timeout=60
+)
+BODY = {
+    "title": "Contract",
+    "image_url": os.environ["CONTRACT_IMAGE"],
+    "audio_url": os.environ["CONTRACT_VOICE"],
+    "parameters": {"engine": "instant"},
+}
+
+
+def _post(path: str, **body: Any) -> dict[str, Any]:
+    answer = service.post(path, json=body).raise_for_status()
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def _upload() -> dict[str, Any]:
+    return _post("/uploads", filename="me.png", content_type="image/png", bytes=5)
+
+
+def _endpoint() -> str:
+    there = service.get("/webhook-endpoints").json()["data"]
+    if len(there) < MOST_ENDPOINTS:
+        there = [_post("/webhook-endpoints", url="https://example.com/hook")]
+    return str(there[0]["id"])
+
+
+def _preview() -> str:
+    """Of the first project of all, which has its film."""
+    return str(service.get("/projects", params={"q": "First"}).json()[0]["preview_url"]).split("/")[-2]
+
+
+# Collection -> makes something new in it, and tells what its path takes.
+MAKE: dict[str, Callable[[], str]] = {
+    "projects": lambda: _post("/projects", **BODY)["id"],
+    "uploads": lambda: _upload()["upload_id"],
+    "assets": lambda: _upload()["upload_id"],
+    "avatars": lambda: _post("/avatars", name="Me", image_url=os.environ["CONTRACT_ASSET"])["id"],
+    "keys": lambda: _post("/keys", name="another")["id"],
+    "webhook-endpoints": _endpoint,
+    "webhook-deliveries": lambda: _post(f"/webhook-endpoints/{_endpoint()}/test")["id"],
+    "previews": _preview,
+    "usage": lambda: "2026-11",
+}
+made: dict[str, str] = {}
+answers: defaultdict[str, Counter[int]] = defaultdict(Counter)  # operation -> statuses
+atexit.register(lambda: Path(os.environ["CONTRACT_ANSWERS"]).write_text(json.dumps(answers)))
+
+
+@schemathesis.hook
+def before_call(context, case, kwargs):  # type: ignore[no-untyped-def]
+    parameters = case.path_parameters or {}
+    if not parameters:
+        return
+    [name] = parameters
+    collection = case.path.split("/")[3]
+    if chance.random() < 0.5:
+        if name == "token":
+            parameters[name] = _upload()["url"].split("/")[-2]
+            return
+        if collection not in made or case.method == "DELETE" or chance.random() < 0.1:
+            made[collection] = MAKE[collection]()
+        parameters[name] = made[collection]
+    elif collection == "keys" and parameters[name] == os.environ["CONTRACT_KEY_ID"]:
+        parameters[name] = str(uuid.uuid4())  # Without it, every further answer would be 401.
+
+
+@schemathesis.hook
+def after_call(context, case, response):  # type: ignore[no-untyped-def]
+    answers[case.operation.label][response.status_code] += 1
