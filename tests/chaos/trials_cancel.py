@@ -17,6 +17,7 @@ PRODUCTION = {
     "RENDER_LEASE_SECONDS": "60",
     "RENDER_LEASE_RENEW_SECONDS": "10",
     "REAPER_INTERVAL_SECONDS": "15",
+    "RENDER_HANG_SECONDS": "900",
     "CHAOS_UPLOAD_SECONDS": "1.5",
 }
 
@@ -84,9 +85,8 @@ def _on_gpu(render: Render) -> None:
 def _dead(stage: Stage) -> list[float]:
     renders = []
     for _ in range(TIMES):
-        workers = {node: stage.tree(node).workers[0] for node in GPU_NODES}
         render = stage.create("Oak", frames=317)
-        workers[at_segment(render, 3)].kill()
+        stage.tree(at_segment(render, 3)).workers[0].kill()
         assert stage.cancel("Oak", render) == 202
         renders.append(render.pk)
     until(lambda: not Render.objects.filter(state=State.RUNNING).exists(), 120, "all have ended")
