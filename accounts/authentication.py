@@ -3,8 +3,8 @@
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -28,9 +28,8 @@ class ApiKeyAuthentication(BaseAuthentication):
         if not plain:
             return None
         key = keys.authenticate(plain, ip_address=audit.ip_address_of(request))
-        ApiKey.objects.filter(Q(last_used_at=None) | Q(last_used_at__lt=Now() - LAST_USED_PRECISION), pk=key.pk).update(
-            last_used_at=Now()
-        )
+        if key.last_used_at is None or key.last_used_at < timezone.now() - LAST_USED_PRECISION:
+            ApiKey.objects.filter(pk=key.pk).update(last_used_at=Now())
         return None, key
 
     def authenticate_header(self, request: Request) -> str:

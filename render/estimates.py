@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from math import ceil
+from typing import Any, cast
 
+from django.conf import settings
+from django.core.cache import cache
 from django.db.models import Case, ExpressionWrapper, F, FloatField, Q, Sum, Value, When, Window
 from django.db.models.fields import BooleanField
 from django.db.models.functions import Coalesce, Now, RowNumber
@@ -63,7 +66,7 @@ def estimate(renders: Iterable[Render]) -> dict[uuid.UUID, Estimate]:
     if not active:
         return estimates
 
-    paces = {engine: _recent_pace(engine) for engine in registry.names()}
+    paces = _recent_paces()
     at_work: dict[str, list[float]] = defaultdict(list)  # Seconds left of each render that runs, by queue
     running_of_tenant: dict[uuid.UUID, int] = defaultdict(int)
     for render in Render.objects.filter(state=State.RUNNING).only(*PLACE):
@@ -138,6 +141,16 @@ def _ranked(renders: list[Render], paces: dict[str, _Pace]):  # type: ignore[no-
         .filter(Q(pk__in=[render.pk for render in renders]) | Q(rank=0))
         .only(*PLACE)
     )
+
+
+def _recent_paces() -> dict[str, _Pace]:
+    """Kept for a while in each process: clients poll, and a pace changes with every render but a little."""
+    paces: Any = cache.get_or_set(
+        "render.estimates.paces",
+        lambda: {engine: _recent_pace(engine) for engine in registry.names()},
+        settings.PACE_SECONDS,
+    )
+    return cast(dict[str, _Pace], paces)
 
 
 def _recent_pace(engine: str) -> _Pace:

@@ -12,3 +12,5 @@ RENDER_ENGINES = {
     "chunked": {"class": "tests.engines.ChunkedEngine", "queue": "gpu"},
 }
 FINAL_ENGINE = "stateful"
+
+PACE_SECONDS = 0  # Tests look at what has just happened.

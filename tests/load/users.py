@@ -1,0 +1,78 @@
+"""Locust's users. Each kind sends so many requests a second in all as its RATE_ variable says."""
+
+import itertools
+import os
+import random
+
+import gevent
+from locust import constant_throughput, task
+from locust.contrib.fasthttp import FastHttpUser
+
+KEYS = os.environ["LOAD_KEYS"].split()  # one of each tenant
+PROJECTS = os.environ["LOAD_PROJECTS"].split()  # KEY:ID
+BODY = {
+    "title": "Load",
+    "image_url": os.environ["LOAD_IMAGE"],
+    "audio_url": os.environ["LOAD_VOICE"],
+    "parameters": {"engine": "stateful", "seed": 1},
+}
+numbers = itertools.count()
+EACH = float(os.environ["EACH"])  # requests a second of one user
+
+
+def users(kind: str) -> int:
+    return round(float(os.environ.get(f"RATE_{kind}", "0")) / EACH)
+
+
+class Caller(FastHttpUser):
+    abstract = True
+    host = os.environ["LOAD_URL"]
+    wait_time = constant_throughput(EACH)
+    network_timeout = connection_timeout = 30.0
+
+    def on_start(self) -> None:
+        self.headers = {"X-API-Key": KEYS[next(numbers) % len(KEYS)]}
+        gevent.sleep(random.uniform(0, 1 / EACH))  # Else all would ask at the same moments.
+
+
+class Status(Caller):
+    """Polls projects, as clients do while they wait."""
+
+    fixed_count = users("status")
+
+    @task
+    def ask(self) -> None:
+        key, project = random.choice(PROJECTS).split(":")
+        self.client.get(f"/api/v1/projects/{project}/status", headers={"X-API-Key": key}, name="status")
+
+
+class Create(Caller):
+    fixed_count = users("create")
+
+    @task
+    def ask(self) -> None:
+        self.client.post("/api/v1/projects", json=BODY, headers=self.headers, name="create")
+
+
+class List(Caller):
+    fixed_count = users("list")
+
+    @task
+    def ask(self) -> None:
+        self.client.get("/api/v1/projects?limit=20", headers=self.headers, name="list")
+
+
+class BareGet(Caller):
+    fixed_count = users("bare_get")
+
+    @task
+    def ask(self) -> None:
+        self.client.get("/bare", name="bare GET")
+
+
+class BarePost(Caller):
+    fixed_count = users("bare_post")
+
+    @task
+    def ask(self) -> None:
+        self.client.post("/bare", json=BODY, name="bare POST")
