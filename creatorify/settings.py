@@ -206,7 +206,7 @@ RENDER_LEASE_RENEW_SECONDS = env.float("RENDER_LEASE_RENEW_SECONDS", default=10)
 RENDER_OUTAGE_SECONDS = env.float("RENDER_OUTAGE_SECONDS", default=600)  # that a worker goes on without the database
 RENDER_HANG_SECONDS = env.float("RENDER_HANG_SECONDS", default=900)  # after which one that has ended is let go of
 CANARY_SECONDS = env.float("CANARY_SECONDS", default=60)  # Ten of them unanswered end a queue's processes.
-PACE_SECONDS = 15.0  # that what recent renders took is remembered, for estimates
+ESTIMATE_SECONDS = 1.0  # that what is seen of the queues serves all who poll
 REAPER_INTERVAL_SECONDS = env.float("REAPER_INTERVAL_SECONDS", default=15)
 RENDER_RETRY_DELAYS = [0, 30, 120, 600]  # Seconds to wait after the 1st, 2nd, ... crash or failure.
 # The same after a failure of the media storage: a film is kept for about a day until it can be uploaded.

@@ -3,6 +3,8 @@
 However many renders are asked about, the number of queries stays the same.
 """
 
+import threading
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable
@@ -10,10 +12,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from math import ceil
-from typing import Any, cast
 
 from django.conf import settings
-from django.core.cache import cache
 from django.db.models import Case, ExpressionWrapper, F, FloatField, Q, Sum, Value, When, Window
 from django.db.models.fields import BooleanField
 from django.db.models.functions import Coalesce, Now, RowNumber
@@ -24,6 +24,7 @@ from render.engines.base import FPS
 from render.models import FINISHING, Attempt, Render, State
 
 RECENT_RENDERS = 20
+MOST_PLACES = 5000  # that are kept in mind; who waits behind them is looked up
 TICKET_PATIENCE = timedelta(seconds=10)  # A free worker takes a ticket within its poll, which is below a second.
 DEFAULT_PACE = {"draft": 0.5, "infinitetalk": 40.0}  # Seconds of work for a second of output, until it is measured.
 DEFAULT_OUTPUT_SECONDS = 10.0  # Of a render whose voice is not measured yet, until there are others to judge by.
@@ -56,6 +57,36 @@ class _Pace:
     output_seconds: float
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where a queued render stands, with the work up to and including its own."""
+
+    queue: str
+    phase: str
+    rank: int
+    work_until: float  # seconds
+    delayed: bool
+    max_concurrent: int
+
+
+@dataclass(frozen=True)
+class _Picture:
+    seen_at: float
+    paces: dict[str, _Pace]  # by engine
+    at_work: dict[str, list[float]]  # seconds left of each render that runs, by queue
+    running_of_tenant: dict[uuid.UUID, int]
+    abandoned: set[str]  # queues whose tickets nobody takes
+    places: dict[uuid.UUID, _Place]
+
+    def shows(self, render: Render) -> bool:
+        place = self.places.get(render.pk)
+        return place is not None and (place.queue, place.phase) == (render.queue, render.phase)
+
+
+_picture: _Picture | None = None
+_looking = threading.Lock()
+
+
 def estimate(renders: Iterable[Render]) -> dict[uuid.UUID, Estimate]:
     estimates: dict[uuid.UUID, Estimate] = {}
     active = []
@@ -66,39 +97,57 @@ def estimate(renders: Iterable[Render]) -> dict[uuid.UUID, Estimate]:
     if not active:
         return estimates
 
-    paces = _recent_paces()
-    at_work: dict[str, list[float]] = defaultdict(list)  # Seconds left of each render that runs, by queue
+    picture = _look()
+    for render in active:
+        if render.state == State.RUNNING and _is_foreseeable(render):
+            left = ceil(_seconds_left(render, picture.paces))
+            estimates[render.pk] = Estimate(eta_seconds=left, poll_after_seconds=_poll_after(left))
+
+    queued = [render for render in active if render.state == State.QUEUED]
+    new = [render for render in queued if not picture.shows(render)]
+    places = {**picture.places, **(_places(picture.paces, of=new) if new else {})}
+    for render in queued:
+        if render.pk in places:
+            estimates[render.pk] = _of_queued(render, places[render.pk], picture)
+    return estimates
+
+
+def _of_queued(render: Render, place: _Place, picture: _Picture) -> Estimate:
+    if place.delayed:
+        reason = WaitingReason.RETRY_DELAY
+    elif render.queue in picture.abandoned:
+        reason = WaitingReason.NO_WORKER
+    elif picture.running_of_tenant[render.tenant_id] >= place.max_concurrent and render.phase not in FINISHING:
+        reason = WaitingReason.CONCURRENCY_LIMIT
+    else:
+        reason = WaitingReason.NEXT if place.rank == 1 else WaitingReason.BEHIND_OTHERS
+    eta = None
+    if _is_foreseeable(render) and reason != WaitingReason.NO_WORKER:
+        own = _seconds_left(render, picture.paces)
+        workers = picture.at_work[render.queue]
+        eta = ceil((sum(workers) + place.work_until - own) / max(len(workers), 1) + own)
+    return Estimate(place.rank, reason, eta, _poll_after(eta))
+
+
+def _look() -> _Picture:
+    """What all who ask within ESTIMATE_SECONDS are told from: clients poll, and to rank a queue takes its time."""
+    global _picture
+    with _looking:
+        if _picture is None or _picture.seen_at + settings.ESTIMATE_SECONDS <= time.monotonic():
+            _picture = _take_picture()
+        return _picture
+
+
+def _take_picture() -> _Picture:
+    paces = {engine: _recent_pace(engine) for engine in registry.names()}
+    at_work: dict[str, list[float]] = defaultdict(list)
     running_of_tenant: dict[uuid.UUID, int] = defaultdict(int)
     for render in Render.objects.filter(state=State.RUNNING).only(*PLACE):
         at_work[render.queue].append(_seconds_left(render, paces))
         running_of_tenant[render.tenant_id] += 1
-
-    for render in active:
-        if render.state == State.RUNNING and _is_foreseeable(render):
-            left = ceil(_seconds_left(render, paces))
-            estimates[render.pk] = Estimate(eta_seconds=left, poll_after_seconds=_poll_after(left))
-
-    queued = [render for render in active if render.state == State.QUEUED]
-    if not queued:
-        return estimates
     # Where something runs there are workers, just no free one.
     abandoned = _queues_with_old_tickets() - at_work.keys()
-    for render in _ranked(queued, paces):
-        if render.delayed:
-            reason = WaitingReason.RETRY_DELAY
-        elif render.queue in abandoned:
-            reason = WaitingReason.NO_WORKER
-        elif running_of_tenant[render.tenant_id] >= render.max_concurrent and render.phase not in FINISHING:
-            reason = WaitingReason.CONCURRENCY_LIMIT
-        else:
-            reason = WaitingReason.NEXT if render.rank == 1 else WaitingReason.BEHIND_OTHERS
-        eta = None
-        if _is_foreseeable(render) and reason != WaitingReason.NO_WORKER:
-            own = _seconds_left(render, paces)
-            workers = at_work[render.queue]
-            eta = ceil((sum(workers) + render.work_until - own) / max(len(workers), 1) + own)
-        estimates[render.pk] = Estimate(render.rank, reason, eta, _poll_after(eta))
-    return estimates
+    return _Picture(time.monotonic(), paces, at_work, running_of_tenant, abandoned, _places(paces))
 
 
 def _queues_with_old_tickets() -> set[str]:
@@ -106,8 +155,8 @@ def _queues_with_old_tickets() -> set[str]:
     return set(old.order_by().values_list("key", flat=True).distinct())
 
 
-def _ranked(renders: list[Render], paces: dict[str, _Pace]):  # type: ignore[no-untyped-def]
-    """The queued renders, each with its place in its queue and the work up to and including its own."""
+def _places(paces: dict[str, _Pace], *, of: list[Render] | None = None) -> dict[uuid.UUID, _Place]:
+    """Of these renders, or of the first of all queues."""
     order = [
         Case(When(phase__in=FINISHING, then=0), default=1),
         F("priority").desc(),
@@ -129,28 +178,20 @@ def _ranked(renders: list[Render], paces: dict[str, _Pace]):  # type: ignore[no-
         default=Value(PREPARE_SECONDS),
         output_field=FloatField(),
     )
-    return (
-        Render.objects.filter(state=State.QUEUED, queue__in={render.queue for render in renders})
-        .annotate(
-            rank=Window(RowNumber(), partition_by=F("queue"), order_by=order),
-            work_until=Window(Sum(work), partition_by=F("queue"), order_by=order),
-            delayed=ExpressionWrapper(Q(not_before__gt=Now()), output_field=BooleanField()),
-            max_concurrent=F("tenant__plan__max_concurrent"),
-        )
+    ranked = Render.objects.filter(state=State.QUEUED).annotate(
+        rank=Window(RowNumber(), partition_by=F("queue"), order_by=order),
+        work_until=Window(Sum(work), partition_by=F("queue"), order_by=order),
+        delayed=ExpressionWrapper(Q(not_before__gt=Now()), output_field=BooleanField()),
+        max_concurrent=F("tenant__plan__max_concurrent"),
+    )
+    if of is None:
+        shown = ranked.order_by("rank")[:MOST_PLACES]
+    else:
         # The disjunction keeps Postgres from narrowing the rows down before they are ranked; no rank is 0.
-        .filter(Q(pk__in=[render.pk for render in renders]) | Q(rank=0))
-        .only(*PLACE)
-    )
-
-
-def _recent_paces() -> dict[str, _Pace]:
-    """Kept for a while in each process: clients poll, and a pace changes with every render but a little."""
-    paces: Any = cache.get_or_set(
-        "render.estimates.paces",
-        lambda: {engine: _recent_pace(engine) for engine in registry.names()},
-        settings.PACE_SECONDS,
-    )
-    return cast(dict[str, _Pace], paces)
+        wanted = Q(pk__in=[render.pk for render in of]) | Q(rank=0)
+        shown = ranked.filter(wanted, queue__in={render.queue for render in of})
+    rows = shown.values_list("pk", "queue", "phase", "rank", "work_until", "delayed", "max_concurrent")
+    return {pk: _Place(*place) for pk, *place in rows}
 
 
 def _recent_pace(engine: str) -> _Pace:

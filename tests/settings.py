@@ -13,4 +13,4 @@ RENDER_ENGINES = {
 }
 FINAL_ENGINE = "stateful"
 
-PACE_SECONDS = 0  # Tests look at what has just happened.
+ESTIMATE_SECONDS = 0  # Tests look at what has just happened.

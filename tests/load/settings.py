@@ -2,5 +2,5 @@
 
 from tests.settings import *  # noqa: F403
 
-PACE_SECONDS = 15
+ESTIMATE_SECONDS = 1.0
 ROOT_URLCONF = "tests.load.urls"
