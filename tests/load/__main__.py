@@ -96,14 +96,17 @@ def _step(step: dict[str, int], environment: dict[str, str], folder: Path, secon
     report = {
         "asked": step,
         "measured": {**bare, **own},
-        "create_to_bare_p99": _ratio(own["create"], bare["bare POST"]),
-        "status_to_bare_p99": _ratio(own["status"], bare["bare GET"]),
+        "create_to_bare_p99": _ratio(own.get("create"), bare.get("bare POST")),
+        "status_to_bare_p99": _ratio(own.get("status"), bare.get("bare GET")),
     }
     print(json.dumps(report), flush=True)
     return report
 
 
-def _ratio(own: dict[str, float], bare: dict[str, float]) -> float:
+def _ratio(own: dict[str, float] | None, bare: dict[str, float] | None) -> float | None:
+    """None where not one request was answered."""
+    if own is None or bare is None:
+        return None
     return round(own["p99_ms"] / bare["p99_ms"], 2)
 
 
