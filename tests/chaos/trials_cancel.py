@@ -39,7 +39,7 @@ def cancels(stage: Stage) -> list[Figure]:
     bills = UsageEntry.objects.all()
     return [
         *figures,
-        exactly("F12", "what became of them", list(states), wanted=[State.CANCELED]),
+        exactly("F12", "what became of them", list(states), wanted=["canceled"]),
         exactly("F12", "bills for what was canceled", bills.exclude(billed_seconds=0).count(), wanted=0),
         *_finishing(stage),
     ]
