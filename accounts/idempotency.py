@@ -98,9 +98,8 @@ def _replay(known: IdempotentResponse, fingerprint: str) -> Response:
 def _remember(
     api_key: ApiKey, route: str, key: str, fingerprint: str, response: Response, secrets: tuple[str, ...]
 ) -> None:
-    IdempotentResponse.objects.filter(tenant=api_key.tenant, route=route, key=key).delete()  # An older one is over.
     body = json.loads(JSONRenderer().render(response.data))
-    IdempotentResponse.objects.create(
+    answered = IdempotentResponse(
         tenant=api_key.tenant,
         route=route,
         key=key,
@@ -108,4 +107,11 @@ def _remember(
         status=response.status_code,
         headers={name: response[name] for name in KEPT_HEADERS if name in response},
         body={**body, **dict.fromkeys(secrets)},
+    )
+    # What an earlier answer with this key said is over, if it is there still.
+    IdempotentResponse.objects.bulk_create(
+        [answered],
+        update_conflicts=True,
+        unique_fields=["tenant", "route", "key"],
+        update_fields=["fingerprint", "status", "headers", "body", "created_at"],
     )

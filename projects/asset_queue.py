@@ -4,17 +4,16 @@ from datetime import timedelta
 
 from django.db.models import Q
 from django.db.models.functions import Now
-from django_q.tasks import async_task
 
+from projects import tickets
 from projects.models import Asset
-from render.lifecycle import COMMON_QUEUE
 
 OVERDUE = timedelta(seconds=10)  # Until then, the ticket of the upload itself is on its way.
 _WAITING = Q(state=Asset.State.WAITING)
 
 
 def ring() -> None:
-    async_task("projects.tasks.tend_assets", cluster=COMMON_QUEUE, q_options={"task_name": "tend-assets"})
+    tickets.ring("tend_assets")
 
 
 def ring_if_due(**_: object) -> None:

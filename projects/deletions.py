@@ -11,15 +11,13 @@ from django.db import transaction
 from django.db.models import Exists, F, Max, OuterRef, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
-from django_q.tasks import async_task
 
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, IdempotentResponse
-from projects import assets
+from projects import assets, tickets
 from projects.models import Asset, Deletion, Project
 from projects.webhook_models import WebhookEvent
 from render import lifecycle, outputs
-from render.lifecycle import COMMON_QUEUE
 from render.models import TERMINAL_STATES, Render
 from render.storages.failures import StorageFailure
 
@@ -44,7 +42,7 @@ def delete_project(project: Project, api_key: ApiKey) -> None:
 
 
 def ring() -> None:
-    async_task("projects.tasks.delete_media", cluster=COMMON_QUEUE, q_options={"task_name": "delete-media"})
+    tickets.ring("delete_media")
 
 
 def ring_if_due(**_: object) -> None:

@@ -16,16 +16,14 @@ from django.db.models import DurationField, Exists, ExpressionWrapper, F, Model,
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 from django_q.models import Task
-from django_q.tasks import async_task
 
 from accounts import idempotency
 from accounts.errors import ServiceError
 from accounts.models import IdempotentResponse
-from projects import assets
+from projects import assets, tickets
 from projects.models import Asset, Take
 from projects.webhook_models import WebhookEvent
 from render import outputs
-from render.lifecycle import COMMON_QUEUE
 from render.models import Attempt, Render, State
 from render.storages.failures import StorageFailure
 
@@ -61,7 +59,7 @@ def run() -> None:
     for step in steps:
         step(deadline)
     if time.monotonic() > deadline:
-        async_task("projects.tasks.keep_retention", cluster=COMMON_QUEUE, q_options={"task_name": "keep-retention"})
+        tickets.ring("keep_retention")
 
 
 def films() -> QuerySet[Render]:

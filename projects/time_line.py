@@ -27,8 +27,8 @@ def time_line(project: Project) -> list[Moment]:
     moments = [Moment(created, "Created", f"with key {project.api_key}" if project.api_key else "")]
     if project.deleted_at:
         moments.append(Moment(project.deleted_at, "Deleted"))
-        deletion = Deletion.objects.filter(project=project, completed_at__isnull=False).first()
-        if deletion is not None and deletion.completed_at is not None:
+        deletion = Deletion.objects.filter(project=project).first()
+        if deletion and deletion.completed_at:
             moments.append(Moment(deletion.completed_at, "Media deleted", f"{deletion.files} files"))
     names = {take.render_id: f"Take {take.number}" for take in takes}
     for take in takes:

@@ -7,14 +7,13 @@ from datetime import timedelta
 from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
-from django_q.tasks import async_task
 from rest_framework.renderers import JSONRenderer
 
+from projects import tickets
 from projects.models import Project, Take
 from projects.representation import represent, with_takes
 from projects.serializers import ProjectSerializer
 from projects.webhook_models import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
-from render.lifecycle import COMMON_QUEUE
 from render.models import Render, State
 
 TYPES = {
@@ -48,7 +47,7 @@ def note(render: Render) -> None:
 
 
 def ring() -> None:
-    async_task("projects.tasks.deliver_webhooks", cluster=COMMON_QUEUE, q_options={"task_name": "deliver-webhooks"})
+    tickets.ring("deliver_webhooks")
 
 
 @transaction.atomic

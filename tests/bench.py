@@ -20,11 +20,9 @@ import django
 django.setup()
 
 import httpx
-from django.core.files.storage import default_storage
-from django.db import connection
 
 from accounts import keys
-from accounts.models import Plan, Tenant
+from accounts.models import Tenant
 from creatorify.demo_media import write_portrait, write_speech
 from render.engines.base import FPS, RenderInputs
 from render.engines.draft.engine import DraftEngine
@@ -36,7 +34,7 @@ from render.media.voice import normalise_voice
 from render.models import Render
 from render.parameters import Parameters
 from tests.engines import FreeHold
-from tests.stack import running_service
+from tests.stack import running_service, scratch_database, served_sources, unlimited_plan
 
 ACCEPTS = 200
 JOBS = 40
@@ -50,12 +48,9 @@ def main() -> None:
         write_speech(folder / "speech.wav")
         report = {"machine": {"cpus": os.cpu_count(), "processor": platform.processor() or platform.machine()}}
         report["draft"] = draft_speed(folder)
-        connection.creation.create_test_db(verbosity=0, autoclobber=True)
-        try:
-            with running_service(folder, gpu_node=True, RENDER_LEASE_SECONDS="60", CPU_WORKERS="2") as service:
-                report["service"] = service_speed(service.base_url, folder)
-        finally:
-            connection.creation.destroy_test_db(connection.settings_dict["NAME"], verbosity=0)
+        environment = {"RENDER_LEASE_SECONDS": "60", "CPU_WORKERS": "2"}
+        with scratch_database(), running_service(folder, gpu_node=True, **environment) as service:
+            report["service"] = service_speed(service.base_url, folder)
     print(json.dumps(report, indent=2))
 
 
@@ -93,25 +88,9 @@ def _draft_run(inputs: RenderInputs, folder: Path):  # type: ignore[no-untyped-d
 
 
 def service_speed(base_url: str, folder: Path) -> dict[str, object]:
-    plan = Plan.objects.create(
-        name="Bench",
-        max_concurrent=64,
-        max_queued=10**6,
-        monthly_seconds=10**8,
-        creates_per_minute=10**6,
-        requests_per_minute=10**6,
-    )
-    _, plain = keys.make(Tenant.objects.create(name="Bench", plan=plan), name="bench")
-    media = folder / "media"
-    media.mkdir(exist_ok=True)
-    (media / "portrait.jpg").write_bytes((folder / "portrait.jpg").read_bytes())
-    (media / "speech.wav").write_bytes((folder / "speech.wav").read_bytes())
-    body = {
-        "title": "Bench",
-        "image_url": base_url + default_storage.url("portrait.jpg"),
-        "audio_url": base_url + default_storage.url("speech.wav"),
-        "parameters": {"engine": "instant", "seed": 1},
-    }
+    tenant = Tenant.objects.create(name="Bench", plan=unlimited_plan("Bench"))
+    _, plain = keys.make(tenant, name="bench")
+    body = {"title": "Bench", **served_sources(base_url, folder), "parameters": {"engine": "instant", "seed": 1}}
     with httpx.Client(base_url=f"{base_url}/api/v1", headers={"X-API-Key": plain}, timeout=60) as client:
         _run_jobs(client, body, number=3, at_once=1)  # warm-up: imports, connections
         report: dict[str, object] = {

@@ -24,6 +24,7 @@ from accounts import keys
 from accounts.models import ApiKey, Plan, Tenant, UsageEntry
 from projects.models import Project, Take
 from render.models import Attempt, Node, Render, State
+from tests.stack import scratch_database
 
 PROJECTS = 100_000
 TENANTS = 50
@@ -33,12 +34,9 @@ YEAR = timedelta(days=365)
 
 def main() -> None:
     settings.ALLOWED_HOSTS = ["*"]
-    connection.creation.create_test_db(verbosity=0, autoclobber=True)
-    try:
+    with scratch_database():
         key, plain = seed()
         report = measure(key, plain)
-    finally:
-        connection.creation.destroy_test_db(connection.settings_dict["NAME"], verbosity=0)
     print(json.dumps(report, indent=2))
 
 

@@ -19,13 +19,10 @@ import django
 django.setup()
 
 import httpx
-from django.core.files.storage import default_storage
-from django.db import connection
 
 from accounts import keys
-from accounts.models import Plan, Scope, Tenant
-from creatorify.demo_media import write_portrait, write_speech
-from tests.stack import running_service, until
+from accounts.models import Scope, Tenant
+from tests.stack import running_service, scratch_database, served_sources, unlimited_plan, until
 
 CHECKS = [
     *("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance"),
@@ -38,22 +35,17 @@ def main() -> int:
     parser.add_argument("--examples", type=int, default=200, help="of each operation")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    connection.creation.create_test_db(verbosity=0, autoclobber=True)
-    try:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            folder.chmod(0o755)
-            with running_service(folder, CPU_WORKERS="1") as service:
-                status = _run(service.base_url, folder, options)
-                answers = json.loads((folder / "answers.json").read_text())
-    finally:
-        connection.creation.destroy_test_db(connection.settings_dict["NAME"], verbosity=0)
+    with scratch_database(), tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        with running_service(folder) as service:
+            status = _run(service.base_url, folder, options)
+            answers = json.loads((folder / "answers.json").read_text())
     return max(status, *(_told(operation, statuses) for operation, statuses in sorted(answers.items())))
 
 
 def _run(base_url: str, folder: Path, options: argparse.Namespace) -> int:
-    limits = dict.fromkeys(("max_queued", "monthly_seconds", "creates_per_minute", "requests_per_minute"), 10**8)
-    tenant = Tenant.objects.create(name="Contract", plan=Plan.objects.create(name="Contract", **limits))
+    tenant = Tenant.objects.create(name="Contract", plan=unlimited_plan("Contract"))
     api_key, key = keys.make(tenant, name="contract", scopes=list(Scope))
     environment = {
         **os.environ,
@@ -75,25 +67,17 @@ def _run(base_url: str, folder: Path, options: argparse.Namespace) -> int:
 
 def _first_things(base_url: str, folder: Path, key: str) -> dict[str, str]:
     """A finished project and a portrait of its own; their addresses."""
-    media = folder / "media"
-    media.mkdir(exist_ok=True)
-    write_portrait(media / "portrait.jpg")
-    write_speech(media / "speech.wav")
-    links = {name: base_url + default_storage.url(name) for name in ("portrait.jpg", "speech.wav")}
-    portrait = (media / "portrait.jpg").read_bytes()
+    sources = served_sources(base_url, folder)
+    portrait = (folder / "media" / "portrait.jpg").read_bytes()
     with httpx.Client(base_url=f"{base_url}/api/v1", headers={"X-API-Key": key}, timeout=60) as client:
-        body = {"title": "First", "image_url": links["portrait.jpg"], "audio_url": links["speech.wav"]}
-        project = client.post("/projects", json={**body, "parameters": {"engine": "instant"}}).json()
+        body = {"title": "First", **sources, "parameters": {"engine": "instant"}}
+        project = client.post("/projects", json=body).json()
         announced = {"filename": "me.jpg", "content_type": "image/jpeg", "bytes": len(portrait)}
         upload = client.post("/uploads", json=announced).json()
         httpx.put(upload["url"], content=portrait, headers=upload["headers"]).raise_for_status()
         until(lambda: client.get(f"/assets/{upload['upload_id']}").json()["state"] == "ready")
         until(lambda: client.get(f"/projects/{project['id']}").json()["state"] == "finished")
-    return {
-        "CONTRACT_IMAGE": links["portrait.jpg"],
-        "CONTRACT_VOICE": links["speech.wav"],
-        "CONTRACT_ASSET": f"asset:{upload['upload_id']}",
-    }
+    return {"CONTRACT_BODY": json.dumps(body), "CONTRACT_ASSET": f"asset:{upload['upload_id']}"}
 
 
 def _told(operation: str, statuses: dict[str, int]) -> int:

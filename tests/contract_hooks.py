@@ -19,12 +19,7 @@ chance = random.Random(1)
 service = httpx.Client(
     base_url=f"{os.environ['CONTRACT_URL']}/api/v1", headers={"X-API-Key": os.environ["CONTRACT_KEY"]}, timeout=60
 )
-BODY = {
-    "title": "Contract",
-    "image_url": os.environ["CONTRACT_IMAGE"],
-    "audio_url": os.environ["CONTRACT_VOICE"],
-    "parameters": {"engine": "instant"},
-}
+BODY = {**json.loads(os.environ["CONTRACT_BODY"]), "title": "Contract"}
 
 
 def _post(path: str, **body: Any) -> dict[str, Any]:

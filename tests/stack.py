@@ -10,8 +10,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 import psutil
+from django.core.files.storage import default_storage
 from django.db import connection
 
+from accounts.models import Plan
+from creatorify.demo_media import write_portrait, write_speech
 from creatorify.supervisor import Supervisor, wait_until_listening
 
 LEASE_SECONDS = 4
@@ -55,6 +58,32 @@ def running_service(
     with service:
         wait_until_listening(service.base_url, seconds=30)
         yield service
+
+
+@contextlib.contextmanager
+def scratch_database() -> Iterator[None]:
+    """The tests' database, for what is run without pytest."""
+    connection.creation.create_test_db(verbosity=0, autoclobber=True)
+    try:
+        yield
+    finally:
+        connection.creation.destroy_test_db(connection.settings_dict["NAME"], verbosity=0)
+
+
+def unlimited_plan(name: str) -> Plan:
+    """One whose limits no run reaches."""
+    limits = {"max_concurrent": 64, "max_queued": 10**6, "monthly_seconds": 10**8}
+    return Plan.objects.create(name=name, **limits, creates_per_minute=10**6, requests_per_minute=10**6)
+
+
+def served_sources(base_url: str, folder: Path) -> dict[str, str]:
+    """A portrait and a voice that the service itself serves, as fields of a project. folder: its own."""
+    media = folder / "media"
+    media.mkdir(exist_ok=True)
+    write_portrait(media / "portrait.jpg")
+    write_speech(media / "speech.wav")
+    files = {"image_url": "portrait.jpg", "audio_url": "speech.wav"}
+    return {field: base_url + default_storage.url(name) for field, name in files.items()}
 
 
 def _gpu_environment(folder: Path, weights: Path) -> dict[str, str]:

@@ -79,7 +79,12 @@ class CloudinaryStorage(Storage):
     def _save(self, name: str, content: File) -> str:  # type: ignore[type-arg]
         resource = resource_of(name)
         content.seek(0)
-        options = {**self._options(resource), "public_id": resource.public_id, "overwrite": True, "invalidate": True}
+        options = {
+            **self._options(resource.kind),
+            "public_id": resource.public_id,
+            "overwrite": True,
+            "invalidate": True,
+        }
         upload = cloudinary.uploader.upload_large if content.size > CHUNK_BYTES else cloudinary.uploader.upload
         with _failures():
             upload(_Part(content), chunk_size=CHUNK_BYTES, **options)
@@ -106,7 +111,7 @@ class CloudinaryStorage(Storage):
         resource = resource_of(name)
         with _failures():
             # A missing one is no error: the answer is "not found".
-            cloudinary.uploader.destroy(resource.public_id, invalidate=True, **self._options(resource))
+            cloudinary.uploader.destroy(resource.public_id, invalidate=True, **self._options(resource.kind))
 
     def delete_folder(self, name: str) -> int:
         """Everything below it; returns how many objects that were. Of the admin API, so limited to some an hour."""
@@ -116,10 +121,9 @@ class CloudinaryStorage(Storage):
     def _delete_folder(self, name: str, kind: str) -> int:
         number, cursor = 0, None
         while True:
-            options = {**self._account, "resource_type": kind, "type": "authenticated", "timeout": TIMEOUT_SECONDS}
             with _failures():
                 answer = cloudinary.api.delete_resources_by_prefix(
-                    f"{name}/", invalidate=True, next_cursor=cursor, **options
+                    f"{name}/", invalidate=True, next_cursor=cursor, **self._options(kind)
                 )
             number += len(answer["deleted"])
             cursor = answer.get("next_cursor")
@@ -132,7 +136,7 @@ class CloudinaryStorage(Storage):
         try:
             with _failures():
                 # Of the upload API: the admin API, which could tell, too, is limited to some requests an hour.
-                cloudinary.uploader.explicit(resource.public_id, **self._options(resource))
+                cloudinary.uploader.explicit(resource.public_id, **self._options(resource.kind))
         except FileNotFoundError:
             return False
         return True
@@ -159,13 +163,13 @@ class CloudinaryStorage(Storage):
         url = cloudinary.utils.cloudinary_api_url("upload", resource_type=resource.kind, **self._account)
         return DirectUpload("POST", url, fields={key: str(value) for key, value in signed.items()})
 
-    def _options(self, resource: Resource) -> dict[str, Any]:
-        return {**self._account, "resource_type": resource.kind, "type": "authenticated", "timeout": TIMEOUT_SECONDS}
+    def _options(self, kind: str) -> dict[str, Any]:
+        return {**self._account, "resource_type": kind, "type": "authenticated", "timeout": TIMEOUT_SECONDS}
 
     def _download_url(self, name: str, *, expiry: int | None) -> str:
         resource = resource_of(name)
         url: str = cloudinary.utils.private_download_url(
-            resource.public_id, resource.format, expires_at=expiry, **self._options(resource)
+            resource.public_id, resource.format, expires_at=expiry, **self._options(resource.kind)
         )
         return url
 

@@ -19,13 +19,10 @@ import django
 django.setup()
 
 import httpx
-from django.core.files.storage import default_storage
-from django.db import connection
 
 from accounts import keys
-from accounts.models import Plan, Tenant
-from creatorify.demo_media import write_portrait, write_speech
-from tests.stack import running_service
+from accounts.models import Tenant
+from tests.stack import running_service, scratch_database, served_sources, unlimited_plan
 
 EACH = 0.5  # requests a second of one user; of many that send seldom, few do so at the same moment
 USERS = {"create": "Create", "status": "Status", "list": "List", "bare_get": "BareGet", "bare_post": "BarePost"}
@@ -45,37 +42,23 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=30, help="of each step")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    connection.creation.create_test_db(verbosity=0, autoclobber=True)
-    try:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            folder.chmod(0o755)
-            settings = {"DJANGO_SETTINGS_MODULE": "tests.load.settings", "RENDER_LEASE_SECONDS": "60"}
-            with running_service(folder, **settings) as service:
-                environment = _prepare(service.base_url, folder)
-                report = [_step(step, environment, folder, options.seconds) for step in STEPS]
-    finally:
-        connection.creation.destroy_test_db(connection.settings_dict["NAME"], verbosity=0)
+    with scratch_database(), tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        settings = {"DJANGO_SETTINGS_MODULE": "tests.load.settings", "RENDER_LEASE_SECONDS": "60"}
+        with running_service(folder, **settings) as service:
+            environment = _prepare(service.base_url, folder)
+            report = [_step(step, environment, folder, options.seconds) for step in STEPS]
     if options.json:
         options.json.write_text(json.dumps(report, indent=1))
 
 
 def _prepare(base_url: str, folder: Path) -> dict[str, str]:
-    media = folder / "media"
-    media.mkdir(exist_ok=True)
-    write_portrait(media / "portrait.jpg")
-    write_speech(media / "speech.wav")
-    limits = {"max_concurrent": 64, "max_queued": 10**6, "monthly_seconds": 10**8}
-    limits |= {"creates_per_minute": 10**6, "requests_per_minute": 10**6}
-    plan = Plan.objects.create(name="Load", **limits)
+    plan = unlimited_plan("Load")
     tenants = [Tenant.objects.create(name=f"Load {number}", plan=plan) for number in range(TENANTS)]
     plain_keys = [keys.make(tenant, name="load")[1] for tenant in tenants]
-    body = {
-        "title": "Load",
-        "image_url": base_url + default_storage.url("portrait.jpg"),
-        "audio_url": base_url + default_storage.url("speech.wav"),
-        "parameters": {"engine": "stateful", "seed": 1},
-    }
+    sources = served_sources(base_url, folder)
+    body = {"title": "Load", **sources, "parameters": {"engine": "stateful", "seed": 1}}
     projects = []
     for number in range(PROJECTS):
         key = plain_keys[number % TENANTS]
@@ -85,8 +68,7 @@ def _prepare(base_url: str, folder: Path) -> dict[str, str]:
         "LOAD_URL": base_url,
         "LOAD_KEYS": " ".join(plain_keys),
         "LOAD_PROJECTS": " ".join(projects),
-        "LOAD_IMAGE": body["image_url"],
-        "LOAD_VOICE": body["audio_url"],
+        "LOAD_BODY": json.dumps(body),
     }
 
 

@@ -1,6 +1,7 @@
 """Locust's users. Each kind sends so many requests a second in all as its RATE_ variable says."""
 
 import itertools
+import json
 import os
 import random
 
@@ -10,12 +11,7 @@ from locust.contrib.fasthttp import FastHttpUser
 
 KEYS = os.environ["LOAD_KEYS"].split()  # one of each tenant
 PROJECTS = os.environ["LOAD_PROJECTS"].split()  # KEY:ID
-BODY = {
-    "title": "Load",
-    "image_url": os.environ["LOAD_IMAGE"],
-    "audio_url": os.environ["LOAD_VOICE"],
-    "parameters": {"engine": "stateful", "seed": 1},
-}
+BODY = json.loads(os.environ["LOAD_BODY"])
 numbers = itertools.count()
 EACH = float(os.environ["EACH"])  # requests a second of one user
 

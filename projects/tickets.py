@@ -1,0 +1,14 @@
+"""Has one of `projects.tasks` done soon, on the queue that every installation has.
+
+As the tickets of renders they carry nothing: whoever takes one does what is due, so a lost or doubled one does no harm.
+"""
+
+from django_q.tasks import async_task
+
+from render.lifecycle import COMMON_QUEUE
+
+
+def ring(task: str) -> None:
+    """task: a name in `projects.tasks`. In a transaction the ticket appears with the commit, or not at all."""
+    name = task.replace("_", "-")
+    async_task(f"projects.tasks.{task}", cluster=COMMON_QUEUE, q_options={"task_name": name})
