@@ -202,7 +202,7 @@ def check_playlist(configuration: Configuration, project: dict) -> None:
 def check_what_was_used(configuration: Configuration) -> None:
     if configuration.cloudinary is not None:
         assert {kind for kind, _ in configuration.cloudinary.objects} >= {"image", "video"}  # the assets, which stay
-        assert any(request["action"] == "destroy" for request in configuration.cloudinary.requests)
+        assert any(request["action"] == "delete" for request in configuration.cloudinary.requests)
 
 
 def reachable(configuration: Configuration, url: str) -> bool:
