@@ -11,6 +11,8 @@ from django.db import connection
 from projects import retention
 from render.engines.base import FPS
 
+# Both times are those at which their transactions began: a claim may wait for the lock while a segment is written.
+TOGETHER_SECONDS = 1
 SHOWN = 20  # violations of one invariant that are told
 TERMINAL = "('finished', 'failed', 'canceled')"
 # Of the older service: it came without attempts, segments and usage.
@@ -140,10 +142,12 @@ INVARIANTS = [
     ),
     Invariant(
         "no_stale_segment",
-        "A segment is written by an attempt that there was, and not after the end.",
-        """
+        "A segment is written by an attempt that there was, neither after the end nor after the next one began.",
+        f"""
         SELECT s.id FROM render_segment s JOIN render_render r ON r.id = s.render_id
-        WHERE s.attempt > r.attempt OR s.created_at > r.completed_at
+        WHERE s.attempt > r.attempt OR s.created_at > r.completed_at OR EXISTS (
+            SELECT FROM render_attempt later WHERE later.render_id = s.render_id AND later.number > s.attempt
+            AND later.started_at < s.created_at - interval '{TOGETHER_SECONDS} s')
         """,
     ),
     Invariant(

@@ -1,20 +1,26 @@
-"""Makes django-q2's process tree crash-only. Patches `worker`, `pusher`, `monitor`, `Sentinel`: the release is pinned.
+"""Makes the process tree of django-q2, which is pinned, crash-only: patches its processes, `Sentinel` and `Cluster`.
 
 As published, a worker killed while it waits for work keeps the queue's semaphore, and the cluster looks healthy but
 never works again (django-q2 issue 23); a killed Sentinel or main process leaves orphans that go on taking tasks. Here
-any unplanned death ends the whole cluster at once, and its supervisor starts a new one. Leases bring the renders back.
+any unplanned death ends the whole tree at once. Its main process, which holds nothing, grows a new one in a moment, and
+is itself started again by its supervisor. Leases bring the renders back.
 """
 
 import ctypes
 import functools
+import logging
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+logger = logging.getLogger(__name__)
+
+RESTART_SECONDS = 0.5
 EXIT_STATUS = 70  # EX_SOFTWARE of sysexits.h
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _TIMED_OUT, _RECYCLED = 0, -2  # What django-q2 leaves in a worker's timer when the death was planned
@@ -30,6 +36,7 @@ def install() -> None:
     cluster.pusher = _DiesWithParent(_with_canary(cluster.pusher))
     cluster.monitor = _DiesWithParent(cluster.monitor)
     cluster.Sentinel = _crash_only(cluster.Sentinel)
+    cluster.Cluster = _growing_again(cluster.Cluster)
 
 
 class _DiesWithParent:
@@ -83,3 +90,29 @@ def _crash_only(sentinel: type[Any]) -> type[Any]:
             os._exit(EXIT_STATUS)
 
     return CrashOnlySentinel
+
+
+def _growing_again(cluster: type[Any]) -> type[Any]:
+    class GrowingAgainCluster(cluster):  # type: ignore[misc]
+        _ends = False
+
+        def start(self) -> int:
+            """Returns after the stop. Raises RuntimeError where a sentinel ends at its start: nothing grows there."""
+            while True:
+                pid: int = super().start()
+                if self._ends:  # The signal may have come while there was no sentinel to tell.
+                    self.stop()
+                self.sentinel.join()
+                if self._ends:
+                    return pid
+                status = self.sentinel.exitcode
+                logger.error("The queue's processes ended with status %d, new ones start", status)
+                time.sleep(RESTART_SECONDS)
+                if self._ends:
+                    return pid
+
+        def sig_handler(self, signum: int, frame: Any) -> None:
+            self._ends = True
+            super().sig_handler(signum, frame)
+
+    return GrowingAgainCluster

@@ -14,14 +14,12 @@ from tests.chaos.stage import GPU_NODES, LEASE_SECONDS, QUEUES, Stage
 
 logger = logging.getLogger(__name__)
 
-FREEZE_SECONDS = 1.5 * LEASE_SECONDS
+FREEZE_SECONDS = 2 * LEASE_SECONDS
 CRASH_SECONDS = 3.0
 
 
 def busy_worker(stage: Stage, chance: random.Random) -> str:
-    """The only worker of a GPU node that has a render in its hands; of any, if none has."""
-    busy = Render.objects.filter(state=State.RUNNING, node__name__in=GPU_NODES).values_list("node__name", flat=True)
-    name = chance.choice(sorted(busy) or GPU_NODES)
+    name = _busy(chance)
     stage.tree(name).workers[0].kill()
     return name
 
@@ -40,9 +38,9 @@ def whole_tree(stage: Stage, chance: random.Random) -> str:
 
 
 def freeze(stage: Stage, chance: random.Random) -> str:
-    """For longer than its lease. It goes on in the middle of what it did, when its render is somebody else's."""
-    name = chance.choice(QUEUES)
-    worker = chance.choice(stage.tree(name).workers)
+    """At work, for longer than its lease. It goes on in the middle of what it did, when that is somebody else's."""
+    name = _busy(chance)
+    worker = stage.tree(name).workers[0]
     worker.send_signal(signal.SIGSTOP)
 
     def thaw() -> None:
@@ -57,6 +55,12 @@ def freeze(stage: Stage, chance: random.Random) -> str:
 def crash_database(stage: Stage, chance: random.Random) -> str:
     stage.database.crash(CRASH_SECONDS)
     return "postgres"
+
+
+def _busy(chance: random.Random) -> str:
+    """A GPU node, which has one worker, with a render in its hands; any, if none has."""
+    busy = Render.objects.filter(state=State.RUNNING, node__name__in=GPU_NODES).values_list("node__name", flat=True)
+    return chance.choice(sorted(busy) or GPU_NODES)
 
 
 def _kill(role: str) -> Callable[[Stage, random.Random], str]:

@@ -1,15 +1,18 @@
 """`check_invariants`: silent when all is well, and each invariant is broken by what it forbids and by nothing else."""
 
+from datetime import timedelta
+
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.utils import timezone
 
 from accounts.errors import ServiceError
 from creatorify import invariants, tasks
 from projects import takes
 from projects.models import Project
 from render import lifecycle
-from render.models import Render
+from render.models import Render, Segment
 from tests.projects.steps import claim, create, finish, finished_project, latest_render
 
 pytestmark = pytest.mark.django_db
@@ -92,6 +95,15 @@ def test_it_finds_what_is_broken(ids, name, caplog, capsys) -> None:
     assert capsys.readouterr().out.startswith(f"{name}: ")
     tasks.check_invariants()
     assert name in caplog.text
+
+
+def test_a_segment_of_a_worker_that_slept_through_its_lease_is_found(ids) -> None:
+    Segment.objects.filter(render=ids["finished"]).update(attempt=0)
+    assert broken() == set()  # As it is copied to a render that continues another, before that begins.
+
+    Segment.objects.filter(render=ids["finished"]).update(created_at=timezone.now() + timedelta(minutes=1))
+    Render.objects.filter(pk=ids["finished"]).update(completed_at=timezone.now() + timedelta(minutes=2))
+    assert broken() == {"no_stale_segment"}
 
 
 def test_a_render_that_continues_another_breaks_none(alice) -> None:

@@ -3,6 +3,7 @@
 import inspect
 
 from django_q import cluster
+from django_q.management.commands import qcluster
 
 from render.cluster_hardening import _DiesWithParent
 
@@ -11,6 +12,7 @@ def test_every_process_of_the_queue_dies_with_its_parent() -> None:
     for function in (cluster.worker, cluster.pusher, cluster.monitor):
         assert isinstance(function, _DiesWithParent)
     assert cluster.Sentinel.__name__ == "CrashOnlySentinel"
+    assert qcluster.Cluster.__name__ == "GrowingAgainCluster"
 
 
 def test_django_q_still_looks_the_patched_names_up_when_it_starts_processes() -> None:
