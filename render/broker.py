@@ -5,10 +5,14 @@ import time
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import Error, connection, transaction
+from django.db.models import Exists
 from django.db.models.functions import Now
 from django_q.brokers.orm import ORM
 from django_q.conf import Conf
+
+from render.models import Node
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +23,8 @@ class PatientBroker(ORM):  # type: ignore[misc]
     """As published, the pusher and the monitor end with the first error of the database; as a cluster here ends with
     them, see `render.cluster_hardening`, a short outage would kill every render at work. These two wait instead.
 
-    And a ticket is due by the database's clock: by a machine's own, one that is late would get none.
+    And a ticket is due by the database's clock: by a machine's own, one that is late would get none. A node that drains
+    takes none: with it the ticket would be gone, and the others would wait for the next top-up.
     """
 
     def enqueue(self, task: str) -> Any:
@@ -49,9 +54,10 @@ class PatientBroker(ORM):  # type: ignore[misc]
 
     def _take(self) -> Any:
         tickets = self.get_connection()
+        own = Node.objects.filter(name=settings.NODE_NAME, queue=self.list_key)
         with transaction.atomic():
-            due = tickets.filter(key=self.list_key, lock__lte=Now()).order_by("lock")
-            ticket = due.select_for_update(skip_locked=True, no_key=True).first()
+            due = tickets.filter(~Exists(own.filter(draining=True)), key=self.list_key, lock__lte=Now())
+            ticket = due.order_by("lock").select_for_update(skip_locked=True, no_key=True).first()
             if ticket is not None:
                 tickets.filter(pk=ticket.pk).update(lock=Now() + timedelta(seconds=Conf.RETRY))
         return ticket

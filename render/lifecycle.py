@@ -30,6 +30,7 @@ COMMON_QUEUE = "cpu"  # Its nodes do for every engine what needs no GPU: prepare
 def claim_next(queue_name: str, node: Node, *, without_engines: Collection[str] = ()) -> Claim | None:
     """Take the best render of the queue for this node, with a lease on it."""
     if Node.objects.filter(pk=node.pk, draining=True).exists():
+        queue.top_up(queue_name)  # For others: the ticket that brought us here was taken before.
         return None
     render = queue.lock_next(queue_name, without_engines=without_engines)
     if render is None:

@@ -8,6 +8,7 @@ from django_q.conf import Conf
 from django_q.models import OrmQ
 
 from render.broker import PatientBroker
+from render.models import Node
 from tests.postgres import break_connection
 
 
@@ -38,6 +39,18 @@ def test_the_ticket_of_a_worker_that_died_comes_again(broker) -> None:
 
     assert [payload for _, payload in broker.dequeue()] == ["first"]
     assert OrmQ.objects.filter(lock__gt=Now() + timedelta(seconds=Conf.RETRY - 60)).exists()
+
+
+@pytest.mark.django_db
+def test_a_node_that_drains_leaves_the_tickets_to_others(broker, settings) -> None:
+    broker.enqueue("first")
+    Node.objects.create(name=settings.NODE_NAME, queue="gpu", draining=True)
+    own = Node.objects.create(name=settings.NODE_NAME, queue="cpu", draining=True)
+
+    assert broker.dequeue() is None
+    own.draining = False
+    own.save()
+    assert [payload for _, payload in broker.dequeue()] == ["first"]
 
 
 @pytest.mark.parametrize("minutes", [-5, 5])
