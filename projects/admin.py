@@ -114,7 +114,7 @@ class ProjectAdmin(ReadOnlyAdmin):
         ("When", {"fields": ["created_at", "updated_at", "deleted_at"]}),
         ("What was asked", {"fields": [
             "description", "image", "audio", "spoken", "audio_2", "audio_order", "prompt",
-            "asked_parameters", "given_metadata", "given_warnings",
+            "asked_parameters", "given_metadata", "webhook_url", "given_warnings",
         ]}),
         ("As the tenant sees it", {"fields": ["as_the_api_shows_it"], "classes": ["collapse"]}),
     ]

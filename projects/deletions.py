@@ -96,7 +96,7 @@ def _forget(project: Project) -> None:
     told = {"audio_url": "", "image_url": "", "script": None}
     Render.objects.filter(take__project=project).update(**told, audio_url_2="", prompt="", error_trace="")
     Project.objects.filter(pk=project.pk).update(
-        **told, title=TITLE, description=None, audio_url_2=None, prompt=None, metadata={}
+        **told, title=TITLE, description=None, audio_url_2=None, prompt=None, metadata={}, webhook_url=""
     )
     WebhookEvent.objects.filter(project_id=project.pk).delete()
     IdempotentResponse.objects.filter(tenant=project.tenant_id, body__id=str(project.pk)).delete()

@@ -36,6 +36,9 @@ class Project(models.Model):
     is_test = models.BooleanField(default=False, help_text="Made with a test key; only test keys see it.")
     parameters = models.JSONField(default=dict, help_text="As given, with the seed that was drawn.")
     metadata = models.JSONField(default=dict)
+    webhook_url = models.TextField(
+        blank=True, default="", db_default="", help_text="Told of this project, beside the endpoints."
+    )
     warnings = models.JSONField(default=list)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(db_default=Now(), editable=False)

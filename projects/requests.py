@@ -9,6 +9,7 @@ from rest_framework.settings import api_settings
 
 from projects.models import AudioOrder
 from projects.source_urls import MAX_LENGTH, validate_source_url
+from projects.webhook_urls import WebhookUrlField
 from render import scenarios
 from render.engines.base import FPS
 from render.parameters import MAX_SEED, PRESETS
@@ -163,6 +164,12 @@ class ProjectRequest(serializers.Serializer[Any]):
         required=False,
         allow_null=True,
         help_text=f"Yours, echoed: up to {MAX_METADATA} strings of up to 500 characters.",
+    )
+    webhook_url = WebhookUrlField(
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        help_text="https; it is sent a POST when this project has ended, as to a webhook endpoint.",
     )
     parameters = ParametersRequest(required=False, allow_null=True)
     test_scenario = serializers.ChoiceField(

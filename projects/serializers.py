@@ -102,6 +102,7 @@ class ProjectSerializer(StatusSerializer):
     prompt = serializers.CharField(source="project.prompt", allow_null=True)
     parameters = serializers.DictField(source="project.parameters", help_text="As given, and the seed that was drawn.")
     metadata = serializers.DictField(source="project.metadata", child=serializers.CharField())
+    webhook_url = serializers.SerializerMethodField()
     test = serializers.BooleanField(source="project.is_test", help_text="Made with a test key.")
     warnings = WarningSerializer(source="project.warnings", many=True)
     call_id = serializers.CharField(source="render.id", help_text="Changes with each take; opaque.")
@@ -118,6 +119,9 @@ class ProjectSerializer(StatusSerializer):
     urls = UrlsSerializer()
     created_at = serializers.DateTimeField(source="project.created_at")
     updated_at = serializers.DateTimeField(source="project.updated_at")
+
+    def get_webhook_url(self, shown: Representation) -> str | None:
+        return shown.project.webhook_url or None
 
 
 class EnvelopeSerializer(serializers.Serializer[Any]):

@@ -47,6 +47,8 @@ def create_project(project: Project, *, test_scenario: str = "") -> None:
     project.save(force_insert=True)
     kind = Take.Kind.FINAL if engine == settings.FINAL_ENGINE else Take.Kind.DRAFT
     Take.objects.create(project=project, number=1, kind=kind, render=render)
+    if project.webhook_url:
+        webhook_events.tell_at_projects_own(project)
     webhook_events.note(render)
 
 

@@ -11,7 +11,16 @@ from projects.webhook_models import WebhookDelivery, WebhookEndpoint
 
 @admin.register(WebhookEndpoint)
 class WebhookEndpointAdmin(ReadOnlyAdmin):
-    list_display = ["short_id", "tenant", "url", "told_of", "is_test", "failing_since", "disabled_reason", "created_at"]
+    list_display = [
+        "short_id",
+        "tenant",
+        "place",
+        "told_of",
+        "is_test",
+        "failing_since",
+        "disabled_reason",
+        "created_at",
+    ]
     list_filter = [("disabled_at", admin.EmptyFieldListFilter), ("failing_since", admin.EmptyFieldListFilter)]
     list_select_related = ["tenant"]
     search_fields = ["url"]
@@ -19,9 +28,13 @@ class WebhookEndpointAdmin(ReadOnlyAdmin):
     tenant_search = True
     ordering = ["-created_at"]
     fields = [
-        *("tenant", "is_test", "url", "description", "told_of", "failing_since", "disabled_at", "disabled_reason"),
+        *("tenant", "is_test", "place", "description", "told_of", "failing_since", "disabled_at", "disabled_reason"),
         *("previous_until", "created_at"),
     ]
+
+    @admin.display(description="URL", ordering="url")
+    def place(self, endpoint: WebhookEndpoint) -> str:
+        return str(endpoint)
 
     @admin.display(description="events")
     def told_of(self, endpoint: WebhookEndpoint) -> str:
@@ -41,7 +54,7 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
     search_fields = ["=last_error"]
     ordering = ["-created_at"]
     fields = [
-        *("endpoint_link", "event_type", "project", "outcome", "last_status", "last_error", "tries"),
+        *("endpoint_link", "url", "event_type", "project", "outcome", "last_status", "last_error", "tries"),
         *("created_at", "next_try_at", "delivered_at"),
     ]
 
@@ -53,9 +66,9 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
     def event_type(self, delivery: WebhookDelivery) -> str:
         return delivery.event.type
 
-    @admin.display(description="endpoint")
+    @admin.display(description="URL")
     def url(self, delivery: WebhookDelivery) -> str:
-        return delivery.endpoint.url
+        return delivery.receiver
 
     @admin.display(description="endpoint")
     def endpoint_link(self, delivery: WebhookDelivery) -> str:

@@ -15,7 +15,8 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from standardwebhooks.webhooks import Webhook
 
-from projects.webhook_models import WebhookDelivery, WebhookEndpoint
+from projects import webhook_events
+from projects.webhook_models import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from render.media.outbound import AddressNotAllowed, OutboundTransport
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ def signatures(endpoint: WebhookEndpoint, message_id: str, moment: datetime, bod
 @transaction.atomic
 def _claim() -> WebhookDelivery | None:
     due = WebhookDelivery.objects.filter(next_try_at__lte=Now(), endpoint__disabled_at=None)
+    due = due.select_related("endpoint", "event")
     delivery = due.order_by("next_try_at").select_for_update(of=("self",), skip_locked=True, no_key=True).first()
     if delivery is not None:
         delivery.tries += 1
@@ -83,7 +85,7 @@ def _post(delivery: WebhookDelivery) -> Answer:
     try:
         with (
             httpx.Client(transport=transport, trust_env=False, timeout=TOTAL_SECONDS) as client,
-            client.stream("POST", delivery.endpoint.url, content=delivery.body.encode(), headers=headers) as response,
+            client.stream("POST", delivery.receiver, content=delivery.body.encode(), headers=headers) as response,
         ):
             # Its body is never read: only the status counts, and a redirect is a failure.
             return Answer(status=response.status_code, retry_after=_retry_after(response))
@@ -107,7 +109,8 @@ def _note(delivery: WebhookDelivery, answer: Answer) -> None:
         WebhookEndpoint.objects.filter(pk=endpoint.pk).update(failing_since=None)
     else:
         changes["next_try_at"] = _next_try(delivery, answer)
-        _note_failure(endpoint, answer)
+        if endpoint.url:  # Else it stands for many receivers, of which one says nothing about the others.
+            _note_failure(endpoint, answer)
     WebhookDelivery.objects.filter(pk=delivery.pk, tries=delivery.tries).update(**changes)
 
 
@@ -119,11 +122,22 @@ def _note_failure(endpoint: WebhookEndpoint, answer: Answer) -> None:
     if reason and endpoint.disabled_at is None:
         changes |= {"disabled_at": now, "disabled_reason": reason}
         logger.warning("Webhook endpoint %s is disabled: %s", endpoint.pk, reason)
+        disabled = {"id": str(endpoint.pk), "url": endpoint.url, "reason": reason, "disabled_at": now.isoformat()}
+        event = WebhookEvent(
+            type=EventType.ENDPOINT_DISABLED,
+            tenant_id=endpoint.tenant_id,
+            is_test=endpoint.is_test,
+            subject=f"disabled {endpoint.pk} {now.isoformat()}",
+            data=disabled,
+        )
+        webhook_events.note_once([event])
     WebhookEndpoint.objects.filter(pk=endpoint.pk).update(**changes)
 
 
 def _next_try(delivery: WebhookDelivery, answer: Answer) -> datetime | None:
-    if delivery.tries > len(RETRY_SECONDS):
+    if delivery.event.type == EventType.PROGRESS:
+        return None  # There is news by then.
+    if delivery.tries > len(RETRY_SECONDS) or (answer.status == GONE and delivery.url):
         return None
     seconds = RETRY_SECONDS[delivery.tries - 1] * random.uniform(1 - JITTER, 1 + JITTER)
     return timezone.now() + timedelta(seconds=max(seconds, answer.retry_after or 0))

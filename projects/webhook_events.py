@@ -1,11 +1,12 @@
 """From what has happened to messages that wait for their delivery."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 from rest_framework.renderers import JSONRenderer
 
@@ -27,6 +28,11 @@ AT_ONCE = 100
 OVERDUE = timedelta(seconds=5)  # Until then, the ticket of the event itself is on its way.
 
 
+def tell_at_projects_own(project: Project) -> None:
+    """From now on messages go to each project's `webhook_url`, too, signed by one secret for all of the tenant's."""
+    WebhookEndpoint.objects.get_or_create(tenant=project.tenant, is_test=project.is_test, url="")
+
+
 def note(render: Render) -> None:
     """Write down, in the transaction that changes it, what state a render has come to; each state once.
 
@@ -46,6 +52,16 @@ def note(render: Render) -> None:
         ring()
 
 
+def note_once(events: Sequence[WebhookEvent]) -> None:
+    """Write down those of which no other has the subject."""
+    subjects = [event.subject for event in events]
+    noted = set(WebhookEvent.objects.filter(subject__in=subjects).values_list("subject", flat=True))
+    news = [event for event in events if event.subject not in noted]
+    if news:
+        WebhookEvent.objects.bulk_create(news, ignore_conflicts=True)  # Somebody may be doing the same.
+        ring()
+
+
 def ring() -> None:
     tickets.ring("deliver_webhooks")
 
@@ -56,13 +72,11 @@ def hand_out() -> int:
     waiting = WebhookEvent.objects.filter(handed_out_at=None).order_by("version")
     events = list(waiting.select_for_update(skip_locked=True, no_key=True)[:AT_ONCE])
     for event in events:
-        assert event.project_id is not None  # Only a ping has none, and that is handed out when it is made.
-        project = Project.objects.filter(pk=event.project_id, deleted_at=None).first()
-        if project is not None:
-            endpoints = WebhookEndpoint.objects.filter(
-                tenant=project.tenant_id, is_test=project.is_test, disabled_at=None, events__contains=[event.type]
-            )
-            _add_deliveries(event, endpoints, project)
+        if event.project_id is None:
+            _add_deliveries(event, _endpoints(event, event).exclude(url=""))
+        elif (project := Project.objects.filter(pk=event.project_id, deleted_at=None).first()) is not None:
+            endpoints = _endpoints(event, project)
+            _add_deliveries(event, endpoints if project.webhook_url else endpoints.exclude(url=""), project)
     WebhookEvent.objects.filter(pk__in=[event.pk for event in events]).update(handed_out_at=Now())
     return len(events)
 
@@ -76,16 +90,32 @@ def ping(endpoint: WebhookEndpoint) -> WebhookDelivery:
     return delivery
 
 
-def _add_deliveries(event: WebhookEvent, endpoints: Iterable[WebhookEndpoint], project: Project) -> None:
-    body = ""
-    for endpoint in endpoints:
-        body = body or _body(event, _data(event, project))
-        WebhookDelivery.objects.create(event=event, endpoint=endpoint, body=body)
+def _endpoints(event: WebhookEvent, owner: WebhookEvent | Project) -> QuerySet[WebhookEndpoint]:
+    return WebhookEndpoint.objects.filter(
+        tenant=owner.tenant_id, is_test=owner.is_test, disabled_at=None, events__contains=[event.type]
+    )
 
 
-def _data(event: WebhookEvent, project: Project) -> dict[str, object]:
-    """The project as the API shows it, with no take that came after the one that is told of."""
-    take = Take.objects.get(render=event.render_id)
+def _add_deliveries(event: WebhookEvent, endpoints: QuerySet[WebhookEndpoint], project: Project | None = None) -> None:
+    receivers = list(endpoints)
+    if not receivers:
+        return  # And what would be told need not be put together.
+    data = _data(event, project) if project else event.data
+    if data is not None:
+        body = _body(event, data)
+        for endpoint in receivers:
+            url = project.webhook_url if project and not endpoint.url else ""
+            WebhookDelivery.objects.create(event=event, endpoint=endpoint, url=url, body=body)
+
+
+def _data(event: WebhookEvent, project: Project) -> dict[str, object] | None:
+    """The project as the API shows it, with no take that came after the one that is told of.
+
+    None when it is at work no longer, of progress: its end is told as such.
+    """
+    take = Take.objects.select_related("render").get(render=event.render_id)
+    if event.type == EventType.PROGRESS and take.render.state != State.RUNNING:
+        return None
     [shown] = represent(
         [with_takes(Project.objects.all(), up_to=take.number).get(pk=project.pk)], base_url=settings.PUBLIC_URL
     )

@@ -1,5 +1,7 @@
 """Where a tenant wants to be told, of what, and what became of it."""
 
+import base64
+import secrets
 import uuid
 
 from django.contrib.postgres.fields import ArrayField
@@ -9,6 +11,8 @@ from django.db.models.functions import Now
 
 from accounts.models import Tenant
 
+SECRET_BYTES = 32
+
 
 class EventType(models.TextChoices):
     QUEUED = "project.queued"
@@ -16,6 +20,10 @@ class EventType(models.TextChoices):
     FINISHED = "project.finished"
     FAILED = "project.failed"
     CANCELED = "project.canceled"
+    PROGRESS = "project.progress"
+    THRESHOLD_REACHED = "usage.threshold_reached"
+    KEY_EXPIRING = "api_key.expiring"
+    ENDPOINT_DISABLED = "webhook_endpoint.disabled"
     PING = "ping"
 
 
@@ -23,14 +31,18 @@ def default_events() -> list[str]:
     return [EventType.FINISHED, EventType.FAILED, EventType.CANCELED]
 
 
+def new_secret() -> str:
+    return f"whsec_{base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()}"
+
+
 class WebhookEndpoint(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="webhook_endpoints")
     is_test = models.BooleanField(default=False, help_text="Made with a test key; told of test projects only.")
-    url = models.TextField()
+    url = models.TextField(blank=True, help_text="Without one: told at the `webhook_url` of each project.")
     description = models.CharField(max_length=200, blank=True)
     events = ArrayField(models.CharField(max_length=40, choices=EventType), default=default_events)
-    secret = models.CharField(max_length=100, editable=False)
+    secret = models.CharField(max_length=100, default=new_secret, editable=False)
     previous_secret = models.CharField(max_length=100, blank=True, editable=False)
     previous_until = models.DateTimeField(null=True, editable=False)
     failing_since = models.DateTimeField(null=True, editable=False)
@@ -40,15 +52,20 @@ class WebhookEndpoint(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=["tenant", "-created_at"], name="newest_endpoints")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "is_test"], name="one_endpoint_of_projects_own", condition=Q(url="")
+            )
+        ]
 
     def __str__(self) -> str:
-        return self.url
+        return self.url or "the projects' own"
 
 
 class WebhookEvent(models.Model):
     """The outbox: written in the transaction of what has happened, so that neither can be without the other.
 
-    It holds no more than that it happened; what is told of it is put together when it is handed out.
+    Of a project it holds no more than that it happened; what is told is put together when it is handed out.
     """
 
     # Grows with time: receivers tell by it which of two messages is the newer one.
@@ -56,16 +73,26 @@ class WebhookEvent(models.Model):
     type = models.CharField(max_length=40, choices=EventType)
     project_id = models.UUIDField(null=True)
     render_id = models.UUIDField(null=True)
+    # Of what happens to no project.
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, null=True, related_name="+")
+    is_test = models.BooleanField(default=False, db_default=False)
+    data = models.JSONField(null=True)
+    subject = models.CharField(max_length=200, null=True, unique=True, help_text="Told once.")  # noqa: DJ001
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     handed_out_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["render_id", "type"], name="one_event_a_render", condition=Q(render_id__isnull=False)
+                fields=["render_id", "type"],
+                name="one_event_a_render",
+                condition=Q(render_id__isnull=False) & ~Q(type="project.progress"),
             )
         ]
-        indexes = [models.Index(fields=["version"], name="events_to_hand_out", condition=Q(handed_out_at__isnull=True))]
+        indexes = [
+            models.Index(fields=["version"], name="events_to_hand_out", condition=Q(handed_out_at__isnull=True)),
+            models.Index(fields=["render_id"], name="progress_events", condition=Q(type="project.progress")),
+        ]
 
     def __str__(self) -> str:
         return f"{self.type} {self.version}"
@@ -77,6 +104,7 @@ class WebhookDelivery(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False, help_text="The message's id.")
     event = models.ForeignKey(WebhookEvent, on_delete=models.CASCADE, related_name="deliveries")
     endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.CASCADE, related_name="deliveries")
+    url = models.TextField(blank=True, default="", db_default="", help_text="Of an endpoint without one.")
     body = models.TextField()
     tries = models.PositiveSmallIntegerField(default=0)
     next_try_at = models.DateTimeField(null=True, db_default=Now(), help_text="None once it was taken or given up.")
@@ -94,4 +122,8 @@ class WebhookDelivery(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.event} to {self.endpoint}"
+        return f"{self.event} to {self.receiver}"
+
+    @property
+    def receiver(self) -> str:
+        return self.url or self.endpoint.url

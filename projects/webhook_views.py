@@ -1,11 +1,8 @@
 """The endpoints under /api/v1/webhook-endpoints and /api/v1/webhook-deliveries."""
 
-import base64
-import secrets
 from datetime import timedelta
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
@@ -24,28 +21,17 @@ from accounts.keyed_view import KeyedView
 from accounts.models import Scope
 from accounts.pagination import EnvelopePagination
 from projects import webhook_events
-from projects.source_urls import MAX_LENGTH, validate_address
-from projects.webhook_models import EventType, WebhookDelivery, WebhookEndpoint, default_events
+from projects.webhook_models import EventType, WebhookDelivery, WebhookEndpoint, default_events, new_secret
+from projects.webhook_urls import WebhookUrlField
 
-SECRET_BYTES = 32
 MAX_ENDPOINTS = 20
 MAX_OVERLAP_HOURS = 7 * 24
 NO_STORE = {"Cache-Control": "no-store"}
 TOLD = [(value, label) for value, label in EventType.choices if value != EventType.PING]
 
 
-def validate_https(url: str) -> None:
-    if not url.lower().startswith("https://") and not settings.ALLOW_PRIVATE_MEDIA_URLS:
-        raise serializers.ValidationError("Only https URLs are called.", code="url_not_allowed")
-
-
-class EndpointUrlField(serializers.CharField):
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(max_length=MAX_LENGTH, validators=[validate_address, validate_https], **kwargs)
-
-
 class EndpointRequest(serializers.Serializer[Any]):
-    url = EndpointUrlField(help_text="https; it is sent a POST for each event.")
+    url = WebhookUrlField(help_text="https; it is sent a POST for each event.")
     description = serializers.CharField(max_length=200, required=False, allow_blank=True)
     events = serializers.ListField(
         child=serializers.ChoiceField(choices=TOLD),
@@ -56,11 +42,14 @@ class EndpointRequest(serializers.Serializer[Any]):
 
 
 class EndpointChange(EndpointRequest):
-    url = EndpointUrlField(required=False)
+    url = WebhookUrlField(required=False)
     enabled = serializers.BooleanField(required=False, help_text="Again, after it was disabled; or not any more.")
 
 
 class EndpointSerializer(serializers.ModelSerializer[WebhookEndpoint]):
+    url = serializers.SerializerMethodField(
+        help_text="Null, of one: it tells each project's own `webhook_url`, and came with the first of them."
+    )
     events = serializers.ListField(child=serializers.ChoiceField(choices=TOLD))
     enabled = serializers.SerializerMethodField()
     disabled_reason = serializers.CharField(
@@ -73,6 +62,9 @@ class EndpointSerializer(serializers.ModelSerializer[WebhookEndpoint]):
             *("id", "url", "description", "events", "enabled", "disabled_at", "disabled_reason", "failing_since"),
             "created_at",
         ]
+
+    def get_url(self, endpoint: WebhookEndpoint) -> str | None:
+        return endpoint.url or None
 
     def get_enabled(self, endpoint: WebhookEndpoint) -> bool:
         return endpoint.disabled_at is None
@@ -95,6 +87,7 @@ class SecretRotation(serializers.Serializer[Any]):
 
 class DeliverySerializer(serializers.ModelSerializer[WebhookDelivery]):
     endpoint = serializers.UUIDField(source="endpoint_id")
+    url = serializers.CharField(source="receiver", help_text="Where it is sent.")
     type = serializers.CharField(source="event.type")
     version = serializers.IntegerField(source="event.version")
     project_id = serializers.UUIDField(source="event.project_id", allow_null=True)
@@ -102,7 +95,7 @@ class DeliverySerializer(serializers.ModelSerializer[WebhookDelivery]):
     class Meta:
         model = WebhookDelivery
         fields = [
-            *("id", "endpoint", "type", "version", "project_id", "tries", "delivered_at", "next_try_at"),
+            *("id", "endpoint", "url", "type", "version", "project_id", "tries", "delivered_at", "next_try_at"),
             *("last_status", "last_error", "created_at"),
         ]
 
@@ -135,10 +128,10 @@ class WebhookEndpointViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, _
         """Messages follow the Standard Webhooks specification: verify them with one of its libraries and the secret."""
         wanted = EndpointRequest(data=request.data)
         wanted.is_valid(raise_exception=True)
-        if self.endpoints().count() >= MAX_ENDPOINTS:
+        if self.endpoints().exclude(url="").count() >= MAX_ENDPOINTS:
             raise ServiceError("invalid_state", f"There are {MAX_ENDPOINTS} endpoints already.")
         made = WebhookEndpoint.objects.create(
-            tenant=self.api_key.tenant, is_test=self.api_key.is_test, secret=_new_secret(), **wanted.validated_data
+            tenant=self.api_key.tenant, is_test=self.api_key.is_test, **wanted.validated_data
         )
         made.refresh_from_db()
         return Response(NewEndpointSerializer(made).data, status=201, headers=NO_STORE)
@@ -151,6 +144,8 @@ class WebhookEndpointViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, _
         change.is_valid(raise_exception=True)
         given = dict(change.validated_data)
         enabled = given.pop("enabled", None)
+        if "url" in given and not endpoint.url:
+            raise ServiceError("invalid", "url: This endpoint tells each project's own webhook_url.", param="url")
         if enabled is True:
             given |= {"disabled_at": None, "disabled_reason": "", "failing_since": None}
         elif enabled is False and endpoint.disabled_at is None:
@@ -181,7 +176,7 @@ class WebhookEndpointViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, _
         wanted.is_valid(raise_exception=True)
         endpoint.previous_secret = endpoint.secret
         endpoint.previous_until = timezone.now() + timedelta(hours=wanted.validated_data["overlap_hours"])
-        endpoint.secret = _new_secret()
+        endpoint.secret = new_secret()
         endpoint.save(update_fields=["secret", "previous_secret", "previous_until"])
         return Response(NewEndpointSerializer(endpoint).data, headers=NO_STORE)
 
@@ -194,6 +189,8 @@ class WebhookEndpointViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, _
         endpoint = self.get_object()
         if endpoint.disabled_at is not None:
             raise ServiceError("invalid_state", "The endpoint is disabled.")
+        if not endpoint.url:
+            raise ServiceError("invalid_state", "The endpoint has no URL of its own to send it to.")
         delivery = webhook_events.ping(endpoint)
         return Response(DeliverySerializer(WebhookDelivery.objects.get(pk=delivery.pk)).data, status=202)
 
@@ -205,7 +202,7 @@ class WebhookDeliveryViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, _
     required_scopes = dict.fromkeys(("list", "retrieve", "redeliver"), Scope.WEBHOOKS_WRITE)
 
     def get_queryset(self) -> QuerySet[WebhookDelivery]:
-        found = WebhookDelivery.objects.filter(endpoint__in=self.endpoints()).select_related("event")
+        found = WebhookDelivery.objects.filter(endpoint__in=self.endpoints()).select_related("event", "endpoint")
         delivered = self.request.query_params.get("delivered") if self.action == "list" else None
         if delivered:
             found = found.filter(delivered_at__isnull=not BooleanField().to_internal_value(delivered))
@@ -229,7 +226,3 @@ class WebhookDeliveryViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, _
         webhook_events.ring()
         delivery.refresh_from_db()
         return Response(DeliverySerializer(delivery).data, status=202)
-
-
-def _new_secret() -> str:
-    return f"whsec_{base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()}"

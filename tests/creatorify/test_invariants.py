@@ -42,7 +42,8 @@ BREAKS = {
     "messages_move_on": "INSERT INTO projects_webhookevent (type, project_id, render_id, created_at)"
     f" VALUES ('project.queued', NULL, '{{queued}}', {LONG_AGO})",
     "deletions_done": "INSERT INTO projects_deletion (tenant_id, project_id, files, requested_at)"
-    f" SELECT tenant_id, id, 0, {LONG_AGO} FROM projects_project LIMIT 1;"
+    f" SELECT p.tenant_id, p.id, 0, {LONG_AGO} FROM projects_project p JOIN projects_take k ON k.project_id = p.id"
+    " WHERE k.render_id = '{finished}';"
     f" UPDATE render_render SET completed_at = {LONG_AGO} WHERE state IN ('finished', 'failed', 'canceled');"
     f" UPDATE render_segment SET created_at = {LONG_AGO}",
     "assets_checked": "INSERT INTO projects_asset (id, tenant_id, is_test, origin, filename, content_type, num_bytes,"

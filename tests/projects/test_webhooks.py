@@ -8,15 +8,17 @@ from urllib.parse import urlsplit
 import pytest
 from django.utils import timezone
 
+from accounts import keys, quota
 from accounts.errors import ServiceError
-from accounts.models import ApiKey, Scope
+from accounts.models import ApiKey, Plan, Scope
 from projects import takes, webhook_delivery, webhook_events
 from projects.models import Project
 from projects.tasks import deliver_webhooks
 from projects.webhook_models import WebhookDelivery, WebhookEndpoint, WebhookEvent
-from render import lifecycle
+from render import lifecycle, reaper
+from render.models import Render
 from tests.hostile_addresses import FORBIDDEN_URLS, INSIDE_URLS
-from tests.projects.steps import claim, create, finish, finished_project
+from tests.projects.steps import NEW, claim, create, finish, finished_project
 from tests.webhook_receiver import Receiver, receiving
 
 ENDPOINTS, DELIVERIES = "/api/v1/webhook-endpoints", "/api/v1/webhook-deliveries"
@@ -291,3 +293,191 @@ def test_who_wants_to_be_told_of_nothing_costs_nothing(alice):
     finished_project(alice)
 
     assert not WebhookEvent.objects.exists()
+
+
+@pytest.fixture
+def own(alice, receiver) -> str:
+    """The secret of messages to `webhook_url`: shown when it is made anew."""
+    create(alice, webhook_url=receiver.url)
+    [made] = alice.get(ENDPOINTS).json()["data"]
+    assert made["url"] is None and "secret" not in made
+    secret = alice.post(f"{ENDPOINTS}/{made['id']}/rotate-secret", {"overlap_hours": 0}, format="json").json()["secret"]
+    receiver.secrets.append(secret)
+    finish(claim())
+    deliver_webhooks()
+    assert receiver.types == ["project.finished"]
+    receiver.got.clear()
+    return f"{ENDPOINTS}/{made['id']}"
+
+
+def test_a_project_is_told_of_at_its_own_url(alice, own, receiver):
+    told = create(alice, webhook_url=f"{receiver.url}?job=7")
+    create(alice)
+    for _ in range(2):
+        finish(claim())
+    deliver_webhooks()
+
+    [(_, message)] = receiver.got
+    assert (message["data"]["id"], message["data"]["webhook_url"]) == (told["id"], f"{receiver.url}?job=7")
+    assert receiver.rejected == 0 and WebhookEndpoint.objects.count() == 1
+    [delivery] = alice.get(DELIVERIES).json()["data"][:1]
+    assert delivery["url"] == f"{receiver.url}?job=7"
+
+
+def test_it_is_told_of_there_and_at_the_endpoints(alice, own, endpoint, receiver):
+    finished_project(alice, webhook_url=receiver.url)
+    deliver_webhooks()
+
+    assert sorted(receiver.types) == ["project.finished", "project.finished", "project.processing", "project.queued"]
+    assert receiver.rejected == 0
+
+
+def test_a_receiver_of_one_project_says_nothing_about_those_of_others(alice, own, receiver):
+    receiver.answers = [410, 500]
+    for _ in range(2):
+        finished_project(alice, webhook_url=receiver.url)
+    deliver_webhooks()
+
+    assert alice.get(own).json()["enabled"] is True and alice.get(own).json()["failing_since"] is None
+    gone, failed = WebhookDelivery.objects.filter(delivered_at=None).order_by("last_status").reverse()
+    assert (gone.last_status, failed.last_status) == (500, 410)
+    assert gone.next_try_at is not None and failed.next_try_at is None
+
+
+def test_the_endpoint_of_projects_own_urls_can_be_changed_but_for_its_url(alice, own):
+    refused = alice.patch(own, {"url": "https://example.com/"}, format="json")
+    assert (refused.status_code, refused.json()["param"]) == (422, "url")
+    assert alice.post(f"{own}/test").json()["code"] == "invalid_state"
+    changed = alice.patch(own, {"events": ["project.failed"], "enabled": False}, format="json").json()
+    assert (changed["events"], changed["enabled"]) == (["project.failed"], False)
+
+
+@pytest.mark.parametrize("url", [url for url in FORBIDDEN_URLS if url] + ["http://example.com/hook"])
+def test_a_project_with_an_address_that_is_never_called_is_refused(alice, url):
+    refused = alice.post("/api/v1/projects", {**NEW, "webhook_url": url}, format="json")
+
+    assert (refused.status_code, refused.json()["param"]) == (422, "webhook_url")
+    assert not Project.objects.exists()
+
+
+def test_a_dry_run_or_no_webhook_url_makes_no_endpoint(alice, receiver):
+    alice.post("/api/v1/projects?dry_run=true", {**NEW, "webhook_url": receiver.url}, format="json")
+    for nothing in (None, ""):
+        assert create(alice, webhook_url=nothing)["webhook_url"] is None
+
+    assert not WebhookEndpoint.objects.exists()
+
+
+def listen(alice, endpoint, *events):
+    changed = alice.patch(f"{ENDPOINTS}/{endpoint['id']}", {"events": list(events)}, format="json")
+    assert changed.status_code == 200, changed.content
+
+
+def later(seconds: float) -> None:
+    WebhookEvent.objects.update(created_at=timezone.now() - timedelta(seconds=seconds))
+
+
+def test_progress_is_told_to_who_wants_it_every_ten_seconds_at_most(alice, charlie, endpoint, receiver):
+    listen(alice, endpoint, "project.progress")
+    for tenant in (alice, charlie):
+        create(tenant)
+    claims = [claim(), claim()]
+
+    def move(percent: int) -> None:
+        Render.objects.filter(pk__in=[claimed.render_id for claimed in claims]).update(progress=percent)
+        reaper.run()
+        deliver_webhooks()
+
+    move(10)
+    move(20)
+    assert [body["data"]["progress"] for _, body in receiver.got] == [10]
+    later(10.1)
+    move(30)
+    later(10.1)
+    move(30)  # No news.
+    assert [body["data"]["progress"] for _, body in receiver.got] == [10, 30]
+    for claimed in claims:
+        finish(claimed)
+    later(10.1)
+    reaper.run()
+    deliver_webhooks()
+    assert receiver.types == ["project.progress"] * 2
+
+
+def test_progress_is_tried_once(alice, endpoint, receiver):
+    listen(alice, endpoint, "project.progress")
+    create(alice)
+    claim()
+    receiver.answers = [500]
+    reaper.run()
+    deliver_webhooks()
+
+    delivery = WebhookDelivery.objects.get()
+    assert (delivery.tries, delivery.delivered_at, delivery.next_try_at) == (1, None, None)
+
+
+def test_progress_of_what_has_ended_meanwhile_is_not_told(alice, endpoint, receiver):
+    listen(alice, endpoint, "project.progress", "project.finished")
+    create(alice)
+    claimed = claim()
+    reaper.run()
+    finish(claimed)
+    deliver_webhooks()
+
+    assert receiver.types == ["project.finished"]
+
+
+def test_a_threshold_is_told_once(alice, charlie, endpoint, receiver):
+    listen(alice, endpoint, "usage.threshold_reached")
+    for tenant in (alice, charlie):
+        Plan.objects.filter(tenants=tenant.tenant).update(monthly_seconds=10)
+        finished_project(tenant)
+    quota.adjust(alice.tenant, seconds=6, amount_micros=0, reason="test", author=None)
+    create(alice)
+    for _ in range(2):
+        reaper.run()
+        deliver_webhooks()
+
+    [(_, message)] = receiver.got
+    version = message["data"].pop("version")
+    assert version and message["type"] == "usage.threshold_reached"
+    month = f"{timezone.now():%Y-%m}"
+    assert message["data"] == {
+        **{"measure": "seconds", "percent": 80, "used": 9, "allowed": 10},
+        **{"month": month, "currency": "USD"},
+    }
+
+
+def test_a_key_that_expires_is_told_of_unless_it_was_rotated(alice, charlie, endpoint, receiver):
+    listen(alice, endpoint, "api_key.expiring")
+    soon = timezone.now() + timedelta(days=6)
+    expiring, _ = keys.make(alice.tenant, name="soon", expires_at=soon)
+    keys.make(alice.tenant, name="later", expires_at=soon + timedelta(days=2))
+    keys.make(alice.tenant, name="test", mode=ApiKey.Mode.TEST, expires_at=soon)
+    keys.make(charlie.tenant, name="another's", expires_at=soon)
+    rotated, _ = keys.make(alice.tenant, name="rotated", expires_at=soon)
+    keys.rotate(rotated, overlap=timedelta(days=1))
+    for _ in range(2):
+        reaper.run()
+        deliver_webhooks()
+
+    [(_, message)] = receiver.got
+    assert message["data"] | {"version": 0} == {
+        **{"id": str(expiring.pk), "name": "soon", "prefix": expiring.prefix, "mode": "live"},
+        **{"expires_at": soon.isoformat(), "version": 0},
+    }
+
+
+def test_another_endpoint_hears_of_one_that_was_disabled(alice, endpoint, receiver):
+    listen(alice, endpoint, "webhook_endpoint.disabled")
+    with receiving() as other:
+        broken = alice.post(ENDPOINTS, {"url": other.url}, format="json").json()
+        other.answers = [410]
+        alice.post(f"{ENDPOINTS}/{broken['id']}/test")
+        deliver_webhooks()
+        deliver_webhooks()
+
+    [(_, message)] = receiver.got
+    assert message["type"] == "webhook_endpoint.disabled"
+    assert (message["data"]["id"], message["data"]["url"]) == (broken["id"], broken["url"])
+    assert message["data"]["reason"] == "gone"
