@@ -111,6 +111,15 @@ def _growing_again(cluster: type[Any]) -> type[Any]:
                 if self._ends:
                     return pid
 
+        def stop(self) -> bool:
+            if not self.sentinel.is_alive():
+                return False
+            # In a thread: a sentinel that is killed while it looks at the event leaves it locked for ever.
+            threading.Thread(target=self.stop_event.set, daemon=True).start()
+            self.sentinel.join()
+            self.start_event = self.stop_event = None
+            return True
+
         def sig_handler(self, signum: int, frame: Any) -> None:
             self._ends = True
             super().sig_handler(signum, frame)

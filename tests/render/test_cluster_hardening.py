@@ -1,6 +1,10 @@
 """The gate for an upgrade of django-q2: what is patched must still be there and be used. Its effect: tests/service."""
 
 import inspect
+import multiprocessing
+import threading
+import time
+from typing import Any
 
 from django_q import cluster
 from django_q.management.commands import qcluster
@@ -22,3 +26,24 @@ def test_django_q_still_looks_the_patched_names_up_when_it_starts_processes() ->
         source = "".join(inspect.getsource(getattr(published, method)).split())
         assert f"self.spawn_process({name}," in source
     assert "self.reincarnate(p)" in inspect.getsource(published.guard)
+
+
+def test_it_stops_although_its_sentinel_was_killed_in_the_middle_of_looking_at_the_event() -> None:
+    context = multiprocessing.get_context("fork")
+    queue = cluster.Cluster.__new__(cluster.Cluster)
+    queue.stop_event, queue.start_event, locked = context.Event(), context.Event(), context.Event()
+    queue.sentinel = context.Process(target=_lock_for_ever, args=(queue.stop_event, locked), daemon=True)
+    queue.sentinel.start()
+    assert locked.wait(10)
+    stopping = threading.Thread(target=queue.stop, daemon=True)
+    stopping.start()
+    queue.sentinel.kill()
+
+    stopping.join(10)
+    assert not stopping.is_alive()
+
+
+def _lock_for_ever(event: Any, locked: Any) -> None:
+    with event._cond:
+        locked.set()
+        time.sleep(60)
