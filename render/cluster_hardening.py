@@ -94,6 +94,7 @@ def _crash_only(sentinel: type[Any]) -> type[Any]:
 
 def _growing_again(cluster: type[Any]) -> type[Any]:
     class GrowingAgainCluster(cluster):  # type: ignore[misc]
+        stop_event: Any
         _ends = False
 
         def start(self) -> int:
@@ -117,7 +118,7 @@ def _growing_again(cluster: type[Any]) -> type[Any]:
             # In a thread: a sentinel that is killed while it looks at the event leaves it locked for ever.
             threading.Thread(target=self.stop_event.set, daemon=True).start()
             self.sentinel.join()
-            self.start_event = self.stop_event = None
+            self.start_event = self.stop_event = None  # As the published method does: `start` waits for it.
             return True
 
         def sig_handler(self, signum: int, frame: Any) -> None:

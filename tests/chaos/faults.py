@@ -5,16 +5,18 @@ import random
 import signal
 from collections.abc import Callable
 from threading import Thread
-from time import sleep
+from time import monotonic, sleep
+from uuid import UUID
 
 import psutil
+from django.db import Error, connection
 
-from render.models import Render, State
+from render.models import Attempt, Render, State
 from tests.chaos.stage import GPU_NODES, LEASE_SECONDS, QUEUES, Stage
 
 logger = logging.getLogger(__name__)
 
-FREEZE_SECONDS = 2 * LEASE_SECONDS
+LONGEST_FREEZE_SECONDS = 3 * LEASE_SECONDS
 CRASH_SECONDS = 3.0
 
 
@@ -38,18 +40,34 @@ def whole_tree(stage: Stage, chance: random.Random) -> str:
 
 
 def freeze(stage: Stage, chance: random.Random) -> str:
-    """At work, for longer than its lease. It goes on in the middle of what it did, when that is somebody else's."""
+    """At work, for longer than its lease. It goes on in the middle of what it did, just as somebody else does that."""
     name = _busy(chance)
     worker = stage.tree(name).workers[0]
     worker.send_signal(signal.SIGSTOP)
+    held = Render.objects.filter(state=State.RUNNING, node__name=name).values_list("pk", "attempt").first()
 
     def thaw() -> None:
-        sleep(FREEZE_SECONDS)
+        deadline = monotonic() + LONGEST_FREEZE_SECONDS
+        while monotonic() < deadline and not _is_anothers(held):
+            sleep(0.05)
+        connection.close()
         if worker.is_running():
             worker.send_signal(signal.SIGCONT)
 
     Thread(target=thaw).start()
     return name
+
+
+def _is_anothers(held: tuple[UUID, int] | None) -> bool:
+    if held is None:
+        return False
+    render_id, attempt = held
+    try:
+        later = Attempt.objects.filter(render=render_id, number__gt=attempt, node__name__in=GPU_NODES)
+        return later.exists()
+    except Error:  # Another fault.
+        connection.close()
+        return False
 
 
 def crash_database(stage: Stage, chance: random.Random) -> str:

@@ -26,6 +26,7 @@ def findings(stage: Stage, story: Story, *, renders: int) -> list[str]:
         *[f"{found.invariant.name}: {violation}" for found in invariants.check() for violation in found.violations],
         *_each_once(story, renders),
         *_as_asked(story),
+        *_attempts(),
         *_films(stage),
         *_messages(story),
         *([f"{waste(stage):.2%} of the segments were rendered twice"] if waste(stage) > MOST_WASTE else []),
@@ -73,6 +74,15 @@ def _as_asked(story: Story) -> list[str]:
         f"{project} is {state}, error {error!r}"
         for project, state, error in Render.objects.values_list("take__project", "state", "error_code")
         if state != expected.get(str(project), State.FINISHED)
+    ]
+
+
+def _attempts() -> list[str]:
+    """Workers die or are fenced; none of them does anything that the database has to refuse."""
+    failed = Attempt.objects.filter(outcome=Attempt.Outcome.FAILED)
+    return [
+        f"attempt {number} of {render} failed: {trace.splitlines()[-1] if trace else 'no trace'}"
+        for number, render, trace in failed.values_list("number", "render", "render__error_trace")
     ]
 
 

@@ -4,6 +4,7 @@ import inspect
 import multiprocessing
 import threading
 import time
+import uuid
 from typing import Any
 
 from django_q import cluster
@@ -31,16 +32,17 @@ def test_django_q_still_looks_the_patched_names_up_when_it_starts_processes() ->
 def test_it_stops_although_its_sentinel_was_killed_in_the_middle_of_looking_at_the_event() -> None:
     context = multiprocessing.get_context("fork")
     queue = cluster.Cluster.__new__(cluster.Cluster)
+    queue.cluster_id, stopped = uuid.uuid4(), []
     queue.stop_event, queue.start_event, locked = context.Event(), context.Event(), context.Event()
     queue.sentinel = context.Process(target=_lock_for_ever, args=(queue.stop_event, locked), daemon=True)
     queue.sentinel.start()
     assert locked.wait(10)
-    stopping = threading.Thread(target=queue.stop, daemon=True)
+    stopping = threading.Thread(target=lambda: stopped.append(queue.stop()), daemon=True)
     stopping.start()
     queue.sentinel.kill()
 
     stopping.join(10)
-    assert not stopping.is_alive()
+    assert stopped == [True]
 
 
 def _lock_for_ever(event: Any, locked: Any) -> None:
