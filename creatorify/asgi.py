@@ -9,5 +9,6 @@ _django = get_asgi_application()
 # Their settings are there only now.
 from creatorify.body_limit import BodyLimit  # noqa: E402
 from creatorify.prefer_wait import PreferWait  # noqa: E402
+from creatorify.request_threads import RequestThreads  # noqa: E402
 
-application = BodyLimit(PreferWait(_django))
+application = BodyLimit(PreferWait(RequestThreads(_django)))

@@ -29,7 +29,8 @@ class Supervisor:
         python = sys.executable
         self.commands = {
             "web": [python, "-m", "uvicorn", "creatorify.asgi:application", f"--port={port}", "--no-access-log"],
-            "queue": [python, "manage.py", "qcluster"],
+            # Where both want the same cores, requests come before films.
+            "queue": ["nice", "-n", "5", python, "manage.py", "qcluster"],
             "reaper": [python, "manage.py", "reaper"],
             **further_commands,
         }

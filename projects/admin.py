@@ -173,7 +173,10 @@ class ProjectAdmin(ReadOnlyAdmin):
 
     @admin.display(description="")
     def as_the_api_shows_it(self, project: Project) -> str:
-        [shown] = represent([with_takes(Project.objects.all()).get(pk=project.pk)], base_url=settings.PUBLIC_URL)
+        [shown] = represent(
+            [with_takes(Project.objects.select_related("tenant__plan")).get(pk=project.pk)],
+            base_url=settings.PUBLIC_URL,
+        )
         return preformatted(ProjectSerializer(shown).data)
 
     @admin.display(ordering="latest_state")

@@ -31,11 +31,12 @@ TYPES = ["single_person", "multi_person"]
 
 def with_takes(projects: QuerySet[Project], *, up_to: int | None = None) -> QuerySet[Project]:
     """What `represent` needs, in one more query however many projects there are. up_to: the last take to be shown."""
-    takes = Take.objects.select_related("render").annotate(num_segments=Count("render__segments"))
+    unseen = [f"render__{name}" for name in ("sources", "plan", "parameters", "script", "error_trace")]  # and large
+    takes = Take.objects.select_related("render").defer(*unseen).annotate(num_segments=Count("render__segments"))
     if up_to is not None:
         takes = takes.filter(number__lte=up_to)
     takes = takes.order_by("number")
-    return projects.select_related("tenant__plan").prefetch_related(Prefetch("takes", queryset=takes))
+    return projects.prefetch_related(Prefetch("takes", queryset=takes))
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,8 @@ def _data(event: WebhookEvent, project: Project) -> dict[str, object] | None:
     if event.type == EventType.PROGRESS and take.render.state != State.RUNNING:
         return None
     [shown] = represent(
-        [with_takes(Project.objects.all(), up_to=take.number).get(pk=project.pk)], base_url=settings.PUBLIC_URL
+        [with_takes(Project.objects.select_related("tenant__plan"), up_to=take.number).get(pk=project.pk)],
+        base_url=settings.PUBLIC_URL,
     )
     return dict(ProjectSerializer(shown).data)
 

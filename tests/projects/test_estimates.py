@@ -131,3 +131,24 @@ def test_a_resumed_render_has_less_to_do(alice, see):
     Render.objects.update(num_frames=500, progress=50)
 
     assert see(project)["eta_seconds"] == 5
+
+
+def test_who_comes_after_the_queues_were_looked_at_stands_behind_those_seen(alice, charlie, plan, see, settings):
+    plan.max_concurrent = 1
+    plan.save(update_fields=["max_concurrent"])
+    first, running = create(alice), create(alice)
+    Render.objects.filter(pk=running["call_id"]).update(priority=1)
+    claim()
+    settings.ESTIMATE_SECONDS = 0.0
+    assert see(first)["queue_position"] == 1
+    settings.ESTIMATE_SECONDS = 3600.0  # From now on nobody looks.
+
+    new = see(create(alice))
+    assert (new["queue_position"], new["waiting_reason"]) == (2, "concurrency_limit")
+    urgent = create(charlie)
+    Render.objects.filter(pk=urgent["call_id"]).update(priority=5)
+    seen = charlie.get(urgent["urls"]["status"]).json()
+    assert (seen["queue_position"], seen["waiting_reason"]) == (1, "next")
+    delayed = create(alice)
+    Render.objects.filter(pk=delayed["call_id"]).update(not_before=timezone.now() + timedelta(minutes=1))
+    assert see(delayed)["waiting_reason"] == "retry_delay"
