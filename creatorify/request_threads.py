@@ -1,39 +1,42 @@
-"""Requests take turns on a few threads that stay.
+"""Requests share a few threads that stay, one for each connection to the database.
 
 Django runs each request in a thread of its own, which ends with it. To make one anew, with its objects of the database,
-takes a fifth of the time of a small request.
+takes a fifth of the time of a small request; and many at once, of which only one can run, slow each other down.
 """
 
 import re
+from collections import Counter
 from typing import Any
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 
-from creatorify.body_limit import Application, Receive, Send
+from creatorify.body_limit import UPLOAD, Application, Receive, Send
 
-KEPT = 32
 STREAM = re.compile(r"/api/v1/projects/[^/]+/events/?")
 
 
 class RequestThreads:
     """ASGI middleware, around Django, which leaves alone the context that it finds.
 
-    A request has its thread for itself, as Django means it. Those that find none free, and streams, which would keep
-    one for as long as they are open, get one from Django.
+    A request goes to the thread of which the fewest do. While it waits for its client, as its body comes or its answer
+    goes, it keeps nobody from that. What may take long in its thread gets one from Django: streams of events, and
+    uploads, which wait for the media storage.
     """
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: Application, *, number: int) -> None:
         self._application = application
-        self._free = [ThreadSensitiveContext() for _ in range(KEPT)]
+        self._load = Counter({ThreadSensitiveContext(): 0 for _ in range(number)})
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        if not self._free or STREAM.fullmatch(scope.get("path", "")):
+        path = scope.get("path", "")
+        if STREAM.fullmatch(path) or UPLOAD.fullmatch(path):
             await self._application(scope, receive, send)
             return
-        context = self._free.pop()
+        context = min(self._load, key=self._load.__getitem__)
+        self._load[context] += 1
         token = SyncToAsync.thread_sensitive_context.set(context)
         try:
             await self._application(scope, receive, send)
         finally:
             SyncToAsync.thread_sensitive_context.reset(token)
-            self._free.append(context)
+            self._load[context] -= 1

@@ -1,55 +1,56 @@
-"""Requests on threads that stay: one at a time each, and never a stream."""
+"""Requests on threads that stay, and those that are given one of their own."""
 
 import asyncio
 import threading
 
+import pytest
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 
-from creatorify import request_threads
 from creatorify.request_threads import RequestThreads
 
 STREAM = "/api/v1/projects/0f5a3f5e-0000-4000-8000-000000000000/events"
+UPLOAD = "/api/v1/uploads/0f5a3f5e-0000-4000-8000-000000000000/content"
 
 
-def serve(*paths: str, together: bool) -> list[int]:
-    """The threads that answered, by a server such as Django."""
+def serve(*paths: str, number: int, together: bool = False) -> list[int]:
+    """The threads that answered, by a server such as Django. together: all are asked before one is answered."""
     threads: list[int] = []
     arrived = asyncio.Event()
 
     async def server(scope, receive, send) -> None:
         async with ThreadSensitiveContext():
-            threads.append(await sync_to_async(threading.get_ident)())
-            if len(threads) == len(paths):
+            thread = await sync_to_async(threading.get_ident)()
+            threads.append(thread)
+            if not together or len(threads) == len(paths):
                 arrived.set()
-            if together:
-                await arrived.wait()
-            assert await sync_to_async(threading.get_ident)() in threads
+            await arrived.wait()
+            assert await sync_to_async(threading.get_ident)() == thread
 
     async def ask() -> None:
-        application = RequestThreads(server)
+        application = RequestThreads(server, number=number)
         calls = [application({"type": "http", "path": path}, None, None) for path in paths]
         if together:
-            await asyncio.gather(*(asyncio.create_task(call) for call in calls))
+            await asyncio.gather(*map(asyncio.create_task, calls))
         else:
             for call in calls:
                 await asyncio.create_task(call)
 
-    asyncio.run(ask())
+    asyncio.run(asyncio.wait_for(ask(), 10))
     return threads
 
 
 def test_one_after_the_other_runs_in_the_same_thread() -> None:
-    assert len(set(serve("/a", "/b", "/c", together=False))) == 1
+    assert len(set(serve("/a", "/b", "/c", number=5))) == 1
 
 
-def test_each_has_a_thread_for_itself_and_there_is_always_one_more(monkeypatch) -> None:
-    monkeypatch.setattr(request_threads, "KEPT", 2)
+def test_those_at_once_spread_over_the_threads_and_none_waits_for_another_that_waits_for_its_client() -> None:
+    threads = serve(*"abcdef", number=3, together=True)
 
-    assert len(set(serve("/a", "/b", "/c", "/d", together=True))) == 4
+    assert sorted(threads.count(thread) for thread in set(threads)) == [2, 2, 2]
 
 
-def test_a_stream_takes_none_of_those_that_stay(monkeypatch) -> None:
-    monkeypatch.setattr(request_threads, "KEPT", 1)
-    request, stream, other = serve("/a", STREAM, "/b", together=False)
+@pytest.mark.parametrize("path", [STREAM, UPLOAD])
+def test_what_takes_long_keeps_nobody_from_a_thread(path: str) -> None:
+    request, long, other = serve("/a", path, "/b", number=1)
 
-    assert request == other != stream
+    assert request == other != long

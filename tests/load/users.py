@@ -6,7 +6,7 @@ import os
 import random
 
 import gevent
-from locust import constant_throughput, task
+from locust import task
 from locust.contrib.fasthttp import FastHttpUser
 
 KEYS = os.environ["LOAD_KEYS"].split()  # one of each tenant
@@ -23,12 +23,15 @@ def users(kind: str) -> int:
 class Caller(FastHttpUser):
     abstract = True
     host = os.environ["LOAD_URL"]
-    wait_time = constant_throughput(EACH)
     network_timeout = connection_timeout = 30.0
 
     def on_start(self) -> None:
         self.headers = {"X-API-Key": KEYS[next(numbers) % len(KEYS)]}
-        gevent.sleep(random.uniform(0, 1 / EACH))  # Else all would ask at the same moments.
+        gevent.sleep(self.wait_time())
+
+    def wait_time(self) -> float:
+        """At random, as strangers come: what has a fixed pace from the start on comes all at once."""
+        return random.expovariate(EACH)
 
 
 class Status(Caller):
