@@ -24,7 +24,7 @@ from projects import assets, tickets
 from projects.models import Asset, Take
 from projects.webhook_models import WebhookEvent
 from render import outputs
-from render.models import Attempt, Render, State
+from render.models import TERMINAL_STATES, Attempt, Render
 from render.storages.failures import StorageFailure
 
 logger = logging.getLogger(__name__)
@@ -63,9 +63,9 @@ def run() -> None:
 
 
 def films() -> QuerySet[Render]:
-    """Renders whose film is kept no longer."""
-    finished = Render.objects.filter(state=State.FINISHED, films_deleted_at=None)
-    return finished.filter(completed_at__lt=Now() - _by_plan("tenant__plan__retention_days")).order_by("completed_at")
+    """Renders whose film is kept no longer; or what was stored of it, by one that was broken off in its upload."""
+    ended = Render.objects.filter(state__in=TERMINAL_STATES, films_deleted_at=None)
+    return ended.filter(completed_at__lt=Now() - _by_plan("tenant__plan__retention_days")).order_by("completed_at")
 
 
 def work() -> QuerySet[Render]:

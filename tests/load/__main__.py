@@ -45,7 +45,11 @@ def main() -> None:
     with scratch_database(), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
-        settings = {"DJANGO_SETTINGS_MODULE": "tests.load.settings", "RENDER_LEASE_SECONDS": "60"}
+        settings = {
+            "DJANGO_SETTINGS_MODULE": "tests.load.settings",
+            "RENDER_LEASE_SECONDS": "60",
+            "WEB_CONCURRENCY": str(os.cpu_count()),
+        }
         with running_service(folder, **settings) as service:
             environment = _prepare(service.base_url, folder)
             report = [_step(step, environment, folder, options.seconds) for step in STEPS]

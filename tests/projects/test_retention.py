@@ -67,6 +67,21 @@ def test_a_film_is_kept_as_long_as_the_plan_says(alice, old) -> None:
     assert invariants.check() == []
 
 
+def test_what_was_stored_of_a_film_that_was_never_finished_goes_as_well(alice) -> None:
+    project = create(alice)
+    claim()
+    alice.post(project["urls"]["cancel"])
+    lifecycle.reap(Render.objects.get())
+    canceled = Render.objects.get()
+    assert canceled.state == "canceled"
+    [film, _] = put(canceled, "a1/film.mp4")
+    age(canceled, alice.tenant.plan.retention_days + 1)
+    retention.run()
+
+    assert there([film]) == []
+    assert invariants.check() == []
+
+
 def test_when_a_film_expires_is_told(alice, old) -> None:
     completed_at = Render.objects.get().completed_at
 
