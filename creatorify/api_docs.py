@@ -27,7 +27,12 @@ REQUEST_PROBLEMS = {
     "503": "Temporarily unavailable; see `Retry-After`.",
 }
 # What cannot happen to every operation.
-ONLY_FOR_METHODS = {"402": ["post"], "409": ["post"], "413": ["post"], "415": ["post"]}
+ONLY_FOR_METHODS = {
+    "402": ["post"],
+    "409": ["post", "put", "delete"],
+    "413": ["post", "put", "patch"],
+    "415": ["post", "patch"],
+}
 KEY_PROBLEMS = ["401", "403"]
 
 

@@ -4,6 +4,7 @@ import atexit
 import json
 import os
 import random
+import time
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -46,14 +47,22 @@ def _endpoint() -> str:
     return str(there[0]["id"])
 
 
+def _finished() -> str:
+    project = str(_post("/projects", **BODY)["id"])
+    while service.get(f"/projects/{project}/status").json()["state"] != "finished":
+        time.sleep(0.5)
+    return project
+
+
 def _preview() -> str:
     """Of the first project of all, which has its film."""
     return str(service.get("/projects", params={"q": "First"}).json()[0]["preview_url"]).split("/")[-2]
 
 
-# Collection -> makes something new in it, and tells what its path takes.
+# Collection or action -> makes something new for it, and tells what its path takes.
 MAKE: dict[str, Callable[[], str]] = {
     "projects": lambda: _post("/projects", **BODY)["id"],
+    "finalize": _finished,
     "uploads": _sent_upload,
     "assets": lambda: _upload()["upload_id"],
     "avatars": lambda: _post("/avatars", name="Me", image_url=os.environ["CONTRACT_ASSET"])["id"],
@@ -87,9 +96,10 @@ def before_call(context, case, kwargs):  # type: ignore[no-untyped-def]
         if name == "token":
             parameters[name], case.body = _upload()["url"].split("/")[-2], FILE
             return
-        if collection not in made or case.method == "DELETE" or chance.random() < 0.1:
-            made[collection] = MAKE[collection]()
-        parameters[name] = made[collection]
+        thing = "finalize" if case.path.endswith("/finalize") else collection
+        if thing not in made or case.method == "DELETE" or chance.random() < 0.1:
+            made[thing] = MAKE[thing]()
+        parameters[name] = made[thing]
     elif collection == "keys" and parameters[name] == os.environ["CONTRACT_KEY_ID"]:
         parameters[name] = str(uuid.uuid4())  # Without it, every further answer would be 401.
 
