@@ -49,7 +49,7 @@ def _endpoint() -> str:
 
 def _finished() -> str:
     project = str(_post("/projects", **BODY)["id"])
-    while service.get(f"/projects/{project}/status").json()["state"] != "finished":
+    while service.get(f"/projects/{project}/status").json()["state"] in ("queued", "running"):
         time.sleep(0.5)
     return project
 
