@@ -49,6 +49,10 @@ def test_those_at_once_spread_over_the_threads_and_none_waits_for_another_that_w
     assert sorted(threads.count(thread) for thread in set(threads)) == [2, 2, 2]
 
 
+def test_without_a_pool_of_connections_requests_are_answered_as_django_does() -> None:
+    assert len(set(serve("/a", "/b", "/c", number=0, together=True))) == 3
+
+
 @pytest.mark.parametrize("path", [STREAM, UPLOAD])
 def test_what_takes_long_keeps_nobody_from_a_thread(path: str) -> None:
     request, long, other = serve("/a", path, "/b", number=1)
