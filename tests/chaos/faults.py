@@ -43,8 +43,8 @@ def freeze(stage: Stage, chance: random.Random) -> str:
     """At work, for longer than its lease. It goes on in the middle of what it did, just as somebody else does that."""
     name = _busy(chance)
     worker = stage.tree(name).workers[0]
-    worker.send_signal(signal.SIGSTOP)
     held = Render.objects.filter(state=State.RUNNING, node__name=name).values_list("pk", "attempt").first()
+    worker.send_signal(signal.SIGSTOP)
 
     def thaw() -> None:
         deadline = monotonic() + LONGEST_FREEZE_SECONDS
