@@ -3,7 +3,6 @@
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.utils import display_for_value
 from django.contrib.auth.models import User
@@ -29,7 +28,7 @@ from projects import deletion_admin, webhook_admin  # noqa: F401  # For Django.
 from projects.asset_admin import source_link
 from projects.deeds import DEEDS
 from projects.models import Project, Take
-from projects.representation import represent, with_takes
+from projects.representation import represent_one
 from projects.serializers import ProjectSerializer
 from projects.time_line import time_line
 from render.admin import EngineFilter, QueueFilter, RenderAdmin, error_text, state_text
@@ -173,11 +172,7 @@ class ProjectAdmin(ReadOnlyAdmin):
 
     @admin.display(description="")
     def as_the_api_shows_it(self, project: Project) -> str:
-        [shown] = represent(
-            [with_takes(Project.objects.select_related("tenant__plan")).get(pk=project.pk)],
-            base_url=settings.PUBLIC_URL,
-        )
-        return preformatted(ProjectSerializer(shown).data)
+        return preformatted(ProjectSerializer(represent_one(project)).data)
 
     @admin.display(ordering="latest_state")
     def state(self, project: Project) -> str:

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urljoin
 
+from django.conf import settings
 from django.db.models import Count, Prefetch, QuerySet
 from django.urls import reverse
 
@@ -154,3 +155,9 @@ def represent(projects: Iterable[Project], *, base_url: str) -> list[Representat
         for project in projects
         for of_project in [takes[project.pk]]
     ]
+
+
+def represent_one(project: Project, *, up_to: int | None = None) -> Representation:
+    """Outside of a tenant's request, as it stands now. up_to: the last take to be shown."""
+    found = with_takes(Project.objects.select_related("tenant__plan"), up_to=up_to).get(pk=project.pk)
+    return represent([found], base_url=settings.PUBLIC_URL)[0]

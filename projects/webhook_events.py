@@ -4,15 +4,13 @@ import json
 from collections.abc import Sequence
 from datetime import timedelta
 
-from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet
 from django.db.models.functions import Now
 from rest_framework.renderers import JSONRenderer
 
 from projects import tickets
 from projects.models import Project, Take
-from projects.representation import represent, with_takes
+from projects.representation import represent_one
 from projects.serializers import ProjectSerializer
 from projects.webhook_models import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from render.models import Render, State
@@ -72,11 +70,9 @@ def hand_out() -> int:
     waiting = WebhookEvent.objects.filter(handed_out_at=None).order_by("version")
     events = list(waiting.select_for_update(skip_locked=True, no_key=True)[:AT_ONCE])
     for event in events:
-        if event.project_id is None:
-            _add_deliveries(event, _endpoints(event, event).exclude(url=""))
-        elif (project := Project.objects.filter(pk=event.project_id, deleted_at=None).first()) is not None:
-            endpoints = _endpoints(event, project)
-            _add_deliveries(event, endpoints if project.webhook_url else endpoints.exclude(url=""), project)
+        project = Project.objects.filter(pk=event.project_id, deleted_at=None).first() if event.project_id else None
+        if project or not event.project_id:
+            _add_deliveries(event, project)
     WebhookEvent.objects.filter(pk__in=[event.pk for event in events]).update(handed_out_at=Now())
     return len(events)
 
@@ -90,21 +86,20 @@ def ping(endpoint: WebhookEndpoint) -> WebhookDelivery:
     return delivery
 
 
-def _endpoints(event: WebhookEvent, owner: WebhookEvent | Project) -> QuerySet[WebhookEndpoint]:
-    return WebhookEndpoint.objects.filter(
+def _add_deliveries(event: WebhookEvent, project: Project | None) -> None:
+    owner = project or event
+    own_url = project.webhook_url if project else ""
+    endpoints = WebhookEndpoint.objects.filter(
         tenant=owner.tenant_id, is_test=owner.is_test, disabled_at=None, events__contains=[event.type]
     )
-
-
-def _add_deliveries(event: WebhookEvent, endpoints: QuerySet[WebhookEndpoint], project: Project | None = None) -> None:
-    receivers = list(endpoints)
+    receivers = [endpoint for endpoint in endpoints if endpoint.url or own_url]
     if not receivers:
         return  # And what would be told need not be put together.
     data = _data(event, project) if project else event.data
     if data is not None:
         body = _body(event, data)
         for endpoint in receivers:
-            url = project.webhook_url if project and not endpoint.url else ""
+            url = "" if endpoint.url else own_url
             WebhookDelivery.objects.create(event=event, endpoint=endpoint, url=url, body=body)
 
 
@@ -116,11 +111,7 @@ def _data(event: WebhookEvent, project: Project) -> dict[str, object] | None:
     take = Take.objects.select_related("render").get(render=event.render_id)
     if event.type == EventType.PROGRESS and take.render.state != State.RUNNING:
         return None
-    [shown] = represent(
-        [with_takes(Project.objects.select_related("tenant__plan"), up_to=take.number).get(pk=project.pk)],
-        base_url=settings.PUBLIC_URL,
-    )
-    return dict(ProjectSerializer(shown).data)
+    return dict(ProjectSerializer(represent_one(project, up_to=take.number)).data)
 
 
 def _body(event: WebhookEvent, data: dict[str, object]) -> str:
