@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from infinitetalk.attention_backends import capability_of, choose_attention
 from infinitetalk.bench.measurement import Bench, variants_of
 from infinitetalk.bench.networks import SHAPES, FileNetworks, Networks, RandomNetworks
 from infinitetalk.bench.regression import regressions
-from infinitetalk.bench.report import Machine, Report, Workload, as_markdown
+from infinitetalk.bench.report import Machine, Report, VariantReport, Workload, as_markdown
 from infinitetalk.bench.server_start import measure_server_start
 from infinitetalk.checkpoints import layout
 from infinitetalk.errors import InvalidInput
@@ -60,13 +61,14 @@ def run(options: argparse.Namespace) -> int:
         baseline=PLANS["streamed" if (machine.memory_bytes or TRANSFORMER_ALONE) < TRANSFORMER_ALONE else "resident"],
     )
     bench = Bench(networks, workload, device, repeats=options.repeats, dollars_per_hour=machine.dollars_per_hour)
-    measured = []
+    report = Report(machine, workload, 0, (), None, None)
     for number, variant in enumerate(variants):
-        measured.append(bench.run(variant, whole_chunks=number > 0))
-        print(f"{variant.name}: {measured[-1].gate}", flush=True)
-    start = bytes_to_load = None
+        measured = bench.run(variant, whole_chunks=number > 0)
+        report = replace(report, flops_per_pass=bench.flops_per_pass, variants=(*report.variants, measured))
+        # A later variant that runs out of memory takes nothing of this one along.
+        _keep(options.json, report)
+        print(f"{variant.name}: {measured.gate}{_speed(measured)}", flush=True)
     if isinstance(networks, FileNetworks):
-        bytes_to_load = networks.bytes_to_load(PLANS[plans[0]])
         start = measure_server_start(
             options.weights,
             options=_serve_options(options, device, plans[0]),
@@ -74,11 +76,19 @@ def run(options: argparse.Namespace) -> int:
             size=(workload.height, workload.width),
             lora=_lora(options),
         )
-    report = Report(machine, workload, bench.flops_per_pass, tuple(measured), start, bytes_to_load)
+        report = replace(report, server_start=start, bytes_to_load=networks.bytes_to_load(PLANS[plans[0]]))
+        _keep(options.json, report)
     print(as_markdown(report))
-    if options.json:
-        options.json.write_text(json.dumps(report.as_json(), indent=1))
     return _compare(options.compare, report) if options.compare else 0
+
+
+def _keep(path: Path | None, report: Report) -> None:
+    if path:
+        path.write_text(json.dumps(report.as_json(), indent=1))
+
+
+def _speed(variant: VariantReport) -> str:
+    return "" if variant.one_pass is None else f", {variant.one_pass.seconds:.3g} s a pass"
 
 
 def _compare(path: Path, report: Report) -> int:
