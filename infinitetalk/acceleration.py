@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from infinitetalk.transformer import InfiniteTalkTransformer3DModel
 
@@ -20,6 +21,15 @@ def compile_blocks(transformer: InfiniteTalkTransformer3DModel) -> None:
     Sizes stay symbolic: the buckets have different numbers of tokens, and each would be compiled anew.
     """
     transformer.compile_repeated_blocks(fullgraph=True, dynamic=True)
+
+
+def put_channels_last(network: nn.Module) -> None:
+    """Lay the convolutions' weights out as cuDNN is fastest with; images and videos each have a format of their own."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv3d):
+            layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last_3d)
+        elif isinstance(layer, nn.Conv2d):
+            layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
 
 
 def stream_blocks(transformer: InfiniteTalkTransformer3DModel, device: torch.device) -> None:

@@ -9,6 +9,7 @@ import torch
 from diffusers import AutoencoderKLWan
 from transformers import CLIPVisionModel
 
+from infinitetalk.acceleration import put_channels_last
 from infinitetalk.checkpoints import layout
 from infinitetalk.checkpoints.load import (
     LoraFile,
@@ -61,7 +62,7 @@ def load_encoders(
     speech_encoder.model.to(device)
     vae = load_vae(weights, vae_dtype).to(device)
     if device != "cpu":
-        vae.to(memory_format=torch.channels_last_3d)  # The layout that cuDNN's convolutions are fastest in.
+        put_channels_last(vae)
     image_encoder = load_image_encoder(weights, torch.float32 if device == "cpu" else torch.float16).to(device)
     return Encoders(vae, image_encoder, text_encoder, speech_encoder)
 

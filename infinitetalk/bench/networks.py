@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from infinitetalk import tiny_checkpoint
-from infinitetalk.acceleration import stream_blocks
+from infinitetalk.acceleration import put_channels_last, stream_blocks
 from infinitetalk.checkpoints import layout
 from infinitetalk.checkpoints.configs import clip_config, transformer_config, umt5_config, vae_config
 from infinitetalk.checkpoints.load import empty_transformer
@@ -115,7 +115,7 @@ class RandomNetworks:
             text = UMT5EncoderModel(UMT5Config(**shape.text))
         vae = self._filled(vae, torch.bfloat16 if on_gpu else torch.float32)
         if on_gpu:
-            vae.to(memory_format=torch.channels_last_3d)
+            put_channels_last(vae)
         image = CLIPVisionModel(CLIPVisionConfig(**shape.image))
         self._filled(image, torch.float16 if on_gpu else torch.float32)
         speech = self._filled(Wav2Vec2Model(Wav2Vec2Config(**shape.speech)), torch.float32)

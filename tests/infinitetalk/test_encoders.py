@@ -8,6 +8,7 @@ import torch
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from infinitetalk import latents
+from infinitetalk.acceleration import put_channels_last
 from infinitetalk.checkpoints.configs import clip_config, umt5_config, vae_config
 from infinitetalk.checkpoints.load import load_image_encoder, load_speech_encoder, load_text_encoder, load_vae
 from infinitetalk.image_features import clip_pixels, encode_picture
@@ -130,6 +131,24 @@ def test_latents_of_a_picture_that_stays(weights: Path) -> None:
     torch.testing.assert_close(y[:, 4:, :1], latents.encode(vae, picture), atol=1e-5, rtol=1e-5)  # causal
     assert video.shape == (1, 3, 9, 16, 24)
     assert video.abs().max() == 1  # clamped
+
+
+@torch.no_grad()
+def test_the_layout_of_a_gpu_changes_no_frame(weights: Path) -> None:
+    vae = load_vae(weights)
+    latents = torch.randn(1, vae.config.z_dim, 2, 8, 12, generator=torch.Generator().manual_seed(0))
+    expected = vae.decode(latents).sample
+
+    put_channels_last(vae)
+
+    weights_of = {
+        layer.weight.ndim: layer.weight
+        for layer in vae.modules()
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.Conv3d)
+    }
+    assert weights_of[5].is_contiguous(memory_format=torch.channels_last_3d)
+    assert weights_of[4].is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(vae.decode(latents).sample, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_without_a_config_the_sizes_are_the_published_ones() -> None:
