@@ -10,7 +10,9 @@ from infinitetalk.flops import transformer_inputs
 from infinitetalk.schedule import make_scheduler
 from infinitetalk.transformer import InfiniteTalkTransformer3DModel
 
-LEAST_COSINE = 0.9999
+# Two sound orders of rounding in bfloat16, each 1.7 to 3.7 % from float32 in the golden data, differ by 1.9 % (cosine
+# 0.9998) over the 40 blocks of the published sizes.
+LEAST_COSINE = 0.9995
 TIMESTEP = 700.0
 STEPS, FLOW_SHIFT = 2, 2.0
 SEED = 1
