@@ -28,7 +28,7 @@ TEACACHE_THRESHOLD = 0.2
 PATIENCE_SECONDS = 120.0  # with a server that starts anew
 LOSSES_IN_A_ROW = 3  # of the server, without a chunk in between, before this attempt is given up
 SILENCE_SECONDS = 30.0  # A server that lives says something each second.
-EXTEND_SECONDS = 5.0
+EXTENSIONS_PER_LEASE = 3
 
 Message = dict[str, Any]
 
@@ -100,7 +100,7 @@ class InfiniteTalkEngine:
     ) -> Iterator[RenderedSegment]:
         job = self._job(inputs, parameters, plan, checkpoint, hold)
         unpacker = msgpack.Unpacker(max_buffer_size=0)  # A chunk in 720p is larger than its default of 100 MB.
-        extended = time.monotonic()
+        told, lease_seconds = time.monotonic(), job["lease_seconds"]
         with self._client.stream("POST", "/renders", content=msgpack.packb(job)) as response:
             if response.is_error:
                 raise _failure(msgpack.unpackb(response.read()))
@@ -116,14 +116,14 @@ class InfiniteTalkEngine:
                         yield _segment(message)
                 # The server hears of it by the connection's end, and stops within one step.
                 hold.check()
-                if time.monotonic() - extended > EXTEND_SECONDS:
-                    extended = time.monotonic()
-                    self._extend(hold)
+                if time.monotonic() - told > lease_seconds / EXTENSIONS_PER_LEASE:
+                    told, lease_seconds = time.monotonic(), hold.seconds_left()
+                    self._extend(hold, lease_seconds)
 
-    def _extend(self, hold: Hold) -> None:
+    def _extend(self, hold: Hold, lease_seconds: float) -> None:
         """A server that is not told so for a while gives the render up: its worker may be frozen."""
         self._client.post(
-            f"/renders/{hold.render_id}/{hold.attempt}", content=msgpack.packb({"lease_seconds": hold.seconds_left()})
+            f"/renders/{hold.render_id}/{hold.attempt}", content=msgpack.packb({"lease_seconds": lease_seconds})
         )
 
     def _wait_for_server(self, hold: Hold) -> None:

@@ -33,6 +33,7 @@ from tests.engines import FreeHold
 from tests.render.conftest import write_voice
 
 HANG = {"type": "hang"}  # Nothing more comes.
+PAUSE = {"type": "pause"}
 FRAMES_OF_CHUNK = [81, 72, 7]
 
 
@@ -58,6 +59,9 @@ class FakeServer:
             for message in script:
                 if message == HANG:
                     await asyncio.Event().wait()
+                if message == PAUSE:
+                    await asyncio.sleep(0.01)
+                    continue
                 yield msgpack.packb(message)
             if script[-1]["type"] not in ("done", "error"):
                 raise ConnectionAbortedError
@@ -274,12 +278,25 @@ def test_a_lost_render_is_let_go_of_at_once(engine, server, inputs) -> None:
     assert server.gone.wait(10)
 
 
-def test_the_server_is_told_that_the_render_is_still_held(engine, server, inputs, monkeypatch) -> None:
-    monkeypatch.setattr(bridge, "EXTEND_SECONDS", 0.0)
-    server.scripts = [[chunk(0), chunk(1), chunk(2), {"type": "done"}]]
-    segments(engine, inputs)
+class ExpiringHold(FreeHold):
+    """For how long it is held each time that it is asked: at first for almost no time, then for long."""
 
-    assert server.extensions[0] == (f"/renders/{FreeHold.render_id}/1", {"lease_seconds": 60.0})
+    def __init__(self) -> None:
+        self.lefts = [0.003, 60.0]
+
+    def seconds_left(self) -> float:
+        return self.lefts.pop(0)
+
+
+def test_the_server_is_told_that_the_render_is_still_held_before_the_lease_it_knows_of_ends(
+    engine, server, inputs
+) -> None:
+    server.scripts = [[{"type": "alive"}, PAUSE, chunk(0), chunk(1), chunk(2), {"type": "done"}]]
+    segments(engine, inputs, hold=ExpiringHold())
+
+    assert server.jobs[0]["lease_seconds"] == 0.003
+    # Once: the longer lease does not end for a while.
+    assert server.extensions == [(f"/renders/{FreeHold.render_id}/1", {"lease_seconds": 60.0})]
 
 
 def test_it_says_what_the_server_says_of_itself(engine, server) -> None:
