@@ -105,8 +105,9 @@ def _run(rates: dict[str, int], environment: dict[str, str], folder: Path, secon
     asked = {f"RATE_{kind}": str(rate) for kind, rate in rates.items()} | {"EACH": str(EACH)}
     with (folder / "locust.log").open("ab") as log:
         subprocess.run(command, env={**os.environ, **environment, **asked}, stdout=log, stderr=log)
-    with (folder / "figures_stats.csv").open() as file:
-        rows = {row["Name"]: row for row in csv.DictReader(file) if row["Name"] != "Aggregated"}
+    rows = {row["Name"]: row for row in _rows(folder / "figures_stats.csv") if row["Name"] != "Aggregated"}
+    for failure in _rows(folder / "figures_failures.csv"):
+        print(f"{failure['Occurrences']} × {failure['Name']}: {failure['Error']}", file=sys.stderr)
     return {
         name: {
             "per_second": round(float(row["Requests/s"]), 1),
@@ -116,6 +117,11 @@ def _run(rates: dict[str, int], environment: dict[str, str], folder: Path, secon
         }
         for name, row in rows.items()
     }
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
 
 
 if __name__ == "__main__":
