@@ -26,6 +26,7 @@ def hold(
     *,
     render_id: uuid.UUID,
     api_key: ApiKey | None,
+    is_test: bool,
     engine: str,
     resolution: str,
     user_label: str = "",
@@ -33,10 +34,9 @@ def hold(
 ) -> UsageEntry:
     """Open the usage row of a new render; seconds: as many as are known to be needed.
 
-    What a test key does counts for nothing. Raises ServiceError `quota_exceeded` or `spend_cap_reached`.
+    api_key: None when staff have asked for it. is_test: it counts for nothing. Raises ServiceError `quota_exceeded` or `spend_cap_reached`.
     """
     tenant = _lock(tenant)
-    is_test = api_key is not None and api_key.is_test
     price = 0 if is_test else tenant.plan.price_per_second(engine=engine, resolution=resolution)
     if not is_test:
         _require(tenant, seconds, price)
@@ -60,8 +60,9 @@ def set_hold(render_id: uuid.UUID, seconds: int) -> None:
     """Set the hold to the render's true length. Raises ServiceError when the tenant cannot pay for it."""
     entry = UsageEntry.objects.get(render_id=render_id)
     tenant = _lock(entry.tenant)
-    if not entry.is_test:
-        _require(tenant, seconds - entry.reserved_seconds, entry.price_micros)
+    more = seconds - entry.reserved_seconds
+    if more > 0 and not entry.is_test:  # What is held already is kept, even where the plan allows less by now.
+        _require(tenant, more, entry.price_micros)
     UsageEntry.objects.filter(render_id=render_id, billed_seconds=None).update(
         reserved_seconds=seconds, amount_micros=seconds * F("price_micros")
     )

@@ -13,6 +13,8 @@ from types import MappingProxyType
 BASE_DIR = Path(__file__).resolve().parent.parent
 RESTART_DELAY_SECONDS = 0.5
 STOP_GRACE_SECONDS = 10
+# Whoever asks ends idle connections, sooner than that: on one that uvicorn is just ending a request is lost.
+WEB_OPTIONS = ["--no-access-log", "--timeout-keep-alive=130"]
 
 
 class Supervisor:
@@ -28,7 +30,7 @@ class Supervisor:
     ) -> None:
         python = sys.executable
         self.commands = {
-            "web": [python, "-m", "uvicorn", "creatorify.asgi:application", f"--port={port}", "--no-access-log"],
+            "web": [python, "-m", "uvicorn", "creatorify.asgi:application", f"--port={port}", *WEB_OPTIONS],
             # Where both want the same cores, requests come before films.
             "queue": ["nice", "-n", "5", python, "manage.py", "qcluster"],
             "reaper": [python, "manage.py", "reaper"],

@@ -124,7 +124,8 @@ def delete(asset: Asset) -> None:
 
 def delete_object(key: str) -> None:
     """Unless an equal file shares it."""
-    if not Asset.objects.filter(key=key, deleted_at=None).exclude(state=Asset.State.EXPIRED).exists():
+    useless = [Asset.State.EXPIRED, Asset.State.ERRORED]
+    if not Asset.objects.filter(key=key, deleted_at=None).exclude(state__in=useless).exists():
         objects.storage_of(key).delete(key)
 
 

@@ -29,7 +29,7 @@ EVENT_SCHEMA = {
 }
 KEEP_ALIVE_SECONDS = 15.0  # of silence, after which proxies would take the connection for dead
 RETRY_MILLISECONDS = 2000
-MAX_READS = 1000  # that are remembered
+READ_SECONDS = 1.0  # Streams that are told of one change read it once; a later one, what is true by then.
 _reads: dict[tuple[UUID, Snapshot, str], asyncio.Future[str | None]] = {}
 
 
@@ -81,7 +81,11 @@ async def _read_once(key: tuple[UUID, Snapshot, str], read_status: Callable[[], 
     known = _reads.get(key)
     failed = known is not None and known.done() and known.exception() is not None
     if known is None or failed or known.get_loop() is not asyncio.get_running_loop():
-        _reads[key] = asyncio.ensure_future(sync_to_async(read, thread_sensitive=False)())
-        while len(_reads) > MAX_READS:
-            del _reads[next(iter(_reads))]
-    return await asyncio.shield(_reads[key])
+        known = _reads[key] = asyncio.ensure_future(sync_to_async(read, thread_sensitive=False)())
+        known.add_done_callback(lambda read: read.get_loop().call_later(READ_SECONDS, _forget, key, read))
+    return await asyncio.shield(known)
+
+
+def _forget(key: tuple[UUID, Snapshot, str], read: asyncio.Future[str | None]) -> None:
+    if _reads.get(key) is read:
+        del _reads[key]

@@ -32,6 +32,7 @@ def create_project(project: Project, *, test_scenario: str = "") -> None:
     render = submission.enqueue(
         tenant=project.tenant,
         api_key=project.api_key,
+        is_test=project.is_test,
         engine=engine,
         image_url=sources.image,
         audio_url=sources.voice,
@@ -96,6 +97,7 @@ def _add_take(project: Project, like: Take, *, kind: str, engine: str, api_key: 
     render = submission.enqueue(
         tenant=project.tenant,
         api_key=api_key,
+        is_test=project.is_test,
         engine=engine,
         image_url=like.render.image_url,
         audio_url=spoken or like.render.audio_url,

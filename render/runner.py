@@ -113,7 +113,6 @@ def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) ->
         mark = time.monotonic()
         for segment in segments:
             lease.check()
-            lease.check_draining()
             path = folder / f"segment-{segment.index:05d}.ts"
             start = plan.segments[segment.index].start
             segment_file.encode_segment(segment.frames, path, start_frame=start, sound=sound)
@@ -132,6 +131,8 @@ def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) ->
                 progress=progress.of_rendering((segment.index + 1) / len(plan.segments)),
             )
             outlast(record, check=lease.check)
+            if segment.index + 1 < len(plan.segments):
+                lease.check_draining()
             scenarios.act_while_rendering(render)
             mark = now
 

@@ -13,7 +13,7 @@ from accounts.models import Plan, Tenant, UsageEntry
 
 def hold(tenant: Tenant, engine: str = "instant") -> uuid.UUID:
     render_id = uuid.uuid4()
-    quota.hold(tenant, render_id=render_id, api_key=None, engine=engine, resolution="480p")
+    quota.hold(tenant, render_id=render_id, api_key=None, is_test=False, engine=engine, resolution="480p")
     return render_id
 
 
@@ -70,7 +70,7 @@ def test_the_database_refuses_a_second_row_for_a_render(acme) -> None:
     render_id = hold(acme)
 
     with pytest.raises(IntegrityError), transaction.atomic():
-        quota.hold(acme, render_id=render_id, api_key=None, engine="instant", resolution="480p")
+        quota.hold(acme, render_id=render_id, api_key=None, is_test=False, engine="instant", resolution="480p")
 
 
 @pytest.mark.django_db
@@ -82,6 +82,18 @@ def test_a_hold_cannot_grow_past_the_months_seconds(acme) -> None:
 
     assert caught.value.code == "quota_exceeded"
     assert entry(render_id).reserved_seconds == 1
+
+
+@pytest.mark.django_db
+def test_what_is_held_is_kept_when_the_plan_allows_less_meanwhile(acme) -> None:
+    render_id = hold(acme)
+    quota.set_hold(render_id, 5)
+    Plan.objects.update(monthly_seconds=1)
+
+    quota.set_hold(render_id, 5)
+    quota.set_hold(render_id, 4)
+
+    assert UsageEntry.objects.get(render_id=render_id).reserved_seconds == 4
 
 
 @pytest.mark.django_db
@@ -193,7 +205,7 @@ def test_fifty_at_once_with_quota_for_one(acme, plan) -> None:
 
     def ask(_: int) -> str:
         try:
-            quota.hold(acme, render_id=uuid.uuid4(), api_key=None, engine="instant", resolution="480p", seconds=5)
+            quota.hold(acme, render_id=uuid.uuid4(), api_key=None, is_test=False, engine="instant", resolution="480p", seconds=5)
         except ServiceError as error:
             return error.code
         finally:

@@ -213,6 +213,18 @@ def test_dead_assets_lose_their_rows(alice) -> None:
     assert [asset.filename for asset in Asset.objects.all()] == ["ready"]
 
 
+def test_what_was_sent_after_it_was_refused_goes_with_the_row(alice, old) -> None:
+    key = f"{alice.tenant.pk}/uploads/refused.png"
+    objects.storage_of(key).save(key, ContentFile(b"sent again"))
+    Asset.objects.create(tenant=alice.tenant, content_type="image/png", num_bytes=5, key=key, state="errored")
+    Asset.objects.update(created_at=F("created_at") - retention.DEAD_ASSETS - timedelta(days=1))
+
+    retention.run()
+
+    assert not Asset.objects.exists()
+    assert not there([key])
+
+
 def test_rows_that_nobody_needs_go_after_their_time(alice, old) -> None:
     WebhookEvent.objects.create(type=EventType.PING)
     alice.post(PROJECTS, {"title": "x", "image_url": "https://a.example/i", "audio_url": "https://a.example/a"},

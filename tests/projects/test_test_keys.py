@@ -3,9 +3,12 @@
 import pytest
 
 from accounts import keys, quota
+from accounts.errors import ServiceError
 from accounts.models import ApiKey, UsageEntry
-from render import runner, scenarios
-from render.models import Render
+from projects import takes
+from projects.models import Project
+from render import lifecycle, runner, scenarios
+from render.models import Render, State
 from tests.conftest import Caller
 from tests.projects.steps import NEW, PROJECTS, claim, create, finish, latest_render
 from tests.render.conftest import site  # noqa: F401
@@ -29,6 +32,20 @@ def test_it_costs_nothing_and_counts_for_nothing(tester, acme, plan):
 
     entry = UsageEntry.objects.get()
     assert (entry.is_test, entry.billed_seconds, entry.amount_micros) == (True, 2, 0)
+    assert quota.seconds_available(acme) == 0
+
+
+def test_another_try_costs_nothing_either_whoever_asks_for_it(tester, acme, plan):
+    plan.monthly_seconds, plan.prices = 0, {"draft": {"480p": 10**6}}
+    plan.save()
+    project = create(tester)
+    lifecycle.fail(claim(), ServiceError("internal", "The render failed."), trace="")
+
+    takes.retry(Project.objects.get(pk=project["id"]), None)  # as support staff do
+    finish(claim())
+
+    assert latest_render(project["id"]).state == State.FINISHED
+    assert {(entry.is_test, entry.amount_micros) for entry in UsageEntry.objects.all()} == {(True, 0)}
     assert quota.seconds_available(acme) == 0
 
 

@@ -52,6 +52,7 @@ def enqueue(acme: Tenant, site, settings) -> Callable[..., Render]:
         fields = {
             "tenant": acme,
             "api_key": None,
+            "is_test": False,
             "engine": "instant",
             "image_url": f"{base_url}/picture.png",
             "audio_url": f"{base_url}/voice.wav",

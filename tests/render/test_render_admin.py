@@ -16,6 +16,7 @@ def queued(acme: Tenant) -> Render:
     return submission.enqueue(
         tenant=acme,
         api_key=None,
+        is_test=False,
         engine="instant",
         image_url="https://example.com/face.png",
         audio_url="https://example.com/voice.wav",

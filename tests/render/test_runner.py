@@ -91,6 +91,25 @@ def test_a_resumed_film_equals_an_unbroken_one(enqueue, claim, monkeypatch) -> N
     assert list(Segment.objects.filter(render=broken).values_list("attempt", flat=True)) == [1, 1, 2, 2]
 
 
+@pytest.mark.parametrize(("told_in", "recorded", "state"), [(1, 2, State.QUEUED), (3, 4, State.FINISHED)])
+def test_a_draining_node_keeps_the_segment_that_it_has_made(
+    enqueue, claim, monkeypatch, told_in, recorded, state
+) -> None:
+    render = enqueue()
+    original = InstantEngine.segments
+
+    def drain(self, inputs, parameters, plan, resume, hold):
+        for segment in original(self, inputs, parameters, plan, resume, hold):
+            hold._draining = segment.index == told_in
+            yield segment
+
+    monkeypatch.setattr(InstantEngine, "segments", drain)
+    runner.run(claim())
+
+    render.refresh_from_db()
+    assert (render.state, render.segments.count(), render.crashes) == (state, recorded, 0)
+
+
 @pytest.mark.parametrize("another_waits", [True, False])
 def test_the_engines_own_queue_gets_what_was_prepared(enqueue, claim, another_waits) -> None:
     render = enqueue(engine="stateful")
