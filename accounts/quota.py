@@ -34,7 +34,8 @@ def hold(
 ) -> UsageEntry:
     """Open the usage row of a new render; seconds: as many as are known to be needed.
 
-    api_key: None when staff have asked for it. is_test: it counts for nothing. Raises ServiceError `quota_exceeded` or `spend_cap_reached`.
+    api_key: None when staff have asked for it. is_test: it counts for nothing. Raises ServiceError `quota_exceeded` or
+    `spend_cap_reached`.
     """
     tenant = _lock(tenant)
     price = 0 if is_test else tenant.plan.price_per_second(engine=engine, resolution=resolution)

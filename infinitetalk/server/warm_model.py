@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -111,6 +112,9 @@ class WarmModel:
             check()
             on_step(chunk, number)
 
+        for path in (job.source, *job.voices):
+            if not os.access(path, os.R_OK):
+                raise InfiniteTalkError("file_unreadable", f"{path} cannot be read by the model server.")
         source = open_source(job.source)
         voices = [normalise_loudness(load_voice(voice)) for voice in job.voices]
         encoders = self._encoders.result()

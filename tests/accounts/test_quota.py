@@ -205,7 +205,15 @@ def test_fifty_at_once_with_quota_for_one(acme, plan) -> None:
 
     def ask(_: int) -> str:
         try:
-            quota.hold(acme, render_id=uuid.uuid4(), api_key=None, is_test=False, engine="instant", resolution="480p", seconds=5)
+            quota.hold(
+                acme,
+                render_id=uuid.uuid4(),
+                api_key=None,
+                is_test=False,
+                engine="instant",
+                resolution="480p",
+                seconds=5,
+            )
         except ServiceError as error:
             return error.code
         finally:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / ".env.example"
 
@@ -25,6 +27,15 @@ def test_every_variable_is_in_the_example_once() -> None:
     assert len(read) > 50
     assert set(named) == read
     assert len(named) == len(set(named))
+
+
+def test_a_model_server_in_a_container_sees_its_workers_files() -> None:
+    services = yaml.safe_load((ROOT / "deploy" / "docker" / "compose.yaml").read_text())["services"]
+    mounts = {
+        name: {volume.removesuffix(":ro") for volume in services[name]["volumes"]} for name in ("model", "gpu_node")
+    }
+
+    assert mounts["gpu_node"] <= mounts["model"]
 
 
 def test_each_variable_is_explained() -> None:

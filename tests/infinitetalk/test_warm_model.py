@@ -83,6 +83,15 @@ def test_a_render_goes_on_from_any_chunk_to_the_same_frames(start, ask) -> None:
             assert np.array_equal(later.frames, whole[later.index].frames)
 
 
+def test_files_that_the_worker_sees_and_the_model_server_does_not_are_not_the_customers_fault(start, ask) -> None:
+    model = start()
+
+    for files in ({"source": "/elsewhere/portrait.png"}, {"voices": ["/elsewhere/voice.wav"]}):
+        with pytest.raises(InfiniteTalkError) as caught:
+            render(model, ask(**files))
+        assert caught.value.code == "file_unreadable"
+
+
 def test_two_voices_take_the_file_for_two(start, ask, voice) -> None:
     model = start()
 

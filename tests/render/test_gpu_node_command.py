@@ -1,0 +1,18 @@
+"""`manage.py gpu_node`. What it does: tests/service/test_gpu_node.py."""
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from render.management.commands import gpu_node
+from render.models import Node
+
+
+@pytest.mark.django_db
+def test_two_under_one_name_would_drain_each_other(settings) -> None:
+    with gpu_node._take_name(), pytest.raises(CommandError, match="NODE_NAME of its own"):
+        call_command("gpu_node")
+    assert not Node.objects.exists()
+
+    settings.NODE_NAME = "another/gpu"
+    with gpu_node._take_name():
+        pass
