@@ -1,12 +1,18 @@
 """What django-q2 runs. The names are stored in tickets and schedules: they never change."""
 
+import time
+from collections.abc import Callable
+
+from projects import tickets
+
+SECONDS_AT_ONCE = 30.0  # What is left then is for another ticket, behind those of the renders that wait.
+
 
 def tend_assets() -> None:
     from projects import asset_checks  # It decodes media: nothing that a web process should load.
 
     asset_checks.expire()
-    while asset_checks.check_next():
-        pass
+    _work_off("tend_assets", asset_checks.check_next)
 
 
 def deliver_webhooks() -> None:
@@ -14,18 +20,25 @@ def deliver_webhooks() -> None:
 
     while webhook_events.hand_out():
         pass
-    while webhook_delivery.send_next():
-        pass
+    if webhook_delivery.send_due(SECONDS_AT_ONCE):
+        tickets.ring("deliver_webhooks")
 
 
 def delete_media() -> None:
     from projects import deletions
 
-    while deletions.sweep_next():
-        pass
+    _work_off("delete_media", deletions.sweep_next)
 
 
 def keep_retention() -> None:
     from projects import retention
 
     retention.run()
+
+
+def _work_off(task: str, do_next: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS_AT_ONCE
+    while do_next():
+        if time.monotonic() > deadline:
+            tickets.ring(task)
+            return

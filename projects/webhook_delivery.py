@@ -5,23 +5,32 @@ https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-w
 
 import logging
 import random
+import time
+from collections import Counter
+from collections.abc import Collection
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import httpx
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 from standardwebhooks.webhooks import Webhook
 
 from projects import webhook_events
 from projects.webhook_models import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
+from render import machine_lock
 from render.media.outbound import AddressNotAllowed, OutboundTransport
 
 logger = logging.getLogger(__name__)
 
 TOTAL_SECONDS = 15.0
+AT_ONCE = 16
+OF_A_TENANT = 4  # of these
+LOOK_SECONDS = 0.5  # How often it is looked for more that is due while receivers keep it waiting.
 SENDER_SECONDS = 60  # After which a delivery is taken from a sender that has not ended it.
 RETRY_SECONDS = [5, 5 * 60, 30 * 60, *(hours * 3600 for hours in (2, 5, 10, 14, 20, 24))]
 JITTER = 0.2
@@ -41,14 +50,38 @@ class Answer:
         return self.status is not None and 200 <= self.status < 300
 
 
-def send_next() -> bool:
-    """Try the delivery that is due for longest; False when there is none."""
-    delivery = _claim()
-    if delivery is None:
-        return False
-    answer = _post(delivery)
-    _note(delivery, answer)
-    return True
+def send_due(seconds: float) -> bool:
+    """Try what is due, begun within so many seconds; whether something is due still.
+
+    One process of a machine does it for all, so that receivers which do not answer never keep the other workers from
+    their renders. And they keep little from other receivers: each gets one message at a time, in order.
+    """
+    deadline = time.monotonic() + seconds
+    while _due().exists():
+        lock = machine_lock.try_lock("webhooks")
+        if lock is None:
+            return False  # Who has it sees what is due before it lets go, or just after.
+        with lock:
+            _send_many(deadline)
+        if time.monotonic() > deadline:
+            return _due().exists()
+    return False
+
+
+def _send_many(deadline: float) -> None:
+    in_flight: dict[Future[Answer], WebhookDelivery] = {}
+    over = False
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="webhook") as pool:
+        while True:
+            while len(in_flight) < AT_ONCE and not over and (delivery := _claim(in_flight.values())):
+                in_flight[pool.submit(_post, delivery)] = delivery
+                over = time.monotonic() > deadline
+            if not in_flight:
+                return
+            done, _ = wait(in_flight, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
+            for answered in done:
+                _note(in_flight.pop(answered), answered.result())
+            over = time.monotonic() > deadline
 
 
 def signatures(endpoint: WebhookEndpoint, message_id: str, moment: datetime, body: str) -> str:
@@ -59,11 +92,23 @@ def signatures(endpoint: WebhookEndpoint, message_id: str, moment: datetime, bod
     return " ".join(Webhook(secret).sign(message_id, moment, body) for secret in secrets)
 
 
+def _due() -> QuerySet[WebhookDelivery]:
+    return WebhookDelivery.objects.filter(next_try_at__lte=Now(), endpoint__disabled_at=None)
+
+
 @transaction.atomic
-def _claim() -> WebhookDelivery | None:
-    due = WebhookDelivery.objects.filter(next_try_at__lte=Now(), endpoint__disabled_at=None)
+def _claim(in_flight: Collection[WebhookDelivery]) -> WebhookDelivery | None:
+    """The one that is due for longest, of a receiver that is not being told something."""
+    tenants = Counter(sending.endpoint.tenant_id for sending in in_flight)
+    due = _due().exclude(endpoint__tenant__in=[tenant for tenant, number in tenants.items() if number >= OF_A_TENANT])
+    for sending in in_flight:
+        due = due.exclude(endpoint=sending.endpoint_id, url=sending.url)
     due = due.select_related("endpoint", "event")
-    delivery = due.order_by("next_try_at").select_for_update(of=("self",), skip_locked=True, no_key=True).first()
+    delivery = (
+        due.order_by("next_try_at", "event__version")
+        .select_for_update(of=("self",), skip_locked=True, no_key=True)
+        .first()
+    )
     if delivery is not None:
         delivery.tries += 1
         # A sender that dies leaves it due again; the receiver may then get it twice, under the same id.

@@ -1,21 +1,24 @@
 """Webhooks: a receiver on loopback that verifies every message with the specification's own library."""
 
 import socket
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 from urllib.parse import urlsplit
 
 import pytest
 from django.utils import timezone
+from django_q.models import OrmQ
 
 from accounts import keys, quota
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Plan, Scope
-from projects import takes, webhook_delivery, webhook_events
+from projects import takes, tasks, webhook_delivery, webhook_events
 from projects.models import Project
 from projects.tasks import deliver_webhooks
 from projects.webhook_models import WebhookDelivery, WebhookEndpoint, WebhookEvent
-from render import lifecycle, reaper
+from render import lifecycle, machine_lock, reaper
 from render.models import Render
 from tests.hostile_addresses import FORBIDDEN_URLS, INSIDE_URLS
 from tests.projects.steps import NEW, claim, create, finish, finished_project
@@ -138,6 +141,70 @@ def test_after_any_trouble_it_comes_again_as_the_same_message(alice, endpoint, r
     assert {message for message, _ in receiver.got} == {f"msg_{delivery.pk.hex}"}
     assert len({str(body) for _, body in receiver.got}) == 1
     assert WebhookEndpoint.objects.get().failing_since is None
+
+
+def test_receivers_that_do_not_answer_keep_nothing_from_others(alice, endpoint, charlie, receiver):
+    told = []
+    receiver.answer = lambda message: told.append("silent") or "silent"
+    ApiKey.objects.filter(pk=charlie.key.pk).update(scopes=list(Scope))
+    for _ in range(3):
+        alice.post(f"{ENDPOINTS}/{endpoint['id']}/test")
+    with receiving() as other:
+        other.answer = lambda message: told.append("answers") or 204
+        hers = charlie.post(ENDPOINTS, {"url": other.url}, format="json").json()
+        for _ in range(3):
+            charlie.post(f"{ENDPOINTS}/{hers['id']}/test")
+        deliver_webhooks()
+
+    # One at a time for each, and each when the one before has ended.
+    assert sorted(told[:4]) == ["answers", "answers", "answers", "silent"]
+    assert told[4:] == ["silent", "silent"]
+
+
+def test_a_tenant_has_so_many_messages_under_way_at_once(alice, receiver, monkeypatch):
+    monkeypatch.setattr(webhook_delivery, "OF_A_TENANT", 2)
+    under_way = {"now": 0, "most": 0}
+    lock = Lock()
+
+    def answer(message: str) -> int:
+        with lock:
+            under_way["now"] += 1
+            under_way["most"] = max(under_way.values())
+        time.sleep(0.1)
+        with lock:
+            under_way["now"] -= 1
+        return 204
+
+    receiver.answer = answer
+    for number in range(4):
+        made = alice.post(ENDPOINTS, {"url": f"{receiver.url}/{number}"}, format="json").json()
+        alice.post(f"{ENDPOINTS}/{made['id']}/test")
+    deliver_webhooks()
+
+    assert not WebhookDelivery.objects.filter(delivered_at=None).exists()
+    assert under_way == {"now": 0, "most": 2}
+
+
+def test_what_is_not_begun_in_time_is_for_another_ticket(alice, endpoint, receiver, monkeypatch):
+    monkeypatch.setattr(tasks, "SECONDS_AT_ONCE", 0.0)
+    for _ in range(2):
+        alice.post(f"{ENDPOINTS}/{endpoint['id']}/test")
+    OrmQ.objects.all().delete()
+
+    deliver_webhooks()
+    assert (len(receiver.got), OrmQ.objects.count()) == (1, 1)
+    deliver_webhooks()
+    assert (len(receiver.got), OrmQ.objects.count()) == (2, 1)
+
+
+def test_one_process_of_a_machine_sends(alice, endpoint, receiver):
+    alice.post(f"{ENDPOINTS}/{endpoint['id']}/test")
+    with machine_lock.try_lock("webhooks"):
+        deliver_webhooks()
+    assert receiver.got == []
+
+    deliver_webhooks()
+    assert receiver.types == ["ping"]
 
 
 def test_it_waits_as_long_as_the_receiver_asks(alice, endpoint, receiver):

@@ -3,16 +3,14 @@
 import pytest
 from django.core.management import CommandError, call_command
 
-from render.management.commands import gpu_node
+from render import machine_lock
 from render.models import Node
 
 
 @pytest.mark.django_db
 def test_two_under_one_name_would_drain_each_other(settings) -> None:
-    with gpu_node._take_name(), pytest.raises(CommandError, match="NODE_NAME of its own"):
+    held = machine_lock.try_lock(f"gpu_node {settings.NODE_NAME}")
+
+    with held, pytest.raises(CommandError, match="NODE_NAME of its own"):
         call_command("gpu_node")
     assert not Node.objects.exists()
-
-    settings.NODE_NAME = "another/gpu"
-    with gpu_node._take_name():
-        pass

@@ -1,4 +1,3 @@
-import fcntl
 import logging
 import os
 import signal
@@ -7,14 +6,13 @@ import sys
 import threading
 import time
 from types import FrameType
-from typing import IO, Any
-from urllib.parse import quote
+from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, close_old_connections
 
-from render import nodes
+from render import machine_lock, nodes
 from render.cluster_hardening import die_with_parent
 from render.engines import registry
 from render.models import Node, State
@@ -36,7 +34,12 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self._lock = _take_name()
+        # Two under one name would drain each other: both read and write the one row of it.
+        self._lock = machine_lock.try_lock(f"gpu_node {settings.NODE_NAME}")
+        if self._lock is None:
+            raise CommandError(
+                f"Another gpu_node runs here as {settings.NODE_NAME}. Each GPU's worker needs a NODE_NAME of its own."
+            )
         self._stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
@@ -90,16 +93,3 @@ class Command(BaseCommand):
         Node.objects.filter(pk=node.pk).update(draining=True)
         while node.renders.filter(state=State.RUNNING).exists():
             threading.Event().wait(0.5)
-
-
-def _take_name() -> IO[str]:
-    """Two under one name would drain each other: both read and write the one row of it."""
-    settings.WORK_DIR.mkdir(parents=True, exist_ok=True)
-    lock = (settings.WORK_DIR / f"gpu_node-{quote(settings.NODE_NAME, safe='')}.lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise CommandError(
-            f"Another gpu_node runs here as {settings.NODE_NAME}. Each GPU's worker needs a NODE_NAME of its own."
-        ) from None
-    return lock
