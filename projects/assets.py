@@ -1,5 +1,6 @@
 """Everything that writes an asset, but its check: announce, arrive, delete."""
 
+import logging
 import mimetypes
 import re
 import uuid
@@ -21,6 +22,8 @@ from projects.models import Asset, Project
 from render import objects
 from render.models import TERMINAL_STATES, Render
 from render.sources import Speech
+
+logger = logging.getLogger(__name__)
 
 ASSET = "asset:"  # What a project's source begins with when it is an asset's id.
 SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
@@ -78,7 +81,9 @@ def arrived(asset: Asset) -> None:
 
 def keep_speech(project: Project, speech: Speech) -> None:
     """What was spoken of the project's script becomes an asset, and the project's voice."""
-    asset = own(project).filter(sha256=speech["sha256"], state=Asset.State.READY).first()
+    # Locked: while an equal one is being deleted it is waited for.
+    equal = own(project).filter(sha256=speech["sha256"], state=Asset.State.READY)
+    asset = equal.select_for_update(no_key=True).first()
     if asset is None:
         facts = {"format": "wav", "duration_seconds": speech["duration_seconds"]}
         asset = Asset.objects.create(
@@ -120,6 +125,29 @@ def delete(asset: Asset) -> None:
         raise ServiceError("invalid_state", "A project that is waiting needs it.")
     Asset.objects.filter(pk=asset.pk).update(deleted_at=Now())
     transaction.on_commit(lambda: delete_object(asset.key))
+
+
+@transaction.atomic
+def delete_unused_speech(asset: Asset, *, within: timedelta | None = None) -> None:
+    """Unless a project still names it, see `is_used`, or a render needs it."""
+    Asset.objects.select_for_update(no_key=True).get(pk=asset.pk)
+    if is_used(asset, within=within):
+        return
+    try:
+        delete(asset)
+    except ServiceError as error:
+        logger.info("The speech %s is kept for now: %s", asset.pk, error.detail)
+
+
+def delete_stray_speech(render: Render) -> int:
+    """What was spoken of the render's script and became no asset, or that of a project which is gone; how many files.
+
+    Raises StorageFailure.
+    """
+    folder = objects.speech_folder_of(render)
+    if render.script is None or Asset.objects.filter(key__startswith=f"{folder}/", deleted_at=None).exists():
+        return 0
+    return objects.delete_folder(folder)
 
 
 def delete_object(key: str) -> None:

@@ -81,6 +81,7 @@ def _sweep(deletion: Deletion) -> None:
     renders = Render.objects.filter(take__project=deletion.project)
     deleted = sum(outputs.delete_films(render) + outputs.delete_work(render) for render in renders)
     _forget(deletion.project)
+    deleted += sum(assets.delete_stray_speech(render) for render in renders.all())
     # A worker that was told to stop may just have been storing something, and hangs no longer than this.
     ended_at = renders.aggregate(latest=Max("completed_at"))["latest"]
     last_at = ended_at + timedelta(seconds=settings.RENDER_HANG_SECONDS + settings.RENDER_LEASE_SECONDS)
@@ -94,7 +95,10 @@ def _sweep(deletion: Deletion) -> None:
 def _forget(project: Project) -> None:
     """What the customer has sent, wherever it was written to."""
     told = {"audio_url": "", "image_url": "", "script": None}
-    Render.objects.filter(take__project=project).update(**told, audio_url_2="", prompt="", error_trace="")
+    renders = Render.objects.filter(take__project=project)
+    spoken = list(renders.exclude(script=None).values_list("pk", flat=True))
+    renders.update(**told, audio_url_2="", prompt="", error_trace="")
+    renders.filter(pk__in=spoken).update(script={})  # There was one.
     Project.objects.filter(pk=project.pk).update(
         **told, title=TITLE, description=None, audio_url_2=None, prompt=None, metadata={}, webhook_url=""
     )
@@ -109,11 +113,8 @@ def _delete_speech(project: Project) -> None:
         return
     asset_id = project.audio_url.removeprefix(assets.ASSET)
     asset = Asset.objects.filter(pk=asset_id, origin=Asset.Origin.SPEECH, deleted_at=None).first()
-    if asset is not None and not assets.is_used(asset):
-        try:
-            assets.delete(asset)
-        except ServiceError as error:  # A render that waits needs it.
-            logger.info("The speech %s stays: %s", asset.pk, error.detail)
+    if asset is not None:
+        assets.delete_unused_speech(asset)
 
 
 def _stop(project: Project) -> None:

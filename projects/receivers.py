@@ -20,5 +20,5 @@ def follow_render(*, render: Render, **_: object) -> None:
 def keep_speech(*, render: Render, **_: object) -> None:
     """What was spoken of a script becomes the project's voice."""
     if render.sources and "speech" in render.sources:
-        for project in Project.objects.filter(takes__render=render, audio_url=""):
+        for project in Project.objects.filter(takes__render=render, deleted_at=None):
             assets.keep_speech(project, render.sources["speech"])

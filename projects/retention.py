@@ -18,7 +18,6 @@ from django.db.models.functions import Now
 from django_q.models import Task
 
 from accounts import idempotency
-from accounts.errors import ServiceError
 from accounts.models import IdempotentResponse
 from projects import assets, tickets
 from projects.models import Asset, Take
@@ -47,7 +46,7 @@ def run() -> None:
     deadline = time.monotonic() + SECONDS_AT_ONCE
     steps = [
         partial(_each, films(), outputs.delete_films),
-        partial(_each, work(), outputs.delete_work),
+        partial(_each, work(), _delete_work),
         partial(_each, speech(), _delete_speech),
         partial(_each, dead_assets(), _delete_dead_asset),
         partial(_rows, IdempotentResponse.objects.filter(created_at__lt=Now() - idempotency.KEPT)),
@@ -106,13 +105,13 @@ def _rows(due: QuerySet[Row], deadline: float) -> None:
             return
 
 
+def _delete_work(render: Render) -> None:
+    assets.delete_stray_speech(render)
+    outputs.delete_work(render)
+
+
 def _delete_speech(asset: Asset) -> None:
-    if assets.is_used(asset, within=timedelta(days=asset.tenant.plan.retention_days)):
-        return
-    try:
-        assets.delete(asset)
-    except ServiceError as error:  # A render that waits needs it.
-        logger.info("The speech %s is kept for now: %s", asset.pk, error.detail)
+    assets.delete_unused_speech(asset, within=timedelta(days=asset.tenant.plan.retention_days))
 
 
 def _delete_dead_asset(asset: Asset) -> None:

@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import os
 import shutil
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,6 +65,11 @@ def folder_of(render: Render) -> str:
     return f"{render.tenant_id}/renders/{render.pk}"
 
 
+def speech_folder_of(render: Render) -> str:
+    """What its script has become is stored here; it may outlive the render."""
+    return f"{render.tenant_id}/speech/{render.pk}"
+
+
 def delete_folder(name: str) -> int:
     """Delete everything below it; return how many objects that were. Raises StorageFailure."""
     number: int = storage_of(name).delete_folder(name)  # type: ignore[attr-defined]
@@ -82,9 +86,9 @@ def store_source(path: Path, render: Render) -> str:
     return _store(path, f"{WORK}{folder_of(render)}/{SOURCES}/{sha256_of(path)}{path.suffix}")
 
 
-def store_speech(path: Path, tenant_id: uuid.UUID, *, sha256: str) -> str:
+def store_speech(path: Path, render: Render, *, sha256: str) -> str:
     """Store what was spoken of a script, a WAV file that becomes the customer's; return its key. `path` stays."""
-    key = f"{tenant_id}/speech/{sha256}.wav"
+    key = f"{speech_folder_of(render)}/{sha256}.wav"
     _save(path, key)
     return key
 

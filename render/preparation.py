@@ -86,7 +86,7 @@ def _store_speech(voice: Voice, render: Render) -> Speech:
     sha256 = objects.sha256_of(voice.source)
     num_bytes = voice.source.stat().st_size
     return Speech(
-        key=objects.store_speech(voice.source, render.tenant_id, sha256=sha256),
+        key=objects.store_speech(voice.source, render, sha256=sha256),
         sha256=sha256,
         num_bytes=num_bytes,
         duration_seconds=round(voice.duration_seconds, 3),

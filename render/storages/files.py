@@ -36,16 +36,24 @@ class SignedFileStorage(FileSystemStorage):
                 os.unlink(self.path(partial))
             if not isinstance(error, OSError):
                 raise
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            raise StorageFailure(Reason.FULL if full else Reason.UNAVAILABLE, str(error)) from error
+            raise _failure(error) from error
         return name
+
+    def delete(self, name: str) -> None:
+        try:
+            super().delete(name)
+        except OSError as error:
+            raise _failure(error) from error
 
     def delete_folder(self, name: str) -> int:
         """Everything below it; returns how many objects that were."""
         folder = Path(self.path(name))
         number = sum(len(files) for _, _, files in os.walk(folder))
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(folder)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(folder)
+        except OSError as error:
+            raise _failure(error) from error
         return number
 
     def url(self, name: str | None) -> str:
@@ -72,3 +80,8 @@ def read_upload_token(token: str, *, seconds: int) -> str:
     """The name that a direct upload is for. Raises signing.SignatureExpired or signing.BadSignature."""
     name: str = signing.loads(token, salt=_UPLOAD_SALT, max_age=seconds)
     return name
+
+
+def _failure(error: OSError) -> StorageFailure:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return StorageFailure(Reason.FULL if full else Reason.UNAVAILABLE, str(error))

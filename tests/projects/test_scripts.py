@@ -2,12 +2,16 @@
 
 import wave
 from math import ceil
+from pathlib import Path
 
 import pytest
 from django.core.files.storage import default_storage
+from django.db.models.functions import Now
 
 from accounts.models import UsageEntry
+from projects import retention
 from projects.models import Asset
+from projects.tasks import delete_media
 from render import runner
 from render.models import Render, State
 from render.speech import registry
@@ -78,6 +82,58 @@ def test_a_final_after_its_speech_was_deleted_speaks_again(alice, ask):
 
     final = Render.objects.latest("created_at")
     assert (final.audio_url, final.script["text"]) == ("", TEXT)
+
+
+def test_what_was_spoken_again_is_kept_again(alice, ask):
+    project = ask().json()
+    runner.run(claim())
+    alice.delete(f"/api/v1/assets/{Asset.objects.get().pk}")
+    alice.post(project["urls"]["finalize"])
+    runner.run(claim())
+
+    asset = Asset.objects.get(deleted_at=None)
+    assert alice.get(project["urls"]["self"]).json()["audio_url"] == f"asset:{asset.pk}"
+    assert default_storage.exists(asset.key)
+
+
+@pytest.mark.parametrize("end", ["deleted", "kept for a while"])
+def test_what_was_spoken_for_a_render_that_then_failed_is_deleted(
+    alice, ask, site, end, django_capture_on_commit_callbacks
+):
+    (site[1] / "broken.png").write_bytes(b"no picture")
+    project = ask(image_url=f"{site[0]}/broken.png").json()
+    runner.run(claim())
+    render = Render.objects.get()
+    assert (render.state, render.error_code, Asset.objects.count()) == (State.FAILED, "image_invalid", 0)
+    assert len(spoken_files(alice)) == 1
+
+    with django_capture_on_commit_callbacks(execute=True):
+        if end == "deleted":
+            alice.delete(project["urls"]["self"])
+            delete_media()
+        else:
+            Render.objects.update(completed_at=Now() - retention.WORK)
+            retention.run()
+    assert spoken_files(alice) == []
+
+
+def test_a_neighbour_with_the_same_script_keeps_what_was_spoken(alice, ask, django_capture_on_commit_callbacks):
+    first = ask().json()
+    runner.run(claim())
+    second = ask().json()
+    runner.run(claim())
+    for project, left in ((first, 1), (second, 0)):
+        with django_capture_on_commit_callbacks(execute=True):
+            alice.delete(project["urls"]["self"])
+            delete_media()
+        asset = Asset.objects.get()
+        assert (asset.deleted_at is None, default_storage.exists(asset.key)) == (left == 1, left == 1)
+    assert spoken_files(alice) == []
+
+
+def spoken_files(caller) -> list:
+    """Of the caller's tenant, in the storage."""
+    return [path for path in Path(default_storage.path(f"{caller.tenant.pk}/speech")).rglob("*") if path.is_file()]
 
 
 def test_two_people_one_of_whom_reads_a_script(alice, ask, site):
