@@ -287,3 +287,14 @@ def test_a_full_disk_is_a_full_account(settings, monkeypatch):
         SignedFileStorage().save("acme/film.mp4", ContentFile(FILM))
     assert caught.value.reason == Reason.FULL
     assert list((settings.MEDIA_ROOT / "acme").iterdir()) == []
+
+
+def test_what_cannot_be_deleted_is_a_failure_that_others_outlive(settings) -> None:
+    storage = SignedFileStorage()
+    storage.save("acme/film.mp4", ContentFile(FILM))
+
+    with pytest.raises(StorageFailure):
+        storage.delete_folder("acme/film.mp4")  # It is a file.
+    with pytest.raises(StorageFailure):
+        storage.delete(f"acme/{'x' * 300}.mp4")
+    assert storage.exists("acme/film.mp4")
