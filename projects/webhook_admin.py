@@ -43,7 +43,7 @@ class WebhookEndpointAdmin(ReadOnlyAdmin):
 
 @admin.register(WebhookDelivery)
 class WebhookDeliveryAdmin(ReadOnlyAdmin):
-    list_display = ["short_id", "event_type", "url", "outcome", "tries", "next_try_at", "created_at"]
+    list_display = ["short_id", "event_type", "receiver", "outcome", "tries", "next_try_at", "created_at"]
     list_filter = [
         ("delivered_at", admin.EmptyFieldListFilter),
         ("next_try_at", admin.EmptyFieldListFilter),
@@ -54,7 +54,7 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
     search_fields = ["=last_error"]
     ordering = ["-created_at"]
     fields = [
-        *("endpoint_link", "url", "event_type", "project", "outcome", "last_status", "last_error", "tries"),
+        *("endpoint_link", "receiver", "event_type", "project", "outcome", "last_status", "last_error", "tries"),
         *("created_at", "next_try_at", "delivered_at"),
     ]
 
@@ -67,7 +67,7 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
         return delivery.event.type
 
     @admin.display(description="URL")
-    def url(self, delivery: WebhookDelivery) -> str:
+    def receiver(self, delivery: WebhookDelivery) -> str:
         return delivery.receiver
 
     @admin.display(description="endpoint")

@@ -548,3 +548,14 @@ def test_another_endpoint_hears_of_one_that_was_disabled(alice, endpoint, receiv
     assert message["type"] == "webhook_endpoint.disabled"
     assert (message["data"]["id"], message["data"]["url"]) == (broken["id"], broken["url"])
     assert message["data"]["reason"] == "gone"
+
+
+def test_staff_see_where_a_message_went(admin_client, alice, endpoint):
+    alice.post(f"{ENDPOINTS}/{endpoint['id']}/test")
+
+    rows = admin_client.get("/admin/projects/webhookdelivery/").content.decode()
+    delivery = WebhookDelivery.objects.get()
+    page = admin_client.get(f"/admin/projects/webhookdelivery/{delivery.pk}/change/").content.decode()
+
+    assert f'<td class="field-receiver">{endpoint["url"]}</td>' in rows
+    assert endpoint["url"] in page
