@@ -16,12 +16,9 @@ def tend_assets() -> None:
 
 
 def deliver_webhooks() -> None:
-    from projects import webhook_delivery, webhook_events
+    from projects import webhook_delivery
 
-    while webhook_events.hand_out():
-        pass
-    if webhook_delivery.send_due(SECONDS_AT_ONCE):
-        tickets.ring("deliver_webhooks")
+    webhook_delivery.deliver_in_background()
 
 
 def delete_media() -> None:

@@ -5,7 +5,7 @@ https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-w
 
 import logging
 import random
-import time
+import threading
 from collections import Counter
 from collections.abc import Collection
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 import httpx
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -50,38 +50,49 @@ class Answer:
         return self.status is not None and 200 <= self.status < 300
 
 
-def send_due(seconds: float) -> bool:
-    """Try what is due, begun within so many seconds; whether something is due still.
+def deliver() -> None:
+    """Tell all that is to be told by now."""
+    while webhook_events.hand_out():
+        pass
+    _send_due()
 
-    One process of a machine does it for all, so that receivers which do not answer never keep the other workers from
-    their renders. And they keep little from other receivers: each gets one message at a time, in order.
-    """
-    deadline = time.monotonic() + seconds
+
+def deliver_in_background() -> None:
+    """In a thread, so that the worker has its hands free for renders. If it dies, what is under way is due again."""
+    threading.Thread(target=_deliver, name="webhooks", daemon=True).start()
+
+
+def _deliver() -> None:
+    try:
+        deliver()
+    except Exception:  # Whatever it is: what is due stays due, and the reaper rings again.
+        logger.exception("Webhooks: broken off")
+    finally:
+        connection.close()
+
+
+def _send_due() -> None:
+    """One process of a machine does it for all that run there, and sees what becomes due meanwhile."""
     while _due().exists():
         lock = machine_lock.try_lock("webhooks")
         if lock is None:
-            return False  # Who has it sees what is due before it lets go, or just after.
+            return  # Who has it looks once more when it has let go.
         with lock:
-            _send_many(deadline)
-        if time.monotonic() > deadline:
-            return _due().exists()
-    return False
+            _send_many()
 
 
-def _send_many(deadline: float) -> None:
+def _send_many() -> None:
+    """Receivers that do not answer keep little from others: each gets one message at a time, in order."""
     in_flight: dict[Future[Answer], WebhookDelivery] = {}
-    over = False
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="webhook") as pool:
         while True:
-            while len(in_flight) < AT_ONCE and not over and (delivery := _claim(in_flight.values())):
+            while len(in_flight) < AT_ONCE and (delivery := _claim(in_flight.values())):
                 in_flight[pool.submit(_post, delivery)] = delivery
-                over = time.monotonic() > deadline
             if not in_flight:
                 return
             done, _ = wait(in_flight, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
             for answered in done:
                 _note(in_flight.pop(answered), answered.result())
-            over = time.monotonic() > deadline
 
 
 def signatures(endpoint: WebhookEndpoint, message_id: str, moment: datetime, body: str) -> str:
@@ -101,6 +112,9 @@ def _claim(in_flight: Collection[WebhookDelivery]) -> WebhookDelivery | None:
     """The one that is due for longest, of a receiver that is not being told something."""
     tenants = Counter(sending.endpoint.tenant_id for sending in in_flight)
     due = _due().exclude(endpoint__tenant__in=[tenant for tenant, number in tenants.items() if number >= OF_A_TENANT])
+    # Those that have failed lately wait for one another, so that they leave room for the tenant's good ones.
+    failing = {sending.endpoint.tenant_id for sending in in_flight if sending.endpoint.failing_since is not None}
+    due = due.exclude(endpoint__tenant__in=failing, endpoint__failing_since__isnull=False)
     for sending in in_flight:
         due = due.exclude(endpoint=sending.endpoint_id, url=sending.url)
     due = due.select_related("endpoint", "event")

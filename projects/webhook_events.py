@@ -92,6 +92,8 @@ def _add_deliveries(event: WebhookEvent, project: Project | None) -> None:
     endpoints = WebhookEndpoint.objects.filter(
         tenant=owner.tenant_id, is_test=owner.is_test, disabled_at=None, events__contains=[event.type]
     )
+    if event.type == EventType.PROGRESS:
+        endpoints = endpoints.filter(failing_since=None)  # It would be old when they answer again.
     receivers = [endpoint for endpoint in endpoints if endpoint.url or own_url]
     if not receivers:
         return  # And what would be told need not be put together.

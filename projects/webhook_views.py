@@ -187,8 +187,7 @@ class WebhookEndpointViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, _
     def test(self, request: Request, pk: str) -> Response:
         """Of the type `ping`. What came of it is among the deliveries."""
         endpoint = self.get_object()
-        if endpoint.disabled_at is not None:
-            raise ServiceError("invalid_state", "The endpoint is disabled.")
+        _require_enabled(endpoint)
         if not endpoint.url:
             raise ServiceError("invalid_state", "The endpoint has no URL of its own to send it to.")
         delivery = webhook_events.ping(endpoint)
@@ -222,7 +221,13 @@ class WebhookDeliveryViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, _
     def redeliver(self, request: Request, pk: str) -> Response:
         """The same message under the same id; its retries begin anew."""
         delivery = self.get_object()
+        _require_enabled(delivery.endpoint)
         WebhookDelivery.objects.filter(pk=delivery.pk).update(next_try_at=Now(), tries=0, delivered_at=None)
         webhook_events.ring()
         delivery.refresh_from_db()
         return Response(DeliverySerializer(delivery).data, status=202)
+
+
+def _require_enabled(endpoint: WebhookEndpoint) -> None:
+    if endpoint.disabled_at is not None:
+        raise ServiceError("invalid_state", "The endpoint is disabled.")

@@ -1,22 +1,21 @@
 """Webhooks: a receiver on loopback that verifies every message with the specification's own library."""
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from threading import Lock
 from urllib.parse import urlsplit
 
 import pytest
 from django.utils import timezone
-from django_q.models import OrmQ
 
 from accounts import keys, quota
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Plan, Scope
 from projects import takes, tasks, webhook_delivery, webhook_events
 from projects.models import Project
-from projects.tasks import deliver_webhooks
+from projects.webhook_delivery import deliver as deliver_webhooks
 from projects.webhook_models import WebhookDelivery, WebhookEndpoint, WebhookEvent
 from render import lifecycle, machine_lock, reaper
 from render.models import Render
@@ -164,7 +163,7 @@ def test_receivers_that_do_not_answer_keep_nothing_from_others(alice, endpoint, 
 def test_a_tenant_has_so_many_messages_under_way_at_once(alice, receiver, monkeypatch):
     monkeypatch.setattr(webhook_delivery, "OF_A_TENANT", 2)
     under_way = {"now": 0, "most": 0}
-    lock = Lock()
+    lock = threading.Lock()
 
     def answer(message: str) -> int:
         with lock:
@@ -185,16 +184,30 @@ def test_a_tenant_has_so_many_messages_under_way_at_once(alice, receiver, monkey
     assert under_way == {"now": 0, "most": 2}
 
 
-def test_what_is_not_begun_in_time_is_for_another_ticket(alice, endpoint, receiver, monkeypatch):
-    monkeypatch.setattr(tasks, "SECONDS_AT_ONCE", 0.0)
-    for _ in range(2):
-        alice.post(f"{ENDPOINTS}/{endpoint['id']}/test")
-    OrmQ.objects.all().delete()
+def test_those_that_have_failed_wait_for_one_another_and_hear_no_progress(alice, endpoint, receiver, monkeypatch):
+    monkeypatch.setattr(webhook_delivery, "OF_A_TENANT", 3)
+    told = []
+    receiver.answer = lambda message: told.append("silent") or "silent"
+    listen(alice, endpoint, "project.progress")
+    failing = [endpoint["id"]]
+    failing += [alice.post(ENDPOINTS, {"url": f"{receiver.url}/{n}"}, format="json").json()["id"] for n in range(3)]
+    WebhookEndpoint.objects.update(failing_since=timezone.now())
+    for each in failing:
+        alice.post(f"{ENDPOINTS}/{each}/test")
+    with receiving() as other:
+        other.answer = lambda message: told.append("answers") or 204
+        good = alice.post(ENDPOINTS, {"url": other.url}, format="json").json()
+        for _ in range(3):
+            alice.post(f"{ENDPOINTS}/{good['id']}/test")
+        deliver_webhooks()
+    assert sorted(told[:4]) == ["answers", "answers", "answers", "silent"]
+    assert told[4:] == ["silent"] * 3
 
+    create(alice)
+    event = WebhookEvent.objects.get(type="project.queued")
+    WebhookEvent.objects.filter(pk=event.pk).update(type="project.progress", handed_out_at=None)
     deliver_webhooks()
-    assert (len(receiver.got), OrmQ.objects.count()) == (1, 1)
-    deliver_webhooks()
-    assert (len(receiver.got), OrmQ.objects.count()) == (2, 1)
+    assert not event.deliveries.exists()
 
 
 def test_one_process_of_a_machine_sends(alice, endpoint, receiver):
@@ -205,6 +218,27 @@ def test_one_process_of_a_machine_sends(alice, endpoint, receiver):
 
     deliver_webhooks()
     assert receiver.types == ["ping"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_ticket_leaves_it_to_a_thread(alice, endpoint, receiver):
+    alice.post(f"{ENDPOINTS}/{endpoint['id']}/test")
+    tasks.deliver_webhooks()
+    for thread in threading.enumerate():
+        if thread.name == "webhooks":
+            thread.join(20)
+
+    assert receiver.types == ["ping"]
+    assert WebhookDelivery.objects.get().delivered_at
+
+
+def test_nothing_is_sent_again_to_an_endpoint_that_is_disabled(alice, endpoint, receiver):
+    alice.post(f"{ENDPOINTS}/{endpoint['id']}/test")
+    alice.patch(f"{ENDPOINTS}/{endpoint['id']}", {"enabled": False}, format="json")
+
+    refused = alice.post(f"{DELIVERIES}/{WebhookDelivery.objects.get().pk}/redeliver")
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "invalid_state")
 
 
 def test_it_waits_as_long_as_the_receiver_asks(alice, endpoint, receiver):
