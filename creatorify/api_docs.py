@@ -58,8 +58,12 @@ def complete(result: dict[str, Any], **_: object) -> dict[str, Any]:
             for status in REQUEST_PROBLEMS:
                 if _may_answer(status, path, method, needs_key="security" in operation):
                     operation["responses"].setdefault(status, {"$ref": f"#/components/responses/Problem{status}"})
+            if method == "get":
+                operation["responses"].setdefault("304", {"$ref": "#/components/responses/NotModified"})
     components = result["components"]
     components["responses"] = {
+        "NotModified": {"description": "As it was with the ETag that `If-None-Match` names."},
+    } | {
         f"Problem{status}": {
             "description": description,
             "headers": {"Request-Id": {"schema": {"type": "string"}}},

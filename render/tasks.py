@@ -2,7 +2,7 @@
 
 import time
 
-from render import canary, lifecycle, nodes, queue, reaper, runner
+from render import canary, lifecycle, nodes, queue, reaper, runner, work_folder
 from render.engines import registry
 from render.fence import Claim
 
@@ -21,6 +21,7 @@ def run_reaper() -> None:
 
 
 def run_canary(queue_name: str) -> None:
+    work_folder.sweep()
     canary.sing(queue_name)
 
 

@@ -1,6 +1,7 @@
 """Where a worker keeps the files of the render in its hands."""
 
 import contextlib
+import fcntl
 import shutil
 import time
 import uuid
@@ -11,23 +12,38 @@ from django.conf import settings
 
 from render.fence import Claim
 
+LOCK = ".lock"  # Held for as long as the folder's worker lives.
+
 
 @contextlib.contextmanager
 def work_folder(claim: Claim) -> Iterator[Path]:
-    work = Path(settings.WORK_DIR)
-    _sweep(work)
-    folder = work / f"{claim.render_id}-a{claim.attempt}-{uuid.uuid4().hex[:8]}"
+    sweep()
+    folder = Path(settings.WORK_DIR) / f"{claim.render_id}-a{claim.attempt}-{uuid.uuid4().hex[:8]}"
     folder.mkdir(parents=True)
     try:
-        yield folder
+        with (folder / f"{LOCK}.new").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            (folder / f"{LOCK}.new").rename(folder / LOCK)  # Locked from the first moment that it is there.
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _sweep(work: Path) -> None:
-    """Remove what killed workers have left; nothing alive is that old."""
-    oldest = time.time() - 2 * settings.RENDER_TIMEOUT_SECONDS
-    for left in work.glob("*-a*"):
-        with contextlib.suppress(FileNotFoundError):
-            if left.stat().st_mtime < oldest:
-                shutil.rmtree(left, ignore_errors=True)
+def sweep() -> None:
+    """Remove what killed workers have left: they are customers' pictures and voices."""
+    for folder in Path(settings.WORK_DIR).glob("*-a*/"):
+        with contextlib.suppress(FileNotFoundError):  # Its worker is done with it.
+            if _is_abandoned(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_abandoned(folder: Path) -> bool:
+    try:
+        with (folder / LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except FileNotFoundError:  # Its worker is about to make it; or was killed at that moment, or is older than locks.
+        age: float = time.time() - folder.stat().st_mtime
+        return age > float(2 * settings.RENDER_TIMEOUT_SECONDS)
+    return True

@@ -78,7 +78,10 @@ def test_a_suspended_tenant_is_told(alice) -> None:
 def test_the_command_makes_a_tenant_with_a_working_key(capsys) -> None:
     call_command("create_tenant", "Globex", "--mode", "test")
     call_command("create_tenant", "Globex")
+    call_command("create_tenant", "Globex", "--scope", "webhooks:write", "--scope", "keys:admin")
 
-    first, second = capsys.readouterr().out.split()
+    first, second, third = capsys.readouterr().out.split()
+    assert keys.authenticate(third).scopes == ["webhooks:write", "keys:admin"]
+    assert "webhooks:write" not in keys.authenticate(second).scopes
     assert keys.authenticate(first).mode == ApiKey.Mode.TEST
     assert keys.authenticate(second).tenant == Tenant.objects.get(name="Globex")

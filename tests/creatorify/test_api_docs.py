@@ -34,6 +34,7 @@ def test_it_has_every_operation_with_its_problems_and_its_keys(schema):
         operation = schema["paths"][path][method]
         assert {status, "401", "403", "422", "500"} <= operation["responses"].keys()
         assert ("404" in operation["responses"]) == ("{id}" in path)
+        assert ("304" in operation["responses"]) == (method == "get")
         assert operation["security"] == [{"ApiKey": []}, {"Bearer": []}]
         assert operation["summary"]
 

@@ -153,6 +153,7 @@ def test_two_people_one_of_whom_reads_a_script(alice, ask, site):
         ({"script": "..."}, "script_unspeakable", "script"),
         ({"script": "x" * 50_001}, "invalid", "script"),
         ({"script": ""}, "invalid", "audio_url"),
+        ({"script": " \n\t\u00a0"}, "invalid", "audio_url"),
         ({"script": None}, "invalid", "audio_url"),
         ({"audio_url": "https://example.com/voice.mp3"}, "invalid", "script"),
         ({"voice": "nobody"}, "invalid", "voice"),

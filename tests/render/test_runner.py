@@ -1,13 +1,16 @@
 import os
+import signal
 
 import av
 import pytest
 
 from accounts.errors import ServiceError
 from accounts.models import UsageEntry
-from render import lifecycle, objects, progress, runner
+from render import lifecycle, objects, progress, runner, tasks
+from render.fence import Claim
 from render.models import Attempt, Phase, Segment, State
 from render.parameters import Parameters
+from render.work_folder import work_folder
 from tests.engines import InstantEngine, StatefulEngine
 
 pytestmark = pytest.mark.django_db
@@ -297,3 +300,22 @@ def test_what_a_killed_worker_left_is_removed_in_time(enqueue, claim, settings) 
     runner.run(claim())
 
     assert list(settings.WORK_DIR.iterdir()) == [fresh]
+
+
+def test_what_a_killed_worker_left_is_removed_within_a_minute(enqueue, claim, settings) -> None:
+    """By the next canary; what a living one has in its hands stays."""
+    enqueue()
+    claimed = claim()
+    with work_folder(claimed) as held:
+        (held / "portrait.png").touch()
+        if (child := os.fork()) == 0:
+            with work_folder(Claim(claimed.render_id, 2)) as folder:
+                (folder / "voice.wav").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(child, 0)
+        assert len(list(settings.WORK_DIR.iterdir())) == 2
+
+        tasks.run_canary("cpu")
+
+        assert list(settings.WORK_DIR.iterdir()) == [held]
+        assert (held / "portrait.png").exists()

@@ -21,7 +21,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from accounts import keys
 from accounts.errors import ServiceError
-from accounts.models import Plan, Tenant
+from accounts.models import Plan, Scope, Tenant
 from creatorify import demo_media
 from creatorify.supervisor import Supervisor, wait_until_listening
 
@@ -162,7 +162,7 @@ def _key(path: Path) -> str:
             return plain
     plan, _ = Plan.objects.get_or_create(name="Demo")
     tenant, _ = Tenant.objects.get_or_create(name=TENANT, defaults={"plan": plan})
-    _, plain = keys.make(tenant, name="demo")
+    _, plain = keys.make(tenant, name="demo", scopes=list(Scope))
     path.touch(mode=0o600)
     path.write_text(plain)
     return plain
