@@ -6,6 +6,7 @@ https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-w
 import logging
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Collection
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -52,19 +53,26 @@ class Answer:
 
 def deliver() -> None:
     """Tell all that is to be told by now."""
-    while webhook_events.hand_out():
-        pass
-    _send_due()
+    if _hand_out():
+        _send_due()
 
 
 def deliver_in_background() -> None:
     """In a thread, so that the worker has its hands free for renders. If it dies, what is under way is due again."""
-    threading.Thread(target=_deliver, name="webhooks", daemon=True).start()
+    if _hand_out():
+        threading.Thread(target=_send_in_thread, name="webhooks", daemon=True).start()
 
 
-def _deliver() -> None:
+def _hand_out() -> bool:
+    """Whether something is due then."""
+    while webhook_events.hand_out():
+        pass
+    return _due().exists()
+
+
+def _send_in_thread() -> None:
     try:
-        deliver()
+        _send_due()
     except Exception:  # Whatever it is: what is due stays due, and the reaper rings again.
         logger.exception("Webhooks: broken off")
     finally:
@@ -78,21 +86,25 @@ def _send_due() -> None:
         if lock is None:
             return  # Who has it looks once more when it has let go.
         with lock:
-            _send_many()
+            sent = _send_many()
+        if not sent:  # It is just being locked by somebody else.
+            time.sleep(LOOK_SECONDS)
 
 
-def _send_many() -> None:
-    """Receivers that do not answer keep little from others: each gets one message at a time, in order."""
+def _send_many() -> int:
+    """Receivers that do not answer keep little from others: each gets one message at a time, in order. How many."""
     in_flight: dict[Future[Answer], WebhookDelivery] = {}
+    sent = 0
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="webhook") as pool:
         while True:
             while len(in_flight) < AT_ONCE and (delivery := _claim(in_flight.values())):
                 in_flight[pool.submit(_post, delivery)] = delivery
             if not in_flight:
-                return
+                return sent
             done, _ = wait(in_flight, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
             for answered in done:
                 _note(in_flight.pop(answered), answered.result())
+            sent += len(done)
 
 
 def signatures(endpoint: WebhookEndpoint, message_id: str, moment: datetime, body: str) -> str:
