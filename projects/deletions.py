@@ -94,13 +94,12 @@ def _sweep(deletion: Deletion) -> None:
 @transaction.atomic
 def _forget(project: Project) -> None:
     """What the customer has sent, wherever it was written to."""
-    told = {"audio_url": "", "image_url": "", "script": None}
+    told = {"audio_url": "", "image_url": ""}
     renders = Render.objects.filter(take__project=project)
-    spoken = list(renders.exclude(script=None).values_list("pk", flat=True))
     renders.update(**told, audio_url_2="", prompt="", error_trace="")
-    renders.filter(pk__in=spoken).update(script={})  # There was one.
+    renders.filter(script__isnull=False).update(script={})  # There was one; `assets.delete_stray_speech` asks.
     Project.objects.filter(pk=project.pk).update(
-        **told, title=TITLE, description=None, audio_url_2=None, prompt=None, metadata={}, webhook_url=""
+        **told, script=None, title=TITLE, description=None, audio_url_2=None, prompt=None, metadata={}, webhook_url=""
     )
     WebhookEvent.objects.filter(project_id=project.pk).delete()
     IdempotentResponse.objects.filter(tenant=project.tenant_id, body__id=str(project.pk)).delete()

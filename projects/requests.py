@@ -182,7 +182,7 @@ class ProjectRequest(serializers.Serializer[Any]):
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         """Return the fields of a Project: what was null is left out, and unknown names become warnings."""
         script = data.get("script") if isinstance(data, Mapping) else None
-        if isinstance(data, Mapping) and not (script.strip() if isinstance(script, str) else script):
+        if not (script.strip() if isinstance(script, str) else script):
             voice = self.fields["audio_url"]
             voice.required, voice.allow_null, voice.allow_blank = True, False, False  # type: ignore[attr-defined]
         values: dict[str, Any] = _without_nulls(super().to_internal_value(data))

@@ -16,9 +16,11 @@ def tend_assets() -> None:
 
 
 def deliver_webhooks() -> None:
-    from projects import webhook_delivery
+    from projects import webhook_delivery, webhook_events
 
-    webhook_delivery.deliver_in_background()
+    while webhook_events.hand_out():
+        pass
+    webhook_delivery.send_in_background()
 
 
 def delete_media() -> None:

@@ -51,36 +51,23 @@ class Answer:
         return self.status is not None and 200 <= self.status < 300
 
 
-def deliver() -> None:
-    """Tell all that is to be told by now."""
-    if _hand_out():
-        _send_due()
-
-
-def deliver_in_background() -> None:
+def send_in_background() -> None:
     """In a thread, so that the worker has its hands free for renders. If it dies, what is under way is due again."""
-    if _hand_out():
+    if _due().exists():
         threading.Thread(target=_send_in_thread, name="webhooks", daemon=True).start()
-
-
-def _hand_out() -> bool:
-    """Whether something is due then."""
-    while webhook_events.hand_out():
-        pass
-    return _due().exists()
 
 
 def _send_in_thread() -> None:
     try:
-        _send_due()
+        send_due()
     except Exception:  # Whatever it is: what is due stays due, and the reaper rings again.
         logger.exception("Webhooks: broken off")
     finally:
         connection.close()
 
 
-def _send_due() -> None:
-    """One process of a machine does it for all that run there, and sees what becomes due meanwhile."""
+def send_due() -> None:
+    """Try what is due. One process of a machine does it for all that run there, and sees what becomes due meanwhile."""
     while _due().exists():
         lock = machine_lock.try_lock("webhooks")
         if lock is None:

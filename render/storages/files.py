@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -28,32 +29,26 @@ class SignedFileStorage(FileSystemStorage):
     def _save(self, name: str, content: File) -> str:  # type: ignore[type-arg]
         final = Path(self.path(name))
         partial = f"{name}.{uuid.uuid4().hex}.partial"
-        try:
-            super()._save(partial, content)  # type: ignore[misc]
-            os.replace(self.path(partial), final)
-        except BaseException as error:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.path(partial))
-            if not isinstance(error, OSError):
+        with _failures():
+            try:
+                super()._save(partial, content)  # type: ignore[misc]
+                os.replace(self.path(partial), final)
+            except BaseException:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self.path(partial))
                 raise
-            raise _failure(error) from error
         return name
 
     def delete(self, name: str) -> None:
-        try:
+        with _failures():
             super().delete(name)
-        except OSError as error:
-            raise _failure(error) from error
 
     def delete_folder(self, name: str) -> int:
         """Everything below it; returns how many objects that were."""
         folder = Path(self.path(name))
         number = sum(len(files) for _, _, files in os.walk(folder))
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(folder)
-        except OSError as error:
-            raise _failure(error) from error
+        with _failures(), contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(folder)
         return number
 
     def url(self, name: str | None) -> str:
@@ -82,6 +77,10 @@ def read_upload_token(token: str, *, seconds: int) -> str:
     return name
 
 
-def _failure(error: OSError) -> StorageFailure:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return StorageFailure(Reason.FULL if full else Reason.UNAVAILABLE, str(error))
+@contextlib.contextmanager
+def _failures() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise StorageFailure(Reason.FULL if full else Reason.UNAVAILABLE, str(error)) from error

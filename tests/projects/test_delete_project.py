@@ -194,6 +194,19 @@ def test_a_storage_that_is_away_delays_it(alice, put, monkeypatch):
     assert there(keys) == []
 
 
+def test_without_a_script_no_speech_is_looked_for(alice, put, monkeypatch):
+    """Each look is three requests of Cloudinary's admin API, of which an account has some hundreds an hour."""
+    project = finished_project(alice)
+    put(project, "a1/film.mp4")
+    alice.delete(project["urls"]["self"])
+    folders = []
+    monkeypatch.setattr(SignedFileStorage, "delete_folder", lambda self, name: folders.append(name) or 0)
+
+    delete_media()
+
+    assert folders and not [name for name in folders if "/speech/" in name]
+
+
 def test_a_project_with_a_film_keeps_it_when_a_neighbour_is_deleted(alice, put):
     keys = put(finished_project(alice), "a1/film.mp4")
 
