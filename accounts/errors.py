@@ -33,6 +33,7 @@ PROBLEM_TYPES = {
     "invalid_state": ProblemType(409, "Not possible in this state"),
     "idempotency_in_progress": ProblemType(409, "The same request is at work", retryable=True),
     "upload_expired": ProblemType(410, "Upload expired"),
+    "request_timeout": ProblemType(408, "The request's body came too slowly", retryable=True),
     "payload_too_large": ProblemType(413, "Payload too large"),
     "unsupported_media_type": ProblemType(415, "Unsupported media type"),
     "invalid": ProblemType(422, "Invalid input"),

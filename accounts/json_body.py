@@ -1,10 +1,9 @@
-"""JSON bodies, bounded in size and depth, with or without a Content-Length."""
+"""JSON bodies, bounded in size and depth."""
 
 import io
 from collections.abc import Mapping
 from typing import IO, Any
 
-from django.http import HttpRequest
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
 
@@ -25,9 +24,3 @@ class BoundedJSONParser(JSONParser):
             return super().parse(io.BytesIO(body), media_type, parser_context)
         except RecursionError:
             raise ParseError("JSON parse error - nested too deeply") from None
-
-
-def allow_chunked(request: HttpRequest) -> None:
-    """DRF takes a request without Content-Length for one without a body; a chunked one has none."""
-    if "chunked" in request.headers.get("Transfer-Encoding", ""):
-        request.META.setdefault("CONTENT_LENGTH", "-1")

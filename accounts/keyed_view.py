@@ -1,22 +1,14 @@
 """What the views of the API share: whose key asks, a bounded JSON body, and what links in answers begin with."""
 
-from typing import Any
-
 from django.conf import settings
-from django.http import HttpRequest
-from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from accounts.json_body import BoundedJSONParser, allow_chunked
+from accounts.json_body import BoundedJSONParser
 from accounts.models import ApiKey
 
 
 class KeyedView(APIView):
     parser_classes = [BoundedJSONParser]
-
-    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
-        allow_chunked(request)
-        return super().initialize_request(request, *args, **kwargs)
 
     @property
     def api_key(self) -> ApiKey:

@@ -1,16 +1,36 @@
+"""The web application: layers around Django that keep one client from stopping the others.
+
+Django's ASGI handler serves what stays open for long, its synchronous handler everything else.
+"""
+
 import os
 
 from django.core.asgi import get_asgi_application
+from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "creatorify.settings")
 os.environ.setdefault("DATABASE_POOL_SIZE", "10")
-_django = get_asgi_application()
+_handler = get_wsgi_application()
+_asynchronous_handler = get_asgi_application()
 
 # Their settings are there only now.
 from django.conf import settings  # noqa: E402
 
-from creatorify.body_limit import BodyLimit  # noqa: E402
-from creatorify.prefer_wait import PreferWait  # noqa: E402
-from creatorify.request_threads import RequestThreads  # noqa: E402
+from creatorify.asgi_middleware.asgi import Receive, Scope, Send  # noqa: E402
+from creatorify.asgi_middleware.client_limits import ClientLimits  # noqa: E402
+from creatorify.asgi_middleware.django_requests import DjangoRequests  # noqa: E402
+from creatorify.asgi_middleware.long_poll import LongPoll  # noqa: E402
+from creatorify.asgi_middleware.routes import EVENTS, UPLOAD  # noqa: E402
 
-application = BodyLimit(PreferWait(RequestThreads(_django, number=settings.DATABASE_POOL_SIZE)))
+# One for each connection to the database; without a pool each thread keeps a connection of its own.
+_threads = settings.DATABASE_POOL_SIZE or 10
+_ordinary = LongPoll(DjangoRequests(_handler, threads=_threads))
+
+
+async def _route(scope: Scope, receive: Receive, send: Send) -> None:
+    path = scope.get("path", "")
+    stays_open = scope["type"] != "http" or EVENTS.fullmatch(path) or UPLOAD.fullmatch(path)
+    await (_asynchronous_handler if stays_open else _ordinary)(scope, receive, send)
+
+
+application = ClientLimits(_route)

@@ -246,8 +246,10 @@ MAX_AUDIO_BYTES = env.int("MAX_AUDIO_BYTES", default=200 * 2**20)
 UPLOAD_SECONDS = env.int("UPLOAD_SECONDS", default=3600)  # In which an upload must arrive; Cloudinary knows no other.
 DOWNLOAD_TIMEOUT_SECONDS = env.float("DOWNLOAD_TIMEOUT_SECONDS", default=300)
 
-# A request's body is read to its end before a view sees it, in memory at first and then in a file: so no longer ones.
-MAX_BODY_BYTES = 2 * 2**20  # An upload has the limits above.
+# The web process (creatorify/web.py)
+WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", default=1)  # Processes; each uses one core.
+MAX_CONNECTIONS = env.int("MAX_CONNECTIONS", default=4000)  # Open at once, of each process; more wait to be accepted.
+MAX_BODY_BYTES = 2**20  # A request's body is kept in memory; an upload's, which has the limits above, is not.
 
 # Media links in answers are absolute; without this, they are built from the request's host.
 PUBLIC_URL = env.str("PUBLIC_URL", default="").rstrip("/")

@@ -13,8 +13,6 @@ from types import MappingProxyType
 BASE_DIR = Path(__file__).resolve().parent.parent
 RESTART_DELAY_SECONDS = 0.5
 STOP_GRACE_SECONDS = 10
-# Whoever asks ends idle connections, sooner than that: on one that uvicorn is just ending a request is lost.
-WEB_OPTIONS = ["--no-access-log", "--timeout-keep-alive=130"]
 
 
 class Supervisor:
@@ -30,7 +28,7 @@ class Supervisor:
     ) -> None:
         python = sys.executable
         self.commands = {
-            "web": [python, "-m", "uvicorn", "creatorify.asgi:application", f"--port={port}", *WEB_OPTIONS],
+            "web": [python, "-m", "creatorify.web", f"--port={port}"],
             # Where both want the same cores, requests come before films.
             "queue": ["nice", "-n", "5", python, "manage.py", "qcluster"],
             "reaper": [python, "manage.py", "reaper"],

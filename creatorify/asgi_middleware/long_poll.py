@@ -1,33 +1,33 @@
 """`Prefer: wait=N` (RFC 7240) on a project's status: the answer waits until there is something new to tell.
 
-Around Django, and not in a view: there each request that waits would hold one of its threads.
+Around Django, and not in a view, where each request that waits would hold one of its threads.
 """
 
 import asyncio
 import re
-from typing import Any
 from uuid import UUID
 
-from creatorify.body_limit import Application, Message, Receive, Send
+from creatorify.asgi_middleware.asgi import Application, Message, Receive, Scope, Send
+from creatorify.asgi_middleware.routes import STATUS
 from projects.live import watcher
 
 MAX_SECONDS = 25  # Less than what clients and proxies wait for.
-STATUS = re.compile(r"/api/v1/projects/([0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})/status/?")
-WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?=$|[,;\s])")
+WAIT = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,6})(?=$|[,;\s])")
 
 
-class PreferWait:
+class LongPoll:
     def __init__(self, application: Application) -> None:
         self._application = application
 
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         project = STATUS.fullmatch(scope.get("path", "")) if scope["type"] == "http" else None
         wanted = WAIT.search(_header(scope, b"prefer")) if project and scope["method"] == "GET" else None
         if project is None or wanted is None:
             await self._application(scope, receive, send)
             return
         project_id, seconds = UUID(project[1]), min(int(wanted[1]), MAX_SECONDS)
-        await receive()  # A GET has no body. What comes after it is the client's leaving.
+        while (await receive()).get("more_body"):
+            pass  # A GET has no use for a body. What comes after it is the client's leaving.
         gone = asyncio.ensure_future(receive())
         try:
             seen = await watcher().wait(project_id, None, seconds=MAX_SECONDS)
@@ -49,7 +49,7 @@ class PreferWait:
         finally:
             gone.cancel()
 
-    async def _ask(self, scope: dict[str, Any]) -> list[Message]:
+    async def _ask(self, scope: Scope) -> list[Message]:
         """What Django answers, with its authentication and all."""
         messages: list[Message] = []
         bodies = iter([{"type": "http.request", "body": b"", "more_body": False}])
@@ -68,5 +68,5 @@ class PreferWait:
         return messages
 
 
-def _header(scope: dict[str, Any], name: bytes) -> str:
+def _header(scope: Scope, name: bytes) -> str:
     return ",".join(value.decode("latin-1") for key, value in scope["headers"] if key == name)

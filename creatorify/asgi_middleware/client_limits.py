@@ -1,0 +1,121 @@
+"""What one client can make this process hold, and for how long: its body is bounded in bytes and time, its reading too.
+
+The web server bounds what comes before: the headers, and the number of connections (`creatorify.web`).
+"""
+
+import asyncio
+import json
+import time
+import uuid
+from typing import Any
+
+from django.conf import settings
+
+from accounts.errors import problem
+from creatorify.asgi_middleware.asgi import Application, Message, Receive, Scope, Send
+from creatorify.asgi_middleware.routes import UPLOAD
+
+SILENCE_SECONDS = 15.0  # The longest pause within a body.
+GRACE_SECONDS = 30.0  # After this a body must have come at MIN_BYTES_PER_SECOND on average.
+MIN_BYTES_PER_SECOND = 4096  # A poor mobile connection has some 10 kB a second.
+READ_SECONDS = 60.0  # The longest that a client may leave a piece of a streamed answer unread.
+
+
+class _Refused(Exception):
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(code)
+        self.code, self.detail = code, detail
+
+
+class ClientLimits:
+    """ASGI middleware. Answers 413 or 408 as the API's other errors are answered, and closes the connection."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._application(scope, receive, send)
+            return
+        # Django reads `X_Api_Key` and `X-Api-Key` as the same header. Proxies set and remove the second form only.
+        headers = [(name, value) for name, value in scope["headers"] if b"_" not in name]
+        started = False
+
+        async def answer(message: Message) -> None:
+            nonlocal started
+            started = True
+            if not message.get("more_body"):
+                await send(message)
+                return
+            async with asyncio.timeout(READ_SECONDS):
+                await send(message)
+
+        try:
+            body = _Body(receive, limit=_max_bytes(scope["path"]))
+            body.check_announced(dict(headers).get(b"content-length", b"0"))
+            await self._application({**scope, "headers": headers}, body.receive, answer)
+        except _Refused as refused:
+            if started:
+                raise
+            await send_problem(send, refused.code, refused.detail)
+
+
+class _Body:
+    """A request's body on its way in."""
+
+    def __init__(self, receive: Receive, *, limit: int) -> None:
+        self._receive = receive
+        self._limit = limit
+        self._received = 0
+        self._complete = False
+        self._started: float | None = None
+
+    def check_announced(self, content_length: bytes) -> None:
+        if content_length.isdigit() and int(content_length) > self._limit:
+            raise self._too_large()
+
+    async def receive(self) -> Message:
+        if self._complete:
+            return await self._receive()  # Only the client's leaving can come now.
+        if self._started is None:
+            self._started = time.monotonic()
+        try:
+            async with asyncio.timeout(SILENCE_SECONDS):
+                message = await self._receive()
+        except TimeoutError:
+            raise _Refused("request_timeout", f"Nothing of the body came for {SILENCE_SECONDS:g} s.") from None
+        self._received += len(message.get("body", b""))
+        self._complete = not message.get("more_body", False)
+        if self._received > self._limit:
+            raise self._too_large()
+        seconds = time.monotonic() - self._started
+        if not self._complete and seconds > GRACE_SECONDS and self._received < MIN_BYTES_PER_SECOND * seconds:
+            detail = f"{self._received} bytes came in {seconds:.0f} s; at least {MIN_BYTES_PER_SECOND} a second must."
+            raise _Refused("request_timeout", detail)
+        return message
+
+    def _too_large(self) -> _Refused:
+        return _Refused("payload_too_large", f"A body may have {self._limit} bytes.")
+
+
+def _max_bytes(path: str) -> int:
+    limit: int = settings.MAX_BODY_BYTES
+    if UPLOAD.fullmatch(path):
+        limit = max(settings.MAX_IMAGE_BYTES, settings.MAX_AUDIO_BYTES)
+    return limit
+
+
+async def send_problem(send: Send, code: str, detail: str) -> None:
+    """Answer with an error (RFC 9457) and close the connection: what follows on it is the rest of the body."""
+    request_id = f"req_{uuid.uuid4().hex}"
+    content: dict[str, Any] = {**problem(code, detail), "request_id": request_id}
+    body = json.dumps(content).encode()
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"request-id", request_id.encode()),
+        (b"cache-control", b"no-store"),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": content["status"], "headers": headers})
+    await send({"type": "http.response.body", "body": body})
