@@ -37,7 +37,7 @@ class Supervisor:
         self.base_url = f"http://127.0.0.1:{port}"
         self.log_folder = log_folder
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._environment = {**os.environ, **environment}
+        self.environment = {**os.environ, **environment}
         self._stopping = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
 
@@ -66,7 +66,7 @@ class Supervisor:
             self.processes[name] = subprocess.Popen(
                 self.commands[name],
                 cwd=BASE_DIR,
-                env=self._environment,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -1,0 +1,137 @@
+"""The web process itself, with the limits that its server keeps: connections, headers, its port, and how it ends."""
+
+import contextlib
+import json
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import httpx
+import psutil
+import pytest
+
+from creatorify import web
+from creatorify.asgi_middleware.client_limits import SILENCE_SECONDS
+from tests.stack import until
+
+HALF_SENT = b"PUT /api/v1/uploads/x/content HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n"
+MANY = 300  # More than the process may hold in the test of that.
+
+
+@pytest.fixture
+def connections(service) -> Iterator[list[socket.socket]]:
+    with contextlib.ExitStack() as stack:
+        made = [socket.create_connection(("127.0.0.1", port_of(service)), 30) for _ in range(MANY)]
+        for connection in made:
+            stack.enter_context(connection)
+        yield made
+
+
+def port_of(service) -> int:
+    return httpx.URL(service.base_url).port
+
+
+def is_well(service) -> bool:
+    return httpx.get(f"{service.base_url}/healthz", timeout=60).status_code == 200
+
+
+def test_a_body_for_nobody_is_refused_before_it_comes(service) -> None:
+    with socket.create_connection(("127.0.0.1", port_of(service)), 30) as connection:
+        connection.sendall(HALF_SENT + b"\r\na")
+        answer = connection.makefile("rb").read()  # Until the server ends the connection.
+
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 404 ") and json.loads(body)["code"] == "not_found"
+
+
+def test_clients_that_send_nothing_more_leave_the_service_to_others(service, connections) -> None:
+    for number, connection in enumerate(connections):
+        # No byte, a part of the headers, a part of a body.
+        connection.sendall(
+            [b"", HALF_SENT, HALF_SENT.replace(b"uploads/x/content", b"projects") + b"\r\na"][number % 3]
+        )
+
+    assert is_well(service)
+
+
+@pytest.mark.slow
+def test_clients_that_send_nothing_more_are_disconnected(service, connections) -> None:
+    for number, connection in enumerate(connections):
+        connection.sendall(
+            [b"", HALF_SENT, HALF_SENT.replace(b"uploads/x/content", b"projects") + b"\r\na"][number % 3]
+        )
+
+    answers = []
+    for connection in connections:
+        connection.settimeout(web.HEADER_SECONDS + SILENCE_SECONDS + 30)
+        answers.append(connection.makefile("rb").read())
+
+    assert [answer[:12] for answer in answers[:3]] == [b"", b"", b"HTTP/1.1 408"]
+
+
+@pytest.mark.slow
+def test_more_connections_than_it_may_hold_wait_and_are_answered(transactional_db, tmp_path) -> None:
+    """As after systemd's default limit of 1024 descriptors: the process never runs out of them."""
+    from tests.stack import running_service
+
+    limit = web.OTHER_DESCRIPTORS + MANY // 2
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with running_service(tmp_path, MAX_CONNECTIONS=str(MANY // 2)) as service, contextlib.ExitStack() as stack:
+        main = psutil.Process(service.processes["web"].pid)
+        assert main.rlimit(psutil.RLIMIT_NOFILE)[0] == limit <= hard
+        for _ in range(MANY):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port_of(service)), 30))
+        assert is_well(service)
+        log = (tmp_path / "logs" / "web.log").read_text()
+        assert "Too many open files" not in log
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (soft, hard)
+
+
+def test_a_taken_port_is_refused_with_a_word(service) -> None:
+    """Granian's sockets would share it, and each server would get a part of the requests."""
+    second = subprocess.run(
+        [sys.executable, "-m", "creatorify.web", f"--port={port_of(service)}"],
+        env=service.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert second.returncode == 1
+    assert f"cannot listen on 127.0.0.1 port {port_of(service)}: Address already in use" in second.stderr
+
+
+def test_it_ends_with_open_streams_and_takes_its_workers_along(service, client, post) -> None:
+    project_id = post("slow")
+    main = psutil.Process(service.processes["web"].pid)
+    workers = main.children()
+    headers = {**client.headers, "Accept": "text/event-stream"}
+    with httpx.stream("GET", f"{service.base_url}/api/v1/projects/{project_id}/events", headers=headers) as stream:
+        next(stream.iter_lines())
+        main.terminate()
+        _, alive = psutil.wait_procs([main, *workers], timeout=web.STOP_SECONDS + 20)
+
+    assert workers and alive == []
+
+
+def test_a_killed_main_process_leaves_no_worker_behind(service) -> None:
+    main = psutil.Process(service.processes["web"].pid)
+    workers = main.children()
+
+    main.send_signal(signal.SIGKILL)
+
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert workers and alive == []
+    time.sleep(0.1)
+    until(lambda: service.processes["web"].pid != main.pid)
+    until(lambda: _answers(service))
+
+
+def _answers(service) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return is_well(service)
+    return False
