@@ -10,7 +10,7 @@ INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(RUN),$(R
 SEED ?= 1
 RENDERS ?= 200
 
-.PHONY: demo test faults chaos chaos-all contract load check bench bench-scale bench-gpu constraints clean
+.PHONY: demo test faults chaos chaos-all contract load check bench bench-web bench-scale bench-gpu constraints clean
 
 demo: $(VENV)/.demo  ## A real video from a real portrait and voice. KEEP=1 leaves the service running.
 	$(RUN) manage.py demo $(if $(KEEP),--keep) $(if $(PORTRAIT),--portrait "$(PORTRAIT)") $(if $(SPEECH),--speech "$(SPEECH)")
@@ -43,6 +43,9 @@ check: $(VENV)/.dev  ## Style, types, import law, migrations.
 
 bench: $(VENV)/.dev  ## Speed of the draft and of the service around an engine, as ratios of one run.
 	$(RUN) -m tests.bench
+
+bench-web: $(VENV)/.dev  ## The cost of a request in the web process, beside Django's own ASGI handler under uvicorn.
+	$(RUN) -m tests.bench_web
 
 bench-scale: $(VENV)/.dev  ## Lists, searches and reports with 100,000 projects.
 	$(RUN) -m tests.bench_scale

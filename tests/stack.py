@@ -32,17 +32,12 @@ def running_service(
 ) -> Iterator[Supervisor]:
     """Start everything, with leases short enough to wait for. weights: of a model server, for the gpu_node."""
     gpu_nodes = {"gpu_node": gpu_node_command} if gpu_node_command else GPU_NODE if gpu_node else {}
-    database = connection.settings_dict
-    url = f"postgresql://{database['USER']}@{quote(database['HOST'], safe='')}:{database['PORT']}/{database['NAME']}"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     service = Supervisor(
-        port=port,
+        port=free_port(),
         log_folder=folder / "logs",
         environment={
             "DJANGO_SETTINGS_MODULE": "tests.settings",
-            "DATABASE_URL": url,
+            "DATABASE_URL": database_url(),
             "MEDIA_ROOT": str(folder / "media"),
             "WORK_DIR": str(folder / "work"),
             "ALLOW_PRIVATE_MEDIA_URLS": "true",
@@ -58,6 +53,19 @@ def running_service(
     with service:
         wait_until_listening(service.base_url, seconds=30)
         yield service
+
+
+def database_url() -> str:
+    """Of the tests' database."""
+    database = connection.settings_dict
+    return f"postgresql://{database['USER']}@{quote(database['HOST'], safe='')}:{database['PORT']}/{database['NAME']}"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 @contextlib.contextmanager
