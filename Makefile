@@ -10,7 +10,7 @@ INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(RUN),$(R
 SEED ?= 1
 RENDERS ?= 200
 
-.PHONY: demo test faults chaos chaos-all contract load check bench bench-web bench-scale bench-gpu constraints clean
+.PHONY: demo test faults chaos chaos-all contract load siege check bench bench-web bench-scale bench-gpu constraints clean
 
 demo: $(VENV)/.demo  ## A real video from a real portrait and voice. KEEP=1 leaves the service running.
 	$(RUN) manage.py demo $(if $(KEEP),--keep) $(if $(PORTRAIT),--portrait "$(PORTRAIT)") $(if $(SPEECH),--speech "$(SPEECH)")
@@ -26,6 +26,9 @@ chaos: $(VENV)/.dev  ## Renders while all that can die dies: SEED=1 RENDERS=200;
 
 chaos-all: $(VENV)/.dev  ## Five campaigns, each safeguard taken away, every single fault: an hour. Writes docs/reliability.md.
 	$(RUN) -m tests.chaos all
+
+siege: $(VENV)/.dev  ## A minute of every attack at once, while a tenant polls.
+	$(RUN) -m tests.siege
 
 load: $(VENV)/.dev  ## Requests at rising rates, beside a view that does nothing; some minutes.
 	$(RUN) -m tests.load

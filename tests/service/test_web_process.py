@@ -14,6 +14,7 @@ import httpx
 import psutil
 import pytest
 
+from accounts import keys
 from creatorify import web
 from creatorify.asgi_middleware.client_limits import SILENCE_SECONDS
 from tests.stack import until
@@ -129,6 +130,16 @@ def test_a_killed_main_process_leaves_no_worker_behind(service) -> None:
     time.sleep(0.1)
     until(lambda: service.processes["web"].pid != main.pid)
     until(lambda: _answers(service))
+
+
+def test_who_forges_the_proxys_headers_is_believed_nothing(service, alice) -> None:
+    """Without a proxy of ours (NUM_PROXIES=0) an address in a header is only what the client says."""
+    plain = keys.make(alice.tenant, name="bound", allowed_ips=["203.0.113.0/24"])[1]
+    forged = {"X-Forwarded-For": "203.0.113.7", "Forwarded": "for=203.0.113.7", "X-Real-IP": "203.0.113.7"}
+
+    answer = httpx.get(f"{service.base_url}/api/v1/projects", headers={"X-API-Key": plain, **forged}, timeout=30)
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "ip_not_allowed")
 
 
 def _answers(service) -> bool:
