@@ -1,7 +1,7 @@
-"""`make bench-web`: what a request costs in the web process, and under uvicorn with Django's own ASGI handler, in one run.
+"""`make bench-web`: what a request costs in the web process, and under uvicorn with Django's ASGI handler, in one run.
 
-Both serve the same addresses from the same database, one request at a time over one connection. The figure is the time of
-a core that the server's processes spend, so that other work on the machine changes it little.
+Both serve the same addresses from the same database, one request at a time over one connection. The figure is the time
+of a core that the server's processes spend, so that other work on the machine changes it little.
 """
 
 import http.client

@@ -1,7 +1,7 @@
 """`make siege`: a minute of every attack at once on the real service, whose storage is slow, while a tenant polls.
 
 Prints the tenant's times, what the disk has grown by, and how soon all is as before. Ends with 1 when another tenant
-would have noticed: polls of over a second (99 of 100), 10 MB of disk, or 5 seconds until the service is as quick as before.
+would have noticed: polls of over a second (99 of 100), 10 MB of disk, or 5 seconds until it is as quick as before.
 """
 
 import argparse
