@@ -61,6 +61,7 @@ PROBLEM_TYPES = {
     "script_unspeakable": ProblemType(422, "Script cannot be spoken"),
     "no_face": ProblemType(422, "No face found"),
     "queue_full": ProblemType(429, "Too many renders waiting", retryable=True),
+    "too_many_streams": ProblemType(429, "Too many open streams", retryable=True),
     "rate_limited": ProblemType(429, "Too many requests", retryable=True),
     "unavailable": ProblemType(503, "Temporarily unavailable", retryable=True),
     "internal": ProblemType(500, "Internal error", retryable=True),

@@ -18,6 +18,7 @@ REQUEST_PROBLEMS = {
     "402": "The quota or the spend cap of this month is used up.",
     "403": "The key lacks the scope, or the account is suspended.",
     "404": "There is no such object in this account.",
+    "408": "The body came too slowly.",
     "409": "Not possible in the present state.",
     "413": "The body is too large.",
     "415": "The body is not JSON.",
@@ -30,6 +31,7 @@ REQUEST_PROBLEMS = {
 ONLY_FOR_METHODS = {
     "402": ["post"],
     "409": ["post", "put", "delete"],
+    "408": ["post", "put", "patch"],
     "413": ["post", "put", "patch"],
     "415": ["post", "patch"],
 }

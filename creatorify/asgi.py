@@ -21,6 +21,7 @@ from creatorify.asgi_middleware.client_limits import ClientLimits  # noqa: E402
 from creatorify.asgi_middleware.django_requests import DjangoRequests  # noqa: E402
 from creatorify.asgi_middleware.long_poll import LongPoll  # noqa: E402
 from creatorify.asgi_middleware.routes import EVENTS, UPLOAD  # noqa: E402
+from creatorify.asgi_middleware.stream_limit import StreamLimit  # noqa: E402
 
 # One for each connection to the database; without a pool each thread keeps a connection of its own.
 _threads = settings.DATABASE_POOL_SIZE or 10
@@ -33,4 +34,4 @@ async def _route(scope: Scope, receive: Receive, send: Send) -> None:
     await (_asynchronous_handler if stays_open else _ordinary)(scope, receive, send)
 
 
-application = ClientLimits(_route)
+application = ClientLimits(StreamLimit(_route))

@@ -110,7 +110,9 @@ async def send_problem(send: Send, code: str, detail: str) -> None:
     request_id = f"req_{uuid.uuid4().hex}"
     content: dict[str, Any] = {**problem(code, detail), "request_id": request_id}
     body = json.dumps(content).encode()
+    retry = [(b"retry-after", b"30")] if content["status"] in (429, 503) else []
     headers = [
+        *retry,
         (b"content-type", b"application/problem+json"),
         (b"content-length", str(len(body)).encode()),
         (b"request-id", request_id.encode()),
