@@ -12,9 +12,11 @@ import sys
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
-from granian.server import Server
+from granian.net import SocketHolder  # type: ignore[attr-defined]
+from granian.server.mp import MPServer
 
 from creatorify.asgi_middleware.asgi import Application
+from creatorify.asgi_middleware.client_limits import READ_SECONDS
 from render.cluster_hardening import die_with_parent
 
 HEADER_SECONDS = 20  # To send the headers of a request, the pause before it included. Proxies must end theirs sooner.
@@ -28,7 +30,6 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="(default: %(default)s)")
     options = parser.parse_args()
-    _refuse_taken_port(options.host, options.port)
     # In this process, so that its faults show at the start, and the workers, which are forks, share its memory.
     from django.conf import settings
 
@@ -38,7 +39,7 @@ def main() -> None:
         die_with_parent()  # This process alone is watched and restarted.
         return application
 
-    Server(
+    _Server(
         "creatorify.asgi:application",
         address=options.host,
         port=options.port,
@@ -64,15 +65,24 @@ def _max_connections(wanted: int) -> int:
     return max(soft - OTHER_DESCRIPTORS, 1)
 
 
-def _refuse_taken_port(host: str, port: int) -> None:
-    """Granian's workers share a port, so that a second server on it would get half of the first one's requests."""
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        sys.exit(f"The web server cannot listen on {host} port {port}: {error.strerror}")
+class _Server(MPServer):
+    """Granian on a socket made here: its connections inherit its options, and no second server can share its port.
+
+    Overrides a private method: granian is pinned, and tests/service/test_web_process.py tries what comes of it.
+    """
+
+    def _init_shared_socket(self) -> None:
+        address, family = (self.bind_addr, self.bind_port), socket.AF_INET6 if ":" in self.bind_addr else socket.AF_INET
+        try:
+            listener = socket.create_server(address, family=family, backlog=self.backlog)
+        except OSError as error:
+            sys.exit(f"The web server cannot listen on {self.bind_addr} port {self.bind_port}: {error.strerror}")
+        # Else what a client has asked for and does not read would keep the connection open for ever.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(READ_SECONDS * 1000))
+        listener.setblocking(False)
+        listener.set_inheritable(True)
+        self._ssp, self._sso = None, listener
+        self._shd = SocketHolder(listener.fileno(), False, self.backlog)  # type: ignore[assignment, call-arg]
 
 
 if __name__ == "__main__":

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 import httpx
 import psutil
 import pytest
+from django.core.files.storage import default_storage
 
 from accounts import keys
 from creatorify import web
-from creatorify.asgi_middleware.client_limits import SILENCE_SECONDS
+from creatorify.asgi_middleware.client_limits import READ_SECONDS, SILENCE_SECONDS
 from tests.stack import until
 
 HALF_SENT = b"PUT /api/v1/uploads/x/content HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n"
@@ -72,6 +73,23 @@ def test_clients_that_send_nothing_more_are_disconnected(service, connections) -
         answers.append(connection.makefile("rb").read())
 
     assert [answer[:12] for answer in answers[:3]] == [b"", b"", b"HTTP/1.1 408"]
+
+
+@pytest.mark.slow
+def test_a_client_that_reads_nothing_of_a_video_is_disconnected(service, client, tmp_path) -> None:
+    (tmp_path / "media").mkdir(exist_ok=True)
+    (tmp_path / "media" / "film.mp4").write_bytes(bytes(50_000_000))
+    worker = psutil.Process(service.processes["web"].pid).children()[0]
+    with socket.socket() as stalled:
+        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stalled.connect(("127.0.0.1", port_of(service)))
+        stalled.sendall(f"GET {default_storage.url('film.mp4')} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        until(lambda: stalled.getsockname() in peers_of(worker))
+        until(lambda: stalled.getsockname() not in peers_of(worker), READ_SECONDS * 2 + 30)
+
+
+def peers_of(process: psutil.Process) -> set[tuple[str, int]]:
+    return {tuple(c.raddr) for c in process.net_connections("tcp") if c.raddr}
 
 
 @pytest.mark.slow
