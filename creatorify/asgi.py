@@ -12,5 +12,6 @@ from django.conf import settings  # noqa: E402
 from creatorify.body_limit import BodyLimit  # noqa: E402
 from creatorify.prefer_wait import PreferWait  # noqa: E402
 from creatorify.request_threads import RequestThreads  # noqa: E402
+from creatorify.upload_receiver import UploadReceiver  # noqa: E402
 
-application = BodyLimit(PreferWait(RequestThreads(_django, number=settings.DATABASE_POOL_SIZE)))
+application = UploadReceiver(BodyLimit(PreferWait(RequestThreads(_django, number=settings.DATABASE_POOL_SIZE))))

@@ -1,7 +1,6 @@
 """Bounds the body of a request before Django reads it: Django itself would write any number of bytes to the disk."""
 
 import json
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -13,7 +12,6 @@ Message = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
-UPLOAD = re.compile(r"/api/v1/uploads/[^/]+/content/?")
 
 
 class _TooLarge(Exception):
@@ -31,8 +29,6 @@ class BodyLimit:
             await self._application(scope, receive, send)
             return
         limit = settings.MAX_BODY_BYTES
-        if UPLOAD.fullmatch(scope["path"]):
-            limit = max(settings.MAX_IMAGE_BYTES, settings.MAX_AUDIO_BYTES)
         received = 0
 
         async def counted() -> Message:

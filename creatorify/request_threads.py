@@ -9,7 +9,7 @@ from typing import Any
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 
-from creatorify.body_limit import UPLOAD, Application, Receive, Send
+from creatorify.body_limit import Application, Receive, Send
 
 STREAM = re.compile(r"/api/v1/projects/[^/]+/events/?")
 
@@ -18,8 +18,8 @@ class RequestThreads:
     """ASGI middleware, around Django, which leaves alone the context that it finds.
 
     A request goes to the thread of which the fewest do. While it waits for its client, as its body comes or its answer
-    goes, it keeps nobody from that. What may take long in its thread gets one from Django: streams of events, and
-    uploads, which wait for the media storage. Without a pool of connections, `number` is 0 and all get one from Django.
+    goes, it keeps nobody from that. What may take long in its thread gets one from Django: streams of events.
+    Without a pool of connections, `number` is 0 and all get one from Django.
     """
 
     def __init__(self, application: Application, *, number: int) -> None:
@@ -28,7 +28,7 @@ class RequestThreads:
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
-        if not self._load or STREAM.fullmatch(path) or UPLOAD.fullmatch(path):
+        if not self._load or STREAM.fullmatch(path):
             await self._application(scope, receive, send)
             return
         context = min(self._load, key=self._load.__getitem__)

@@ -244,10 +244,12 @@ ALLOW_PRIVATE_MEDIA_URLS = env.bool("ALLOW_PRIVATE_MEDIA_URLS", default=False)  
 MAX_IMAGE_BYTES = env.int("MAX_IMAGE_BYTES", default=500 * 2**20)  # A source video comes as the image.
 MAX_AUDIO_BYTES = env.int("MAX_AUDIO_BYTES", default=200 * 2**20)
 UPLOAD_SECONDS = env.int("UPLOAD_SECONDS", default=3600)  # In which an upload must arrive; Cloudinary knows no other.
+MAX_UNSENT_UPLOADS = 100  # of a tenant, announced and not sent; and what they come to
+MAX_UNSENT_UPLOAD_BYTES = 10 * 2**30
 DOWNLOAD_TIMEOUT_SECONDS = env.float("DOWNLOAD_TIMEOUT_SECONDS", default=300)
 
 # A request's body is read to its end before a view sees it, in memory at first and then in a file: so no longer ones.
-MAX_BODY_BYTES = 2 * 2**20  # An upload has the limits above.
+MAX_BODY_BYTES = 2 * 2**20  # But of an upload, which is read as it comes: its address tells its size.
 
 # Media links in answers are absolute; without this, they are built from the request's host.
 PUBLIC_URL = env.str("PUBLIC_URL", default="").rstrip("/")

@@ -24,9 +24,10 @@ def deliver_webhooks() -> None:
 
 
 def delete_media() -> None:
-    from projects import deletions
+    from projects import deletions, discards
 
     _work_off("delete_media", deletions.sweep_next)
+    _work_off("delete_media", discards.delete_next)
 
 
 def keep_retention() -> None:
