@@ -75,19 +75,8 @@ class AssetSerializer(serializers.ModelSerializer[Asset]):
     class Meta:
         model = Asset
         fields = [
-            *(
-                "id",
-                "reference",
-                "state",
-                "waiting_reason",
-                "kind",
-                "origin",
-                "filename",
-                "content_type",
-                "bytes",
-                "sha256",
-                "url",
-            ),
+            *("id", "reference", "state", "waiting_reason", "kind", "origin", "filename", "content_type", "bytes"),
+            *("sha256", "url"),
             *("duration_seconds", "width", "height", "faces", "error", "created_at", "uploaded_at", "expires_at"),
         ]
 
