@@ -30,7 +30,7 @@ from render.storages.links import DirectUpload
 
 CONTENT_TYPE = r"^(image|video|audio)/[a-z0-9][a-z0-9.+-]{0,60}$"
 STATES = Asset.State.choices
-WAITING_REASONS = ["not_sent", "checking", "storage_unavailable"]
+WAITING_FOR = ["file", "check", "storage"]
 
 
 class UploadRequest(serializers.Serializer[Any]):
@@ -54,8 +54,8 @@ class AssetSerializer(serializers.ModelSerializer[Asset]):
     reference = serializers.SerializerMethodField(help_text="What to give as `image_url` or `audio_url`.")
     bytes = serializers.IntegerField(source="num_bytes")
     state = serializers.SerializerMethodField()
-    waiting_reason = serializers.SerializerMethodField(
-        help_text="Why it is `waiting`: it was not sent, is about to be checked, or the media storage does not answer."
+    waiting_for = serializers.SerializerMethodField(
+        help_text="While it is `waiting`: its file was not sent, its check comes next, or the media storage is away."
     )
     error = serializers.SerializerMethodField()
     url = serializers.SerializerMethodField(help_text="The file, once it is ready. The link expires.")
@@ -75,7 +75,7 @@ class AssetSerializer(serializers.ModelSerializer[Asset]):
     class Meta:
         model = Asset
         fields = [
-            *("id", "reference", "state", "waiting_reason", "kind", "origin", "filename", "content_type", "bytes"),
+            *("id", "reference", "state", "waiting_for", "kind", "origin", "filename", "content_type", "bytes"),
             *("sha256", "url"),
             *("duration_seconds", "width", "height", "faces", "error", "created_at", "uploaded_at", "expires_at"),
         ]
@@ -88,13 +88,13 @@ class AssetSerializer(serializers.ModelSerializer[Asset]):
         is_late = asset.expires_at is not None and asset.expires_at < timezone.now() and asset.uploaded_at is None
         return Asset.State.EXPIRED if is_late and asset.state == Asset.State.WAITING else asset.state
 
-    @extend_schema_field(serializers.ChoiceField(choices=WAITING_REASONS, allow_null=True))
-    def get_waiting_reason(self, asset: Asset) -> str | None:
+    @extend_schema_field(serializers.ChoiceField(choices=WAITING_FOR, allow_null=True))
+    def get_waiting_for(self, asset: Asset) -> str | None:
         if self.get_state(asset) != Asset.State.WAITING:
             return None
         if asset.uploaded_at is None:
-            return "not_sent"
-        return "storage_unavailable" if asset.storage_failures else "checking"
+            return "file"
+        return "storage" if asset.storage_failures else "check"
 
     @extend_schema_field(serializers.ChoiceField(choices=Asset.Kind.choices, allow_null=True))
     def get_kind(self, asset: Asset) -> str | None:

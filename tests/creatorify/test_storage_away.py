@@ -217,7 +217,7 @@ def test_what_was_sent_or_deleted_meanwhile_is_done_when_it_is_back(
         storage.resets = True
         waiting = unsent(alice, num_bytes=len(content), filename="me.jpg")
         shown = alice.post(f"{UPLOADS}/{waiting.pk}/complete").json()["asset"]
-        assert (shown["state"], shown["waiting_reason"]) == ("waiting", "checking")
+        assert (shown["state"], shown["waiting_for"]) == ("waiting", "check")
         assert alice.delete(f"{ASSETS}/{gone.pk}").status_code == 200
         for _ in range(asset_checks.MAX_CHECKS + 2):  # It is no fault of the file's, however often.
             Asset.objects.filter(pk=waiting.pk).update(check_after=timezone.now())
@@ -226,7 +226,7 @@ def test_what_was_sent_or_deleted_meanwhile_is_done_when_it_is_back(
             delete_media()
         assert storage.num_connections > asset_checks.MAX_CHECKS
     shown = alice.get(f"{ASSETS}/{waiting.pk}").json()
-    assert (shown["state"], shown["waiting_reason"], shown["error"]) == ("waiting", "storage_unavailable", None)
+    assert (shown["state"], shown["waiting_for"], shown["error"]) == ("waiting", "storage", None)
     waiting.refresh_from_db()
     assert (waiting.checks, waiting.storage_failures) == (0, asset_checks.MAX_CHECKS + 2)
     assert waiting.check_after > timezone.now() + timedelta(minutes=50)  # less and less often
@@ -242,7 +242,7 @@ def test_what_was_sent_or_deleted_meanwhile_is_done_when_it_is_back(
         delete_media()
 
         shown = alice.get(f"{ASSETS}/{waiting.pk}").json()
-        assert (shown["state"], shown["waiting_reason"]) == ("ready", None)
+        assert (shown["state"], shown["waiting_for"]) == ("ready", None)
         assert httpx.get(shown["url"]).content == content
         assert [objects.storage_of(key).exists(key) for key in (gone.key, theirs.key)] == [False, True]
 

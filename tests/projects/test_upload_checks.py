@@ -123,7 +123,7 @@ def test_a_link_that_is_used_again_while_it_is_checked_changes_nothing(alice, ch
 
     assert shown(alice, body)["state"] == "ready"
     assert httpx.get(shown(alice, body)["url"]).content == content
-    assert shown(charlie, theirs)["waiting_reason"] == "not_sent"
+    assert shown(charlie, theirs)["waiting_for"] == "file"
 
 
 def test_a_file_that_was_never_sent_is_missing(alice, charlie, direct) -> None:
@@ -135,7 +135,7 @@ def test_a_file_that_was_never_sent_is_missing(alice, charlie, direct) -> None:
     tend_assets()
 
     missing = shown(alice, body)
-    assert (missing["state"], missing["error"]["code"], missing["waiting_reason"]) == (
+    assert (missing["state"], missing["error"]["code"], missing["waiting_for"]) == (
         "errored",
         "upload_missing",
         None,
@@ -171,9 +171,9 @@ def test_complete_of_what_this_service_has_not_received_is_refused_and_it_can_st
     early = alice.post(f"{UPLOADS}/{body['upload_id']}/complete")
 
     assert (early.status_code, early.json()["code"]) == (409, "invalid_state")
-    assert shown(alice, body)["waiting_reason"] == "not_sent"
+    assert shown(alice, body)["waiting_for"] == "file"
     assert send(alice, body, content).status_code == 200
-    assert complete(alice, body)["waiting_reason"] == "checking"
+    assert complete(alice, body)["waiting_for"] == "check"
     tend_assets()
     assert shown(alice, body)["state"] == "ready"
     assert shown(charlie, theirs)["state"] == "waiting"

@@ -273,7 +273,7 @@ def test_it_is_complete_once_however_often_that_is_said(alice, charlie, voice, s
         assert OrmQ.objects.count() == 1
         tend_assets()
         assert alice.post(f"{UPLOADS}/{body['upload_id']}/complete").json()["asset"]["state"] == "ready"
-        assert charlie.get(f"{UPLOADS}/{foreign['upload_id']}").json()["asset"]["waiting_reason"] == "not_sent"
+        assert charlie.get(f"{UPLOADS}/{foreign['upload_id']}").json()["asset"]["waiting_for"] == "file"
 
 
 def test_uploads_that_are_announced_at_once_are_counted_one_by_one(alice, charlie, settings) -> None:
