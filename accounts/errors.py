@@ -43,6 +43,7 @@ PROBLEM_TYPES = {
     "asset_unusable": ProblemType(422, "Asset not usable"),
     "size_mismatch": ProblemType(422, "Not the announced size"),
     "hash_mismatch": ProblemType(422, "Not the announced content"),
+    "upload_missing": ProblemType(422, "The uploaded file is not there"),
     "media_invalid": ProblemType(422, "Not a picture, film or sound"),
     # What is wrong with a source file or its address.
     "url_not_allowed": ProblemType(422, "Address not allowed"),
@@ -62,6 +63,7 @@ PROBLEM_TYPES = {
     "no_face": ProblemType(422, "No face found"),
     "queue_full": ProblemType(429, "Too many renders waiting", retryable=True),
     "too_many_streams": ProblemType(429, "Too many open streams", retryable=True),
+    "too_many_uploads": ProblemType(429, "Too many uploads announced", retryable=True),
     "rate_limited": ProblemType(429, "Too many requests", retryable=True),
     "unavailable": ProblemType(503, "Temporarily unavailable", retryable=True),
     "internal": ProblemType(500, "Internal error", retryable=True),

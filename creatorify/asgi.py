@@ -20,8 +20,9 @@ from creatorify.asgi_middleware.asgi import Receive, Scope, Send  # noqa: E402
 from creatorify.asgi_middleware.client_limits import ClientLimits  # noqa: E402
 from creatorify.asgi_middleware.django_requests import DjangoRequests  # noqa: E402
 from creatorify.asgi_middleware.long_poll import LongPoll  # noqa: E402
-from creatorify.asgi_middleware.routes import EVENTS, UPLOAD  # noqa: E402
+from creatorify.asgi_middleware.routes import EVENTS  # noqa: E402
 from creatorify.asgi_middleware.stream_limit import StreamLimit  # noqa: E402
+from creatorify.asgi_middleware.upload_receiver import UploadReceiver  # noqa: E402
 
 # One for each connection to the database; without a pool each thread keeps a connection of its own.
 _threads = settings.DATABASE_POOL_SIZE or 10
@@ -30,8 +31,8 @@ _ordinary = LongPoll(DjangoRequests(_handler, threads=_threads))
 
 async def _route(scope: Scope, receive: Receive, send: Send) -> None:
     path = scope.get("path", "")
-    stays_open = scope["type"] != "http" or EVENTS.fullmatch(path) or UPLOAD.fullmatch(path)
+    stays_open = scope["type"] != "http" or EVENTS.fullmatch(path)
     await (_asynchronous_handler if stays_open else _ordinary)(scope, receive, send)
 
 
-application = ClientLimits(StreamLimit(_route))
+application = ClientLimits(StreamLimit(UploadReceiver(_route)))

@@ -212,6 +212,14 @@ INVARIANTS = [
         """,
     ),
     Invariant(
+        "objects_deleted",
+        "What is to be deleted from the media storage is deleted, in a day at the latest.",
+        """
+        SELECT o.key FROM projects_discardedobject o
+        WHERE o.delete_after < now() - interval '1 hour' OR o.tries > 28
+        """,
+    ),
+    Invariant(
         "assets_checked",
         "What has arrived is checked.",
         """

@@ -18,6 +18,7 @@ from django.utils.http import http_date, parse_http_date_safe, quote_etag
 from django.views.decorators.http import require_safe
 
 from render import objects
+from render.media_types import content_type_of
 from render.storages.files import SignedFileStorage, is_signed
 
 PIECE_BYTES = 256 * 1024
@@ -84,7 +85,7 @@ def _requested_span(request: HttpRequest, whole: range, *, etag: str, modified: 
 
 
 def _file_response(request: HttpRequest, file: BinaryIO, span: range) -> FileResponse:
-    response = FileResponse(file)
+    response = FileResponse(file, content_type=content_type_of(file.name))
     if not re.match(r"(audio|video)/|image/(?!svg)", response["Content-Type"]):
         # A page, or a drawing with a script in it, would run with this site's cookies.
         response["Content-Disposition"] = "attachment"

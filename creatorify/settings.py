@@ -244,12 +244,14 @@ ALLOW_PRIVATE_MEDIA_URLS = env.bool("ALLOW_PRIVATE_MEDIA_URLS", default=False)  
 MAX_IMAGE_BYTES = env.int("MAX_IMAGE_BYTES", default=500 * 2**20)  # A source video comes as the image.
 MAX_AUDIO_BYTES = env.int("MAX_AUDIO_BYTES", default=200 * 2**20)
 UPLOAD_SECONDS = env.int("UPLOAD_SECONDS", default=3600)  # In which an upload must arrive; Cloudinary knows no other.
+MAX_UNSENT_UPLOADS = 100  # of a tenant, announced and not sent; and what they come to
+MAX_UNSENT_UPLOAD_BYTES = 10 * 2**30
 DOWNLOAD_TIMEOUT_SECONDS = env.float("DOWNLOAD_TIMEOUT_SECONDS", default=300)
 
 # The web process (creatorify/web.py)
 WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", default=1)  # Processes; each uses one core.
 MAX_CONNECTIONS = env.int("MAX_CONNECTIONS", default=4000)  # Open at once, of each process; more wait to be accepted.
-MAX_BODY_BYTES = 2**20  # A request's body is kept in memory; an upload's, which has the limits above, is not.
+MAX_BODY_BYTES = 2**20  # A request's body is kept in memory; an upload's is not, and its address tells its size.
 
 # Media links in answers are absolute; without this, they are built from the request's host.
 PUBLIC_URL = env.str("PUBLIC_URL", default="").rstrip("/")

@@ -2,29 +2,35 @@
 
 import logging
 import tempfile
+import uuid
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import F
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from accounts.errors import ServiceError
-from projects import assets
-from projects.models import Asset
-from render import inspection, objects
-from render.storages.failures import StorageFailure
+from projects import assets, discards
+from projects.models import Asset, DiscardedObject
+from render import inspection, media_types, objects
+from render.storages.failures import Reason, StorageFailure
 
 logger = logging.getLogger(__name__)
 
 WORKER_SECONDS = 300  # After which a check is taken from a worker that has not ended it.
-STORAGE_PAUSE_SECONDS = 60
+STORAGE_PAUSE_SECONDS = 60  # after the first failure of the storage; it doubles with each, up to
+LONGEST_PAUSE_SECONDS = 3600
 MAX_CHECKS = 5
 EXPIRED_AT_ONCE = 50
+TAKEN_OVER = timedelta(days=1)  # in which a check that has stored a file either ends or was killed
 
 
 def check_next() -> bool:
-    """Check the asset that has waited longest; False when there is none."""
+    """Check the asset that has waited longest; False when there is none, or the storage does not answer."""
     asset = _claim()
     if asset is None:
         return False
@@ -38,21 +44,23 @@ def check_next() -> bool:
     except ServiceError as error:
         _refuse(asset, error)
     except StorageFailure as failure:
+        if not failure.reason.passes_later:
+            logger.error("Asset %s is never taken by the storage: %s", asset.pk, failure)
+            _refuse(asset, ServiceError("internal", "The file could not be stored."))
+            return True
         logger.warning("Asset %s waits for the storage: %s", asset.pk, failure)
-        later = Now() + timedelta(seconds=STORAGE_PAUSE_SECONDS)
-        Asset.objects.filter(pk=asset.pk, state=Asset.State.WAITING).update(check_after=later)
+        _wait_for_storage(asset)
+        return False
     return True
 
 
+@transaction.atomic
 def expire() -> None:
-    """Give up uploads that have not come in time, and delete what there may be of them."""
+    """Give up uploads that have not come in time, and have what there may be of them deleted."""
     late = Asset.objects.filter(state=Asset.State.WAITING, uploaded_at=None, expires_at__lt=Now(), deleted_at=None)
-    for asset in late[:EXPIRED_AT_ONCE]:
-        if late.filter(pk=asset.pk).update(state=Asset.State.EXPIRED, check_after=None):
-            try:
-                assets.delete_object(asset.key)
-            except StorageFailure as failure:
-                logger.warning("What may be there of the expired upload %s stays: %s", asset.pk, failure)
+    for asset in late.select_for_update(skip_locked=True, no_key=True)[:EXPIRED_AT_ONCE]:
+        Asset.objects.filter(pk=asset.pk).update(state=Asset.State.EXPIRED, check_after=None)
+        discards.discard_upload(asset)
 
 
 @transaction.atomic
@@ -67,39 +75,74 @@ def _claim() -> Asset | None:
 
 
 def _check(asset: Asset, folder: Path) -> None:
-    path = folder / f"file{Path(asset.key).suffix}"
+    path = folder / f"file{assets.suffix_of(asset.filename, asset.content_type)}"
+    sha256 = _bring(asset, path)
+    kind, facts = inspection.inspect(path, folder, max_audio_seconds=asset.tenant.plan.max_audio_seconds)
+    _accept(asset, path, sha256=sha256, kind=kind, facts=facts)
+
+
+def _bring(asset: Asset, path: Path) -> str:
+    """Copy what was sent to `path`, if it is what was announced; return its SHA-256."""
     try:
-        num_bytes, sha256 = objects.bring(asset.key, path)
+        num_bytes = objects.size(asset.key)
+        if num_bytes == asset.num_bytes:
+            num_bytes, sha256 = objects.bring(asset.key, path)
     except FileNotFoundError:
-        raise ServiceError("asset_not_found", "The file is not in the storage.") from None
+        raise ServiceError("upload_missing", "The file was said to be complete, and is not there.") from None
     if num_bytes != asset.num_bytes:
         detail = f"The file has {num_bytes} bytes, {asset.num_bytes} were announced."
         raise ServiceError("size_mismatch", detail, param="bytes")
     if asset.sha256 and sha256 != asset.sha256:
         raise ServiceError("hash_mismatch", "The file's SHA-256 is not the announced one.", param="sha256")
-    kind, facts = inspection.inspect(path, folder, max_audio_seconds=asset.tenant.plan.max_audio_seconds)
+    return sha256
+
+
+def _accept(asset: Asset, path: Path, *, sha256: str, kind: str, facts: dict[str, Any]) -> None:
+    """Store what was checked, and nothing else, under a name that no link for an upload leads to.
+
+    The link for the upload can be used again until it expires, on some storages also after this.
+    """
+    suffix = media_types.suffix_of(kind, facts)
+    key = f"{asset.tenant_id}/assets/{asset.pk}-{uuid.uuid4().hex[:8]}{suffix}"
+    # Noted first: if this process is killed before the asset names it, it is deleted all the same.
+    noted = discards.discard(key, after=timezone.now() + TAKEN_OVER)
+    objects.store_upload(path, key)
     with transaction.atomic():
-        # Two equal files share one object.
-        twin = Asset.objects.filter(
-            tenant=asset.tenant_id, sha256=sha256, state=Asset.State.READY, deleted_at=None
-        ).first()
-        Asset.objects.filter(pk=asset.pk, state=Asset.State.WAITING).update(
+        # Two equal files share one object. Locked: one that is being deleted is waited for, and then not found.
+        twins = Asset.objects.filter(tenant=asset.tenant_id, sha256=sha256, state=Asset.State.READY, deleted_at=None)
+        twin = twins.select_for_update(no_key=True).first()
+        # It may have been deleted meanwhile, or checked by another one who has taken this one for dead.
+        is_accepted = Asset.objects.filter(pk=asset.pk, state=Asset.State.WAITING, deleted_at=None).update(
             state=Asset.State.READY,
             kind=kind,
             facts=facts,
             sha256=sha256,
-            key=twin.key if twin else asset.key,
+            content_type=media_types.content_type_of(key),
+            key=twin.key if twin else key,
             check_after=None,
         )
-    if twin is not None and twin.key != asset.key:
-        assets.delete_object(asset.key)
+        if is_accepted:
+            discards.discard_upload(asset)
+        if not is_accepted or twin is not None:
+            discards.discard(key)
+        elif not DiscardedObject.objects.filter(pk=noted.pk, tries=0).delete()[0]:
+            raise StorageFailure(Reason.UNAVAILABLE, "It took so long that what was stored is being deleted.")
 
 
-def _refuse(asset: Asset, error: ServiceError) -> None:
+def _wait_for_storage(asset: Asset) -> None:
+    """Try again later; this was no try of the check's own."""
+    pause = min(STORAGE_PAUSE_SECONDS * 2 ** min(asset.storage_failures, 10), LONGEST_PAUSE_SECONDS)
     Asset.objects.filter(pk=asset.pk, state=Asset.State.WAITING).update(
+        check_after=Now() + timedelta(seconds=pause),
+        checks=F("checks") - 1,
+        storage_failures=F("storage_failures") + 1,
+    )
+
+
+@transaction.atomic
+def _refuse(asset: Asset, error: ServiceError) -> None:
+    is_refused = Asset.objects.filter(pk=asset.pk, state=Asset.State.WAITING).update(
         state=Asset.State.ERRORED, error_code=error.code, error_message=error.detail, check_after=None
     )
-    try:
-        objects.storage_of(asset.key).delete(asset.key)
-    except StorageFailure as failure:
-        logger.warning("The refused upload %s stays in the storage: %s", asset.pk, failure)
+    if is_refused:
+        discards.discard_upload(asset)

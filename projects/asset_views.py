@@ -25,11 +25,12 @@ from projects.assets import ASSET
 from projects.models import Asset
 from projects.serializers import ProblemField
 from render import objects
-from render.storages.failures import StorageFailure
+from render.storages.files import SignedFileStorage
 from render.storages.links import DirectUpload
 
 CONTENT_TYPE = r"^(image|video|audio)/[a-z0-9][a-z0-9.+-]{0,60}$"
 STATES = Asset.State.choices
+WAITING_FOR = ["file", "check", "storage"]
 
 
 class UploadRequest(serializers.Serializer[Any]):
@@ -53,6 +54,9 @@ class AssetSerializer(serializers.ModelSerializer[Asset]):
     reference = serializers.SerializerMethodField(help_text="What to give as `image_url` or `audio_url`.")
     bytes = serializers.IntegerField(source="num_bytes")
     state = serializers.SerializerMethodField()
+    waiting_for = serializers.SerializerMethodField(
+        help_text="While it is `waiting`: its file was not sent, its check comes next, or the media storage is away."
+    )
     error = serializers.SerializerMethodField()
     url = serializers.SerializerMethodField(help_text="The file, once it is ready. The link expires.")
     kind = serializers.SerializerMethodField()
@@ -71,7 +75,8 @@ class AssetSerializer(serializers.ModelSerializer[Asset]):
     class Meta:
         model = Asset
         fields = [
-            *("id", "reference", "state", "kind", "origin", "filename", "content_type", "bytes", "sha256", "url"),
+            *("id", "reference", "state", "waiting_for", "kind", "origin", "filename", "content_type", "bytes"),
+            *("sha256", "url"),
             *("duration_seconds", "width", "height", "faces", "error", "created_at", "uploaded_at", "expires_at"),
         ]
 
@@ -82,6 +87,14 @@ class AssetSerializer(serializers.ModelSerializer[Asset]):
     def get_state(self, asset: Asset) -> str:
         is_late = asset.expires_at is not None and asset.expires_at < timezone.now() and asset.uploaded_at is None
         return Asset.State.EXPIRED if is_late and asset.state == Asset.State.WAITING else asset.state
+
+    @extend_schema_field(serializers.ChoiceField(choices=WAITING_FOR, allow_null=True))
+    def get_waiting_for(self, asset: Asset) -> str | None:
+        if self.get_state(asset) != Asset.State.WAITING:
+            return None
+        if asset.uploaded_at is None:
+            return "file"
+        return "storage" if asset.storage_failures else "check"
 
     @extend_schema_field(serializers.ChoiceField(choices=Asset.Kind.choices, allow_null=True))
     def get_kind(self, asset: Asset) -> str | None:
@@ -172,18 +185,22 @@ class UploadViewSet(OwnAssets):
     def retrieve(self, request: Request, pk: str) -> Response:
         return Response(self._body(self.get_object()))
 
-    @extend_schema(summary="Say that the file was sent", request=None, responses={202: UploadSerializer})
+    @extend_schema(
+        summary="Say that the file was sent",
+        request=None,
+        responses={202: UploadSerializer, (410, "application/problem+json"): {"$ref": "#/components/schemas/Problem"}},
+    )
     @action(detail=True, methods=["post"])
     @idempotent()
     def complete(self, request: Request, pk: str) -> Response:
-        """It is then checked, which takes seconds: ask again until its state is `ready` or `errored`."""
+        """It is then looked for and checked, which takes seconds: ask again until its state is not `waiting` any more.
+
+        A file that is not there makes it `errored`, with the code `upload_missing`. Where `url` leads to this service
+        itself, that is known at once: 409, and the file can still be sent.
+        """
         asset = self.get_object()
         if asset.state == Asset.State.WAITING and asset.uploaded_at is None:
-            try:
-                has_arrived = objects.storage_of(asset.key).exists(asset.key)
-            except StorageFailure as failure:
-                raise ServiceError("unavailable", "The media storage does not answer.") from failure
-            if not has_arrived:
+            if isinstance(objects.storage_of(asset.key), SignedFileStorage):
                 raise ServiceError("invalid_state", "The file has not arrived.")
             assets.arrived(asset)
         return Response(self._body(asset), status=202)

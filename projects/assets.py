@@ -11,13 +11,13 @@ from pathlib import PurePosixPath
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import Count, Q, QuerySet, Sum
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Tenant
-from projects import asset_queue
+from projects import asset_queue, discards
 from projects.models import Asset, Project
 from render import objects
 from render.models import TERMINAL_STATES, Render
@@ -33,7 +33,7 @@ SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
 def announce(key: ApiKey, *, filename: str, content_type: str, num_bytes: int, sha256: str) -> tuple[Asset, bool]:
     """The asset of a file that is to arrive, and whether it is new: a file that the tenant has is not sent again.
 
-    Raises ServiceError `storage_quota_exceeded` or `media_too_large`.
+    Raises ServiceError `storage_quota_exceeded`, `too_many_uploads` or `media_too_large`.
     """
     tenant = Tenant.objects.select_related("plan").select_for_update(of=("self",), no_key=True).get(pk=key.tenant_id)
     known = own(key).filter(sha256=sha256, state=Asset.State.READY).first() if sha256 else None
@@ -52,7 +52,7 @@ def announce(key: ApiKey, *, filename: str, content_type: str, num_bytes: int, s
         content_type=content_type,
         num_bytes=num_bytes,
         sha256=sha256,
-        key=f"{tenant.pk}/uploads/{asset_id}{_suffix(filename, content_type)}",
+        key=f"{tenant.pk}/uploads/{asset_id}{suffix_of(filename, content_type)}",
         expires_at=timezone.now() + timedelta(seconds=settings.UPLOAD_SECONDS),
     )
     asset.refresh_from_db()
@@ -60,23 +60,44 @@ def announce(key: ApiKey, *, filename: str, content_type: str, num_bytes: int, s
 
 
 def require_room(tenant: Tenant, num_bytes: int) -> None:
-    """What waits to arrive counts, too. Raises ServiceError `storage_quota_exceeded`."""
+    """What waits to arrive counts, too. Raises ServiceError `storage_quota_exceeded` or `too_many_uploads`."""
     counted = Asset.objects.filter(tenant=tenant, deleted_at=None, state__in=[Asset.State.WAITING, Asset.State.READY])
-    stored = counted.aggregate(total=Sum("num_bytes"))["total"] or 0
-    if stored + num_bytes > tenant.plan.max_stored_bytes:
-        room = max(tenant.plan.max_stored_bytes - stored, 0)
+    unsent = Q(state=Asset.State.WAITING, uploaded_at=None, expires_at__gt=Now())
+    sums = counted.aggregate(
+        stored=Sum("num_bytes", default=0),
+        unsent=Count("pk", filter=unsent),
+        unsent_bytes=Sum("num_bytes", filter=unsent, default=0),
+    )
+    if sums["stored"] + num_bytes > tenant.plan.max_stored_bytes:
+        room = max(tenant.plan.max_stored_bytes - sums["stored"], 0)
         raise ServiceError("storage_quota_exceeded", f"There is room for {room} bytes more.", param="bytes")
+    most, most_bytes = settings.MAX_UNSENT_UPLOADS, settings.MAX_UNSENT_UPLOAD_BYTES
+    if sums["unsent"] >= most or sums["unsent_bytes"] + num_bytes > most_bytes:
+        waiting = f"{sums['unsent']} uploads of {sums['unsent_bytes']} bytes are announced and were not sent"
+        raise ServiceError(
+            "too_many_uploads",
+            f"{waiting}; at most {most} of {most_bytes} bytes may be. Send these, or delete their assets.",
+            param="bytes" if sums["unsent"] < most else None,
+        )
 
 
 @transaction.atomic
-def arrived(asset: Asset) -> None:
-    """Its file is in the storage, and is to be checked. Raises ServiceError `upload_expired` when that was given up."""
-    waiting = Asset.objects.filter(pk=asset.pk, deleted_at=None, state=Asset.State.WAITING)
-    if waiting.filter(uploaded_at=None).update(uploaded_at=Now(), check_after=Now()):
+def arrived(asset: Asset, *, key: str | None = None) -> None:
+    """Its file was sent, and is to be looked for and checked.
+
+    key: where this service has stored what it has received itself; of several, the first one counts. Raises
+    ServiceError `upload_expired` when the upload was given up, and with a key `invalid_state` for all but the first.
+    """
+    waiting = Asset.objects.filter(pk=asset.pk, deleted_at=None, state=Asset.State.WAITING, uploaded_at=None)
+    stored_as = {} if key is None else {"key": key}
+    is_first = waiting.update(uploaded_at=Now(), check_after=Now(), **stored_as)
+    if is_first:
         asset_queue.ring()
     asset.refresh_from_db()
     if asset.state == Asset.State.EXPIRED or asset.deleted_at is not None:
         raise ServiceError("upload_expired", "The time for this upload is over; announce it again.")
+    if key is not None and not is_first:
+        raise ServiceError("invalid_state", "This file has arrived already.")
 
 
 def keep_speech(project: Project, speech: Speech) -> None:
@@ -124,7 +145,7 @@ def delete(asset: Asset) -> None:
     if unprepared.exists():
         raise ServiceError("invalid_state", "A project that is waiting needs it.")
     Asset.objects.filter(pk=asset.pk).update(deleted_at=Now())
-    transaction.on_commit(lambda: delete_object(asset.key))
+    discards.discard_upload(asset)
 
 
 @transaction.atomic
@@ -150,13 +171,6 @@ def delete_stray_speech(render: Render) -> int:
     return objects.delete_folder(folder)
 
 
-def delete_object(key: str) -> None:
-    """Unless an equal file shares it."""
-    useless = [Asset.State.EXPIRED, Asset.State.ERRORED]
-    if not Asset.objects.filter(key=key, deleted_at=None).exclude(state__in=useless).exists():
-        objects.storage_of(key).delete(key)
-
-
 def own(of: ApiKey | Project) -> QuerySet[Asset]:
     """Of the same tenant, and made with the same kind of key."""
     return Asset.objects.filter(tenant=of.tenant_id, is_test=of.is_test, deleted_at=None)
@@ -167,7 +181,7 @@ def source_of(asset: Asset) -> str:
     return f"{objects.STORED}{asset.sha256}/{asset.key}"
 
 
-def _suffix(filename: str, content_type: str) -> str:
+def suffix_of(filename: str, content_type: str) -> str:
     """The file's own, if it means this type; storages tell by it what a file is."""
     suffix = PurePosixPath(filename).suffix.lower()
     meant = mimetypes.guess_type(f"file{suffix}")[0] or ""

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, IdempotentResponse
-from projects import assets, tickets
+from projects import assets, discards, tickets
 from projects.models import Asset, Deletion, Project
 from projects.webhook_models import WebhookEvent
 from render import lifecycle, outputs
@@ -47,7 +47,7 @@ def ring() -> None:
 
 def ring_if_due(**_: object) -> None:
     """For the reaper: what a dead worker has left, a storage has refused, or is to be looked at once more."""
-    if _due().exists():
+    if _due().exists() or discards.due().exists():
         ring()
 
 

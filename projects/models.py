@@ -117,6 +117,9 @@ class Asset(models.Model):
     expires_at = models.DateTimeField(null=True, help_text="Until when it may arrive.")
     check_after = models.DateTimeField(null=True, help_text="When it may be checked, by whoever comes first.")
     checks = models.PositiveSmallIntegerField(default=0)
+    storage_failures = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="How often the check could not be done because the storage was away."
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     deleted_at = models.DateTimeField(null=True, editable=False)
 
@@ -124,11 +127,27 @@ class Asset(models.Model):
         indexes = [
             models.Index(fields=["tenant", "-created_at", "-id"], name="newest_assets"),
             models.Index(fields=["tenant", "sha256"], name="assets_by_content"),
+            models.Index(fields=["key"], name="assets_by_key"),
             models.Index(fields=["check_after"], name="assets_to_check", condition=Q(state="waiting")),
         ]
 
     def __str__(self) -> str:
         return self.filename
+
+
+class DiscardedObject(models.Model):
+    """A name in the media storage whose object is to be deleted, unless an asset names it. See `projects.discards`."""
+
+    key = models.CharField(max_length=300)
+    delete_after = models.DateTimeField(db_default=Now(), help_text="When it is to be deleted, the next time.")
+    tries = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        indexes = [models.Index(fields=["delete_after"], name="discards_due")]
+
+    def __str__(self) -> str:
+        return self.key
 
 
 class Avatar(models.Model):

@@ -11,7 +11,10 @@ from datetime import timedelta
 from functools import partial
 from typing import TypeVar
 
+from django.conf import settings
 from django.contrib.sessions.models import Session
+from django.core.files.storage import storages
+from django.db import transaction
 from django.db.models import DurationField, Exists, ExpressionWrapper, F, Model, OuterRef, Q, QuerySet, Value
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
@@ -19,12 +22,13 @@ from django_q.models import Task
 
 from accounts import idempotency
 from accounts.models import IdempotentResponse
-from projects import assets, tickets
+from projects import assets, discards, tickets
 from projects.models import Asset, Take
 from projects.webhook_models import WebhookEvent
 from render import outputs
 from render.models import TERMINAL_STATES, Attempt, Render
 from render.storages.failures import StorageFailure
+from render.storages.files import SignedFileStorage
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +48,7 @@ Row = TypeVar("Row", bound=Model)
 def run() -> None:
     """Delete what is over; goes on in another task if that takes long."""
     deadline = time.monotonic() + SECONDS_AT_ONCE
-    steps = [
+    steps: list[Callable[[float], None]] = [
         partial(_each, films(), outputs.delete_films),
         partial(_each, work(), _delete_work),
         partial(_each, speech(), _delete_speech),
@@ -53,6 +57,7 @@ def run() -> None:
         partial(_rows, WebhookEvent.objects.filter(created_at__lt=Now() - EVENTS)),
         partial(_rows, Attempt.objects.filter(render__completed_at__lt=Now() - ATTEMPTS)),
         partial(_rows, Task.objects.filter(stopped__lt=Now() - FAILED_TASKS)),
+        _old_incoming,
         partial(_rows, Session.objects.filter(expire_date__lt=Now())),
     ]
     for step in steps:
@@ -114,9 +119,21 @@ def _delete_speech(asset: Asset) -> None:
     assets.delete_unused_speech(asset, within=timedelta(days=asset.tenant.plan.retention_days))
 
 
+@transaction.atomic
 def _delete_dead_asset(asset: Asset) -> None:
-    assets.delete_object(asset.key)
+    discards.discard(asset.key)
     asset.delete()
+
+
+def _old_incoming(deadline: float) -> None:
+    """What a web process was receiving when it was killed, and no asset names."""
+    storage = storages["default"]
+    if not isinstance(storage, SignedFileStorage):
+        return
+    for name in storage.old_incoming(seconds=settings.UPLOAD_SECONDS):
+        if time.monotonic() > deadline:
+            return
+        discards.discard(name)
 
 
 def _by_plan(days: str) -> Combinable:

@@ -9,10 +9,11 @@ SECONDS_AT_ONCE = 30.0  # What is left then is for another ticket, behind those 
 
 
 def tend_assets() -> None:
-    from projects import asset_checks  # It decodes media: nothing that a web process should load.
+    from projects import asset_checks, discards  # The first decodes media: nothing that a web process should load.
 
     asset_checks.expire()
-    _work_off("tend_assets", asset_checks.check_next)
+    # What a check has made useless goes at once: it is a second copy of a file, or one that was refused.
+    _work_off("tend_assets", lambda: discards.delete_next() or asset_checks.check_next())
 
 
 def deliver_webhooks() -> None:
@@ -24,9 +25,10 @@ def deliver_webhooks() -> None:
 
 
 def delete_media() -> None:
-    from projects import deletions
+    from projects import deletions, discards
 
     _work_off("delete_media", deletions.sweep_next)
+    _work_off("delete_media", discards.delete_next)
 
 
 def keep_retention() -> None:

@@ -136,6 +136,18 @@ def bring(key: str, path: Path) -> tuple[int, str]:
     return path.stat().st_size, sha256_of(path)
 
 
+def size(key: str) -> int:
+    """Bytes of an object. Raises FileNotFoundError or StorageFailure."""
+    number: int = storage_of(key).size(key)
+    return number
+
+
+def store_upload(path: Path, key: str) -> None:
+    """Store a customer's file, as it was checked, under a name that nothing was stored under before."""
+    with path.open("rb") as file:
+        storage_of(key).save(key, File(file))
+
+
 def _name_of_attempt(path: Path, render: Render, claim: Claim) -> str:
     name = f"{path.stem}-{sha256_of(path)}{path.suffix}"
     return f"{folder_of(render)}/a{claim.attempt}/{name}"

@@ -4,15 +4,12 @@ The web server bounds what comes before: the headers, and the number of connecti
 """
 
 import asyncio
-import json
 import time
-import uuid
-from typing import Any
 
 from django.conf import settings
 
-from accounts.errors import problem
 from creatorify.asgi_middleware.asgi import Application, Message, Receive, Scope, Send
+from creatorify.asgi_middleware.problem_response import send_problem
 from creatorify.asgi_middleware.routes import UPLOAD
 
 SILENCE_SECONDS = 15.0  # The longest pause within a body.
@@ -51,7 +48,10 @@ class ClientLimits:
                 await send(message)
 
         try:
-            body = _Body(receive, limit=_max_bytes(scope["path"]))
+            # An upload's address tells how many bytes may come, see `UploadReceiver`.
+            is_upload = scope["method"] == "PUT" and UPLOAD.fullmatch(scope["path"])
+            limit = None if is_upload else settings.MAX_BODY_BYTES
+            body = _Body(receive, limit=limit)
             body.check_announced(dict(headers).get(b"content-length", b"0"))
             await self._application({**scope, "headers": headers}, body.receive, answer)
         except _Refused as refused:
@@ -63,7 +63,7 @@ class ClientLimits:
 class _Body:
     """A request's body on its way in."""
 
-    def __init__(self, receive: Receive, *, limit: int) -> None:
+    def __init__(self, receive: Receive, *, limit: int | None) -> None:
         self._receive = receive
         self._limit = limit
         self._received = 0
@@ -71,7 +71,7 @@ class _Body:
         self._started: float | None = None
 
     def check_announced(self, content_length: bytes) -> None:
-        if content_length.isdigit() and int(content_length) > self._limit:
+        if self._limit is not None and content_length.isdigit() and int(content_length) > self._limit:
             raise self._too_large()
 
     async def receive(self) -> Message:
@@ -86,7 +86,7 @@ class _Body:
             raise _Refused("request_timeout", f"Nothing of the body came for {SILENCE_SECONDS:g} s.") from None
         self._received += len(message.get("body", b""))
         self._complete = not message.get("more_body", False)
-        if self._received > self._limit:
+        if self._limit is not None and self._received > self._limit:
             raise self._too_large()
         seconds = time.monotonic() - self._started
         if not self._complete and seconds > GRACE_SECONDS and self._received < MIN_BYTES_PER_SECOND * seconds:
@@ -96,28 +96,3 @@ class _Body:
 
     def _too_large(self) -> _Refused:
         return _Refused("payload_too_large", f"A body may have {self._limit} bytes.")
-
-
-def _max_bytes(path: str) -> int:
-    limit: int = settings.MAX_BODY_BYTES
-    if UPLOAD.fullmatch(path):
-        limit = max(settings.MAX_IMAGE_BYTES, settings.MAX_AUDIO_BYTES)
-    return limit
-
-
-async def send_problem(send: Send, code: str, detail: str) -> None:
-    """Answer with an error (RFC 9457) and close the connection: what follows on it is the rest of the body."""
-    request_id = f"req_{uuid.uuid4().hex}"
-    content: dict[str, Any] = {**problem(code, detail), "request_id": request_id}
-    body = json.dumps(content).encode()
-    retry = [(b"retry-after", b"30")] if content["status"] in (429, 503) else []
-    headers = [
-        *retry,
-        (b"content-type", b"application/problem+json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"request-id", request_id.encode()),
-        (b"cache-control", b"no-store"),
-        (b"connection", b"close"),
-    ]
-    await send({"type": "http.response.start", "status": content["status"], "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -9,7 +9,7 @@ from collections import Counter
 from django.conf import settings
 
 from creatorify.asgi_middleware.asgi import Application, Receive, Scope, Send
-from creatorify.asgi_middleware.client_limits import send_problem
+from creatorify.asgi_middleware.problem_response import send_problem
 from creatorify.asgi_middleware.routes import EVENTS, STATUS
 
 SHARE = 4  # A key may hold a quarter of the connections.

@@ -130,16 +130,20 @@ class CloudinaryStorage(Storage):
             if not cursor:
                 return number
 
-    @retried
     def exists(self, name: str) -> bool:
-        resource = resource_of(name)
         try:
-            with _failures():
-                # Of the upload API: the admin API, which could tell, too, is limited to some requests an hour.
-                cloudinary.uploader.explicit(resource.public_id, **self._options(resource.kind))
+            self.size(name)
         except FileNotFoundError:
             return False
         return True
+
+    @retried
+    def size(self, name: str) -> int:
+        resource = resource_of(name)
+        with _failures():
+            # Of the upload API: the admin API, which could tell, too, is limited to some requests an hour.
+            answer = cloudinary.uploader.explicit(resource.public_id, **self._options(resource.kind))
+        return int(answer["bytes"])
 
     def url(self, name: str | None) -> str:
         assert name

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 from urllib.parse import urlencode
 
 from django.core import signing
@@ -19,8 +20,44 @@ from render.storages.failures import Reason, StorageFailure
 from render.storages.links import DirectUpload, link_expiry
 
 _links = signing.Signer(salt="render.storages.files.link")
-_UPLOAD_SALT = "render.storages.files.upload"
+_UPLOAD_SALT = "render.storages.files.upload.2"
+INCOMING = "incoming"  # The folder of what customers send, until it is checked.
 UPLOAD_VIEW = "upload-content"  # The name of the route that takes a direct upload.
+
+
+class UploadToken(NamedTuple):
+    name: str  # as given to `direct_upload`
+    num_bytes: int
+    sha256: str  # in hex; empty if it was not announced
+
+
+class IncomingFile:
+    """A new file of the storage, written piece by piece under a name that nobody else has. Raises StorageFailure."""
+
+    def __init__(self, storage: "SignedFileStorage") -> None:
+        self.name = f"{INCOMING}/{uuid.uuid4().hex}"
+        self._path = Path(storage.path(self.name))
+        self._file: BinaryIO | None = None
+
+    def write(self, block: bytes) -> None:
+        with _failures():
+            if self._file is None:
+                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._file = os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb", 0)
+            remaining = memoryview(block)
+            while remaining:  # An unbuffered write may take less than it is given.
+                remaining = remaining[self._file.write(remaining) :]
+
+    def close(self) -> None:
+        if self._file is not None:
+            with _failures():  # Some network file systems tell only now that they are full.
+                self._file.close()
+
+    def delete(self) -> None:
+        with contextlib.suppress(OSError):
+            self.close()
+        with _failures():
+            self._path.unlink(missing_ok=True)
 
 
 class SignedFileStorage(FileSystemStorage):
@@ -51,6 +88,15 @@ class SignedFileStorage(FileSystemStorage):
             shutil.rmtree(folder)
         return number
 
+    def old_incoming(self, *, seconds: float) -> Iterator[str]:
+        """Names of files that were sent here and were last written so long ago."""
+        folder = Path(self.path(INCOMING))
+        with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    if entry.stat().st_mtime < time.time() - seconds:
+                        yield f"{INCOMING}/{entry.name}"
+
     def url(self, name: str | None) -> str:
         """A path of this site; only with its query the file is served."""
         expires = link_expiry()
@@ -58,7 +104,8 @@ class SignedFileStorage(FileSystemStorage):
         return f"{super().url(name)}?{urlencode(query)}"
 
     def direct_upload(self, name: str, *, content_type: str, num_bytes: int, sha256: str, seconds: int) -> DirectUpload:
-        token = signing.dumps(name, salt=_UPLOAD_SALT)
+        """The token in the address holds all that is to be known before the body is read."""
+        token = signing.dumps([name, num_bytes, sha256], salt=_UPLOAD_SALT)
         return DirectUpload("PUT", reverse(UPLOAD_VIEW, args=[token]), headers={"Content-Type": content_type})
 
 
@@ -71,10 +118,9 @@ def is_signed(name: str, expires: str, signature: str) -> bool:
     return expires.isdecimal() and int(expires) > time.time()
 
 
-def read_upload_token(token: str, *, seconds: int) -> str:
-    """The name that a direct upload is for. Raises signing.SignatureExpired or signing.BadSignature."""
-    name: str = signing.loads(token, salt=_UPLOAD_SALT, max_age=seconds)
-    return name
+def read_upload_token(token: str, *, seconds: int) -> UploadToken:
+    """What a direct upload is for. Raises signing.SignatureExpired or signing.BadSignature."""
+    return UploadToken(*signing.loads(token, salt=_UPLOAD_SALT, max_age=seconds))
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.files.base import File
 from storages.backends.s3 import S3Storage
 
+from render.media_types import content_type_of
 from render.storages.failures import Reason, StorageFailure
 from render.storages.links import DirectUpload, kept_link
 
@@ -48,6 +49,9 @@ class SignedS3Storage(S3Storage):
             client_config=config,
             **options,
         )
+
+    def get_object_parameters(self, name: str) -> dict[str, Any]:
+        return {**super().get_object_parameters(name), "ContentType": content_type_of(name)}
 
     def _save(self, name: str, content: File) -> str:  # type: ignore[type-arg]
         with _failures():

@@ -46,6 +46,7 @@ BREAKS = {
     " WHERE k.render_id = '{finished}';"
     f" UPDATE render_render SET completed_at = {LONG_AGO} WHERE state IN ('finished', 'failed', 'canceled');"
     f" UPDATE render_segment SET created_at = {LONG_AGO}",
+    "objects_deleted": "INSERT INTO projects_discardedobject (key, tries) VALUES ('k', 29)",
     "assets_checked": "INSERT INTO projects_asset (id, tenant_id, is_test, origin, filename, content_type, num_bytes,"
     " sha256, key, state, kind, facts, error_code, error_message, checks, uploaded_at)"
     " SELECT gen_random_uuid(), id, false,"

@@ -13,6 +13,7 @@ import httpx
 import psutil
 
 from creatorify.supervisor import Supervisor
+from tests.stack import until
 
 MEGABYTE = 2**20
 SIZE = 300 * MEGABYTE
@@ -74,7 +75,7 @@ def test_300_megabytes_pass_through_in_little_memory(service, client, tmp_path) 
         assert time.monotonic() < deadline
         time.sleep(0.2)
     assert asset["error"]["code"] == "media_invalid"  # noise, and found out on the queue, not in the web process
-    assert files_of(tmp_path / "media") == []
+    until(lambda: files_of(tmp_path / "media") == [])
 
 
 def test_what_breaks_off_or_is_too_large_leaves_nothing(service, client, tmp_path) -> None:

@@ -1,0 +1,152 @@
+"""Takes the files of uploads before Django does, which would write each body to a temporary file before any view runs.
+
+The signature of the address tells whether a body is awaited, and how long it is: nothing else is read. What comes is
+written in pieces by a few threads; while they are busy, no more is read from the client.
+"""
+
+import asyncio
+import json
+import logging
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+from django.db import OperationalError, connection
+
+from accounts.errors import ServiceError
+from creatorify.asgi_middleware.asgi import Application, Receive, Scope, Send
+from creatorify.asgi_middleware.problem_response import send_problem
+from creatorify.asgi_middleware.routes import UPLOAD
+from projects.arrivals import BLOCK_BYTES, Arrival
+from projects.models import Asset
+from projects.upload_content import received
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 64  # bodies in one process; each has up to BLOCK_BYTES in memory
+AT_ONCE_OF_TENANT = 8
+THREADS = 4  # for the disk and the database
+
+Result = TypeVar("Result")
+
+
+class UploadReceiver:
+    """ASGI middleware: takes the PUT to an upload's address, and passes everything else on.
+
+    A `receive` that raises or is cancelled, because the client is too slow, leaves nothing of the file.
+    """
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="upload")
+        self._at_once = 0
+        self._of_tenant: Counter[uuid.UUID] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_put = scope["type"] == "http" and scope["method"] == "PUT"
+        upload = UPLOAD.fullmatch(scope["path"]) if is_put else None
+        if upload is None:
+            await self._application(scope, receive, send)
+            return
+        try:
+            asset = await self._take(upload[1], _content_length(scope), receive)
+        except ServiceError as error:
+            await send_problem(send, error.code, error.detail, param=error.param)
+        else:
+            if asset is not None:
+                await _answer(send, asset)
+
+    async def _take(self, token: str, content_length: int | None, receive: Receive) -> Asset | None:
+        """None when the client has left."""
+        arrival = Arrival(token)
+        arrival.expect(content_length)
+        try:
+            with self._place():
+                asset = await self._in_thread(arrival.begin)
+                with self._place_of_tenant(asset.tenant_id):
+                    if not await self._write(arrival, receive):
+                        return None
+                    return await self._in_thread(arrival.finish)
+        finally:
+            # Not waited for: the request may be over, and a thread still be writing for it.
+            self._threads.submit(arrival.abandon)
+
+    async def _write(self, arrival: Arrival, receive: Receive) -> bool:
+        """False when the client has left."""
+        block, more = bytearray(), True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return False
+            body, more = message.get("body", b""), message.get("more_body", False)
+            arrival.count(len(body))
+            block += body
+            if block and (len(block) >= BLOCK_BYTES or not more):
+                await self._in_thread(arrival.write, bytes(block))
+                block.clear()
+        return True
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        if self._at_once >= AT_ONCE:
+            raise ServiceError("unavailable", "Too many files are being sent at the moment; send it again soon.")
+        self._at_once += 1
+        try:
+            yield
+        finally:
+            self._at_once -= 1
+
+    @contextmanager
+    def _place_of_tenant(self, tenant_id: uuid.UUID) -> Iterator[None]:
+        if self._of_tenant[tenant_id] >= AT_ONCE_OF_TENANT:
+            detail = f"At most {AT_ONCE_OF_TENANT} files may be sent at once; send it again after one of them."
+            raise ServiceError("too_many_uploads", detail)
+        self._of_tenant[tenant_id] += 1
+        try:
+            yield
+        finally:
+            self._of_tenant[tenant_id] -= 1
+            if not self._of_tenant[tenant_id]:
+                del self._of_tenant[tenant_id]
+
+    async def _in_thread(self, call: Callable[..., Result], *arguments: object) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, _answered, call, *arguments)
+
+
+def _answered(call: Callable[..., Result], *arguments: object) -> Result:
+    """Raises ServiceError for whatever goes wrong."""
+    try:
+        return call(*arguments)
+    except ServiceError as error:
+        if error.__cause__ is not None:
+            logger.warning("An upload was not taken: %s", error.__cause__)
+        raise
+    except OperationalError as error:
+        logger.error("The database is away", exc_info=error)
+        raise ServiceError("unavailable", "Temporarily unavailable.") from error
+    except Exception as error:
+        logger.exception("An upload could not be taken")
+        raise ServiceError("internal", "Something went wrong here. The error was logged.") from error
+    finally:
+        connection.close()  # Back to the pool: the threads are more than they are at work.
+
+
+def _content_length(scope: Scope) -> int | None:
+    text = dict(scope["headers"]).get(b"content-length", b"")
+    return int(text) if text.isdigit() else None
+
+
+async def _answer(send: Send, asset: Asset) -> None:
+    content = json.dumps(received(asset)).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(content)).encode()),
+        (b"request-id", f"req_{uuid.uuid4().hex}".encode()),
+        (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
