@@ -14,6 +14,8 @@ class ProblemType:
     retryable: bool = False
 
 
+CONTENT_TYPE = "application/problem+json"  # RFC 9457
+
 PROBLEM_TYPES = {
     "malformed": ProblemType(400, "Malformed request"),
     "invalid_cursor": ProblemType(400, "Invalid cursor"),

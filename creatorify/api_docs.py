@@ -9,8 +9,7 @@ from django.views.decorators.http import require_safe
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 
-from accounts.errors import PROBLEM_TYPES
-from creatorify.errors import CONTENT_TYPE
+from accounts.errors import CONTENT_TYPE, PROBLEM_TYPES
 
 REQUEST_PROBLEMS = {
     "400": "The request is malformed, or the cursor does not fit.",

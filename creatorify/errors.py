@@ -14,11 +14,10 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler as drf_exception_handler
 
-from accounts.errors import PROBLEM_TYPES, ServiceError, problem
+from accounts.errors import CONTENT_TYPE, PROBLEM_TYPES, ServiceError, problem
 
 logger = logging.getLogger(__name__)
 
-CONTENT_TYPE = "application/problem+json"
 RATE_PROBLEM = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 API_PREFIX = "/api/"
 QUEUE_FULL_RETRY_SECONDS = 30

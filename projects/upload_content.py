@@ -1,7 +1,7 @@
 """The address to which the file of an upload is sent, where the media are files of this machine.
 
-Under ASGI, `creatorify.asgi_middleware.upload_receiver` takes the PUT before Django does, which would keep the whole body
-first. This view is what documents it, answers other methods, and takes the PUT under WSGI.
+Under ASGI, `creatorify.asgi_middleware.upload_receiver` takes the PUT before Django does, which would keep the whole
+body first. This view is what documents it, answers other methods, and takes the PUT under WSGI.
 """
 
 from drf_spectacular.types import OpenApiTypes

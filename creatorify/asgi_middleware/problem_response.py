@@ -4,9 +4,8 @@ import json
 import uuid
 from typing import Any
 
-from accounts.errors import problem
+from accounts.errors import CONTENT_TYPE, problem
 from creatorify.asgi_middleware.asgi import Send
-from creatorify.errors import CONTENT_TYPE
 
 RETRY_SECONDS = 30
 
