@@ -87,7 +87,7 @@ class TenantAdmin(SupportAdmin):
         except ValueError:
             raise Http404 from None
         audit.record("statement.view", tenant, request=request, tenant=tenant, details={"month": month})
-        return HttpResponse(statement.as_html(statement.make(tenant, first)))
+        return HttpResponse(statement.as_html(statement.make(tenant, first, is_test=False)))
 
     @admin.display(description="statements")
     def statements(self, tenant: Tenant) -> str:

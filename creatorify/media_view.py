@@ -1,6 +1,7 @@
 """Media files of a local storage over HTTP, in ranges: without these browsers cannot seek and Safari does not play.
 
-Only a signed link that has not expired is answered. In production the media storage itself does this better.
+Only a signed link that has not expired is answered, and none while its tenant is suspended. In production the media
+storage itself does this better.
 """
 
 import os
@@ -10,13 +11,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.core.exceptions import PermissionDenied, SuspiciousFileOperation
 from django.core.handlers.asgi import ASGIRequest
+from django.db import connection
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.cache import get_conditional_response
 from django.utils.http import http_date, parse_http_date_safe, quote_etag
 from django.views.decorators.http import require_safe
 
+from accounts.models import Tenant
 from render import objects
 from render.storages.files import SignedFileStorage, is_signed
 
@@ -28,6 +32,7 @@ ONE_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")  # RFC 9110, 14.1.2; a re
 def media(request: HttpRequest, path: str) -> HttpResponseBase:
     if not is_signed(path, request.GET.get("expires", ""), request.GET.get("signature", "")):
         raise PermissionDenied
+    _require_not_suspended(path)
     file = _open(path)
     facts = os.fstat(file.fileno())
     modified = int(facts.st_mtime)
@@ -55,6 +60,17 @@ def media(request: HttpRequest, path: str) -> HttpResponseBase:
     # Any page may play and read it: the address cannot be guessed, and nothing depends on a cookie.
     response["Access-Control-Allow-Origin"] = "*"
     return response
+
+
+def _require_not_suspended(path: str) -> None:
+    tenant_id = objects.tenant_id_of(path)
+    if tenant_id is None:
+        return
+    is_suspended = Tenant.objects.filter(pk=tenant_id, suspended_at__isnull=False).exists()
+    if settings.DATABASE_POOL_SIZE and not connection.in_atomic_block:
+        connection.close()  # Else it would be this answer's, and missing to others, until the whole film is sent.
+    if is_suspended:
+        raise PermissionDenied
 
 
 def _open(path: str) -> BinaryIO:

@@ -134,7 +134,7 @@ def test_a_player_on_any_page_may_read_it_and_keeps_no_copy(alice, anonymous):
         response = anonymous.get(url, headers={"Accept": accept, "Origin": "https://elsewhere.example"})
         assert (response.status_code, response["Content-Type"]) == (200, "application/vnd.apple.mpegurl")
         assert response["Access-Control-Allow-Origin"] == "*"
-        assert response["Cache-Control"] == "no-store"
+        assert response["Cache-Control"] == "private, no-store"
     assert anonymous.head(url).status_code == 200
 
 
