@@ -14,7 +14,7 @@ from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 
-from accounts import audit, quota, statement
+from accounts import audit, quota, statement, user_admin  # noqa: F401  # It registers itself.
 from accounts.admin_base import NOTHING, ReadOnlyAdmin, SupportAdmin, money, preformatted
 from accounts.key_admin import ApiKeyInline
 from accounts.models import AuditEntry, Membership, Plan, Tenant, UsageEntry

@@ -64,6 +64,17 @@ MIDDLEWARE = [
     "creatorify.rate_headers.RateHeadersMiddleware",
 ]
 
+# Of staff: tenants have API keys.
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 12},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+
 ROOT_URLCONF = "creatorify.urls"
 APPEND_SLASH = False  # A redirect would lose the body of a POST; the API routes both forms.
 WSGI_APPLICATION = "creatorify.wsgi.application"

@@ -3,6 +3,7 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerSplitView
 
+from accounts.login_view import login
 from creatorify import api_docs
 from creatorify.errors import unknown_path
 from creatorify.health import healthz
@@ -21,6 +22,7 @@ urlpatterns = [
     path("admin/invariants/", admin.site.admin_view(invariants_view), name="invariants"),
     path("admin/report/", admin.site.admin_view(report_view), name="report"),
     path("admin/report/<str:month>/", admin.site.admin_view(report_view), name="report_of_month"),
+    path("admin/login/", login),
     path("admin/", admin.site.urls),
     path("healthz", healthz),
     path("media/<path:path>", media),

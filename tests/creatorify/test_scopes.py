@@ -19,7 +19,13 @@ from tests.creatorify.test_tenancy import OPEN, api_routes, concrete
 from tests.projects.steps import claim, create, finish
 
 # Without a key by intention: the document and its readers; a signed address.
-WITHOUT_SCOPE = {"SchemaView", "SpectacularSwaggerSplitView", "SpectacularRedocView", "PreviewView", "UploadContentView"}
+WITHOUT_SCOPE = {
+    "SchemaView",
+    "SpectacularSwaggerSplitView",
+    "SpectacularRedocView",
+    "PreviewView",
+    "UploadContentView",
+}
 METHODS = ("get", "post", "put", "patch", "delete", "head", "trace")
 
 
