@@ -18,8 +18,9 @@ def permission(name: str) -> Permission:
 
 
 @pytest.fixture
-def editor(db) -> User:
+def editor(db, settings) -> User:
     """Of the role Admin, who may also delete accounts and change groups: more than the role may."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     user = User.objects.create_user("editor", password="an editor's own", is_staff=True)
     user.groups.add(Group.objects.get(name="Admin"))
     user.user_permissions.add(*map(permission, ("auth.delete_user", "auth.change_group", "auth.add_group")))
@@ -129,8 +130,8 @@ def test_the_page_of_who_is_more_shows_nothing_of_the_password(browser, stronger
     assert page.status_code == 200
     text = page.content.decode()
     assert "stronger" in text
-    assert stronger.password.split("$")[2][:6] not in text
-    assert "pbkdf2" not in text
+    assert stronger.password.split("$")[1][:6] not in text
+    assert "md5" not in text
 
 
 def test_who_is_not_more_may_get_a_password(browser, editor):
@@ -140,7 +141,7 @@ def test_who_is_not_more_may_get_a_password(browser, editor):
     assert User.objects.get(pk=weaker.pk).check_password("taken-over-77-Q")
 
 
-@pytest.mark.parametrize("word", ["short", "password1234", "123456789012", "editor-editor"])
+@pytest.mark.parametrize("word", ["short", "password1234", "123456789012", "an-editor-"])
 def test_a_weak_password_is_refused_wherever_one_is_set(browser, editor, word):
     both = {"password1": word, "password2": word, "usable_password": "true"}
 
@@ -152,7 +153,7 @@ def test_a_weak_password_is_refused_wherever_one_is_set(browser, editor, word):
     )
 
     assert User.objects.get(pk=editor.pk).check_password("an editor's own")
-    assert word == "editor-editor" or not User.objects.filter(username="editor-new").exists()
+    assert not User.objects.filter(username="editor-new").exists()
 
 
 def test_a_group_gets_no_more_than_its_editor_has(browser, editor):
