@@ -12,6 +12,7 @@ from django.http import HttpResponse, HttpResponseBase
 from django.utils.cache import get_conditional_response
 from django.utils.http import quote_etag
 from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
@@ -27,6 +28,7 @@ class Document(NamedTuple):
 class SchemaView(SpectacularAPIView):
     """As YAML or JSON. There is one version, in one language: what else a query asks for is not looked at."""
 
+    @extend_schema(exclude=True)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
         renderer: BaseRenderer = request.accepted_renderer  # type: ignore[attr-defined]
         with _making:  # Those who ask at the same time wait for the one who makes it.
