@@ -133,7 +133,10 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
         [created] = self._represent([self._new_project(request)])
         entry = UsageEntry.objects.select_related("tenant__plan").get(render_id=created.render.pk)
         measured = "frame_num" in created.project.parameters or references.resolve(created.project).seconds is not None
-        told = DryRunSerializer(DryRun(created, entry, quota.seconds_available(entry.tenant), measured)).data
+        # Test renders use nothing; what the live ones have used is not for a test key.
+        plan_seconds = entry.tenant.plan.monthly_seconds
+        left = plan_seconds if entry.is_test else quota.seconds_available(entry.tenant)
+        told = DryRunSerializer(DryRun(created, entry, left, measured)).data
         transaction.set_rollback(True)
         return Response(told)
 

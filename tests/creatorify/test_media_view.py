@@ -217,6 +217,24 @@ def test_a_suspended_tenants_links_stop(client, alice, charlie, settings, folder
         assert client.get(names[charlie]).status_code == 200
 
 
+def test_staff_look_at_what_a_suspended_tenant_has_for_an_hour(client, alice, settings, monkeypatch):
+    name = f"{alice.tenant.pk}/film.mp4"
+    path = Path(settings.MEDIA_ROOT) / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(FILM)
+    type(alice.tenant).objects.update(suspended_at=timezone.now())
+    looked = default_storage.staff_url(name)
+    tenants = default_storage.url(name).partition("signature=")[2]
+
+    assert client.get(looked).status_code == 200
+    assert client.get(looked.replace("film.mp4", "other.mp4")).status_code == 403
+    assert client.get(looked.replace("staff_signature", "signature")).status_code == 403
+    assert client.get(f"{looked.partition('staff_signature=')[0]}staff_signature={tenants}").status_code == 403
+    now = links.time.time()
+    monkeypatch.setattr(links.time, "time", lambda: now + 3601)
+    assert client.get(looked).status_code == 403
+
+
 def test_what_a_browser_may_do_with_a_file_is_to_show_it(client, film):
     answers = [client.get(link("renders/film.mp4")), client.get("/media/renders/film.mp4")]
 
