@@ -50,7 +50,8 @@ class SupportAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
         So whoever may see the list could find out, letter by letter, what is not shown: a secret, a digest, a body.
         """
-        names = [item[0] if isinstance(item, tuple | list) else item for item in self.get_list_filter(request)]  # type: ignore[arg-type]
+        filters: list[Any] = list(self.get_list_filter(request))  # type: ignore[arg-type]
+        names = (item[0] if isinstance(item, tuple) else item for item in filters)
         offered = {name if isinstance(name, str) else name.parameter_name for name in names}
         offered |= {"pk", str(self.opts.pk.name), *self.id_lookups, self.date_hierarchy or "pk"}
         parts = lookup.split("__")

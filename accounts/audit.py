@@ -47,7 +47,7 @@ def ip_address_of(request: Any) -> str | None:
     Of X-Forwarded-For count as many hops as we have proxies (NUM_PROXIES): the last of them is what our outermost proxy
     has seen. What a client has written itself stands before it. Without proxies the header says nothing.
     """
-    num_proxies: int = api_settings.NUM_PROXIES
+    num_proxies = api_settings.NUM_PROXIES or 0
     hops = [hop for hop in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if hop.strip()]
     seen = hops[-min(num_proxies, len(hops))] if num_proxies and hops else request.META.get("REMOTE_ADDR", "")
     address = networks.parse_address(seen)

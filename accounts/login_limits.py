@@ -25,17 +25,18 @@ FAILURES = 10  # for one account from one address
 FAILURES_OF_ADDRESS = 200  # for all accounts
 FAILURES_OF_ACCOUNT = 100  # from all addresses but those from which it was logged in to lately
 LATELY = timedelta(days=30)
+WINDOW_SQL = f"interval '{WINDOW.total_seconds()} seconds'"
 
 _TAKE = f"""
 INSERT INTO {FailedLogins._meta.db_table} AS known (account, address, started_at, failures)
 VALUES (%s, %s, statement_timestamp(), 1)
 ON CONFLICT (account, address) DO UPDATE SET
-    failures = CASE WHEN known.started_at > excluded.started_at - %s
+    failures = CASE WHEN known.started_at > excluded.started_at - {WINDOW_SQL}
         THEN least(known.failures + 1, {FAILURES + 1}) ELSE 1 END,
-    started_at = CASE WHEN known.started_at > excluded.started_at - %s
+    started_at = CASE WHEN known.started_at > excluded.started_at - {WINDOW_SQL}
         THEN known.started_at ELSE excluded.started_at END
-RETURNING failures, coalesce(succeeded_at > statement_timestamp() - %s, false),
-    extract(epoch FROM started_at + %s - statement_timestamp())
+RETURNING failures, coalesce(succeeded_at > statement_timestamp() - interval '{LATELY.days} days', false),
+    extract(epoch FROM started_at + {WINDOW_SQL} - statement_timestamp())
 """
 
 
@@ -45,7 +46,7 @@ def take(name: str, ip_address: str | None) -> int:
     ended = Q(started_at__lt=Now() - WINDOW) & (Q(succeeded_at=None) | Q(succeeded_at__lt=Now() - LATELY))
     FailedLogins.objects.filter(ended).exclude(account=account, address=address).delete()
     with connection.cursor() as cursor:
-        cursor.execute(_TAKE, [account, address, WINDOW, WINDOW, LATELY, WINDOW])
+        cursor.execute(_TAKE, [account, address])
         failures, is_known, seconds_left = cursor.fetchone()
     here, everywhere = Q(address=address), Q(account=account)
     rows = FailedLogins.objects.filter(here | everywhere, started_at__gt=Now() - WINDOW)

@@ -3,7 +3,6 @@
 import ipaddress
 import re
 from collections.abc import Iterable
-from itertools import chain
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -42,11 +41,10 @@ def is_in(address: Address | None, networks: Iterable[str]) -> bool:
 def are_within(inner: Iterable[str], outer: Iterable[str]) -> bool:
     """Whether every address of `inner` is in `outer`; two halves of a network are as good as the network."""
     parsed = [parse_network(network) for network in outer]
-    by_version = (
-        ipaddress.collapse_addresses(network for network in parsed if isinstance(network, kind))
-        for kind in (ipaddress.IPv4Network, ipaddress.IPv6Network)
-    )
-    wide = list(chain.from_iterable(by_version))
+    wide: list[Network] = [
+        *ipaddress.collapse_addresses(network for network in parsed if isinstance(network, ipaddress.IPv4Network)),
+        *ipaddress.collapse_addresses(network for network in parsed if isinstance(network, ipaddress.IPv6Network)),
+    ]
     return all(any(_is_part(parse_network(network), of) for of in wide) for network in inner)
 
 

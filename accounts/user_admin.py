@@ -59,7 +59,7 @@ class _WithinOwnRights(SupportAdmin):
 
 
 @admin.register(User)
-class StaffUserAdmin(_WithinOwnRights, of_django.UserAdmin):
+class StaffUserAdmin(_WithinOwnRights, of_django.UserAdmin):  # type: ignore[type-arg]
     def is_beyond(self, editor: User, obj: User) -> bool:
         return obj.is_superuser or exceeds(rights_of(obj), editor)
 
@@ -79,6 +79,6 @@ class StaffUserAdmin(_WithinOwnRights, of_django.UserAdmin):
 
 
 @admin.register(Group)
-class StaffGroupAdmin(_WithinOwnRights, of_django.GroupAdmin):
+class StaffGroupAdmin(_WithinOwnRights, of_django.GroupAdmin):  # type: ignore[misc]
     def is_beyond(self, editor: User, obj: Group) -> bool:
         return exceeds(obj.permissions.all(), editor)

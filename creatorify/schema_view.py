@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from django.http import HttpResponse, HttpResponseBase
 from django.utils.cache import get_conditional_response
+from django.utils.encoding import force_bytes
 from django.utils.http import quote_etag
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.utils import extend_schema
@@ -17,6 +18,7 @@ from drf_spectacular.views import SpectacularAPIView
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
+RENDERERS = {renderer.media_type: renderer for renderer in SpectacularAPIView.renderer_classes}
 _making = Lock()
 
 
@@ -30,9 +32,9 @@ class SchemaView(SpectacularAPIView):
 
     @extend_schema(exclude=True)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        renderer: BaseRenderer = request.accepted_renderer  # type: ignore[attr-defined]
+        renderer: BaseRenderer = request.accepted_renderer
         with _making:  # Those who ask at the same time wait for the one who makes it.
-            document = rendered(type(renderer))
+            document = rendered(renderer.media_type)
         unchanged = get_conditional_response(request._request, document.etag)
         response = unchanged or HttpResponse(document.body, content_type=renderer.media_type)
         response["ETag"] = document.etag
@@ -42,13 +44,14 @@ class SchemaView(SpectacularAPIView):
 
 
 @functools.cache
-def rendered(renderer: type[BaseRenderer]) -> Document:
-    """One for each of the four renderers."""
-    body: bytes = renderer().render(_schema(), renderer.media_type, {})
+def rendered(media_type: str) -> Document:
+    """One for each of RENDERERS."""
+    body = force_bytes(RENDERERS[media_type]().render(_schema(), media_type, {}))
     return Document(body, quote_etag(hashlib.sha256(body).hexdigest()[:32]))
 
 
 @functools.cache
 def _schema() -> dict[str, Any]:
-    made: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)
+    generator = SchemaGenerator()  # type: ignore[no-untyped-call]
+    made: dict[str, Any] = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
     return made
