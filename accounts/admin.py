@@ -14,7 +14,7 @@ from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 
-from accounts import audit, quota, statement
+from accounts import audit, quota, statement, user_admin  # noqa: F401  # It registers itself.
 from accounts.admin_base import NOTHING, ReadOnlyAdmin, SupportAdmin, money, preformatted
 from accounts.key_admin import ApiKeyInline
 from accounts.models import AuditEntry, Membership, Plan, Tenant, UsageEntry
@@ -87,7 +87,7 @@ class TenantAdmin(SupportAdmin):
         except ValueError:
             raise Http404 from None
         audit.record("statement.view", tenant, request=request, tenant=tenant, details={"month": month})
-        return HttpResponse(statement.as_html(statement.make(tenant, first)))
+        return HttpResponse(statement.as_html(statement.make(tenant, first, is_test=False)))
 
     @admin.display(description="statements")
     def statements(self, tenant: Tenant) -> str:

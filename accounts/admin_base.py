@@ -22,6 +22,12 @@ from accounts.models import Tenant
 NOTHING = "-"
 KEY_PREFIX = re.compile(r"cf_(live|test)_[0-9A-Za-z]{8}")
 START_OF_ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,27}")
+QUERY_OF_URL = re.compile(r"(https?://[^\s?'\"<>]+)\?[^\s'\"<>]*")
+# How the filters beside a list, and the links of its dates, ask for a field.
+FILTERED_BY = {
+    *("", "exact", "in", "isnull", "isempty", "gt", "gte", "lt", "lte", "year", "month", "day"),
+    *("id__exact", "pk__exact"),
+}
 
 
 class SupportAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -39,6 +45,20 @@ class SupportAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def short_id(self, obj: Any) -> str:
         return str(obj.pk)[:8]
 
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        """Only what the page offers, and ids. Django itself lets a list be filtered by every field of its rows.
+
+        So whoever may see the list could find out, letter by letter, what is not shown: a secret, a digest, a body.
+        """
+        filters: list[Any] = list(self.get_list_filter(request))  # type: ignore[arg-type]
+        names = (item[0] if isinstance(item, tuple) else item for item in filters)
+        offered = {name if isinstance(name, str) else name.parameter_name for name in names}
+        offered |= {"pk", str(self.opts.pk.name), *self.id_lookups, self.date_hierarchy or "pk"}
+        parts = lookup.split("__")
+        # Every way to split it into a field and how it is asked for.
+        ways = (("__".join(parts[:number]), "__".join(parts[number:])) for number in range(1, len(parts) + 1))
+        return any(field in offered and how in FILTERED_BY for field, how in ways)
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
@@ -46,7 +66,8 @@ class SupportAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         term = search_term.strip()
         with contextlib.suppress(ValueError):
             wanted = uuid.UUID(term)
-            return queryset.filter(Q(*((lookup, wanted) for lookup in self.id_lookups), _connector=Q.OR)), True
+            if self.id_lookups:
+                return queryset.filter(Q(*((lookup, wanted) for lookup in self.id_lookups), _connector=Q.OR)), True
         if self.key_lookup and KEY_PREFIX.fullmatch(term):
             return queryset.filter(**{self.key_lookup: term}), False
         if isinstance(self.opts.pk, UUIDField) and START_OF_ID.fullmatch(term):
@@ -124,10 +145,19 @@ class ReadOnlyInline(_ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
 
 
 def external_link(url: str | None, text: str = "") -> str:
-    """A link to an address that a customer gave."""
-    if not url or not url.startswith(("http://", "https://", "/")):
-        return url or NOTHING  # A `javascript:` address must not become clickable.
+    """A link to an address that a customer gave; only its text, without the query, if there is one.
+
+    A query is often a signature, with which whoever reads it gets the customer's file.
+    """
+    shown = without_queries(url or "")
+    if shown != url or not url.startswith(("http://", "https://", "/")):
+        return shown or NOTHING  # A `javascript:` address must not become clickable.
     return format_html('<a href="{}" target="_blank" rel="noopener noreferrer">{}</a>', url, text or url)
+
+
+def without_queries(text: str) -> str:
+    """The text without what stands behind the ? of the addresses in it."""
+    return QUERY_OF_URL.sub(r"\1?...", text)
 
 
 def object_link(obj: Model | None, text: str = "") -> str:

@@ -7,8 +7,9 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db.models import Model
 from django.http import HttpRequest
-from rest_framework.throttling import BaseThrottle
+from rest_framework.settings import api_settings
 
+from accounts import networks
 from accounts.models import ApiKey, AuditEntry, Tenant
 
 
@@ -41,5 +42,13 @@ def target_of(row: Model) -> str:
 
 
 def ip_address_of(request: Any) -> str | None:
-    """The client's address; of a proxy's header only as many hops as REST_FRAMEWORK["NUM_PROXIES"] says."""
-    return BaseThrottle().get_ident(request) or None
+    """The client's address; None if it is unknown.
+
+    Of X-Forwarded-For count as many hops as we have proxies (NUM_PROXIES): the last of them is what our outermost proxy
+    has seen. What a client has written itself stands before it. Without proxies the header says nothing.
+    """
+    num_proxies = api_settings.NUM_PROXIES or 0
+    hops = [hop for hop in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if hop.strip()]
+    seen = hops[-min(num_proxies, len(hops))] if num_proxies and hops else request.META.get("REMOTE_ADDR", "")
+    address = networks.parse_address(seen)
+    return None if address is None else str(address)

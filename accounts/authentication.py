@@ -37,16 +37,28 @@ class ApiKeyAuthentication(BaseAuthentication):
 
 
 class HasScope(BasePermission):
-    """A key is needed, and the scope that the view names for the action (`required_scopes`)."""
+    """A key is needed, and the scope that the view names for the action in `required_scopes`.
+
+    An action without one is refused, so that nothing is open because it was forgotten. OPTIONS, which describes a view,
+    needs any of the view's scopes, unless the view names one for `metadata`.
+    """
 
     def has_permission(self, request: Request, view: "APIView") -> bool:
         if not isinstance(request.auth, ApiKey):
             return False
+        if request.method != "OPTIONS" and not hasattr(view, (request.method or "").lower()):
+            return True  # Nothing is done: the answer is 405.
         scopes: dict[str, str] = getattr(view, "required_scopes", {})
-        action: str = getattr(view, "action", None) or ""
-        needed = scopes.get(action)
-        if needed is not None and needed not in request.auth.scopes:
-            raise ServiceError("insufficient_scope", f"This API key lacks the scope {needed}.")
+        action = getattr(view, "action", None)
+        # For each of the methods that OPTIONS tells of, DRF asks again with that method.
+        if (request.method == "OPTIONS" or action == "metadata") and "metadata" not in scopes:
+            enough = set(scopes.values())
+        else:
+            enough = {scopes[action]} if action in scopes else set()
+        if not enough.intersection(request.auth.scopes):
+            names = " or ".join(sorted(enough))
+            needed = f"the scope {names}" if enough else "a scope: none opens this"
+            raise ServiceError("insufficient_scope", f"This API key lacks {needed}.")
         return True
 
 

@@ -26,6 +26,7 @@ PROBLEM_TYPES = {
     "spend_cap_reached": ProblemType(402, "Spend cap reached"),
     "storage_quota_exceeded": ProblemType(402, "Too much stored"),
     "insufficient_scope": ProblemType(403, "API key lacks a scope"),
+    "exceeds_own_key": ProblemType(403, "More than the API key that asks may do itself"),
     "ip_not_allowed": ProblemType(403, "API key not allowed from this address"),
     "tenant_suspended": ProblemType(403, "Tenant suspended"),
     "not_found": ProblemType(404, "Not found"),

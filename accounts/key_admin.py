@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
 
-from accounts import keys
+from accounts import keys, networks
 from accounts.admin_base import ReadOnlyInline, SupportAdmin
 from accounts.models import ApiKey, Scope, default_scopes
 
@@ -30,7 +30,7 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def clean_allowed_ips(self) -> list[str]:
         try:
-            return [keys.parse_network(network) for network in self.cleaned_data["allowed_ips"]]
+            return [str(networks.parse_network(network)) for network in self.cleaned_data["allowed_ips"]]
         except ValueError as error:
             raise forms.ValidationError(f"Not a network: {error}") from error
 

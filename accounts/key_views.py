@@ -1,6 +1,6 @@
 """The endpoints under /api/v1/keys: a tenant's own API keys."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from accounts import audit, keys
+from accounts import audit, key_reach, keys, networks
 from accounts.errors import ServiceError
 from accounts.idempotency import idempotent
 from accounts.keyed_view import KeyedView
@@ -22,15 +22,22 @@ from accounts.pagination import EnvelopePagination
 
 MAX_NETWORKS = 50
 MAX_OVERLAP_HOURS = 7 * 24
-NO_STORE = {"Cache-Control": "no-store"}
 
 
 class NetworkField(serializers.CharField):
     def to_internal_value(self, data: Any) -> str:
         try:
-            return keys.parse_network(super().to_internal_value(data))
+            return str(networks.parse_network(super().to_internal_value(data)))
         except ValueError:
             raise serializers.ValidationError("Not an address or a network in CIDR notation.", code="invalid") from None
+
+
+class ExpiryField(serializers.DateTimeField):
+    def to_internal_value(self, value: Any) -> datetime:
+        moment = super().to_internal_value(value)
+        if moment <= timezone.now():
+            raise serializers.ValidationError("Must be in the future.", code="min_value")
+        return moment
 
 
 class ApiKeySerializer(serializers.ModelSerializer[ApiKey]):
@@ -71,23 +78,35 @@ class ApiKeyRequest(serializers.Serializer[Any]):
         required=False,
         help_text="Default: those of the key that asks, without keys:admin.",
     )
-    allowed_ips = serializers.ListField(child=NetworkField(max_length=50), max_length=MAX_NETWORKS, required=False)
-    expires_at = serializers.DateTimeField(required=False, allow_null=True)
-
-    def validate_expires_at(self, value: Any) -> Any:
-        if value is not None and value <= timezone.now():
-            raise serializers.ValidationError("Must be in the future.", code="min_value")
-        return value
+    allowed_ips = serializers.ListField(
+        child=NetworkField(max_length=50),
+        max_length=MAX_NETWORKS,
+        required=False,
+        help_text="Within those of the key that asks. Default: the same.",
+    )
+    expires_at = ExpiryField(
+        required=False, allow_null=True, help_text="Not later than that of the key that asks. Default: the same."
+    )
 
 
 class ApiKeyChange(serializers.Serializer[Any]):
     name = serializers.CharField(max_length=120, required=False)
-    allowed_ips = serializers.ListField(child=NetworkField(max_length=50), max_length=MAX_NETWORKS, required=False)
+    allowed_ips = serializers.ListField(
+        child=NetworkField(max_length=50),
+        max_length=MAX_NETWORKS,
+        required=False,
+        help_text="Within those of the key that asks.",
+    )
 
 
 class RotationRequest(serializers.Serializer[Any]):
     overlap_hours = serializers.FloatField(
         min_value=0, max_value=MAX_OVERLAP_HOURS, default=24, help_text="How long the old key opens beside the new one."
+    )
+    expires_at = ExpiryField(
+        required=False,
+        allow_null=True,
+        help_text="Of the new key, not later than that of the key that asks. Default: that of the old key.",
     )
 
 
@@ -102,23 +121,31 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
     def get_queryset(self) -> QuerySet[ApiKey]:
         if getattr(self, "swagger_fake_view", False):
             return ApiKey.objects.none()
-        return ApiKey.objects.filter(tenant=self.api_key.tenant)
+        found = ApiKey.objects.filter(tenant=self.api_key.tenant)
+        # What is live is not there for a test key, as everywhere.
+        return found.filter(mode=ApiKey.Mode.TEST) if self.api_key.is_test else found
 
     @extend_schema(summary="Make an API key", request=ApiKeyRequest, responses={201: NewApiKeySerializer})
     @idempotent(secrets=("key",))
     @transaction.atomic
     def create(self, request: Request) -> Response:
-        """A key gives away no scope that it does not have, and a test key no live key."""
+        """A key gives away no more than it has: no other scopes, networks or expiry, and a test key no live key."""
         wanted = ApiKeyRequest(data=request.data)
         wanted.is_valid(raise_exception=True)
-        asking, given = self.api_key, dict(wanted.validated_data)
-        given.setdefault("mode", asking.mode)
-        given.setdefault("scopes", [scope for scope in asking.scopes if scope != Scope.KEYS_ADMIN])
-        missing = sorted(set(given["scopes"]) - set(asking.scopes))
-        if missing:
-            raise ServiceError("insufficient_scope", f"This API key lacks {', '.join(missing)}.", param="scopes")
-        if asking.is_test and given["mode"] != ApiKey.Mode.TEST:
-            raise ServiceError("insufficient_scope", "A test key can make test keys only.", param="mode")
+        asking, _ = key_reach.lock(self.api_key)
+        given = {
+            "mode": asking.mode,
+            "scopes": [scope for scope in asking.scopes if scope != Scope.KEYS_ADMIN],
+            "allowed_ips": asking.allowed_ips,
+            "expires_at": asking.expires_at,
+            **wanted.validated_data,
+        }
+        if not given["scopes"]:
+            raise ServiceError("invalid", "scopes: The key that asks has none to give by default.", param="scopes")
+        key_reach.require_mode(asking, given["mode"])
+        key_reach.require_scopes(asking, given["scopes"])
+        key_reach.require_networks(asking, given["allowed_ips"])
+        key_reach.require_expiry(asking, given["expires_at"])
         made, plain = keys.make(asking.tenant, **given)
         return self._made("key.created", request, made, plain)
 
@@ -127,7 +154,10 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
     def partial_update(self, request: Request, pk: str) -> Response:
         changes = ApiKeyChange(data=request.data)
         changes.is_valid(raise_exception=True)
-        key = self.get_object()
+        asking, key = key_reach.lock(self.api_key, self.get_object())
+        key_reach.require_may_touch(asking, key)
+        if "allowed_ips" in changes.validated_data:
+            key_reach.require_networks(asking, changes.validated_data["allowed_ips"])
         for name, value in changes.validated_data.items():
             setattr(key, name, value)
         if changes.validated_data:
@@ -140,11 +170,16 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
     @idempotent(secrets=("key",))
     @transaction.atomic
     def rotate(self, request: Request, pk: str) -> Response:
-        """The successor may do the same. Both keys work until `overlap_hours` have passed."""
+        """The successor may do the same. Both keys work until `overlap_hours` have passed, or the old one expires."""
         wanted = RotationRequest(data=request.data)
         wanted.is_valid(raise_exception=True)
         overlap = timedelta(hours=wanted.validated_data["overlap_hours"])
-        made, plain = keys.rotate(self.get_object(), overlap=overlap)
+        asking, key = key_reach.lock(self.api_key, self.get_object())
+        expires_at = wanted.validated_data.get("expires_at", key.expires_at)
+        key_reach.require_may_touch(asking, key)
+        key_reach.require_networks(asking, key.allowed_ips)
+        key_reach.require_expiry(asking, expires_at)
+        made, plain = keys.rotate(key, overlap=overlap, expires_at=expires_at)
         return self._made("key.rotated", request, made, plain, overlap_hours=wanted.validated_data["overlap_hours"])
 
     @extend_schema(
@@ -154,7 +189,8 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
     @transaction.atomic
     def destroy(self, request: Request, pk: str) -> Response:
         """At once and for good, also the key that asks."""
-        key = self.get_object()
+        asking, key = key_reach.lock(self.api_key, self.get_object())
+        key_reach.require_may_touch(asking, key)
         if keys.revoke(key):
             self._record("key.revoked", request, key)
         return Response({"detail": "API key revoked"})
@@ -163,7 +199,7 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
         made.refresh_from_db()
         made.key = plain  # type: ignore[attr-defined]
         self._record(action, request, made, **details)
-        return Response(NewApiKeySerializer(made).data, status=status.HTTP_201_CREATED, headers=NO_STORE)
+        return Response(NewApiKeySerializer(made).data, status=status.HTTP_201_CREATED)
 
     def _record(self, action: str, request: Request, key: ApiKey, **details: Any) -> None:
         asking = self.api_key

@@ -2,21 +2,24 @@
 
 import hashlib
 import hmac
-import ipaddress
 import re
 import secrets
 import string
 import zlib
+from collections.abc import Iterable
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from accounts import networks
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Tenant, default_scopes
 
 ALPHABET = string.digits + string.ascii_letters
+USABLE = Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=Now()))
 WELL_FORMED = re.compile(r"cf_(live|test)_[0-9A-Za-z]{8}_[0-9A-Za-z]{32}_[0-9A-Za-z]{6}")
 
 
@@ -49,12 +52,12 @@ def make(
 
 
 @transaction.atomic
-def rotate(key: ApiKey, *, overlap: timedelta) -> tuple[ApiKey, str]:
-    """Make a successor that may do the same; the old key opens for `overlap` more. Raises ServiceError `invalid_state`.
+def rotate(key: ApiKey, *, overlap: timedelta, expires_at: datetime | None) -> tuple[ApiKey, str]:
+    """Make a successor that may do the same; the old key opens for `overlap` more, and never beyond its own expiry.
 
-    An expiry that comes sooner stays. The successor has none: it was the key's, not the access's.
+    expires_at: of the successor; None: never. Raises ServiceError `invalid_state`.
     """
-    key = ApiKey.objects.select_for_update(of=("self",)).select_related("tenant").get(pk=key.pk)
+    key = ApiKey.objects.select_for_update(of=("self",), no_key=True).select_related("tenant").get(pk=key.pk)
     if not key.is_usable:
         raise ServiceError("invalid_state", "This API key has expired or was revoked; make a new one.")
     successor = make(
@@ -62,6 +65,7 @@ def rotate(key: ApiKey, *, overlap: timedelta) -> tuple[ApiKey, str]:
         name=key.name,
         mode=key.mode,
         scopes=key.scopes,
+        expires_at=expires_at,
         allowed_ips=key.allowed_ips,
         rotated_from=key,
     )
@@ -76,29 +80,32 @@ def revoke(key: ApiKey) -> bool:
     return ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=Now()) == 1
 
 
-def parse_network(text: str) -> str:
-    """An address or a network in CIDR, in its canonical form. Raises ValueError."""
-    return str(ipaddress.ip_network(text.strip(), strict=False))
-
-
 def authenticate(plain: str, *, ip_address: str | None = None) -> ApiKey:
-    """Return the key's row, with its tenant and plan. Raises ServiceError for a key that does not open anything."""
+    """Return the key's row, with its tenant and plan. Raises ServiceError for a key that does not open anything.
+
+    ip_address: the client's, as `audit.ip_address_of` gives it.
+    """
     if not WELL_FORMED.fullmatch(plain):
         raise ServiceError("unauthenticated", "This API key is not valid.")
     prefix = "_".join(plain.split("_")[:3])
-    usable = Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=Now()))
-    key = ApiKey.objects.select_related("tenant__plan").annotate(usable=usable).filter(prefix=prefix).first()
+    key = ApiKey.objects.select_related("tenant__plan").annotate(usable=USABLE).filter(prefix=prefix).first()
     # The digest is computed and compared for an unknown prefix too, so that both take the same time.
     matches = hmac.compare_digest(_digest(plain), key.digest if key else "")
     if key is None or not matches:
         raise ServiceError("unauthenticated", "This API key is not valid.")
     if not key.usable:
         raise ServiceError("key_expired", "This API key has expired or was revoked.")
-    if key.allowed_ips and not _is_in(ip_address, key.allowed_ips):
+    if key.allowed_ips and not networks.is_in(networks.parse_address(ip_address or ""), key.allowed_ips):
         raise ServiceError("ip_not_allowed", "This API key may not be used from this address.")
     if key.tenant.suspended_at is not None:
         raise ServiceError("tenant_suspended", "This account is suspended.")
     return key
+
+
+def scopes_of_open(key_ids: Iterable[UUID]) -> dict[UUID, list[str]]:
+    """Which of these keys still open something, and their scopes as they are now; one query."""
+    rows = ApiKey.objects.filter(USABLE, pk__in=list(key_ids), tenant__suspended_at=None)
+    return dict(rows.values_list("pk", "scopes"))
 
 
 def checksum(body: str) -> str:
@@ -109,14 +116,6 @@ def checksum(body: str) -> str:
         number, digit = divmod(number, 62)
         digits = ALPHABET[digit] + digits
     return digits
-
-
-def _is_in(ip_address: str | None, networks: list[str]) -> bool:
-    try:
-        address = ipaddress.ip_address(ip_address or "")
-    except ValueError:
-        return False
-    return any(address in ipaddress.ip_network(network) for network in networks)
 
 
 def _digest(plain: str) -> str:

@@ -141,6 +141,29 @@ class RequestWindow(models.Model):
         return f"{self.tenant_id} {self.policy}: {self.count}"
 
 
+class FailedLogins(models.Model):
+    """Wrong passwords for one account from one address, in the time that began at `started_at`.
+
+    Written by `accounts.login_limits` alone.
+    """
+
+    account = models.CharField(max_length=64, help_text="SHA-256 of the name that was given.")
+    address = models.CharField(max_length=45, help_text="Of the client; of IPv6 its network of 64 bits.")
+    started_at = models.DateTimeField()
+    failures = models.PositiveIntegerField()
+    succeeded_at = models.DateTimeField(null=True, help_text="When the account was last logged in to from there.")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["account", "address"], name="one_row_an_account_and_address")]
+        indexes = [
+            models.Index(fields=["address", "started_at"], name="failed_logins_of_address"),
+            models.Index(fields=["started_at"], name="oldest_failed_logins"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.address}: {self.failures}"
+
+
 class IdempotentResponse(models.Model):
     """What was answered to the first request with an Idempotency-Key. Written by `accounts.idempotency` alone."""
 

@@ -26,8 +26,9 @@ class Statement:
         return Period.month(self.month)
 
 
-def make(tenant: Tenant, month: date) -> Statement:
-    rows = usage.entries(tenant, Period.month(month))
+def make(tenant: Tenant, month: date, *, is_test: bool) -> Statement:
+    """is_test: of what test keys have made, which costs nothing; corrections are live."""
+    rows = usage.entries(tenant, Period.month(month), is_test=is_test)
     charged = rows.filter(usage.SETTLED, render_id__isnull=False, billed_seconds__gt=0)
     lines: Iterable[Any] = (
         charged.order_by()

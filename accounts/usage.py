@@ -54,7 +54,7 @@ def next_month(first: date) -> date:
     return date(first.year + first.month // 12, first.month % 12 + 1, 1)
 
 
-def entries(tenant: Tenant, period: Period, *, is_test: bool = False) -> QuerySet[UsageEntry]:
+def entries(tenant: Tenant, period: Period, *, is_test: bool) -> QuerySet[UsageEntry]:
     start, end = period.bounds
     return UsageEntry.objects.filter(tenant=tenant, is_test=is_test, created_at__gte=start, created_at__lt=end)
 

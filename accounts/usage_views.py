@@ -196,7 +196,8 @@ class UsageViewSet(mixins.ListModelMixin, KeyedView, GenericViewSet[UsageEntry])
     )
     @action(detail=False, url_path=r"statements/(?P<month>\d{4}-(?:0[1-9]|1[0-2]))")
     def statement(self, request: Request, month: str) -> HttpResponse | Response:
-        made = statement.make(self.api_key.tenant, date.fromisoformat(f"{month}-01"))
+        key = self.api_key
+        made = statement.make(key.tenant, date.fromisoformat(f"{month}-01"), is_test=key.is_test)
         if request.query_params.get("as") == "html":
             return HttpResponse(statement.as_html(made))
         return Response(StatementSerializer(made).data)

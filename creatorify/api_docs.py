@@ -15,7 +15,7 @@ REQUEST_PROBLEMS = {
     "400": "The request is malformed, or the cursor does not fit.",
     "401": "The API key is missing, wrong, expired or revoked.",
     "402": "The quota or the spend cap of this month is used up.",
-    "403": "The key lacks the scope, or the account is suspended.",
+    "403": "The key lacks the scope or asks for more than it may do itself, or the account is suspended.",
     "404": "There is no such object in this account.",
     "408": "The body came too slowly.",
     "409": "Not possible in the present state.",

@@ -1,5 +1,8 @@
 from django.apps import AppConfig, apps
+from django.conf import settings
 from django.db.models.signals import post_migrate
+
+from render.private_folder import private_folder
 
 
 class CreatorifyConfig(AppConfig):
@@ -8,5 +11,8 @@ class CreatorifyConfig(AppConfig):
     def ready(self) -> None:
         from creatorify import checks, roles  # noqa: F401  # The checks register themselves.
 
+        for folder in (settings.MEDIA_ROOT, settings.WORK_DIR):
+            if folder.is_dir():  # Made by an earlier release, when everybody could read them.
+                private_folder(folder)
         # The last app with models: the permissions of all the others are there then.
         post_migrate.connect(roles.sync, sender=apps.get_app_config("projects"))

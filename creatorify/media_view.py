@@ -1,25 +1,25 @@
 """Media files of a local storage over HTTP, in ranges: without these browsers cannot seek and Safari does not play.
 
-Only a signed link that has not expired is answered. In production the media storage itself does this better.
+Only a signed link that has not expired is answered, and none while its tenant is suspended. In production the media
+storage itself does this better.
 """
 
 import os
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from asgiref.sync import sync_to_async
 from django.core.exceptions import PermissionDenied, SuspiciousFileOperation
-from django.core.handlers.asgi import ASGIRequest
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.utils.cache import get_conditional_response
 from django.utils.http import http_date, parse_http_date_safe, quote_etag
 from django.views.decorators.http import require_safe
 
+from accounts.models import Tenant
 from render import objects
 from render.media_types import content_type_of
-from render.storages.files import SignedFileStorage, is_signed
+from render.storages.files import SignedFileStorage, is_signed, is_signed_for_staff
 
 PIECE_BYTES = 256 * 1024
 ONE_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")  # RFC 9110, 14.1.2; a request for several gets the whole file
@@ -27,8 +27,7 @@ ONE_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")  # RFC 9110, 14.1.2; a re
 
 @require_safe
 def media(request: HttpRequest, path: str) -> HttpResponseBase:
-    if not is_signed(path, request.GET.get("expires", ""), request.GET.get("signature", "")):
-        raise PermissionDenied
+    _require_signature(request.GET, path)
     file = _open(path)
     facts = os.fstat(file.fileno())
     modified = int(facts.st_mtime)
@@ -56,6 +55,23 @@ def media(request: HttpRequest, path: str) -> HttpResponseBase:
     # Any page may play and read it: the address cannot be guessed, and nothing depends on a cookie.
     response["Access-Control-Allow-Origin"] = "*"
     return response
+
+
+def _require_signature(query: QueryDict, path: str) -> None:
+    expires = query.get("expires", "")
+    if is_signed_for_staff(path, expires, query.get("staff_signature", "")):
+        return
+    if not is_signed(path, expires, query.get("signature", "")):
+        raise PermissionDenied
+    _require_not_suspended(path)
+
+
+def _require_not_suspended(path: str) -> None:
+    tenant_id = objects.tenant_id_of(path)
+    if tenant_id is None:
+        return
+    if Tenant.objects.filter(pk=tenant_id, suspended_at__isnull=False).exists():
+        raise PermissionDenied
 
 
 def _open(path: str) -> BinaryIO:
@@ -93,19 +109,11 @@ def _file_response(request: HttpRequest, file: BinaryIO, span: range) -> FileRes
     if request.method == "HEAD":
         span = range(0)
     file.seek(span.start)
-    # Under ASGI Django would read a whole file into memory, unless it is given an asynchronous iterator.
-    pieces = _pieces_async if isinstance(request, ASGIRequest) else _pieces
-    response.streaming_content = pieces(file, len(span))
+    response.streaming_content = _pieces(file, len(span))
     return response
 
 
 def _pieces(file: BinaryIO, length: int) -> Iterator[bytes]:
     while length > 0 and (piece := file.read(min(length, PIECE_BYTES))):
-        length -= len(piece)
-        yield piece
-
-
-async def _pieces_async(file: BinaryIO, length: int) -> AsyncIterator[bytes]:
-    while length > 0 and (piece := await sync_to_async(file.read)(min(length, PIECE_BYTES))):
         length -= len(piece)
         yield piece

@@ -50,6 +50,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "creatorify.request_id.RequestIdMiddleware",
+    "creatorify.security_headers.SecurityHeadersMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -61,6 +62,17 @@ MIDDLEWARE = [
     # The last one, and not async: so all run in the request's one thread. Else each would hop to it and back, which
     # under ASGI costs more than all that they do.
     "creatorify.rate_headers.RateHeadersMiddleware",
+]
+
+# Of staff: tenants have API keys.
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 12},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
 
 ROOT_URLCONF = "creatorify.urls"
@@ -120,6 +132,9 @@ STATIC_ROOT = VAR_DIR / "static"
 STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # WhiteNoise warns of a missing folder.
 WHITENOISE_USE_FINDERS = True  # Serves the admin's and the docs' files without a collectstatic step.
 
+# Media are customers': no other account of this machine may list or read them.
+FILE_UPLOAD_PERMISSIONS = 0o600
+FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
 MEDIA_URL = "/media/"
 MEDIA_ROOT = Path(env.str("MEDIA_ROOT", default=str(VAR_DIR / "media")))
 # Films, posters and uploads; and what the nodes keep for one another: normalised sources, segments, checkpoints.

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from render.private_folder import private_folder
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 RESTART_DELAY_SECONDS = 0.5
 STOP_GRACE_SECONDS = 10
@@ -42,7 +44,7 @@ class Supervisor:
         self._watcher = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> "Supervisor":
-        self.log_folder.mkdir(parents=True, exist_ok=True)
+        private_folder(self.log_folder)
         for name in self.commands:
             self._start(name)
         self._watcher.start()

@@ -1,14 +1,16 @@
 from django.contrib import admin
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerSplitView
 
+from accounts.login_view import login
 from creatorify import api_docs
 from creatorify.errors import unknown_path
 from creatorify.health import healthz
 from creatorify.media_view import media
 from creatorify.operations_view import invariants_view, operations_view
 from creatorify.operator_report import report_view
+from creatorify.schema_view import SchemaView
 
 handler400 = "creatorify.errors.bad_request"
 handler500 = "creatorify.errors.server_error"
@@ -20,13 +22,14 @@ urlpatterns = [
     path("admin/invariants/", admin.site.admin_view(invariants_view), name="invariants"),
     path("admin/report/", admin.site.admin_view(report_view), name="report"),
     path("admin/report/<str:month>/", admin.site.admin_view(report_view), name="report_of_month"),
+    path("admin/login/", login),
     path("admin/", admin.site.urls),
     path("healthz", healthz),
     path("media/<path:path>", media),
     path("api/v1/", include("projects.urls")),
     path("api/v1/", include("accounts.urls")),
-    re_path(r"^api/schema/?$", SpectacularAPIView.as_view(), name="schema"),
-    re_path(r"^api/docs/?$", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    re_path(r"^api/schema/?$", SchemaView.as_view(), name="schema"),
+    re_path(r"^api/docs/?$", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     re_path(r"^api/docs/errors/?$", api_docs.errors, name="errors"),
     re_path(r"^api/redoc/?$", SpectacularRedocView.as_view(url_name="schema"), name="redoc"),
     # Last: what nothing above has taken.

@@ -22,6 +22,7 @@ from accounts.admin_base import (
     ReadOnlyInline,
     object_link,
     preformatted,
+    without_queries,
 )
 from accounts.errors import ServiceError
 from projects import deletion_admin, webhook_admin  # noqa: F401  # For Django.
@@ -34,6 +35,9 @@ from projects.time_line import time_line
 from render.admin import EngineFilter, QueueFilter, RenderAdmin, error_text, state_text
 from render.media_admin import keys_of, look_link
 from render.models import Render, State
+
+# Of the API's answer: each opens a film or a picture for whoever has it.
+MEDIA_LINKS = {"video_url", "preview_url", "poster_url", "thumbnail_url"}
 
 
 class TakeInline(ReadOnlyInline):
@@ -115,7 +119,10 @@ class ProjectAdmin(ReadOnlyAdmin):
             "description", "image", "audio", "spoken", "audio_2", "audio_order", "prompt",
             "asked_parameters", "given_metadata", "webhook_url", "given_warnings",
         ]}),
-        ("As the tenant sees it", {"fields": ["as_the_api_shows_it"], "classes": ["collapse"]}),
+        ("As the tenant sees it", {
+            "fields": ["as_the_api_shows_it"], "classes": ["collapse"],
+            "description": "Without the links to media: open the files above, where each look is written down.",
+        }),
     ]
     # fmt: on
 
@@ -172,7 +179,7 @@ class ProjectAdmin(ReadOnlyAdmin):
 
     @admin.display(description="")
     def as_the_api_shows_it(self, project: Project) -> str:
-        return preformatted(ProjectSerializer(represent_one(project)).data)
+        return preformatted(_without_links(ProjectSerializer(represent_one(project)).data))
 
     @admin.display(ordering="latest_state")
     def state(self, project: Project) -> str:
@@ -217,6 +224,14 @@ class ProjectAdmin(ReadOnlyAdmin):
     @admin.display(description="warnings")
     def given_warnings(self, project: Project) -> str:
         return preformatted(project.warnings)
+
+
+def _without_links(shown: Any) -> Any:
+    if isinstance(shown, dict):
+        return {name: None if name in MEDIA_LINKS else _without_links(value) for name, value in shown.items()}
+    if isinstance(shown, list):
+        return [_without_links(value) for value in shown]
+    return without_queries(shown) if isinstance(shown, str) else shown
 
 
 admin.site.unregister(Render)

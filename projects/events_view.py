@@ -11,7 +11,7 @@ from django.db import connection
 from django.http import StreamingHttpResponse
 from rest_framework.renderers import JSONRenderer
 
-from projects.live import Snapshot, watcher
+from projects.live import Access, AccessEnded, Snapshot, watcher
 
 CONTENT_TYPE = "text/event-stream"
 EVENT_SCHEMA = {
@@ -34,17 +34,16 @@ _reads: dict[tuple[UUID, Snapshot, str], asyncio.Future[str | None]] = {}
 
 
 def stream(
-    project_id: UUID, read_status: Callable[[], dict[str, Any] | None], *, base_url: str
+    project_id: UUID, read_status: Callable[[], dict[str, Any] | None], *, base_url: str, access: Access
 ) -> StreamingHttpResponse:
     """read_status: what `GET .../status` shows, with links that begin so; None once the project is gone."""
-    response = StreamingHttpResponse(_events(project_id, read_status, base_url), content_type=CONTENT_TYPE)
-    response["Cache-Control"] = "no-store"
+    response = StreamingHttpResponse(_events(project_id, read_status, base_url, access), content_type=CONTENT_TYPE)
     response["X-Accel-Buffering"] = "no"  # nginx would keep events until it has a block of them.
     return response
 
 
 async def _events(
-    project_id: UUID, read_status: Callable[[], dict[str, Any] | None], base_url: str
+    project_id: UUID, read_status: Callable[[], dict[str, Any] | None], base_url: str, access: Access
 ) -> AsyncIterator[str]:
     # The view's connection would stay this stream's until it ends.
     await sync_to_async(_close_connection)()
@@ -52,7 +51,10 @@ async def _events(
     seen: Snapshot | None = None
     number = 0
     while seen is None or not seen.is_last:
-        change = await watcher().wait(project_id, seen, seconds=KEEP_ALIVE_SECONDS)
+        try:
+            change = await watcher().wait(project_id, seen, seconds=KEEP_ALIVE_SECONDS, access=access)
+        except AccessEnded:
+            return  # A client that asks again is told why.
         if change is None:
             yield ": still here\n\n"
             continue

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,12 +11,14 @@ from uuid import UUID
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connection
 
+from accounts import keys
 from projects.models import Take
 from render.models import TERMINAL_STATES
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
+ACCESS_SECONDS = 2.0  # after which a stream ends at the latest, once its key opens nothing any more
 
 
 @dataclass(frozen=True)
@@ -32,10 +35,23 @@ class Snapshot:
         return self.render_id is None or self.state in TERMINAL_STATES
 
 
+@dataclass(frozen=True)
+class Access:
+    """What whoever waits was let in with."""
+
+    key_id: UUID
+    scope: str
+
+
+class AccessEnded(Exception):
+    """The key was revoked, has expired or lost its scope, or its tenant is suspended."""
+
+
 @dataclass(eq=False)
 class _Waiter:
     project_id: UUID
     seen: Snapshot | None
+    access: Access | None
     change: asyncio.Future[Snapshot] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -45,10 +61,16 @@ class Watcher:
     def __init__(self) -> None:
         self._waiters: set[_Waiter] = set()
         self._task: asyncio.Task[None] | None = None
+        self._access_checked = time.monotonic()
 
-    async def wait(self, project_id: UUID, seen: Snapshot | None, *, seconds: float) -> Snapshot | None:
-        """The project's state as soon as it is another than `seen`; None if it stays the same for so long."""
-        waiter = _Waiter(project_id, seen)
+    async def wait(
+        self, project_id: UUID, seen: Snapshot | None, *, seconds: float, access: Access | None = None
+    ) -> Snapshot | None:
+        """The project's state as soon as it is another than `seen`; None if it stays the same for so long.
+
+        access: of who is not asked for it again afterwards. Raises AccessEnded once that is over.
+        """
+        waiter = _Waiter(project_id, seen, access)
         self._waiters.add(waiter)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._poll())
@@ -62,6 +84,7 @@ class Watcher:
     async def _poll(self) -> None:
         while self._waiters:
             try:
+                await self._end_without_access()
                 found = await _query({waiter.project_id for waiter in self._waiters})
             except DatabaseError:
                 logger.exception("The database is away; trying again")
@@ -71,6 +94,18 @@ class Watcher:
                     if now != waiter.seen and not waiter.change.done():
                         waiter.change.set_result(now)
             await asyncio.sleep(POLL_SECONDS)
+
+    async def _end_without_access(self) -> None:
+        """One query for all that wait, and not at every poll."""
+        accesses = {waiter.access for waiter in self._waiters if waiter.access}
+        if not accesses or time.monotonic() < self._access_checked + ACCESS_SECONDS:
+            return
+        scopes = await _query_scopes({access.key_id for access in accesses})
+        self._access_checked = time.monotonic()
+        for waiter in list(self._waiters):
+            access = waiter.access
+            if access and access.scope not in scopes.get(access.key_id, ()) and not waiter.change.done():
+                waiter.change.set_exception(AccessEnded)
 
 
 _watchers: dict[asyncio.AbstractEventLoop, Watcher] = {}
@@ -96,5 +131,13 @@ def _read(project_ids: Iterable[UUID]) -> dict[UUID, Snapshot]:
         connection.close()  # To the pool: between two polls it is others' turn.
 
 
+def _read_scopes(key_ids: Iterable[UUID]) -> dict[UUID, list[str]]:
+    try:
+        return keys.scopes_of_open(key_ids)
+    finally:
+        connection.close()
+
+
 # In a thread of its own: a request's would belong to one of those who wait, and end with it.
 _query = sync_to_async(_read, thread_sensitive=False)
+_query_scopes = sync_to_async(_read_scopes, thread_sensitive=False)

@@ -46,7 +46,8 @@ class PreviewView(APIView):
             render_id = _signer.unsign(signed_id)
         except BadSignature:
             raise NotFound from None
-        takes = Take.objects.filter(project__deleted_at=None, render__segments_total__isnull=False)
+        takes = Take.objects.filter(project__deleted_at=None, project__tenant__suspended_at=None)
+        takes = takes.filter(render__segments_total__isnull=False)
         takes = takes.exclude(render__state__in=UNFINISHED)
         take = get_object_or_404(takes.select_related("render"), render=render_id)
         return HttpResponse(media_playlist(take.render), content_type=CONTENT_TYPE)
@@ -59,7 +60,6 @@ class PreviewView(APIView):
     def default_response_headers(self) -> dict[str, Any]:
         return {
             **super().default_response_headers,
-            "Cache-Control": "no-store",
             # Any page may play it: the address cannot be guessed, and nothing depends on a cookie.
             "Access-Control-Allow-Origin": "*",
         }

@@ -31,6 +31,7 @@ from accounts.models import Scope, UsageEntry
 from projects import deletions, events_view, references, takes
 from projects.dry_run import DryRun, DryRunSerializer
 from projects.listing import ListQuery, Page
+from projects.live import Access
 from projects.models import Project
 from projects.representation import Representation, represent, with_takes
 from projects.requests import ProjectRequest
@@ -132,7 +133,10 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
         [created] = self._represent([self._new_project(request)])
         entry = UsageEntry.objects.select_related("tenant__plan").get(render_id=created.render.pk)
         measured = "frame_num" in created.project.parameters or references.resolve(created.project).seconds is not None
-        told = DryRunSerializer(DryRun(created, entry, quota.seconds_available(entry.tenant), measured)).data
+        # Test renders use nothing; what the live ones have used is not for a test key.
+        plan_seconds = entry.tenant.plan.monthly_seconds
+        left = plan_seconds if entry.is_test else quota.seconds_available(entry.tenant)
+        told = DryRunSerializer(DryRun(created, entry, left, measured)).data
         transaction.set_rollback(True)
         return Response(told)
 
@@ -178,7 +182,10 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
     )
     @action(detail=True)
     def events(self, request: Request, pk: str) -> StreamingHttpResponse:
-        """Server-sent events: `status`, with the same JSON as the status, at once and at each change until the end."""
+        """Server-sent events: `status`, with the same JSON as the status, at once and at each change until the end.
+
+        It ends as well, some seconds later, when the API key is revoked, expires or loses the scope.
+        """
         project_id = self.get_object().pk
 
         def read_status() -> dict[str, Any] | None:
@@ -186,7 +193,8 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
             representations = self._represent(list(found))
             return StatusSerializer(representations[0]).data if representations else None
 
-        return events_view.stream(project_id, read_status, base_url=self.base_url)
+        access = Access(self.api_key.pk, Scope.PROJECTS_READ)
+        return events_view.stream(project_id, read_status, base_url=self.base_url, access=access)
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[BaseRenderer, str]:
         # An EventSource accepts `text/event-stream` only; what goes wrong is told in JSON all the same.

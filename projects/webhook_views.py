@@ -26,7 +26,6 @@ from projects.webhook_urls import WebhookUrlField
 
 MAX_ENDPOINTS = 20
 MAX_OVERLAP_HOURS = 7 * 24
-NO_STORE = {"Cache-Control": "no-store"}
 TOLD = [(value, label) for value, label in EventType.choices if value != EventType.PING]
 
 
@@ -134,7 +133,7 @@ class WebhookEndpointViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, _
             tenant=self.api_key.tenant, is_test=self.api_key.is_test, **wanted.validated_data
         )
         made.refresh_from_db()
-        return Response(NewEndpointSerializer(made).data, status=201, headers=NO_STORE)
+        return Response(NewEndpointSerializer(made).data, status=201)
 
     @extend_schema(summary="Change an endpoint", request=EndpointChange)
     @transaction.atomic
@@ -178,7 +177,7 @@ class WebhookEndpointViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, _
         endpoint.previous_until = timezone.now() + timedelta(hours=wanted.validated_data["overlap_hours"])
         endpoint.secret = new_secret()
         endpoint.save(update_fields=["secret", "previous_secret", "previous_until"])
-        return Response(NewEndpointSerializer(endpoint).data, headers=NO_STORE)
+        return Response(NewEndpointSerializer(endpoint).data)
 
     @extend_schema(summary="Send a test message", request=None, responses={202: DeliverySerializer})
     @action(detail=True, methods=["post"])

@@ -15,6 +15,7 @@ from accounts.admin_base import (
     external_link,
     object_link,
     preformatted,
+    without_queries,
 )
 from accounts.errors import ServiceError
 from accounts.models import UsageEntry
@@ -162,7 +163,7 @@ class RenderAdmin(ReadOnlyAdmin):
 
     @admin.display
     def trace(self, render: Render) -> str:
-        return preformatted(render.error_trace)
+        return preformatted(without_queries(render.error_trace))
 
     @admin.display(ordering="image_url")
     def image(self, render: Render) -> str:

@@ -6,10 +6,12 @@ from urllib.parse import quote
 
 from django.conf import settings
 
+from render.private_folder import private_folder
+
 
 def try_lock(name: str) -> IO[str] | None:
     """Held until the file is closed or the process dies; None when another one holds it."""
-    settings.WORK_DIR.mkdir(parents=True, exist_ok=True)
+    private_folder(settings.WORK_DIR)
     file: IO[str] = (settings.WORK_DIR / f"{quote(name, safe='')}.lock").open("w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

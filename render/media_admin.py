@@ -46,4 +46,4 @@ def look(request: HttpRequest, render_id: UUID, name: str) -> HttpResponse:
     if key is None:
         raise Http404
     audit.record("media.view", render, request=request, tenant=render.tenant, details={"name": name})
-    return redirect(objects.link(key))
+    return redirect(objects.staff_link(key))

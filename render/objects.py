@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from uuid import UUID
 
 from django.core.files import File
 from django.core.files.storage import Storage, storages
@@ -51,6 +52,15 @@ def link(key: str) -> str:
     return storage_of(key).url(key)
 
 
+def staff_link(key: str) -> str:
+    """The same for support staff, who also look at what a suspended tenant has."""
+    storage = storage_of(key)
+    if hasattr(storage, "staff_url"):
+        signed: str = storage.staff_url(key)
+        return signed
+    return link(key)
+
+
 def thumbnail_link(key: str) -> str:
     """Of a picture: a small one where the storage makes such, else the picture itself."""
     storage = storage_of(key)
@@ -63,6 +73,14 @@ def thumbnail_link(key: str) -> str:
 def folder_of(render: Render) -> str:
     """What all that a render stores begins with, in both storages."""
     return f"{render.tenant_id}/renders/{render.pk}"
+
+
+def tenant_id_of(key: str) -> UUID | None:
+    """Whose object it is; None for a name that is no tenant's."""
+    try:
+        return UUID(key.removeprefix(WORK).partition("/")[0])
+    except ValueError:
+        return None
 
 
 def speech_folder_of(render: Render) -> str:

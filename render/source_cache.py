@@ -12,6 +12,8 @@ from pathlib import Path
 
 from django.conf import settings
 
+from render.private_folder import private_folder
+
 UNUSED_SECONDS = 24 * 3600  # A customer's files stay no longer than they are of use.
 
 
@@ -22,7 +24,7 @@ def bring(name: str, download: Callable[[Path], None]) -> Path:
     with contextlib.suppress(FileNotFoundError):
         os.utime(path)  # for `_trim`
         return path
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     part = folder / f".{uuid.uuid4().hex}"
     try:
         download(part)

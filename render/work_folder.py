@@ -11,6 +11,7 @@ from pathlib import Path
 from django.conf import settings
 
 from render.fence import Claim
+from render.private_folder import private_folder
 
 LOCK = ".lock"  # Held for as long as the folder's worker lives.
 
@@ -18,8 +19,8 @@ LOCK = ".lock"  # Held for as long as the folder's worker lives.
 @contextlib.contextmanager
 def work_folder(claim: Claim) -> Iterator[Path]:
     sweep()
-    folder = Path(settings.WORK_DIR) / f"{claim.render_id}-a{claim.attempt}-{uuid.uuid4().hex[:8]}"
-    folder.mkdir(parents=True)
+    folder = private_folder(Path(settings.WORK_DIR)) / f"{claim.render_id}-a{claim.attempt}-{uuid.uuid4().hex[:8]}"
+    folder.mkdir(mode=0o700)
     try:
         with (folder / f"{LOCK}.new").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -4,9 +4,13 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.apps import apps
+from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.test import AsyncClient
+from django.utils import timezone
 
+from render.private_folder import private_folder
 from render.storages import links
 
 FILM = bytes(range(256)) * 4000  # more than one piece
@@ -193,3 +197,80 @@ def test_it_streams_under_asgi(film):
         return response.status_code, b"".join([piece async for piece in response.streaming_content])
 
     assert ask() == (206, FILM[1000:900_001])
+
+
+@pytest.mark.parametrize("folder", ["{}", "work/{}", "{}/renders/x/a1"])
+def test_a_suspended_tenants_links_stop(client, alice, charlie, settings, folder):
+    names = {}
+    for caller in (alice, charlie):
+        name = f"{folder.format(caller.tenant.pk)}/film.mp4"
+        path = Path(settings.MEDIA_ROOT) / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(FILM)
+        names[caller] = default_storage.url(name)
+    suspended = type(alice.tenant).objects.filter(pk=alice.tenant.pk)
+
+    for moment, status in ((timezone.now(), 403), (None, 200)):
+        suspended.update(suspended_at=moment)
+        assert client.get(names[alice]).status_code == status
+        assert client.get(names[alice], headers={"Range": "bytes=0-1"}).status_code == (206 if status == 200 else 403)
+        assert client.get(names[charlie]).status_code == 200
+
+
+def test_staff_look_at_what_a_suspended_tenant_has_for_an_hour(client, alice, settings, monkeypatch):
+    name = f"{alice.tenant.pk}/film.mp4"
+    path = Path(settings.MEDIA_ROOT) / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(FILM)
+    type(alice.tenant).objects.update(suspended_at=timezone.now())
+    looked = default_storage.staff_url(name)
+    tenants = default_storage.url(name).partition("signature=")[2]
+
+    assert client.get(looked).status_code == 200
+    assert client.get(looked.replace("film.mp4", "other.mp4")).status_code == 403
+    assert client.get(looked.replace("staff_signature", "signature")).status_code == 403
+    assert client.get(f"{looked.partition('staff_signature=')[0]}staff_signature={tenants}").status_code == 403
+    now = links.time.time()
+    monkeypatch.setattr(links.time, "time", lambda: now + 3601)
+    assert client.get(looked).status_code == 403
+
+
+def test_what_a_browser_may_do_with_a_file_is_to_show_it(client, film):
+    answers = [client.get(link("renders/film.mp4")), client.get("/media/renders/film.mp4")]
+
+    for answer in answers:
+        policy = answer["Content-Security-Policy"]
+        assert "default-src 'none'" in policy and "sandbox" in policy and "script-src" not in policy
+        assert answer["Cache-Control"] == "private, no-cache"
+
+
+def test_nobody_else_on_the_machine_reads_the_files(settings):
+    with_umask = os.umask(0)
+    try:
+        default_storage.save("tenant/renders/film.mp4", ContentFile(FILM))
+    finally:
+        os.umask(with_umask)
+
+    root = Path(settings.MEDIA_ROOT)
+    modes = {path.relative_to(root).as_posix(): path.stat().st_mode & 0o777 for path in (root, *root.rglob("*"))}
+    assert modes == {".": 0o700, "tenant": 0o700, "tenant/renders": 0o700, "tenant/renders/film.mp4": 0o600}
+
+
+def test_folders_that_everybody_could_read_are_closed(tmp_path):
+    old = tmp_path / "old"
+    old.mkdir(mode=0o755)
+    old.chmod(0o755)
+
+    for folder in (old, tmp_path / "new", tmp_path / "deep" / "new"):
+        assert private_folder(folder).stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("name", ["MEDIA_ROOT", "WORK_DIR"])
+def test_what_was_made_before_is_closed_when_a_process_starts(settings, name):
+    folder = Path(getattr(settings, name))
+    folder.mkdir()
+    folder.chmod(0o755)
+
+    apps.get_app_config("creatorify").ready()
+
+    assert folder.stat().st_mode & 0o777 == 0o700

@@ -4,6 +4,7 @@ from uuid import uuid4
 
 import pytest
 from django.core.signing import Signer
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.errors import ServiceError
@@ -134,7 +135,7 @@ def test_a_player_on_any_page_may_read_it_and_keeps_no_copy(alice, anonymous):
         response = anonymous.get(url, headers={"Accept": accept, "Origin": "https://elsewhere.example"})
         assert (response.status_code, response["Content-Type"]) == (200, "application/vnd.apple.mpegurl")
         assert response["Access-Control-Allow-Origin"] == "*"
-        assert response["Cache-Control"] == "no-store"
+        assert response["Cache-Control"] == "private, no-store"
     assert anonymous.head(url).status_code == 200
 
 
@@ -215,3 +216,13 @@ def test_the_lists_projects_have_it_too(alice):
     [listed] = alice.get(PROJECTS).json()
 
     assert listed["preview_url"] == preview_url(alice, project)
+
+
+def test_a_suspended_tenants_film_is_not_watched(alice, charlie, claimed, pieces, anonymous, project):
+    next(pieces)
+    url = preview_url(alice, project)
+    for moment, status in ((timezone.now(), 404), (None, 200)):
+        type(alice.tenant).objects.filter(pk=alice.tenant.pk).update(suspended_at=moment)
+        assert anonymous.get(url).status_code == status
+    type(charlie.tenant).objects.filter(pk=charlie.tenant.pk).update(suspended_at=timezone.now())
+    assert anonymous.get(url).status_code == 200

@@ -35,6 +35,19 @@ def test_it_costs_nothing_and_counts_for_nothing(tester, acme, plan):
     assert quota.seconds_available(acme) == 0
 
 
+def test_a_dry_run_does_not_tell_it_what_live_renders_have_used(tester, alice, plan):
+    plan.monthly_seconds = 1000
+    plan.save()
+    create(alice, parameters={"frame_num": 1001})
+    asked = {**NEW, "parameters": {"frame_num": 1001}}
+
+    told = tester.post(f"{PROJECTS}?dry_run=true", asked, format="json").json()["seconds_available"]
+    live = alice.post(f"{PROJECTS}?dry_run=true", asked, format="json").json()["seconds_available"]
+
+    assert told == 1000
+    assert live < 1000
+
+
 def test_another_try_costs_nothing_either_whoever_asks_for_it(tester, acme, plan):
     plan.monthly_seconds, plan.prices = 0, {"draft": {"480p": 10**6}}
     plan.save()

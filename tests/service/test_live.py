@@ -2,10 +2,15 @@
 
 import asyncio
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import httpx
+from django.utils import timezone
 
+from accounts import keys
+from accounts.models import ApiKey, Tenant
 from tests.render.conftest import write_voice
 
 STREAMS = 500  # as many as one node is to hold open
@@ -42,6 +47,57 @@ def test_progress_is_told_as_it_happens(service, client, post, wait_for, charlie
     follow_by_waiting(client, post("slow"), wait_for)
 
 
+def open_project(client: httpx.Client, post, wait_for, site) -> str:
+    """One that renders for long."""
+    base_url, folder = site
+    write_voice(folder / "long-voice.wav", 120)
+    project_id = post("slow", audio_url=f"{base_url}/long-voice.wav")
+    wait_for(project_id, lambda status: status["state"] == "running")
+    return project_id
+
+
+def test_a_stream_ends_with_its_key(service, client, post, wait_for, site, alice, charlie) -> None:
+    project_id = open_project(client, post, wait_for, site)
+    url = f"{service.base_url}/api/v1/projects/{project_id}/events"
+    soon = timezone.now()
+    endings = {
+        "revoked": lambda key: ApiKey.objects.filter(pk=key.pk).update(revoked_at=soon),
+        "expired": lambda key: ApiKey.objects.filter(pk=key.pk).update(expires_at=soon),
+        "without the scope": lambda key: ApiKey.objects.filter(pk=key.pk).update(scopes=["usage:read"]),
+        "suspended": lambda key: Tenant.objects.filter(pk=key.tenant_id).update(suspended_at=soon),
+    }
+    for end in endings.values():
+        key, plain = keys.make(alice.tenant, name="stream")
+        headers = {"X-API-Key": plain, "Accept": "text/event-stream"}
+        with httpx.stream("GET", url, headers=headers, timeout=60) as response:
+            lines = response.iter_lines()
+            assert any(line.startswith("data: ") for line in lines)
+            end(key)
+            told = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+        assert all(status["state"] == "running" for status in told)
+        assert httpx.get(url, headers=headers).status_code in (401, 403)
+    Tenant.objects.update(suspended_at=None)
+    client.post(f"/projects/{project_id}/cancel").raise_for_status()
+
+
+def test_an_answer_that_waits_is_not_given_to_a_key_that_has_ended_meanwhile(
+    service, client, post, wait_for, site, alice, charlie
+) -> None:
+    running = open_project(client, post, wait_for, site)
+    queued = post("slow")  # Nothing changes: no worker is free.
+    key, plain = keys.make(alice.tenant, name="waits")
+    url = f"{service.base_url}/api/v1/projects/{queued}/status"
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(httpx.get, url, headers={"X-API-Key": plain, "Prefer": "wait=3"}, timeout=60)
+        time.sleep(1)
+        keys.revoke(key)
+        answer = waiting.result()
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "key_expired")
+    for project_id in (queued, running):
+        client.post(f"/projects/{project_id}/cancel").raise_for_status()
+
+
 def follow_by_waiting(client: httpx.Client, project_id: str, wait_for) -> None:
     wait_for(project_id, lambda status: status["state"] == "running")
     etag, told = "", []
@@ -56,10 +112,7 @@ def follow_by_waiting(client: httpx.Client, project_id: str, wait_for) -> None:
 
 
 def test_many_streams_leave_the_others_their_service(service, client, post, wait_for, site) -> None:
-    base_url, folder = site
-    write_voice(folder / "long-voice.wav", 120)
-    project_id = post("slow", audio_url=f"{base_url}/long-voice.wav")
-    wait_for(project_id, lambda status: status["state"] == "running")
+    project_id = open_project(client, post, wait_for, site)
 
     ends = asyncio.run(_with_open_streams(service.base_url, client, project_id))
 

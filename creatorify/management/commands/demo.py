@@ -24,6 +24,7 @@ from accounts.errors import ServiceError
 from accounts.models import Plan, Scope, Tenant
 from creatorify import demo_media
 from creatorify.supervisor import Supervisor, wait_until_listening
+from render.private_folder import private_folder
 
 TENANT = "Demo"
 BAR_WIDTH = 30
@@ -45,8 +46,7 @@ class Command(BaseCommand):
         # Ended from outside, it must not leave the service's processes behind, nor a traceback.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         signal.signal(signal.SIGINT, lambda *_: sys.exit(0 if self._keeping else 130))
-        folder = settings.VAR_DIR / "demo"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = private_folder(settings.VAR_DIR / "demo")
         self.stdout.write("Preparing the database, a portrait and a voice ...")
         call_command("migrate", verbosity=0)
         portrait = options["portrait"] or demo_media.write_portrait(folder / "portrait.jpg")

@@ -1,0 +1,242 @@
+"""A key with keys:admin never gets, or gives, more than it has: by whichever request and in however many steps."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+from django.db import connection, transaction
+from django.utils import timezone
+
+from accounts import key_reach, keys
+from accounts.errors import ServiceError
+from accounts.models import ApiKey, AuditEntry, Scope
+from tests.conftest import Caller
+
+KEYS = "/api/v1/keys"
+ALL = list(Scope)
+SOON = timezone.now() + timedelta(days=2)
+LATER = SOON + timedelta(days=30)
+
+
+def caller(tenant, *, scopes=ALL, **options) -> Caller:
+    made = Caller(tenant, "first")
+    made.key, made.plain_key = keys.make(tenant, name="asks", scopes=scopes, **options)
+    made.credentials(HTTP_X_API_KEY=made.plain_key)
+    return made
+
+
+def make(tenant, **options) -> ApiKey:
+    return keys.make(tenant, name="target", **{"scopes": ALL, **options})[0]
+
+
+def changes(row: ApiKey) -> dict:
+    return {**ApiKey.objects.filter(pk=row.pk).values().get(), "last_used_at": None}
+
+
+def attempts(asking: Caller, target: ApiKey):
+    """Everything that touches a key, each as a call."""
+    path = f"{KEYS}/{target.pk}"
+    return {
+        "rotate": lambda: asking.post(f"{path}/rotate", {"overlap_hours": 1}, format="json"),
+        "rename": lambda: asking.patch(path, {"name": "mine"}, format="json"),
+        "networks": lambda: asking.patch(path, {"allowed_ips": ["127.0.0.0/8"]}, format="json"),
+        "revoke": lambda: asking.delete(path),
+    }
+
+
+@pytest.mark.parametrize("deed", ["rotate", "rename", "networks", "revoke"])
+@pytest.mark.parametrize("scopes", [["keys:admin"], ["keys:admin", "projects:read"], ALL[1:]])
+def test_a_key_with_more_scopes_is_out_of_reach(acme, charlie, deed, scopes):
+    asking, target = caller(acme, scopes=scopes), make(acme)
+    before = changes(target)
+
+    refused = attempts(asking, target)[deed]()
+
+    assert (refused.status_code, refused.json()["code"], refused.json()["param"]) == (
+        403, "insufficient_scope", "scopes",
+    )  # fmt: skip
+    assert changes(target) == before
+    assert not AuditEntry.objects.exists()
+
+
+@pytest.mark.parametrize("deed", ["rotate", "rename", "networks", "revoke"])
+def test_a_live_key_is_not_there_for_a_test_key(acme, charlie, deed):
+    asking, target = caller(acme, mode="test"), make(acme, scopes=["projects:read"])
+    before = changes(target)
+
+    assert attempts(asking, target)[deed]().status_code == 404
+    assert asking.get(f"{KEYS}/{target.pk}").status_code == 404
+    assert {key["mode"] for key in asking.get(KEYS).json()["data"]} == {"test"}
+    assert changes(target) == before
+    with pytest.raises(ServiceError, match="test keys only"):
+        key_reach.require_may_touch(asking.key, target)
+
+
+@pytest.mark.parametrize("deed", ["rotate", "rename", "networks", "revoke"])
+@pytest.mark.parametrize("mode", ["live", "test"])
+def test_what_is_within_reach_may_be_changed(acme, charlie, deed, mode):
+    asking, target = caller(acme), make(acme, mode=mode, scopes=["projects:read"])
+    neighbour = changes(charlie.key)
+
+    assert attempts(asking, target)[deed]().status_code in (200, 201)
+    assert changes(charlie.key) == neighbour
+
+
+@pytest.mark.parametrize("deed", ["rotate", "rename", "revoke"])
+def test_a_key_may_replace_rename_and_revoke_itself(acme, deed):
+    asking = caller(acme, scopes=["keys:admin"], allowed_ips=["127.0.0.0/8"], expires_at=SOON, mode="test")
+
+    assert attempts(asking, asking.key)[deed]().status_code in (200, 201)
+
+
+def test_a_child_and_a_successor_are_bound_as_the_key_that_asks(acme):
+    asking = caller(acme, allowed_ips=["127.0.0.0/8", "::1/128"], expires_at=SOON)
+
+    child = asking.post(KEYS, {"name": "child"}, format="json").json()
+    of_child = asking.post(f"{KEYS}/{child['id']}/rotate", {"overlap_hours": 168}, format="json").json()
+    successor = asking.post(f"{KEYS}/{asking.key.pk}/rotate", format="json").json()
+
+    for made in (child, successor, of_child):
+        row = ApiKey.objects.get(pk=made["id"])
+        assert (row.allowed_ips, row.expires_at) == (["127.0.0.0/8", "::1/128"], SOON)
+
+
+def test_the_successors_of_successors_stay_bound(acme):
+    asking = caller(acme, allowed_ips=["127.0.0.0/8"], expires_at=SOON)
+
+    for _ in range(3):
+        made = asking.post(f"{KEYS}/{asking.key.pk}/rotate", {"overlap_hours": 168}, format="json").json()
+        asking.key = ApiKey.objects.get(pk=made["id"])
+        asking.credentials(HTTP_X_API_KEY=made["key"])
+
+    rows = ApiKey.objects.filter(name="asks")
+    assert rows.count() == 4
+    assert {(tuple(row.allowed_ips), row.expires_at) for row in rows} == {(("127.0.0.0/8",), SOON)}
+
+
+@pytest.mark.parametrize(
+    "networks",
+    [[], ["0.0.0.0/0"], ["127.0.0.0/7"], ["127.0.0.1", "10.0.0.1"], ["::/0"], ["::1"], ["::ffff:10.0.0.0/104"]],
+)
+@pytest.mark.parametrize("request_", ["create", "own", "another's"])
+def test_no_networks_beyond_the_own(acme, networks, request_):
+    asking = caller(acme, allowed_ips=["127.0.0.0/8"])
+    target = asking.key if request_ == "own" else make(acme, allowed_ips=["127.0.0.0/9"])
+    before = changes(target)
+
+    if request_ == "create":
+        refused = asking.post(KEYS, {"name": "x", "allowed_ips": networks}, format="json")
+    else:
+        refused = asking.patch(f"{KEYS}/{target.pk}", {"allowed_ips": networks}, format="json")
+
+    assert (refused.status_code, refused.json()["code"], refused.json()["param"]) == (
+        403, "exceeds_own_key", "allowed_ips",
+    )  # fmt: skip
+    assert changes(target) == before
+    assert not ApiKey.objects.filter(name="x").exists()
+
+
+@pytest.mark.parametrize(
+    "networks", [["127.0.0.0/8"], ["127.0.0.1"], ["::ffff:127.0.0.1"], ["127.0.0.0/9", "127.128.0.0/9"]]
+)
+def test_networks_within_the_own_are_given(acme, networks):
+    asking = caller(acme, allowed_ips=["127.0.0.0/8"])
+
+    made = asking.post(KEYS, {"name": "x", "allowed_ips": networks}, format="json")
+
+    assert made.status_code == 201
+    assert asking.patch(f"{KEYS}/{asking.key.pk}", {"allowed_ips": networks}, format="json").status_code == 200
+
+
+@pytest.mark.parametrize("bound", [[], ["10.0.0.0/8"], ["126.0.0.0/7"]])
+def test_a_bound_key_does_not_replace_one_that_opens_elsewhere(acme, bound):
+    asking, target = caller(acme, allowed_ips=["127.0.0.0/8"]), make(acme, allowed_ips=bound)
+
+    refused = asking.post(f"{KEYS}/{target.pk}/rotate", format="json")
+
+    assert (refused.status_code, refused.json()["param"]) == (403, "allowed_ips")
+    assert not ApiKey.objects.filter(rotated_from=target).exists()
+
+
+@pytest.mark.parametrize("expiry", [None, LATER, SOON + timedelta(microseconds=1)])
+@pytest.mark.parametrize("request_", ["create", "rotate", "rotate itself"])
+def test_no_expiry_beyond_the_own(acme, expiry, request_):
+    asking = caller(acme, expires_at=SOON)
+    target = asking.key if request_ == "rotate itself" else make(acme, expires_at=SOON)
+    path = KEYS if request_ == "create" else f"{KEYS}/{target.pk}/rotate"
+
+    refused = asking.post(path, {"name": "x", "expires_at": expiry and expiry.isoformat()}, format="json")
+
+    assert (refused.status_code, refused.json()["code"], refused.json()["param"]) == (
+        403, "exceeds_own_key", "expires_at",
+    )  # fmt: skip
+    assert set(ApiKey.objects.filter(name__in=["asks", "target"]).values_list("expires_at", flat=True)) == {SOON}
+
+
+@pytest.mark.parametrize("expiry", [None, LATER])
+def test_a_key_that_ends_does_not_replace_one_that_lasts_longer(acme, expiry):
+    asking, target = caller(acme, expires_at=SOON), make(acme, expires_at=expiry)
+
+    assert asking.post(f"{KEYS}/{target.pk}/rotate", format="json").json()["param"] == "expires_at"
+    within = asking.post(f"{KEYS}/{target.pk}/rotate", {"expires_at": SOON.isoformat()}, format="json")
+    assert within.status_code == 201
+    assert ApiKey.objects.get(pk=within.json()["id"]).expires_at == SOON
+
+
+def test_a_key_that_ends_is_renewed_by_one_that_lasts(acme):
+    asking, target = caller(acme), make(acme, expires_at=SOON)
+
+    made = asking.post(f"{KEYS}/{target.pk}/rotate", {"expires_at": LATER.isoformat()}, format="json").json()
+
+    assert ApiKey.objects.get(pk=made["id"]).expires_at == LATER
+
+
+def test_the_older_answer_is_the_keys_and_not_given_to_children(acme):
+    asking = caller(acme)
+    ApiKey.objects.filter(pk=asking.key.pk).update(legacy_200=True)
+
+    child = asking.post(KEYS, {"name": "x"}, format="json").json()
+    successor = asking.post(f"{KEYS}/{asking.key.pk}/rotate", format="json").json()
+
+    found = dict(ApiKey.objects.values_list("pk", "legacy_200"))
+    assert {str(key): legacy for key, legacy in found.items() if legacy} == {
+        str(asking.key.pk): True,
+        successor["id"]: True,
+    }
+    assert not found[ApiKey.objects.get(pk=child["id"]).pk]
+
+
+def test_what_would_open_nothing_is_not_made(acme):
+    asking = caller(acme, scopes=["keys:admin"])
+
+    refused = asking.post(KEYS, {"name": "x"}, format="json")
+
+    assert (refused.status_code, refused.json()["param"]) == (422, "scopes")
+
+
+@pytest.mark.parametrize("change", [{"revoked_at": timezone.now()}, {"expires_at": timezone.now()}])
+def test_a_key_that_has_ended_since_its_request_began_does_nothing(acme, change):
+    asking, target = caller(acme), make(acme)
+    ApiKey.objects.filter(pk=asking.key.pk).update(**change)
+
+    with transaction.atomic(), pytest.raises(ServiceError, match="expired or was revoked"):
+        key_reach.lock(asking.key, target)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_while_a_key_makes_another_it_is_not_revoked(acme):
+    asking = caller(acme)
+    revoked = threading.Event()
+
+    def revoke() -> None:
+        keys.revoke(asking.key)
+        revoked.set()
+        connection.close()
+
+    thread = threading.Thread(target=revoke)
+    with transaction.atomic():
+        key_reach.lock(asking.key)
+        thread.start()
+        assert not revoked.wait(0.5)
+    thread.join(10)
+    assert revoked.is_set()
