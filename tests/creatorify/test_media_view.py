@@ -1,15 +1,16 @@
+import asyncio
 import os
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlencode
 
 import pytest
-from asgiref.sync import async_to_sync
 from django.apps import apps
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
-from django.test import AsyncClient
+from django.core.handlers.wsgi import WSGIHandler
 from django.utils import timezone
 
+from creatorify.asgi_middleware.django_requests import DjangoRequests
 from render.private_folder import private_folder
 from render.storages import links
 
@@ -189,14 +190,29 @@ def test_it_serves_nothing_when_the_media_are_stored_elsewhere(client, film, set
     assert client.get(genuine).status_code == 404
 
 
-def test_it_streams_under_asgi(film):
-    @async_to_sync
-    async def ask():
-        response = await AsyncClient().get(link("renders/film.mp4"), headers={"Range": "bytes=1000-900000"})
-        assert response.is_async
-        return response.status_code, b"".join([piece async for piece in response.streaming_content])
+def test_the_web_process_sends_it_piece_by_piece(film):
+    path, _, query = link("renders/film.mp4").partition("?")
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "query_string": query.encode(),
+        "http_version": "1.1",
+        "headers": [(b"host", b"localhost"), (b"range", b"bytes=1000-900000")],
+    }
+    sent = []
 
-    assert ask() == (206, FILM[1000:900_001])
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(DjangoRequests(WSGIHandler(), threads=1)(scope, receive, send))
+
+    [start, *pieces] = sent
+    assert start["status"] == 206 and len(pieces) > 3
+    assert b"".join(piece["body"] for piece in pieces) == FILM[1000:900_001]
 
 
 @pytest.mark.parametrize("folder", ["{}", "work/{}", "{}/renders/x/a1"])
