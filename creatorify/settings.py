@@ -199,8 +199,10 @@ _ENGINES: dict[str, dict[str, Any]] = {
         },
     },
 }
+KNOWN_ENGINES = list(_ENGINES)
 RENDER_ENGINES = {name: _ENGINES[name] for name in env.list("ENGINES", default=["draft"])}
 DEFAULT_ENGINE = env.str("DEFAULT_ENGINE", default="draft")
+RESOLUTIONS = ["480p", "720p"]  # The sizes of a film, of every engine.
 TEST_ENGINE = "draft"  # What test keys get, whatever they ask for.
 FINAL_ENGINE = "infinitetalk"  # What `finalize` turns a draft into.
 RENDER_LEASE_SECONDS = env.float("RENDER_LEASE_SECONDS", default=60)

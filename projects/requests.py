@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from django.conf import settings
 from rest_framework import serializers
 from rest_framework.settings import api_settings
 
@@ -64,7 +65,7 @@ class ParametersRequest(serializers.Serializer[Any]):
         help_text="Sets several parameters at once; an explicit value wins.",
     )
     resolution = serializers.ChoiceField(
-        choices=["480p", "720p"], required=False, allow_null=True, help_text="Default: 480p."
+        choices=settings.RESOLUTIONS, required=False, allow_null=True, help_text="Default: 480p."
     )
     sample_steps = serializers.IntegerField(
         min_value=1, max_value=50, required=False, allow_null=True, help_text="Sampling steps. Default: 8."

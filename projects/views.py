@@ -132,7 +132,8 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
         [created] = self._represent([self._new_project(request)])
         entry = UsageEntry.objects.select_related("tenant__plan").get(render_id=created.render.pk)
         measured = "frame_num" in created.project.parameters or references.resolve(created.project).seconds is not None
-        told = DryRunSerializer(DryRun(created, entry, quota.seconds_available(entry.tenant), measured)).data
+        available = quota.seconds_available(entry.tenant, at=entry.created_at)
+        told = DryRunSerializer(DryRun(created, entry, available, measured)).data
         transaction.set_rollback(True)
         return Response(told)
 
