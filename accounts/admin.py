@@ -1,6 +1,5 @@
 """Tenants, plans, members, keys and usage, for support staff."""
 
-from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +13,7 @@ from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 
-from accounts import audit, prices, quota, statement
+from accounts import audit, prices, quota, statement, usage
 from accounts.admin_base import NOTHING, ReadOnlyAdmin, SupportAdmin, money, preformatted
 from accounts.key_admin import ApiKeyInline
 from accounts.models import AuditEntry, Membership, Plan, Tenant, UsageEntry
@@ -83,7 +82,7 @@ class TenantAdmin(SupportAdmin):
             raise PermissionDenied
         tenant = get_object_or_404(Tenant.objects.select_related("plan"), pk=tenant_id)
         try:
-            first = date.fromisoformat(f"{month}-01")
+            first = usage.month_of(month)
         except ValueError:
             raise Http404 from None
         audit.record("statement.view", tenant, request=request, tenant=tenant, details={"month": month})

@@ -1,5 +1,6 @@
 """The only writer of the audit log."""
 
+import ipaddress
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -42,4 +43,9 @@ def target_of(row: Model) -> str:
 
 def ip_address_of(request: Any) -> str | None:
     """The client's address; of a proxy's header only as many hops as REST_FRAMEWORK["NUM_PROXIES"] says."""
-    return BaseThrottle().get_ident(request) or None
+    given = BaseThrottle().get_ident(request) or ""
+    try:
+        # Without the zone of an IPv6 address, which means something on one machine only.
+        return str(ipaddress.ip_address(given.strip().partition("%")[0]))
+    except ValueError:
+        return None  # A header that is no address: the request has none that could be believed.

@@ -45,7 +45,7 @@ class BodyLimit:
 
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         try:
-            if announced.isdigit() and int(announced) > limit:
+            if announced.isdigit() and (len(announced) > 18 or int(announced) > limit):
                 raise _TooLarge
             await self._application(scope, counted, send)
         except _TooLarge:

@@ -21,7 +21,9 @@ from render import objects
 from render.storages.files import SignedFileStorage, is_signed
 
 PIECE_BYTES = 256 * 1024
-ONE_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")  # RFC 9110, 14.1.2; a request for several gets the whole file
+ONE_RANGE = re.compile(
+    r"bytes=([0-9]{0,18})-([0-9]{0,18})"
+)  # RFC 9110, 14.1.2; a request for several gets the whole file
 
 
 @require_safe

@@ -13,7 +13,7 @@ from projects.live import watcher
 
 MAX_SECONDS = 25  # Less than what clients and proxies wait for.
 STATUS = re.compile(r"/api/v1/projects/([0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})/status/?")
-WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?=$|[,;\s])")
+WAIT = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,6})(?=$|[,;\s])")
 
 
 class PreferWait:
