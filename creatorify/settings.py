@@ -58,6 +58,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "creatorify.admin_input.AdminInputMiddleware",
     # The last one, and not async: so all run in the request's one thread. Else each would hop to it and back, which
     # under ASGI costs more than all that they do.
     "creatorify.rate_headers.RateHeadersMiddleware",
