@@ -1,6 +1,5 @@
 """Tenants, plans, members, keys and usage, for support staff."""
 
-from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +13,7 @@ from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 
-from accounts import audit, quota, statement, user_admin  # noqa: F401  # It registers itself.
+from accounts import audit, prices, quota, statement, usage, user_admin  # noqa: F401  # It registers itself.
 from accounts.admin_base import NOTHING, ReadOnlyAdmin, SupportAdmin, money, preformatted
 from accounts.key_admin import ApiKeyInline
 from accounts.models import AuditEntry, Membership, Plan, Tenant, UsageEntry
@@ -27,23 +26,18 @@ class PlanForm(forms.ModelForm):  # type: ignore[type-arg]
     # The queue divides by it: a zero would stop the claims of every tenant.
     weight = forms.IntegerField(min_value=1, initial=1, help_text="Share of the nodes when tenants compete.")
 
-    def clean_prices(self) -> dict[str, dict[str, int]]:
-        """What has another shape would fail when a render is made, far from here."""
-        prices = self.cleaned_data["prices"] or {}
-        by_engine = prices.values() if isinstance(prices, dict) else [None]
-        if not all(isinstance(sizes, dict) and all(map(_is_price, sizes.values())) for sizes in by_engine):
-            raise forms.ValidationError('Must look like {"engine": {"480p": 15000}}, whole micros not below 0.')
-        return prices
-
-
-def _is_price(value: object) -> bool:
-    return type(value) is int and value >= 0
+    def clean_prices(self) -> object:
+        given = self.cleaned_data["prices"]
+        return {} if given is None else given  # The plan itself checks what is in it.
 
 
 @admin.register(Plan)
 class PlanAdmin(SupportAdmin):
     form = PlanForm
-    list_display = ["name", "monthly_seconds", "spend_cap", "max_concurrent", "max_queued", "weight", "retention_days"]
+    list_display = [
+        *("name", "monthly_seconds", "spend_cap", "is_priced", "max_concurrent", "max_queued", "weight"),
+        "retention_days",
+    ]
     list_filter = ["currency"]
     search_fields = ["name"]
     ordering = ["name"]
@@ -51,6 +45,11 @@ class PlanAdmin(SupportAdmin):
     @admin.display(ordering="spend_cap_micros")
     def spend_cap(self, plan: Plan) -> str:
         return money(plan.spend_cap_micros, plan.currency)
+
+    @admin.display(boolean=True, description="all prices")
+    def is_priced(self, plan: Plan) -> bool:
+        """Of a plan that is not so, some renders are refused with `price_missing`."""
+        return prices.is_free(plan) or not prices.missing(plan.prices)
 
 
 class MembershipInline(admin.TabularInline):  # type: ignore[type-arg]
@@ -83,7 +82,7 @@ class TenantAdmin(SupportAdmin):
             raise PermissionDenied
         tenant = get_object_or_404(Tenant.objects.select_related("plan"), pk=tenant_id)
         try:
-            first = date.fromisoformat(f"{month}-01")
+            first = usage.month_of(month)
         except ValueError:
             raise Http404 from None
         audit.record("statement.view", tenant, request=request, tenant=tenant, details={"month": month})

@@ -41,6 +41,7 @@ PROBLEM_TYPES = {
     "unsupported_media_type": ProblemType(415, "Unsupported media type"),
     "invalid": ProblemType(422, "Invalid input"),
     "idempotency_key_reused": ProblemType(422, "Idempotency-Key used for another request"),
+    "price_missing": ProblemType(422, "No price for this render"),
     "engine_unavailable": ProblemType(422, "Engine not available here"),
     "asset_not_found": ProblemType(422, "No such asset"),
     "asset_unusable": ProblemType(422, "Asset not usable"),

@@ -15,12 +15,14 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts import audit, key_reach, keys, networks
 from accounts.errors import ServiceError
+from accounts.fields import FiniteFloatField, UniqueListField
 from accounts.idempotency import idempotent
 from accounts.keyed_view import KeyedView
 from accounts.models import ApiKey, Scope
 from accounts.pagination import EnvelopePagination
 
 MAX_NETWORKS = 50
+MAX_SCOPES = 50  # in one request, repeated ones too
 MAX_OVERLAP_HOURS = 7 * 24
 
 
@@ -72,13 +74,14 @@ class ApiKeyRequest(serializers.Serializer[Any]):
     mode = serializers.ChoiceField(
         choices=ApiKey.Mode.choices, required=False, help_text="Default: that of the key that asks."
     )
-    scopes = serializers.ListField(
+    scopes = UniqueListField(
         child=serializers.ChoiceField(choices=Scope.choices),
         allow_empty=False,
+        max_length=MAX_SCOPES,
         required=False,
         help_text="Default: those of the key that asks, without keys:admin.",
     )
-    allowed_ips = serializers.ListField(
+    allowed_ips = UniqueListField(
         child=NetworkField(max_length=50),
         max_length=MAX_NETWORKS,
         required=False,
@@ -91,7 +94,7 @@ class ApiKeyRequest(serializers.Serializer[Any]):
 
 class ApiKeyChange(serializers.Serializer[Any]):
     name = serializers.CharField(max_length=120, required=False)
-    allowed_ips = serializers.ListField(
+    allowed_ips = UniqueListField(
         child=NetworkField(max_length=50),
         max_length=MAX_NETWORKS,
         required=False,
@@ -100,7 +103,7 @@ class ApiKeyChange(serializers.Serializer[Any]):
 
 
 class RotationRequest(serializers.Serializer[Any]):
-    overlap_hours = serializers.FloatField(
+    overlap_hours = FiniteFloatField(
         min_value=0, max_value=MAX_OVERLAP_HOURS, default=24, help_text="How long the old key opens beside the new one."
     )
     expires_at = ExpiryField(

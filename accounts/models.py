@@ -2,10 +2,13 @@ import uuid
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
+
+from accounts import prices
 
 
 class Plan(models.Model):
@@ -37,10 +40,20 @@ class Plan(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    def price_per_second(self, *, engine: str, resolution: str) -> int:
-        """Micros of the plan's currency for one second of output; what has no price is free."""
-        price: int = self.prices.get(engine, {}).get(resolution, 0)
-        return price
+    def clean(self) -> None:
+        """Raises ValidationError for prices of another shape, and for a plan that is not free and lacks prices."""
+        found = prices.faults(self.prices)
+        if found:
+            raise ValidationError({"prices": found})
+        if self.spend_cap_micros is not None and self.spend_cap_micros < 0:
+            raise ValidationError({"spend_cap_micros": "A spend cap is not below 0."})
+        lacking = [] if prices.is_free(self) else prices.missing(self.prices)
+        if lacking:
+            why = "prices" if self.prices else "a spend cap"
+            detail = (
+                f"A plan with {why} needs a price for each engine and size; 0 is free. Missing: {', '.join(lacking)}."
+            )
+            raise ValidationError({"prices": detail})
 
 
 class Tenant(models.Model):

@@ -3,11 +3,13 @@
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from django.utils.dateparse import parse_datetime
 from rest_framework.exceptions import NotFound
 from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts import usage
 from accounts.errors import ServiceError
 
 
@@ -19,9 +21,13 @@ class EnvelopePagination(CursorPagination):
 
     def decode_cursor(self, request: Request) -> Any:
         try:
-            return super().decode_cursor(request)
+            cursor = super().decode_cursor(request)
         except NotFound:
-            raise ServiceError("invalid_cursor", "This cursor is not one of ours.", param="cursor") from None
+            raise _not_ours() from None
+        # It goes into the query as it is: only a moment of these times is one of ours.
+        if cursor is not None and cursor.position is not None and not _is_moment(cursor.position):
+            raise _not_ours()
+        return cursor
 
     def get_paginated_response(self, data: Any) -> Response:
         link = self.get_next_link()
@@ -35,3 +41,15 @@ class EnvelopePagination(CursorPagination):
             "next_cursor": {"type": ["string", "null"], "description": "The `cursor` of the next page."},
         }
         return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _is_moment(text: Any) -> bool:
+    try:
+        moment = parse_datetime(str(text))
+    except ValueError:
+        return False
+    return moment is not None and moment.tzinfo is not None and moment.year in usage.YEARS
+
+
+def _not_ours() -> ServiceError:
+    return ServiceError("invalid_cursor", "This cursor is not one of ours.", param="cursor")

@@ -2,19 +2,23 @@
 
 Quota is one table and one sum. A hold counts until it is settled or released, so there is no counter to drift, and the
 guard `billed_seconds IS NULL` makes a second bill impossible whatever the caller does.
+
+A row counts in the month (UTC) of its `created_at`, for ever: what is raised later is checked against that same month.
 """
 
 import uuid
-from datetime import date
+from datetime import UTC, date, datetime
 
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import BigIntegerField, F, Q, Sum
-from django.db.models.functions import Coalesce, Least, Now, TruncMonth
+from django.db.models.functions import Coalesce, Least, Now
 from django.utils import timezone
 
+from accounts import prices
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Tenant, UsageEntry, UsageThreshold
+from accounts.usage import Period
 
 THRESHOLDS = (80, 100)  # percent of what the plan allows
 MINIMUM_HOLD_SECONDS = 1  # Until the voice was measured: enough that an empty account is refused at once.
@@ -34,13 +38,13 @@ def hold(
 ) -> UsageEntry:
     """Open the usage row of a new render; seconds: as many as are known to be needed.
 
-    api_key: None when staff have asked for it. is_test: it counts for nothing. Raises ServiceError `quota_exceeded` or
-    `spend_cap_reached`.
+    api_key: None when staff have asked for it. is_test: it counts for nothing. Raises ServiceError `price_missing`,
+    `quota_exceeded` or `spend_cap_reached`.
     """
-    tenant = _lock(tenant)
-    price = 0 if is_test else tenant.plan.price_per_second(engine=engine, resolution=resolution)
+    tenant, now = _lock(tenant)
+    price = 0 if is_test else prices.per_second(tenant.plan, engine=engine, resolution=resolution)
     if not is_test:
-        _require(tenant, seconds, price)
+        _require(tenant, seconds, price, month=_month_of(now))
     return UsageEntry.objects.create(
         tenant=tenant,
         api_key=api_key,
@@ -53,6 +57,7 @@ def hold(
         price_micros=price,
         amount_micros=seconds * price,
         currency=tenant.plan.currency,
+        created_at=now,  # The clock may come to the next month before the row is written.
     )
 
 
@@ -60,10 +65,10 @@ def hold(
 def set_hold(render_id: uuid.UUID, seconds: int) -> None:
     """Set the hold to the render's true length. Raises ServiceError when the tenant cannot pay for it."""
     entry = UsageEntry.objects.get(render_id=render_id)
-    tenant = _lock(entry.tenant)
+    tenant, _ = _lock(entry.tenant)
     more = seconds - entry.reserved_seconds
     if more > 0 and not entry.is_test:  # What is held already is kept, even where the plan allows less by now.
-        _require(tenant, more, entry.price_micros)
+        _require(tenant, more, entry.price_micros, month=_month_of(entry.created_at))
     UsageEntry.objects.filter(render_id=render_id, billed_seconds=None).update(
         reserved_seconds=seconds, amount_micros=seconds * F("price_micros")
     )
@@ -92,8 +97,8 @@ def adjust(tenant: Tenant, *, seconds: int, amount_micros: int, reason: str, aut
 
     Raises ServiceError `invalid` without a reason, and when more would be given back than was used.
     """
-    tenant = _lock(tenant)
-    sums = _sums(tenant)
+    tenant, now = _lock(tenant)
+    sums = _sums(tenant, _month_of(now))
     if not reason.strip():
         raise ServiceError("invalid", "An adjustment needs a reason.", param="reason")
     if not seconds and not amount_micros:
@@ -109,56 +114,61 @@ def adjust(tenant: Tenant, *, seconds: int, amount_micros: int, reason: str, aut
         currency=tenant.plan.currency,
         reason=reason.strip(),
         author=author,
-        settled_at=Now(),
+        created_at=now,
+        settled_at=now,
     )
 
 
-def seconds_available(tenant: Tenant) -> int:
-    return tenant.plan.monthly_seconds - _sums(tenant)["seconds"]
+def seconds_available(tenant: Tenant, *, at: datetime | None = None) -> int:
+    """Output seconds that are left in the month of that moment. Default: now."""
+    return tenant.plan.monthly_seconds - _sums(tenant, _month_of(at or timezone.now()))["seconds"]
 
 
-def _require(tenant: Tenant, seconds: int, price_micros: int) -> None:
-    sums = _sums(tenant)
+def _require(tenant: Tenant, seconds: int, price_micros: int, *, month: date) -> None:
+    sums = _sums(tenant, month)
     available = tenant.plan.monthly_seconds - sums["seconds"]
     if seconds > available:
         raise ServiceError(
-            "quota_exceeded", f"{seconds} s of output more are needed, {max(available, 0)} s are left this month."
+            "quota_exceeded",
+            f"{seconds} s of output more are needed, {max(available, 0)} s are left of {month:%Y-%m}.",
         )
     cap = tenant.plan.spend_cap_micros
     if cap is not None and price_micros and sums["amount"] + seconds * price_micros > cap:
-        raise ServiceError("spend_cap_reached", "This would pass the account's spend cap of this month.")
-    _note_thresholds(tenant, UsageThreshold.Measure.SECONDS, sums["seconds"] + seconds, tenant.plan.monthly_seconds)
+        raise ServiceError("spend_cap_reached", f"This would pass the account's spend cap of {month:%Y-%m}.")
+    used = {UsageThreshold.Measure.SECONDS: (sums["seconds"] + seconds, tenant.plan.monthly_seconds)}
     if cap is not None:
-        used = sums["amount"] + seconds * price_micros
-        _note_thresholds(tenant, UsageThreshold.Measure.SPEND, used, cap)
+        used[UsageThreshold.Measure.SPEND] = (sums["amount"] + seconds * price_micros, cap)
+    for measure, (amount, allowed) in used.items():
+        _note_thresholds(tenant, month, measure, amount, allowed)
 
 
-def _note_thresholds(tenant: Tenant, measure: UsageThreshold.Measure, used: int, allowed: int) -> None:
+def _note_thresholds(tenant: Tenant, month: date, measure: UsageThreshold.Measure, used: int, allowed: int) -> None:
     """Holds count, too: the tenant is to hear of it before it is refused."""
     passed = [percent for percent in THRESHOLDS if allowed and 100 * used >= percent * allowed]
     UsageThreshold.objects.bulk_create(
         [
-            UsageThreshold(
-                tenant=tenant, month=_this_month(), measure=measure, percent=percent, used=used, allowed=allowed
-            )
+            UsageThreshold(tenant=tenant, month=month, measure=measure, percent=percent, used=used, allowed=allowed)
             for percent in passed
         ],
         ignore_conflicts=True,
     )
 
 
-def _this_month() -> date:
-    return timezone.now().date().replace(day=1)
+def _month_of(moment: datetime) -> date:
+    return moment.astimezone(UTC).date().replace(day=1)
 
 
-def _sums(tenant: Tenant) -> dict[str, int]:
-    this_month = UsageEntry.objects.filter(tenant=tenant, is_test=False, created_at__gte=TruncMonth(Now()))
-    return this_month.aggregate(
+def _sums(tenant: Tenant, month: date) -> dict[str, int]:
+    start, end = Period.month(month).bounds
+    rows = UsageEntry.objects.filter(tenant=tenant, is_test=False, created_at__gte=start, created_at__lt=end)
+    return rows.aggregate(
         seconds=Coalesce(Sum(Coalesce("billed_seconds", "reserved_seconds", output_field=BigIntegerField())), 0),
         amount=Coalesce(Sum("amount_micros", filter=Q(currency=tenant.plan.currency)), 0),
     )
 
 
-def _lock(tenant: Tenant) -> Tenant:
-    # Two requests must not both take the last second.
-    return Tenant.objects.select_related("plan").select_for_update(of=("self",), no_key=True).get(pk=tenant.pk)
+def _lock(tenant: Tenant) -> tuple[Tenant, datetime]:
+    """The tenant, locked: two requests must not both take the last second. And the time by the database's clock."""
+    locked = Tenant.objects.select_related("plan").annotate(now=Now())
+    row = locked.select_for_update(of=("self",), no_key=True).get(pk=tenant.pk)
+    return row, row.now

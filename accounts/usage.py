@@ -4,6 +4,7 @@ A row belongs to the day and month (UTC) in which its render was asked for, as i
 yet, has seconds that are held and no bill; it is in no amount.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -34,6 +35,10 @@ SUMS = {
 }
 
 
+YEARS = range(2000, 3000)  # Far enough from the end of time for a month more, in any time zone.
+_MONTH = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
+
+
 @dataclass(frozen=True)
 class Period:
     start: date
@@ -48,6 +53,14 @@ class Period:
     def bounds(self) -> tuple[datetime, datetime]:
         start, end = (datetime(day.year, day.month, day.day, tzinfo=UTC) for day in (self.start, self.end))
         return start, end
+
+
+def month_of(text: str) -> date:
+    """The first day of a month that is written as YYYY-MM. Raises ValueError for another text, or outside of YEARS."""
+    match = _MONTH.fullmatch(text)
+    if match is None or int(match[1]) not in YEARS:
+        raise ValueError(f"Not a month from {YEARS.start}-01 to {YEARS.stop - 1}-12: {text[:20]}")
+    return date(int(match[1]), int(match[2]), 1)
 
 
 def next_month(first: date) -> date:

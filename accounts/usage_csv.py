@@ -1,11 +1,11 @@
-"""Usage rows as CSV (RFC 4180): our own columns, and those of the FinOps Foundation's FOCUS 1.1."""
+"""Usage rows as CSV: our own columns, and those of the FinOps Foundation's FOCUS 1.1."""
 
-import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from accounts import csv_lines
 from accounts.models import Tenant, UsageEntry
 from accounts.usage import Period
 
@@ -19,7 +19,7 @@ OWN: dict[str, Column] = {
     "kind": lambda row: row.kind,  # type: ignore[attr-defined]
     "render_id": lambda row: row.render_id or "",
     "key": lambda row: row.key_prefix,  # type: ignore[attr-defined]
-    "user_id": lambda row: _text(row.user_label),
+    "user_id": lambda row: row.user_label,
     "engine": lambda row: row.engine,
     "resolution": lambda row: row.resolution,
     "held_seconds": lambda row: row.reserved_seconds if row.billed_seconds is None else 0,
@@ -27,7 +27,7 @@ OWN: dict[str, Column] = {
     "price_micros": lambda row: row.price_micros,
     "amount_micros": lambda row: 0 if row.billed_seconds is None else row.amount_micros,
     "currency": lambda row: row.currency,
-    "reason": lambda row: _text(row.reason),
+    "reason": lambda row: row.reason,
 }
 
 
@@ -41,13 +41,13 @@ def focus_csv(rows: Iterable[UsageEntry], tenant: Tenant, period: Period) -> Ite
     columns: dict[str, Column] = {
         "BilledCost": _cost,
         "BillingAccountId": lambda row: tenant.pk,
-        "BillingAccountName": lambda row: _text(tenant.name),
+        "BillingAccountName": lambda row: tenant.name,
         "BillingCurrency": lambda row: row.currency,
         "BillingPeriodEnd": lambda row: end,
         "BillingPeriodStart": lambda row: start,
         "ChargeCategory": lambda row: "Usage" if row.render_id else ("Credit" if _cost(row) < 0 else "Adjustment"),
         "ChargeClass": lambda row: "" if row.render_id else "Correction",
-        "ChargeDescription": lambda row: _text(row.reason) or f"{row.engine} {row.resolution}, seconds of video",
+        "ChargeDescription": lambda row: row.reason or f"{row.engine} {row.resolution}, seconds of video",
         "ChargeFrequency": lambda row: "Usage-Based" if row.render_id else "One-Time",
         "ChargePeriodEnd": lambda row: _time((row.settled_at or row.created_at) + timedelta(seconds=1)),
         "ChargePeriodStart": lambda row: _time(row.created_at),
@@ -66,7 +66,7 @@ def focus_csv(rows: Iterable[UsageEntry], tenant: Tenant, period: Period) -> Ite
         "ServiceCategory": lambda row: "AI and Machine Learning",
         "ServiceName": lambda row: "Talking-head video",
         "SkuId": lambda row: f"{row.engine}-{row.resolution}" if row.render_id else "",
-        "SubAccountId": lambda row: _text(row.user_label),
+        "SubAccountId": lambda row: row.user_label,
     }
     return _csv(columns, rows)
 
@@ -74,25 +74,11 @@ def focus_csv(rows: Iterable[UsageEntry], tenant: Tenant, period: Period) -> Ite
 def groups_csv(groups: Sequence[dict[str, Any]], names: Sequence[str]) -> Iterator[str]:
     """Sums as `accounts.usage.grouped` gives them."""
     columns = [*names, "currency", "renders", "billed_seconds", "amount_micros", "held_seconds"]
-    writer = csv.writer(_Line())
-    yield writer.writerow(columns)
-    for group in groups:
-        cells = (group[column] for column in columns)
-        yield writer.writerow([_text(cell) if isinstance(cell, str) else cell for cell in cells])
+    return csv_lines.lines(columns, ([group[column] for column in columns] for group in groups))
 
 
 def _csv(columns: dict[str, Column], rows: Iterable[UsageEntry]) -> Iterator[str]:
-    writer = csv.writer(_Line())
-    yield writer.writerow(columns)
-    for row in rows:
-        yield writer.writerow([column(row) for column in columns.values()])
-
-
-class _Line:
-    """A file whose `write` hands back what is written: the writer's `writerow` returns it."""
-
-    def write(self, line: str) -> str:
-        return line
+    return csv_lines.lines(columns, ([column(row) for column in columns.values()] for row in rows))
 
 
 def _cost(row: UsageEntry) -> Decimal:
@@ -101,8 +87,3 @@ def _cost(row: UsageEntry) -> Decimal:
 
 def _time(moment: datetime | None) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else ""
-
-
-def _text(text: str) -> str:
-    """A spreadsheet takes what begins so for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -17,6 +17,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from accounts import statement, usage, usage_csv
+from accounts.errors import ServiceError
 from accounts.keyed_view import KeyedView
 from accounts.models import Scope, UsageEntry
 from accounts.pagination import EnvelopePagination
@@ -25,9 +26,17 @@ from accounts.usage import Period
 MAX_DAYS = 366
 
 
+class DayField(serializers.DateField):
+    def to_internal_value(self, value: Any) -> date:
+        day: date = super().to_internal_value(value)
+        if day.year not in usage.YEARS or not str(value).isascii():
+            raise serializers.ValidationError(f"A day from {usage.YEARS.start} to {usage.YEARS.stop - 1}, YYYY-MM-DD.")
+        return day
+
+
 class PeriodQuery(serializers.Serializer[Any]):
-    start = serializers.DateField(required=False, help_text="First day, UTC. Default: the first of this month.")
-    end = serializers.DateField(required=False, help_text="The day after the last. Default: the first of next month.")
+    start = DayField(required=False, help_text="First day, UTC. Default: the first of this month.")
+    end = DayField(required=False, help_text="The day after the last. Default: the first of next month.")
     user_id = serializers.CharField(required=False, max_length=200)
 
     def validate(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -194,10 +203,14 @@ class UsageViewSet(mixins.ListModelMixin, KeyedView, GenericViewSet[UsageEntry])
         ],
         responses={200: StatementSerializer, (200, "text/html"): OpenApiTypes.STR},
     )
-    @action(detail=False, url_path=r"statements/(?P<month>\d{4}-(?:0[1-9]|1[0-2]))")
+    @action(detail=False, url_path=r"statements/(?P<month>[0-9]{4}-(?:0[1-9]|1[0-2]))")
     def statement(self, request: Request, month: str) -> HttpResponse | Response:
         key = self.api_key
-        made = statement.make(key.tenant, date.fromisoformat(f"{month}-01"), is_test=key.is_test)
+        try:
+            first = usage.month_of(month)
+        except ValueError as error:
+            raise ServiceError("not_found", str(error)) from None
+        made = statement.make(key.tenant, first, is_test=key.is_test)
         if request.query_params.get("as") == "html":
             return HttpResponse(statement.as_html(made))
         return Response(StatementSerializer(made).data)

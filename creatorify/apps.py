@@ -9,10 +9,11 @@ class CreatorifyConfig(AppConfig):
     name = "creatorify"
 
     def ready(self) -> None:
-        from creatorify import checks, roles  # noqa: F401  # The checks register themselves.
+        from creatorify import checks, request_charset, roles  # noqa: F401  # The checks register themselves.
 
         for folder in (settings.MEDIA_ROOT, settings.WORK_DIR):
             if folder.is_dir():  # Made by an earlier release, when everybody could read them.
                 private_folder(folder)
+        request_charset.install()
         # The last app with models: the permissions of all the others are there then.
         post_migrate.connect(roles.sync, sender=apps.get_app_config("projects"))

@@ -7,6 +7,9 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connection
 
+from accounts import prices
+from accounts.models import Plan
+
 # Whom Supabase lets in with a key that is in every browser.
 PUBLIC_ROLES = ("anon", "authenticated")
 EXPOSED = """
@@ -87,6 +90,22 @@ def check_exposed_schema(databases: Iterable[str] | None = None, **_: Any) -> It
             hint="Keep the tables in a schema of their own: manage.py database_roles app",
             id="creatorify.W003",
         )
+
+
+@register(Tags.database)
+def check_prices(databases: Iterable[str] | None = None, **_: Any) -> Iterable[CheckMessage]:
+    """An engine may have been installed since a plan was saved. Runs with `check --database default` and `migrate`."""
+    if not databases or "default" not in databases or Plan._meta.db_table not in connection.introspection.table_names():
+        return
+    # Only these columns: before `migrate` others may not be there yet.
+    for plan in Plan.objects.only("name", "prices", "spend_cap_micros").order_by("name"):
+        lacking = [] if prices.is_free(plan) else prices.missing(plan.prices)
+        if lacking:
+            yield Warning(
+                f"The plan {plan.name} has no price for {', '.join(lacking)}: its tenants' renders are refused.",
+                hint="Add the prices in the admin; 0 is free.",
+                id="creatorify.W004",
+            )
 
 
 @register(deploy=True)

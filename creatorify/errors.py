@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 RATE_PROBLEM = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 API_PREFIX = "/api/"
 QUEUE_FULL_RETRY_SECONDS = 30
+MAX_ERRORS = 50  # that are told of one request
+MAX_DETAIL = 3000  # characters
 
 # In this order: the first class that matches counts.
 CODES = {
@@ -94,24 +96,31 @@ def _response(request: HttpRequest, body: dict[str, Any]) -> JsonResponse:
 
 def _problem_of(exc: Exception) -> dict[str, Any] | None:
     if isinstance(exc, ServiceError):
-        return problem(exc.code, exc.detail, param=exc.param)
+        return problem(exc.code, _shown(exc.detail, MAX_DETAIL), param=exc.param)
     if isinstance(exc, exceptions.ValidationError):
         return _problem_of_validation(exc)
     code = next((code for kind, code in CODES.items() if isinstance(exc, kind)), None)
     if code is None:
         return None
     if isinstance(exc, exceptions.APIException) and code != "not_found":
-        return problem(code, str(exc.detail))
+        return problem(code, _shown(str(exc.detail)))
     return problem(code, f"{PROBLEM_TYPES[code].title}.")
 
 
 def _problem_of_validation(exc: exceptions.ValidationError) -> dict[str, Any]:
-    errors = list(_flat(exc.detail))
-    first = errors[0]
+    every = list(_flat(exc.detail))
+    errors, first = every[:MAX_ERRORS], every[0]
     # One fault with a code of its own, such as `url_not_allowed`, is that problem; everything else is `invalid`.
-    alone = len(errors) == 1 and first["code"] in PROBLEM_TYPES
+    alone = len(every) == 1 and first["code"] in PROBLEM_TYPES
     detail = " ".join(f"{error['param']}: {error['detail']}" if error["param"] else error["detail"] for error in errors)
-    return {**problem(first["code"] if alone else "invalid", detail, param=first["param"]), "errors": errors}
+    code = first["code"] if alone else "invalid"
+    return {**problem(code, _shown(detail, MAX_DETAIL), param=first["param"]), "errors": errors}
+
+
+def _shown(text: str, length: int = 300) -> str:
+    """A text that may repeat what was sent: bounded, and without half surrogates, which are no UTF-8."""
+    shown = text.encode("utf-8", "backslashreplace").decode()
+    return shown if len(shown) <= length else f"{shown[: length - 3]}..."
 
 
 def _flat(detail: Any, path: str = "") -> Iterator[dict[str, Any]]:
@@ -124,4 +133,4 @@ def _flat(detail: Any, path: str = "") -> Iterator[dict[str, Any]]:
         for index, inner in enumerate(detail):
             yield from _flat(inner, f"{path}.{index}" if isinstance(inner, dict) and inner else path)
     else:
-        yield {"param": path or None, "code": detail.code, "detail": str(detail)}
+        yield {"param": _shown(path) or None, "code": detail.code, "detail": _shown(str(detail))}

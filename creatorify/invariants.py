@@ -194,7 +194,7 @@ INVARIANTS = [
         "What is to be told is handed out, and a delivery that is due is tried.",
         """
         SELECT e.version::text FROM projects_webhookevent e
-        WHERE e.handed_out_at IS NULL AND e.created_at < now() - interval '15 minutes'
+        WHERE e.handed_out_at IS NULL AND e.given_up_at IS NULL AND e.created_at < now() - interval '15 minutes'
         UNION ALL
         SELECT d.id::text FROM projects_webhookdelivery d JOIN projects_webhookendpoint p ON p.id = d.endpoint_id
         WHERE d.next_try_at < now() - interval '15 minutes' AND p.disabled_at IS NULL

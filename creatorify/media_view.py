@@ -22,7 +22,9 @@ from render.media_types import content_type_of
 from render.storages.files import SignedFileStorage, is_signed, is_signed_for_staff
 
 PIECE_BYTES = 256 * 1024
-ONE_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")  # RFC 9110, 14.1.2; a request for several gets the whole file
+ONE_RANGE = re.compile(
+    r"bytes=([0-9]{0,18})-([0-9]{0,18})"
+)  # RFC 9110, 14.1.2; a request for several gets the whole file
 
 
 @require_safe

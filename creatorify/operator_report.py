@@ -15,7 +15,7 @@ from django.shortcuts import render as render_page
 from django.utils import timezone
 
 from accounts.models import UsageEntry
-from accounts.usage import SETTLED, Period, next_month
+from accounts.usage import SETTLED, Period, month_of, next_month
 from render.models import Render, State
 
 _BY_NODE = """
@@ -114,7 +114,7 @@ def report_view(request: HttpRequest, month: str | None = None) -> HttpResponse:
     first = timezone.now().date().replace(day=1)
     if month is not None:
         try:
-            first = date.fromisoformat(f"{month}-01")
+            first = month_of(month)
         except ValueError:
             raise Http404 from None
     period = Period.month(first)

@@ -1,9 +1,17 @@
-"""Every response carries a `Request-Id`, which is in the logs and in error bodies too."""
+"""Every response carries a `Request-Id`, and so does every line that its request has logged."""
 
+import logging
+import time
 import uuid
 from collections.abc import Callable
+from contextvars import ContextVar
 
 from django.http import HttpRequest, HttpResponse
+
+logger = logging.getLogger("creatorify.requests")
+
+HEALTH = "/healthz"  # Load balancers ask for it each second.
+_current: ContextVar[str] = ContextVar("request_id", default="-")
 
 
 class RequestIdMiddleware:
@@ -11,7 +19,28 @@ class RequestIdMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        request.request_id = f"req_{uuid.uuid4().hex}"  # type: ignore[attr-defined]
-        response = self.get_response(request)
-        response["Request-Id"] = request.request_id  # type: ignore[attr-defined]
-        return response
+        request_id = f"req_{uuid.uuid4().hex}"
+        request.request_id = request_id  # type: ignore[attr-defined]
+        began = time.perf_counter()
+        token = _current.set(request_id)
+        try:
+            response = self.get_response(request)
+            response["Request-Id"] = request_id
+            level = logging.WARNING if response.status_code >= 400 else logging.INFO
+            if level > logging.INFO or request.path != HEALTH:
+                milliseconds = 1000 * (time.perf_counter() - began)
+                # Never the query: it may hold a signature.
+                logger.log(level, "%s %s %d %.0f ms", request.method, request.path, response.status_code, milliseconds)
+            return response
+        finally:
+            _current.reset(token)
+
+
+class RequestIdFilter(logging.Filter):
+    """Adds the id of the request that is being answered to each record; "-" where there is none."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        # Django logs what has failed after the middleware, and gives the request along.
+        request = getattr(record, "request", None)
+        record.request_id = getattr(request, "request_id", None) or _current.get()
+        return True

@@ -9,6 +9,7 @@ SEEN = [
     *("accounts.tenant", "accounts.plan", "accounts.apikey", "accounts.membership", "accounts.usageentry"),
     *("accounts.usagethreshold", "projects.project", "projects.take", "projects.asset", "projects.avatar"),
     *("projects.deletion", "projects.webhookendpoint", "projects.webhookdelivery"),
+    *("projects.webhookevent", "projects.retentionfailure"),
     *("render.render", "render.attempt", "render.segment", "render.node"),
 ]
 VIEW = [f"{app}.view_{model}" for app, model in (name.split(".") for name in SEEN)]

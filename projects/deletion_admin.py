@@ -3,7 +3,7 @@
 from django.contrib import admin
 
 from accounts.admin_base import ReadOnlyAdmin, object_link
-from projects.models import Deletion
+from projects.models import Deletion, RetentionFailure
 
 
 @admin.register(Deletion)
@@ -19,3 +19,15 @@ class DeletionAdmin(ReadOnlyAdmin):
     @admin.display(description="project")
     def project_link(self, deletion: Deletion) -> str:
         return object_link(deletion.project, str(deletion.project_id))
+
+
+@admin.register(RetentionFailure)
+class RetentionFailureAdmin(ReadOnlyAdmin):
+    """What should be gone by now and could not be deleted."""
+
+    list_display = ["step", "row_id", "failures", "error", "next_try_at", "created_at"]
+    list_filter = ["step"]
+    search_fields = ["=row_id"]
+    id_lookups = ["row_id"]
+    ordering = ["-failures", "-created_at"]
+    fields = ["step", "row_id", "failures", "error", "next_try_at", "created_at"]

@@ -7,7 +7,7 @@ import logging
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Exists, F, Max, OuterRef, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -60,6 +60,10 @@ def sweep_next() -> bool:
         _sweep(deletion)
     except StorageFailure as failure:
         logger.warning("The media of the deleted project %s are still there: %s", deletion.project_id, failure)
+    except (OperationalError, InterfaceError):
+        raise  # The database is away.
+    except Exception:  # The claim has put it off, so that it keeps back no other one.
+        logger.exception("The deleted project %s could not be swept, it is tried again later", deletion.project_id)
     return True
 
 

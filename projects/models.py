@@ -59,6 +59,23 @@ class Project(models.Model):
         return self.title
 
 
+class RetentionFailure(models.Model):
+    """Something that could not be deleted when its time was over: it steps aside, so that it keeps back no other."""
+
+    step = models.CharField(max_length=20, help_text="Of `projects.retention`.")
+    row_id = models.CharField(max_length=40, help_text="Of the render or the asset.")
+    failures = models.PositiveIntegerField(default=1)
+    error = models.CharField(max_length=200)
+    next_try_at = models.DateTimeField()
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["step", "row_id"], name="one_retention_failure_a_row")]
+
+    def __str__(self) -> str:
+        return f"{self.step} {self.row_id}"
+
+
 class Deletion(models.Model):
     """The receipt of a project's deletion: who asked, and when its media were gone. Written by `projects.deletions`."""
 

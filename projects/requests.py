@@ -1,12 +1,13 @@
 """What `POST /projects` accepts. Optional fields may be null, as clients of the older service send them."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
+from django.conf import settings
 from rest_framework import serializers
 from rest_framework.settings import api_settings
 
+from accounts.fields import FiniteFloatField
 from projects.models import AudioOrder
 from projects.source_urls import MAX_LENGTH, validate_source_url
 from projects.webhook_urls import WebhookUrlField
@@ -22,16 +23,6 @@ MAX_SCRIPT = 50_000  # characters: an hour, spoken
 MAX_WARNINGS = 20
 MAX_NAME = 100
 NAME_RULE = f"Names have at most {MAX_NAME} printable characters."
-
-
-class FiniteFloatField(serializers.FloatField):
-    """JSON has no way to write infinity or NaN, the database neither; but "nan" and 1e999 would get here."""
-
-    def to_internal_value(self, data: Any) -> float:
-        value = super().to_internal_value(data)
-        if not math.isfinite(value):
-            self.fail("invalid")
-        return value
 
 
 class SourceUrlField(serializers.CharField):
@@ -64,7 +55,7 @@ class ParametersRequest(serializers.Serializer[Any]):
         help_text="Sets several parameters at once; an explicit value wins.",
     )
     resolution = serializers.ChoiceField(
-        choices=["480p", "720p"], required=False, allow_null=True, help_text="Default: 480p."
+        choices=settings.RESOLUTIONS, required=False, allow_null=True, help_text="Default: 480p."
     )
     sample_steps = serializers.IntegerField(
         min_value=1, max_value=50, required=False, allow_null=True, help_text="Sampling steps. Default: 8."

@@ -14,18 +14,18 @@ from typing import TypeVar
 from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.core.files.storage import storages
-from django.db import transaction
-from django.db.models import DurationField, Exists, ExpressionWrapper, F, Model, OuterRef, Q, QuerySet, Value
+from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import CharField, DurationField, Exists, ExpressionWrapper, F, Model, OuterRef, Q, QuerySet, Value
 from django.db.models.expressions import Combinable
-from django.db.models.functions import Now
+from django.db.models.functions import Cast, Now
 from django_q.models import Task
 
 from accounts import idempotency
 from accounts.models import IdempotentResponse
 from projects import assets, discards, tickets
-from projects.models import Asset, Take
+from projects.models import Asset, RetentionFailure, Take
 from projects.webhook_models import WebhookEvent
-from render import outputs
+from render import objects, outputs
 from render.models import TERMINAL_STATES, Attempt, Render
 from render.storages.failures import StorageFailure
 from render.storages.files import SignedFileStorage
@@ -39,7 +39,10 @@ DEAD_ASSETS = timedelta(days=30)  # that were deleted, have expired or cannot be
 ATTEMPTS = timedelta(days=90)  # after the end of their render
 FAILED_TASKS = timedelta(days=14)
 BATCH = 1000
-FAILURES = 5  # of the storage, after which it is left alone for this time
+AGAIN = timedelta(hours=1)  # after the first failure of a row; each further one doubles it, up to
+AGAIN_AT_MOST = timedelta(days=7)
+FAILURES_KEPT = timedelta(days=30)  # after the last try: somebody else has deleted the row
+PROBE = "retention-probe"  # The name of a folder that never exists.
 SECONDS_AT_ONCE = 300.0  # The rest is for another ticket: renders wait meanwhile.
 
 Row = TypeVar("Row", bound=Model)
@@ -49,19 +52,25 @@ def run() -> None:
     """Delete what is over; goes on in another task if that takes long."""
     deadline = time.monotonic() + SECONDS_AT_ONCE
     steps: list[Callable[[float], None]] = [
-        partial(_each, films(), outputs.delete_films),
-        partial(_each, work(), _delete_work),
-        partial(_each, speech(), _delete_speech),
-        partial(_each, dead_assets(), _delete_dead_asset),
+        partial(_each, "films", films(), outputs.delete_films),
+        partial(_each, "work", work(), _delete_work),
+        partial(_each, "speech", speech(), _delete_speech),
+        partial(_each, "dead_assets", dead_assets(), _delete_dead_asset),
         partial(_rows, IdempotentResponse.objects.filter(created_at__lt=Now() - idempotency.KEPT)),
         partial(_rows, WebhookEvent.objects.filter(created_at__lt=Now() - EVENTS)),
         partial(_rows, Attempt.objects.filter(render__completed_at__lt=Now() - ATTEMPTS)),
         partial(_rows, Task.objects.filter(stopped__lt=Now() - FAILED_TASKS)),
         _old_incoming,
         partial(_rows, Session.objects.filter(expire_date__lt=Now())),
+        partial(_rows, RetentionFailure.objects.filter(next_try_at__lt=Now() - FAILURES_KEPT)),
     ]
     for step in steps:
-        step(deadline)
+        try:
+            step(deadline)
+        except (OperationalError, InterfaceError):
+            raise  # The database is away, for the other steps, too.
+        except Exception:
+            logger.exception("A step of the retention has broken off, the next one goes on")
     if time.monotonic() > deadline:
         tickets.ring("keep_retention")
 
@@ -91,16 +100,50 @@ def dead_assets() -> QuerySet[Asset]:
     return Asset.objects.filter(useless | Q(deleted_at__lt=Now() - DEAD_ASSETS)).order_by("created_at")
 
 
-def _each(due: QuerySet[Row], delete: Callable[[Row], object], deadline: float) -> None:
-    failures = 0
-    for row in due[:BATCH].iterator():
-        if time.monotonic() > deadline or failures == FAILURES:
+def _each(step: str, due: QuerySet[Row], delete: Callable[[Row], object], deadline: float) -> None:
+    """Delete what is due. A row that fails steps aside for a time that grows; while the storage is away, all wait."""
+    known = RetentionFailure.objects.filter(step=step)
+    aside = known.filter(row_id=Cast(OuterRef("pk"), CharField()), next_try_at__gt=Now())
+    failing = set(known.values_list("row_id", flat=True))
+    for row in due.filter(~Exists(aside))[:BATCH].iterator():
+        if time.monotonic() > deadline:
             return
         try:
             delete(row)
-        except StorageFailure as failure:
-            failures += 1
-            logger.warning("%s %s is kept for now: %s", type(row).__name__, row.pk, failure)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception as failure:
+            if isinstance(failure, StorageFailure) and not _storages_answer():
+                return
+            _step_aside(step, row, failure)
+        else:
+            if str(row.pk) in failing:
+                known.filter(row_id=str(row.pk)).delete()
+
+
+def _step_aside(step: str, row: Model, failure: Exception) -> None:
+    # What is no failure of the storage is a bug, or damage: then the trace is needed.
+    trace = None if isinstance(failure, StorageFailure) else failure
+    logger.warning("%s %s is kept for now: %s", type(row).__name__, row.pk, failure, exc_info=trace)
+    known = RetentionFailure.objects.filter(step=step, row_id=str(row.pk)).first()
+    number = known.failures + 1 if known else 1
+    wait = min(AGAIN * 2 ** min(number - 1, 10), AGAIN_AT_MOST)
+    RetentionFailure.objects.update_or_create(
+        step=step,
+        row_id=str(row.pk),
+        defaults={"failures": number, "error": str(failure)[:200], "next_try_at": Now() + wait},
+    )
+
+
+def _storages_answer() -> bool:
+    """Whether it is the rows that fail, and not the storage: deleting nothing still works."""
+    try:
+        for prefix in ("", objects.WORK):
+            objects.delete_folder(f"{prefix}{PROBE}")
+    except Exception as failure:
+        logger.warning("The storage is left alone for this time: %s", failure)
+        return False
+    return True
 
 
 def _rows(due: QuerySet[Row], deadline: float) -> None:

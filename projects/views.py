@@ -135,7 +135,7 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
         measured = "frame_num" in created.project.parameters or references.resolve(created.project).seconds is not None
         # Test renders use nothing; what the live ones have used is not for a test key.
         plan_seconds = entry.tenant.plan.monthly_seconds
-        left = plan_seconds if entry.is_test else quota.seconds_available(entry.tenant)
+        left = plan_seconds if entry.is_test else quota.seconds_available(entry.tenant, at=entry.created_at)
         told = DryRunSerializer(DryRun(created, entry, left, measured)).data
         transaction.set_rollback(True)
         return Response(told)

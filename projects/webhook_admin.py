@@ -6,7 +6,7 @@ from django.http import HttpRequest
 
 from accounts.admin_base import NOTHING, ReadOnlyAdmin, object_link
 from projects.models import Project
-from projects.webhook_models import WebhookDelivery, WebhookEndpoint
+from projects.webhook_models import WebhookDelivery, WebhookEndpoint, WebhookEvent
 
 
 @admin.register(WebhookEndpoint)
@@ -39,6 +39,33 @@ class WebhookEndpointAdmin(ReadOnlyAdmin):
     @admin.display(description="events")
     def told_of(self, endpoint: WebhookEndpoint) -> str:
         return ", ".join(endpoint.events) or NOTHING
+
+
+@admin.register(WebhookEvent)
+class WebhookEventAdmin(ReadOnlyAdmin):
+    list_display = ["version", "type", "project", "outcome", "hand_out_tries", "next_hand_out_at", "created_at"]
+    list_filter = [
+        ("given_up_at", admin.EmptyFieldListFilter),
+        ("handed_out_at", admin.EmptyFieldListFilter),
+        "type",
+        "is_test",
+    ]
+    id_lookups = ["project_id", "render_id", "tenant"]
+    ordering = ["-version"]
+    fields = [
+        *("version", "type", "project", "outcome", "hand_out_tries", "hand_out_error"),
+        *("created_at", "next_hand_out_at", "handed_out_at", "given_up_at"),
+    ]
+
+    @admin.display(ordering="project_id")
+    def project(self, event: WebhookEvent) -> str:
+        return str(event.project_id or NOTHING)
+
+    @admin.display(ordering="given_up_at")
+    def outcome(self, event: WebhookEvent) -> str:
+        if event.handed_out_at is not None:
+            return "handed out"
+        return "given up" if event.given_up_at else "failing" if event.hand_out_tries else "waiting"
 
 
 @admin.register(WebhookDelivery)

@@ -5,6 +5,7 @@ https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-w
 
 import logging
 import random
+import re
 import threading
 import time
 from collections import Counter
@@ -131,6 +132,20 @@ def _claim(in_flight: Collection[WebhookDelivery]) -> WebhookDelivery | None:
 
 
 def _post(delivery: WebhookDelivery) -> Answer:
+    try:
+        return _send(delivery)
+    except AddressNotAllowed:
+        return Answer(error="not an address of the public internet")
+    except httpx.TimeoutException:
+        return Answer(error="no answer in time")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return Answer(error=type(error).__name__)
+    except Exception as error:  # A secret or an address that cannot be used: this delivery's fault, not the others'.
+        logger.exception("Delivery %s could not be sent", delivery.pk)
+        return Answer(error=type(error).__name__)
+
+
+def _send(delivery: WebhookDelivery) -> Answer:
     moment, message_id = timezone.now(), f"msg_{delivery.pk.hex}"
     headers = {
         "Content-Type": "application/json",
@@ -140,19 +155,12 @@ def _post(delivery: WebhookDelivery) -> Answer:
         "Webhook-Signature": signatures(delivery.endpoint, message_id, moment, delivery.body),
     }
     transport = OutboundTransport(allow_private=settings.ALLOW_PRIVATE_MEDIA_URLS, total_seconds=TOTAL_SECONDS)
-    try:
-        with (
-            httpx.Client(transport=transport, trust_env=False, timeout=TOTAL_SECONDS) as client,
-            client.stream("POST", delivery.receiver, content=delivery.body.encode(), headers=headers) as response,
-        ):
-            # Its body is never read: only the status counts, and a redirect is a failure.
-            return Answer(status=response.status_code, retry_after=_retry_after(response))
-    except AddressNotAllowed:
-        return Answer(error="not an address of the public internet")
-    except httpx.TimeoutException:
-        return Answer(error="no answer in time")
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return Answer(error=type(error).__name__)
+    with (
+        httpx.Client(transport=transport, trust_env=False, timeout=TOTAL_SECONDS) as client,
+        client.stream("POST", delivery.receiver, content=delivery.body.encode(), headers=headers) as response,
+    ):
+        # Its body is never read: only the status counts, and a redirect is a failure.
+        return Answer(status=response.status_code, retry_after=_retry_after(response))
 
 
 @transaction.atomic
@@ -203,4 +211,4 @@ def _next_try(delivery: WebhookDelivery, answer: Answer) -> datetime | None:
 
 def _retry_after(response: httpx.Response) -> int | None:
     given = response.headers.get("Retry-After", "")
-    return min(int(given), LONGEST_RETRY_AFTER) if given.isdecimal() and len(given) < 10 else None
+    return min(int(given), LONGEST_RETRY_AFTER) if re.fullmatch("[0-9]{1,9}", given) else None

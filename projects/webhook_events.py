@@ -1,10 +1,12 @@
 """From what has happened to messages that wait for their delivery."""
 
 import json
+import logging
 from collections.abc import Sequence
 from datetime import timedelta
 
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from rest_framework.renderers import JSONRenderer
 
@@ -15,6 +17,8 @@ from projects.serializers import ProjectSerializer
 from projects.webhook_models import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from render.models import Render, State
 
+logger = logging.getLogger(__name__)
+
 TYPES = {
     State.QUEUED: EventType.QUEUED,
     State.RUNNING: EventType.PROCESSING,
@@ -23,6 +27,7 @@ TYPES = {
     State.CANCELED: EventType.CANCELED,
 }
 AT_ONCE = 100
+HAND_OUT_AGAIN_SECONDS = [60, 5 * 60, 30 * 60, *(hours * 3600 for hours in (2, 6, 12, 24))]
 OVERDUE = timedelta(seconds=5)  # Until then, the ticket of the event itself is on its way.
 
 
@@ -64,17 +69,55 @@ def ring() -> None:
     tickets.ring("deliver_webhooks")
 
 
-@transaction.atomic
 def hand_out() -> int:
-    """Make the deliveries of the oldest events that have none yet; return how many events there were."""
-    waiting = WebhookEvent.objects.filter(handed_out_at=None).order_by("version")
-    events = list(waiting.select_for_update(skip_locked=True, no_key=True)[:AT_ONCE])
-    for event in events:
-        project = Project.objects.filter(pk=event.project_id, deleted_at=None).first() if event.project_id else None
-        if project or not event.project_id:
-            _add_deliveries(event, project)
-    WebhookEvent.objects.filter(pk__in=[event.pk for event in events]).update(handed_out_at=Now())
-    return len(events)
+    """Make the deliveries of the oldest events that have none yet; return how many events there were.
+
+    Each in a transaction of its own. One whose message cannot be made is tried again later and keeps back no other one.
+    """
+    for number in range(AT_ONCE):
+        if not _hand_out_next():
+            return number
+    return AT_ONCE
+
+
+@transaction.atomic
+def _hand_out_next() -> bool:
+    event = _waiting().order_by("version").select_for_update(skip_locked=True, no_key=True).first()
+    if event is None:
+        return False
+    try:
+        with transaction.atomic():
+            _hand_out(event)
+    except (OperationalError, InterfaceError):
+        raise  # The database is away; that says nothing about the event.
+    except Exception as error:
+        _put_off(event, error)
+    return True
+
+
+def _waiting() -> QuerySet[WebhookEvent]:
+    due = Q(next_hand_out_at=None) | Q(next_hand_out_at__lte=Now())
+    return WebhookEvent.objects.filter(due, handed_out_at=None, given_up_at=None)
+
+
+def _hand_out(event: WebhookEvent) -> None:
+    project = Project.objects.filter(pk=event.project_id, deleted_at=None).first() if event.project_id else None
+    if project or not event.project_id:
+        _add_deliveries(event, project)
+    WebhookEvent.objects.filter(pk=event.pk).update(handed_out_at=Now())
+
+
+def _put_off(event: WebhookEvent, error: Exception) -> None:
+    tries = event.hand_out_tries + 1
+    is_last = tries > len(HAND_OUT_AGAIN_SECONDS)
+    outcome = "it is given up" if is_last else "it is tried again later"
+    logger.error("The message of event %s could not be made in try %d, %s", event, tries, outcome, exc_info=error)
+    changes: dict[str, object] = {"hand_out_tries": tries, "hand_out_error": type(error).__name__}
+    if is_last:
+        changes["given_up_at"] = Now()
+    else:
+        changes["next_hand_out_at"] = Now() + timedelta(seconds=HAND_OUT_AGAIN_SECONDS[tries - 1])
+    WebhookEvent.objects.filter(pk=event.pk).update(**changes)
 
 
 def ping(endpoint: WebhookEndpoint) -> WebhookDelivery:
@@ -124,6 +167,6 @@ def _body(event: WebhookEvent, data: dict[str, object]) -> str:
 
 def ring_if_due(**_: object) -> None:
     """For the reaper: what a dead worker has left, and what is to be tried again by now."""
-    waits = WebhookEvent.objects.filter(handed_out_at=None, created_at__lt=Now() - OVERDUE).exists()
+    waits = _waiting().filter(created_at__lt=Now() - OVERDUE).exists()
     if waits or WebhookDelivery.objects.filter(next_try_at__lte=Now(), endpoint__disabled_at=None).exists():
         ring()

@@ -80,6 +80,11 @@ class WebhookEvent(models.Model):
     subject = models.CharField(max_length=200, null=True, unique=True, help_text="Told once.")  # noqa: DJ001
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     handed_out_at = models.DateTimeField(null=True)
+    # When its message could not be made. In the database, too: the service before these fields still writes events.
+    hand_out_tries = models.PositiveSmallIntegerField(default=0, db_default=0, help_text="That have failed.")
+    next_hand_out_at = models.DateTimeField(null=True, help_text="None: at once.")
+    given_up_at = models.DateTimeField(null=True, help_text="Its message could not be made in any try.")
+    hand_out_error = models.CharField(max_length=200, blank=True, default="", db_default="")
 
     class Meta:
         constraints = [

@@ -1,8 +1,10 @@
 """What is told although nothing of it happens at a moment of its own: found by the reaper, and noted once."""
 
+import logging
 from collections.abc import Iterable
 from datetime import timedelta
 
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 
@@ -11,6 +13,8 @@ from projects import webhook_events
 from projects.models import Take
 from projects.webhook_models import EventType, WebhookEndpoint, WebhookEvent
 from render.models import State
+
+logger = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 10  # between two messages of one render
 EXPIRING = timedelta(days=7)
@@ -22,7 +26,14 @@ def note(**_: object) -> None:
     asked = [EventType.PROGRESS, EventType.THRESHOLD_REACHED, EventType.KEY_EXPIRING]
     if not WebhookEndpoint.objects.filter(disabled_at=None, events__overlap=asked).exists():
         return
-    webhook_events.note_once([*_progress(), *_thresholds(), *_expiring_keys()])
+    for find in (_progress, _thresholds, _expiring_keys):
+        try:
+            with transaction.atomic():
+                webhook_events.note_once([*find()])
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:  # One kind of news must not keep back the others.
+            logger.exception("News were not noted: %s", find.__name__)
 
 
 def _progress() -> Iterable[WebhookEvent]:

@@ -16,6 +16,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.errors import ServiceError
+from accounts.fields import FiniteFloatField, UniqueListField
 from accounts.idempotency import idempotent
 from accounts.keyed_view import KeyedView
 from accounts.models import Scope
@@ -25,6 +26,7 @@ from projects.webhook_models import EventType, WebhookDelivery, WebhookEndpoint,
 from projects.webhook_urls import WebhookUrlField
 
 MAX_ENDPOINTS = 20
+MAX_EVENTS = 50  # in one request, repeated ones too
 MAX_OVERLAP_HOURS = 7 * 24
 TOLD = [(value, label) for value, label in EventType.choices if value != EventType.PING]
 
@@ -32,9 +34,10 @@ TOLD = [(value, label) for value, label in EventType.choices if value != EventTy
 class EndpointRequest(serializers.Serializer[Any]):
     url = WebhookUrlField(help_text="https; it is sent a POST for each event.")
     description = serializers.CharField(max_length=200, required=False, allow_blank=True)
-    events = serializers.ListField(
+    events = UniqueListField(
         child=serializers.ChoiceField(choices=TOLD),
         allow_empty=False,
+        max_length=MAX_EVENTS,
         required=False,
         help_text=f"Default: {', '.join(default_events())}.",
     )
@@ -79,7 +82,7 @@ class NewEndpointSerializer(EndpointSerializer):
 
 
 class SecretRotation(serializers.Serializer[Any]):
-    overlap_hours = serializers.FloatField(
+    overlap_hours = FiniteFloatField(
         min_value=0, max_value=MAX_OVERLAP_HOURS, default=24, help_text="How long messages carry both signatures."
     )
 

@@ -5,10 +5,13 @@ Several reapers at once are harmless, row locks keep them apart.
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, transaction
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Now
 
@@ -25,11 +28,13 @@ def run() -> int:
     """Reap and top up once; return how many renders were reaped."""
     reaped = 0 if _in_grace() else _reap_expired()
     for left in Render.objects.filter(state=State.QUEUED).exclude(cancel_requested_at=None):
-        lifecycle.request_cancel(left)  # Of an earlier version, which forgot the cancel here.
+        with _alone(f"The cancel of render {left.pk}"):
+            lifecycle.request_cancel(left)  # Of an earlier version, which forgot the cancel here.
     for name in Render.objects.filter(state=State.QUEUED).order_by().values_list("queue", flat=True).distinct():
-        added = queue.top_up(name)
-        if added:
-            logger.info("Added %d tickets to queue %s", added, name)
+        with _alone(f"The tickets of queue {name}"):
+            added = queue.top_up(name)
+            if added:
+                logger.info("Added %d tickets to queue %s", added, name)
     for receiver, outcome in housekeeping.send_robust(sender=None):
         if isinstance(outcome, DatabaseError):
             raise outcome
@@ -63,15 +68,31 @@ def _in_grace() -> bool:
 
 def _reap_expired() -> int:
     reaped = 0
+    failed: list[UUID] = []  # Left alone until the next run: they must not keep back the others.
     while True:
         with transaction.atomic():
             render = (
                 Render.objects.filter(state=State.RUNNING, lease_until__lt=Now())
+                .exclude(pk__in=failed)
                 .select_for_update(of=("self",), skip_locked=True, no_key=True)
                 .first()
             )
             if render is None:
                 return reaped
-            lifecycle.reap(render)
-        logger.warning("Render %s lost its worker in attempt %d", render.pk, render.attempt)
-        reaped += 1
+            failed.append(render.pk)
+            with _alone(f"The reaping of render {render.pk}"), transaction.atomic():
+                lifecycle.reap(render)
+                failed.pop()
+                reaped += 1
+                logger.warning("Render %s lost its worker in attempt %d", render.pk, render.attempt)
+
+
+@contextmanager
+def _alone(what: str) -> Iterator[None]:
+    """What fails here keeps back nothing else; it is logged, and tried again in the next run."""
+    try:
+        yield
+    except (OperationalError, InterfaceError):
+        raise  # The database is away.
+    except Exception:
+        logger.exception("%s failed", what)

@@ -6,6 +6,7 @@ from rest_framework.test import APIClient
 
 from accounts import keys
 from accounts.models import ApiKey, Plan, Tenant
+from tests.prices import full_prices
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -56,7 +57,7 @@ def _own_folders(settings, tmp_path: Path) -> None:
 @pytest.fixture
 def plan(db) -> Plan:
     return Plan.objects.create(
-        name="Test", prices={"instant": {"480p": 1000}}, creates_per_minute=10**6, requests_per_minute=10**6
+        name="Test", prices=full_prices(instant={"480p": 1000}), creates_per_minute=10**6, requests_per_minute=10**6
     )
 
 

@@ -1,6 +1,7 @@
 """Download a source file from an address that a caller gave."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def _follow(
         except AddressNotAllowed as error:
             if redirects:
                 raise _bad_redirect(host, param) from error
-            detail = f"{host} is not an address of the public internet."
+            detail = f"{host} does not lead to an address of the public internet. Is the name spelled right?"
             raise ServiceError("url_not_allowed", detail, param=param) from error
         except httpx.TimeoutException as error:
             raise ServiceError("download_timeout", f"{host} took too long to answer.", param=param) from error
@@ -123,7 +124,7 @@ def _save(response: httpx.Response, host: str, destination: Path, limits: FetchL
         raise ServiceError("download_failed", detail, param=param)
     too_large = ServiceError("media_too_large", f"The file is larger than {limits.max_bytes} bytes.", param=param)
     announced = response.headers.get("Content-Length", "")
-    if announced.isdecimal() and int(announced) > limits.max_bytes:
+    if re.fullmatch("[0-9]{1,18}", announced) and int(announced) > limits.max_bytes:
         raise too_large
 
     digest, size = hashlib.sha256(), 0

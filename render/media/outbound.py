@@ -32,7 +32,10 @@ _NOT_FOR_STRANGERS = (
 
 
 class AddressNotAllowed(Exception):
-    """The name leads to an address that a stranger must not reach."""
+    """The name leads to no address that a stranger may reach: to one inside, or to none at all.
+
+    Which of both is not told: else a stranger could ask, name by name, what there is in the private network.
+    """
 
 
 def is_public(address: str) -> bool:
@@ -82,9 +85,14 @@ class _Backend(httpcore.SyncBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        answers = _resolve(host, port, _time_left(self._deadline, timeout))
+        try:
+            answers = _resolve(host, port, _time_left(self._deadline, timeout))
+        except httpcore.ConnectError:
+            if self._allow_private:
+                raise
+            raise AddressNotAllowed from None
         addresses = list(dict.fromkeys(str(answer[4][0]) for answer in answers))
-        if not self._allow_private and not all(map(is_public, addresses)):
+        if not self._allow_private and not (addresses and all(map(is_public, addresses))):
             raise AddressNotAllowed
         failure: Exception = httpcore.ConnectError("name without address")
         for address in addresses:  # a name may have an IPv6 address and this machine no IPv6

@@ -1,14 +1,21 @@
 """English from hibari-tts: a small model on the CPU, whose voice lies inside its package."""
 
+import logging
 import unicodedata
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from accounts.errors import ServiceError
 from render.speech.base import Voice
+from render.speech.pieces import check_words, pieces
+
+logger = logging.getLogger(__name__)
 
 SHOWN = 5  # of the characters that cannot be spoken
+SHOWN_TEXT = 60  # characters of a part that cannot be spoken
+LONGEST = 300  # characters in one pass of the model, whose memory and time grow faster than the text
 
 
 class HibariEngine:
@@ -25,9 +32,24 @@ class HibariEngine:
             )
         if not any(c.isalnum() for c in text):
             raise ServiceError("script_unspeakable", "There is no word in the script.", param="script")
+        check_words(text, voice.id)
 
     def speak(self, text: str, voice: Voice) -> Iterator[bytes]:
         from hibari import Hibari  # It loads ONNX Runtime, which only the worker needs.
 
-        for samples in Hibari(voice=voice.id).stream(text, seed=0):
-            yield (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
+        model = Hibari(voice=voice.id)
+        for piece in pieces(Hibari.split_sentences(text), longest=LONGEST):
+            for samples in _spoken(model, piece):
+                yield (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
+
+
+def _spoken(model: Any, text: str) -> list[Any]:
+    """Raises ServiceError `script_unspeakable` where the text makes the model's code fail: it would fail again."""
+    try:
+        return list(model.stream(text, seed=0))
+    except (OSError, MemoryError):
+        raise  # This machine's fault.
+    except Exception as error:
+        logger.warning("The voice has failed at a script", exc_info=True)
+        detail = f"The voice cannot read this part of the script: {text[:SHOWN_TEXT]}"
+        raise ServiceError("script_unspeakable", detail, param="script") from error

@@ -9,6 +9,7 @@ import httpx
 from accounts.errors import ServiceError
 from render.media.voice import decode_mono
 from render.speech.base import SAMPLE_RATE, SpeechUnavailable, Voice
+from render.speech.pieces import pieces
 
 MAX_CHARACTERS = 1000  # in one request: whole sentences; servers take some 4,000
 TIMEOUT_SECONDS = 120.0
@@ -53,11 +54,11 @@ class WebSpeechEngine:
 
 
 def _parts(text: str) -> Iterator[str]:
-    """Sentences, as many together as one request may hold; a longer one is sent alone."""
+    """Sentences, as many together as one request may hold; a longer one is cut."""
     from hibari import Hibari
 
     part = ""
-    for sentence in Hibari.split_sentences(text):
+    for sentence in pieces(Hibari.split_sentences(text), longest=MAX_CHARACTERS):
         if part and len(part) + len(sentence) >= MAX_CHARACTERS:
             yield part
             part = ""

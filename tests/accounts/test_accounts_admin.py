@@ -104,20 +104,43 @@ def test_a_tenant_is_made_by_form(admin_client: Client, plan: Plan):
 @pytest.mark.parametrize(
     ("prices", "accepted"),
     [
-        ('{"draft": {"480p": 100}}', True),
+        ('{"draft": {"480p": 100, "720p": 0}}', True),
         ("{}", True),
+        ("null", True),
         ("", True),
         ("[1]", False),
+        ("[]", False),
+        ('"draft"', False),
+        ("NaN", False),
+        ('{"draft": {"480p": NaN, "720p": 1}}', False),
+        ('{"draft": {"480p": 100}}', False),
         ('{"draft": 100}', False),
-        ('{"draft": {"480p": "100"}}', False),
-        ('{"draft": {"480p": -1}}', False),
-        ('{"draft": {"480p": 0.5}}', False),
+        ('{"draft": {}}', False),
     ],
 )
-def test_a_plans_prices_must_have_their_shape(admin_client: Client, db, prices, accepted):
-    add_plan(admin_client, prices=prices)
+def test_a_plans_prices_must_have_their_shape(admin_client: Client, db, settings, prices, accepted):
+    settings.RENDER_ENGINES = {"draft": settings.RENDER_ENGINES["draft"]}
 
-    assert Plan.objects.exists() is accepted
+    response = add_plan(admin_client, prices=prices)
+
+    assert (response.status_code, Plan.objects.exists()) == (302 if accepted else 200, accepted)
+
+
+def test_a_refused_plan_names_what_is_missing(admin_client: Client, db, settings):
+    settings.RENDER_ENGINES = {"draft": settings.RENDER_ENGINES["draft"]}
+
+    page = add_plan(admin_client, spend_cap_micros=5_000_000, prices='{"draft": {"720p": 1}}').content.decode()
+
+    assert "Missing: draft 480p." in page
+    assert not Plan.objects.exists()
+
+
+def test_the_list_of_plans_shows_which_lack_prices(admin_client: Client, plan: Plan):
+    Plan.objects.create(name="Lacking", prices={"draft": {"480p": 1}})
+    page = admin_client.get("/admin/accounts/plan/").content.decode()
+
+    assert page.count('class="field-is_priced"><img src="/static/admin/img/icon-no.svg"') == 1
+    assert page.count('class="field-is_priced"><img src="/static/admin/img/icon-yes.svg"') == 1
 
 
 def test_a_plan_without_weight_is_refused_because_the_queue_divides_by_it(admin_client: Client, db):

@@ -10,10 +10,11 @@ from decimal import Decimal
 import pytest
 from django.db.models import Sum
 
-from accounts import keys, statement, usage
+from accounts import keys, prices, statement, usage
 from accounts.models import ApiKey, Tenant, UsageEntry
 from accounts.usage import Period
 from tests.conftest import Caller
+from tests.prices import full_prices
 
 USAGE = "/api/v1/usage"
 YEAR = {"start": "2026-01-01", "end": "2027-01-01"}
@@ -232,9 +233,9 @@ def test_a_price_that_changes_later_changes_no_bill(alice, acme, plan):
         tenant=acme, render_id=uuid.uuid4(), engine="draft", resolution="480p", reserved_seconds=5, billed_seconds=5,
         price_micros=1000, amount_micros=5000,
     )  # fmt: skip
-    plan.prices = {"draft": {"480p": 9999}}
+    plan.prices = full_prices(draft={"480p": 9999})
     plan.save()
 
-    assert Tenant.objects.get(pk=acme.pk).plan.price_per_second(engine="draft", resolution="480p") == 9999
+    assert prices.per_second(Tenant.objects.get(pk=acme.pk).plan, engine="draft", resolution="480p") == 9999
     assert alice.get(USAGE).json()["totals"][0]["amount_micros"] == 5000
     assert UsageEntry.objects.aggregate(total=Sum("amount_micros"))["total"] == 5000

@@ -1,6 +1,7 @@
 import pytest
 from django.db import connection
 
+from accounts.models import Plan
 from creatorify import checks
 
 
@@ -56,3 +57,18 @@ def test_a_database_whose_certificate_is_not_verified_is_named(monkeypatch, host
     monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
 
     assert ids(checks.check_database_tls()) == codes
+
+
+@pytest.mark.django_db
+def test_a_plan_that_lacks_the_price_of_a_newly_installed_engine_is_named(settings) -> None:
+    settings.RENDER_ENGINES = {"draft": settings.RENDER_ENGINES["draft"]}
+    Plan.objects.create(name="Priced", prices={"draft": {"480p": 5, "720p": 0}})
+    Plan.objects.create(name="Free")
+    assert list(checks.check_prices(databases=["default"])) == []
+    assert list(checks.check_prices()) == []
+
+    settings.RENDER_ENGINES = {**settings.RENDER_ENGINES, "infinitetalk": {"queue": "gpu"}}
+    [warning] = checks.check_prices(databases=["default"])
+
+    assert warning.id == "creatorify.W004"
+    assert "Priced has no price for infinitetalk 480p, infinitetalk 720p:" in warning.msg

@@ -28,7 +28,7 @@ OWN = {
     "avatars",
     "usage",
     "usage/entries",
-    "usage/statements/(?P<month>\\d{4}-(?:0[1-9]|1[0-2]))",
+    "usage/statements/(?P<month>[0-9]{4}-(?:0[1-9]|1[0-2]))",
 }
 WATCHED = [Project, Take, Render, UsageEntry, ApiKey, Asset, Avatar, WebhookEndpoint, WebhookDelivery]
 

@@ -6,6 +6,7 @@ from django_q.models import OrmQ
 from accounts.models import IdempotentResponse, Plan, UsageEntry
 from projects.models import Project
 from render.models import Render
+from tests.prices import full_prices
 from tests.projects.steps import NEW, PROJECTS, create
 
 DRY = f"{PROJECTS}?dry_run=true"
@@ -13,7 +14,7 @@ DRY = f"{PROJECTS}?dry_run=true"
 
 @pytest.fixture
 def priced(plan) -> Plan:
-    plan.prices = {"draft": {"480p": 2000, "720p": 5000}}
+    plan.prices = full_prices(draft={"480p": 2000, "720p": 5000})
     plan.save()
     return plan
 

@@ -9,6 +9,7 @@ from accounts.models import AuditEntry, UsageEntry
 from projects.models import Take
 from render import lifecycle
 from render.models import State
+from tests.prices import full_prices
 from tests.projects.steps import claim, create, finish, finished_project, latest_render
 
 
@@ -80,7 +81,7 @@ def test_a_running_project_is_canceled(admin_client, alice):
 
 
 def test_a_credit_gives_back_seconds_and_money(admin_client, alice, plan):
-    plan.prices = {"draft": {"480p": 10_000}}
+    plan.prices = full_prices(draft={"480p": 10_000})
     plan.save()
     project = finished_project(alice)
 

@@ -19,6 +19,7 @@ from render import runner
 from render.models import Render, State
 from render.storages.failures import Reason, StorageFailure
 from tests.cloudinary_server import running_cloudinary
+from tests.prices import full_prices
 from tests.projects.steps import NEW, PROJECTS, claim, create
 from tests.render.conftest import write_voice
 
@@ -98,7 +99,7 @@ def test_a_portrait_tells_where_its_face_is(alice, portrait):
 
 
 def test_assets_make_a_film(alice, portrait, voice, plan):
-    plan.prices = {"draft": {"480p": 1000}}
+    plan.prices = full_prices(draft={"480p": 1000})
     plan.save()
     image, sound = jpeg(alice, portrait), upload(alice, voice)
 

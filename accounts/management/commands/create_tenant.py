@@ -4,7 +4,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import transaction
 
-from accounts import keys
+from accounts import keys, prices
 from accounts.models import ApiKey, Plan, Scope, Tenant, default_scopes
 
 
@@ -29,5 +29,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         plan, _ = Plan.objects.get_or_create(name=options["plan"])
         tenant, _ = Tenant.objects.get_or_create(name=options["name"], defaults={"plan": plan})
+        lacking = [] if prices.is_free(tenant.plan) else prices.missing(tenant.plan.prices)
+        if lacking:
+            self.stderr.write(
+                f"The plan {tenant.plan} has no price for {', '.join(lacking)}: such renders are refused."
+            )
         _, plain = keys.make(tenant, name=options["key_name"], mode=options["mode"], scopes=options["scopes"])
         self.stdout.write(plain)

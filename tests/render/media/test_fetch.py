@@ -18,6 +18,7 @@ LIMITS = FetchLimits(max_bytes=100_000, total_seconds=5, connect_seconds=1, read
 REDIRECTS = {
     "/to-file": "/file",
     "/to-private": "http://10.0.0.1/secret",
+    "/to-asked": "http://asked.internal/",
     "/to-loopback": "http://127.0.0.1:1/secret",
     "/to-disk": "file:///etc/passwd",
     "/to-ftp": "ftp://media.example/file",
@@ -222,6 +223,46 @@ def test_it_refuses_a_public_name_with_a_private_address(
 
     assert caught.value.code == "url_not_allowed"
     assert "10.0.0.1" not in caught.value.detail
+
+
+@pytest.mark.parametrize("failure", [socket.EAI_NONAME, socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_NODATA])
+@pytest.mark.parametrize("path", ["http://asked.internal/file", "/to-asked"])
+def test_a_name_inside_and_one_that_is_nowhere_look_the_same(
+    path: str,
+    failure: int,
+    get: Callable[..., FetchedFile],
+    names: dict[str, list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    if path == "/to-asked":
+        request.getfixturevalue("loopback_is_public")
+    told = []
+    for addresses in (["10.0.0.1"], ["fd00::1"], ["93.184.216.34", "10.0.0.1"], None, []):
+        with monkeypatch.context() as resolver:
+            real = socket.getaddrinfo
+
+            def resolve(host: str, *args: Any, addresses: Any = addresses, real: Any = real, **kwargs: Any) -> Any:
+                if host != "asked.internal":
+                    return real(host, *args, **kwargs)
+                if addresses is None:
+                    raise socket.gaierror(failure, "unknown")
+                return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80)) for address in addresses]
+
+            resolver.setattr(socket, "getaddrinfo", resolve)
+            with pytest.raises(ServiceError) as caught:
+                get(path, allow_private=False)
+            told.append((caught.value.code, caught.value.detail, caught.value.param))
+
+    assert len(set(told)) == 1
+    assert told[0][0] == ("redirect_not_allowed" if path == "/to-asked" else "url_not_allowed")
+
+
+def test_who_may_reach_the_private_network_is_told_of_a_name_that_is_nowhere(get: Callable[..., FetchedFile]) -> None:
+    with pytest.raises(ServiceError) as caught:
+        get("http://asked.internal/file", allow_private=True)
+
+    assert caught.value.code == "download_failed"
 
 
 @pytest.mark.usefixtures("loopback_is_public")

@@ -1,0 +1,11 @@
+"""Prices of a plan for the tests: every engine that is installed has one in each size, as a saved plan must."""
+
+from django.conf import settings
+
+Prices = dict[str, dict[str, int]]
+
+
+def full_prices(**known: dict[str, int]) -> Prices:
+    """known: of an engine, by size. Everything else is free."""
+    free = dict.fromkeys(settings.RESOLUTIONS, 0)
+    return {engine: {**free, **known.get(engine, {})} for engine in settings.RENDER_ENGINES}

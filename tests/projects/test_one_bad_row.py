@@ -1,0 +1,380 @@
+"""A row that always fails keeps back no other one: it steps aside, is logged and tried again later."""
+
+from datetime import timedelta
+
+import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import storages
+from django.db.models import F
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from accounts.errors import ServiceError
+from accounts.models import ApiKey, Scope, UsageThreshold
+from creatorify import invariants
+from projects import deletions, retention, webhook_delivery, webhook_events, webhook_news
+from projects.models import Asset, Deletion, Project, RetentionFailure
+from projects.webhook_models import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
+from render import lifecycle, objects, queue, reaper
+from render.models import Attempt, Render, State
+from render.signals import housekeeping
+from render.storages.failures import Reason, StorageFailure
+from tests.projects.steps import claim, create, finished_project, latest_render
+
+pytestmark = pytest.mark.django_db
+BAD = 7
+
+
+@pytest.fixture
+def stranger(charlie):
+    ApiKey.objects.filter(pk=charlie.key.pk).update(scopes=list(Scope))
+    return charlie
+
+
+def age(days: int) -> None:
+    past = timedelta(days=days)
+    Render.objects.update(completed_at=F("completed_at") - past)
+    Attempt.objects.update(started_at=F("started_at") - past, ended_at=F("ended_at") - past)
+
+
+def store_film(render: Render) -> str:
+    key = f"{objects.folder_of(render)}/a1/film.mp4"
+    objects.storage_of(key).save(key, ContentFile(b"film"))
+    return key
+
+
+@pytest.fixture
+def films(alice, stranger, monkeypatch) -> list[Render]:
+    """Old ones; all but the last, the stranger's, cannot be deleted."""
+    callers = [*[alice] * BAD, stranger]
+    renders = [latest_render(finished_project(caller)["id"]) for caller in callers]
+    for render in renders:
+        store_film(render)
+    age(40)
+    return renders
+
+
+def refuse(monkeypatch, names: list[str], failure: Exception) -> list[str]:
+    """Let deletions below these fail in both storages; return what was tried, as it comes."""
+    tried = []
+    for storage in {type(storages["default"]), type(storages["work"])}:
+        real = storage.delete_folder
+
+        def delete_folder(self, name: str, real=real) -> int:
+            tried.append(name)
+            if any(bad in name for bad in names):
+                raise failure
+            return real(self, name)
+
+        monkeypatch.setattr(storage, "delete_folder", delete_folder)
+    return tried
+
+
+@pytest.mark.parametrize(
+    "failure", [StorageFailure(Reason.REFUSED, "no"), StorageFailure(Reason.UNAVAILABLE, "no"), ValueError("no")]
+)
+def test_rows_that_fail_keep_back_no_other_films_and_no_other_step(films, monkeypatch, caplog, failure) -> None:
+    bad = [str(render.pk) for render in films[:BAD]]
+    refuse(monkeypatch, bad, failure)
+
+    retention.run()
+
+    gone = Render.objects.exclude(films_deleted_at=None).exclude(work_deleted_at=None)
+    assert list(gone) == [films[-1]]
+    failures = RetentionFailure.objects.order_by("step")
+    assert {(row.step, row.row_id) for row in failures} == {(step, pk) for step in ("films", "work") for pk in bad}
+    assert sum("is kept for now" in record.getMessage() for record in caplog.records) == 2 * BAD
+
+
+def test_a_row_that_failed_steps_aside_for_longer_each_time_and_goes_in_the_end(films, monkeypatch) -> None:
+    bad = films[0]
+    with monkeypatch.context() as failing:
+        tried = refuse(failing, [str(bad.pk)], StorageFailure(Reason.REFUSED, "no"))
+        waits = []
+        for _ in range(10):
+            retention.run()
+            number = len(tried)
+            retention.run()
+            assert len(tried) == number  # Not before its time.
+            row = RetentionFailure.objects.get(step="films")
+            waits.append(round((row.next_try_at - timezone.now()) / timedelta(hours=1)))
+            RetentionFailure.objects.update(next_try_at=Now())
+        assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 168, 168]
+        assert row.error == "refused: no"
+
+    retention.run()
+
+    assert not RetentionFailure.objects.exists()
+    assert not Render.objects.filter(films_deleted_at=None).exists()
+
+
+def test_a_storage_that_is_away_is_left_alone_and_no_row_steps_aside(films, monkeypatch) -> None:
+    tried = refuse(monkeypatch, [""], StorageFailure(Reason.UNAVAILABLE, "away"))
+
+    retention.run()
+
+    # Of each step one row, and then the question whether the storage is there.
+    assert len(tried) == 2 * 2
+    assert not Render.objects.exclude(films_deleted_at=None).exists()
+    assert not RetentionFailure.objects.exists()
+
+
+def test_dead_assets_and_speech_step_aside_too(alice, stranger, monkeypatch) -> None:
+    fields = {"content_type": "image/png", "num_bytes": 5}
+    for number in range(BAD):
+        Asset.objects.create(tenant=alice.tenant, key=f"bad/{number}.png", state="errored", **fields)
+        Asset.objects.create(tenant=alice.tenant, key=f"bad/{number}.wav", state="ready", origin="speech", **fields)
+    Asset.objects.create(tenant=stranger.tenant, key="good/0.png", state="errored", **fields)
+    Asset.objects.create(tenant=stranger.tenant, key="good/0.wav", state="ready", origin="speech", **fields)
+    Asset.objects.update(created_at=F("created_at") - timedelta(days=99))
+    real_dead, real_speech = retention._delete_dead_asset, retention._delete_speech
+
+    def fail_for_bad(real):
+        def delete(asset: Asset) -> None:
+            if asset.key.startswith("bad/"):
+                raise StorageFailure(Reason.REFUSED, "no")
+            real(asset)
+
+        return delete
+
+    monkeypatch.setattr(retention, "_delete_dead_asset", fail_for_bad(real_dead))
+    monkeypatch.setattr(retention, "_delete_speech", fail_for_bad(real_speech))
+
+    retention.run()
+
+    assert not Asset.objects.filter(key="good/0.png").exists()
+    assert list(Asset.objects.exclude(deleted_at=None).values_list("key", flat=True)) == ["good/0.wav"]
+    assert RetentionFailure.objects.count() == 2 * BAD
+
+
+def test_a_step_that_breaks_off_stops_no_other_step(films, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(retention, "speech", _Broken)
+    WebhookEvent.objects.create(type=EventType.PING)
+    WebhookEvent.objects.update(created_at=F("created_at") - timedelta(days=31))
+
+    retention.run()
+
+    assert not WebhookEvent.objects.exists()
+    assert not Render.objects.filter(films_deleted_at=None).exists()
+    assert "A step of the retention has broken off" in caplog.text
+
+
+class _Broken:
+    def filter(self, *args: object) -> None:
+        raise ValueError("broken")
+
+
+def endpoint(caller, *events: str) -> WebhookEndpoint:
+    return WebhookEndpoint.objects.create(
+        tenant=caller.tenant, url="https://example.com/hook", events=list(events or [EventType.QUEUED])
+    )
+
+
+@pytest.fixture
+def events(alice, stranger, monkeypatch) -> list[WebhookEvent]:
+    """Of alice one that cannot be shown, of the stranger three after it."""
+    endpoint(alice), endpoint(stranger)
+    create(alice)
+    for _ in range(3):
+        create(stranger)
+    found = list(WebhookEvent.objects.order_by("version"))
+    real = webhook_events._data
+
+    def data(event: WebhookEvent, project):
+        if event.pk == found[0].pk:
+            WebhookDelivery.objects.create(event=event, endpoint=WebhookEndpoint.objects.first(), body="half done")
+            raise LookupError("It cannot be shown.")
+        return real(event, project)
+
+    monkeypatch.setattr(webhook_events, "_data", data)
+    return found
+
+
+def test_an_event_that_cannot_be_shown_keeps_back_no_other(events, caplog) -> None:
+    assert webhook_events.hand_out() == 4
+
+    assert set(WebhookDelivery.objects.values_list("event", flat=True)) == {event.pk for event in events[1:]}
+    bad = WebhookEvent.objects.get(pk=events[0].pk)
+    assert (bad.handed_out_at, bad.hand_out_tries, bad.hand_out_error) == (None, 1, "LookupError")
+    assert bad.next_hand_out_at > timezone.now() + timedelta(seconds=50)
+    assert f"The message of event {bad} could not be made in try 1, it is tried again later" in caplog.text
+    assert webhook_events.hand_out() == 0
+
+
+def test_it_is_tried_again_and_given_up_visibly(events, caplog, admin_client) -> None:
+    webhook_events.hand_out()
+    for _ in webhook_events.HAND_OUT_AGAIN_SECONDS:
+        assert WebhookEvent.objects.get(pk=events[0].pk).given_up_at is None
+        WebhookEvent.objects.update(next_hand_out_at=Now())
+        assert webhook_events.hand_out() == 1
+    bad = WebhookEvent.objects.get(pk=events[0].pk)
+    assert bad.given_up_at is not None
+    assert "it is given up" in caplog.text
+    WebhookEvent.objects.update(next_hand_out_at=Now())
+    assert webhook_events.hand_out() == 0
+
+    page = admin_client.get("/admin/projects/webhookevent/?given_up_at__isempty=0").content.decode()
+
+    assert page.count('class="field-outcome"') == 1
+    assert 'class="field-outcome">given up<' in page
+    assert admin_client.get(f"/admin/projects/webhookevent/{bad.pk}/change/").status_code == 200
+
+
+def test_what_could_be_shown_later_is_told(events, monkeypatch) -> None:
+    webhook_events.hand_out()
+    monkeypatch.undo()
+    WebhookEvent.objects.update(next_hand_out_at=Now())
+
+    assert webhook_events.hand_out() == 1
+
+    assert WebhookDelivery.objects.filter(event=events[0]).count() == 1
+    assert WebhookDelivery.objects.get(event=events[0]).body != "half done"
+
+
+def test_the_reaper_rings_for_what_is_due_again_and_not_before(events, monkeypatch) -> None:
+    webhook_events.hand_out()
+    WebhookDelivery.objects.all().delete()
+    rung = []
+    monkeypatch.setattr(webhook_events, "ring", lambda: rung.append(1))
+    WebhookEvent.objects.update(created_at=F("created_at") - timedelta(minutes=20))
+    webhook_events.ring_if_due()
+    assert not rung
+    assert "messages_move_on" in {finding.invariant.name for finding in invariants.check()}
+
+    WebhookEvent.objects.update(next_hand_out_at=Now())
+    webhook_events.ring_if_due()
+
+    assert rung
+
+
+def test_a_delivery_that_cannot_be_signed_keeps_back_no_other(alice, stranger, monkeypatch, caplog) -> None:
+    bad, good = endpoint(alice), endpoint(stranger)
+    WebhookEndpoint.objects.filter(pk=bad.pk).update(secret="whsec_not base64!")
+    event = WebhookEvent.objects.create(type=EventType.PING, handed_out_at=Now())
+    for each in (bad, good):
+        WebhookDelivery.objects.create(event=event, endpoint=each, body="{}")
+
+    def send(delivery: WebhookDelivery) -> webhook_delivery.Answer:
+        webhook_delivery.signatures(delivery.endpoint, "msg_1", timezone.now(), delivery.body)
+        return webhook_delivery.Answer(status=204)
+
+    monkeypatch.setattr(webhook_delivery, "_send", send)
+    webhook_delivery.send_due()
+
+    assert WebhookDelivery.objects.get(endpoint=good).delivered_at is not None
+    failed = WebhookDelivery.objects.get(endpoint=bad)
+    assert (failed.delivered_at, failed.tries) == (None, 1)
+    assert failed.next_try_at > timezone.now()
+    assert f"Delivery {failed.pk} could not be sent" in caplog.text
+
+
+def test_one_kind_of_news_keeps_back_no_other(alice, monkeypatch, caplog) -> None:
+    endpoint(alice, EventType.THRESHOLD_REACHED, EventType.PROGRESS)
+    UsageThreshold.objects.create(
+        tenant=alice.tenant,
+        month=timezone.now().date().replace(day=1),
+        measure="seconds",
+        percent=80,
+        used=8,
+        allowed=9,
+    )
+
+    def broken():
+        raise LookupError("broken")
+
+    monkeypatch.setattr(webhook_news, "_progress", broken)
+
+    webhook_news.note()
+
+    assert [event.type for event in WebhookEvent.objects.all()] == [EventType.THRESHOLD_REACHED]
+    assert "News were not noted: broken" in caplog.text
+
+
+def test_a_project_that_cannot_be_swept_keeps_back_no_other(alice, stranger, monkeypatch, caplog) -> None:
+    bad, good = (Project.objects.get(pk=finished_project(caller)["id"]) for caller in (alice, stranger))
+    for project in (bad, good):
+        Deletion.objects.create(project=project, tenant=project.tenant)
+    real = deletions._sweep
+
+    def sweep(deletion: Deletion) -> None:
+        if deletion.project_id == bad.pk:
+            raise LookupError("broken")
+        real(deletion)
+
+    monkeypatch.setattr(deletions, "_sweep", sweep)
+    while deletions.sweep_next():
+        pass
+
+    good_one, bad_one = Deletion.objects.get(project=good), Deletion.objects.get(project=bad)
+    assert good_one.project.title == deletions.TITLE
+    assert bad_one.completed_at is None
+    assert bad_one.sweep_after > timezone.now() + timedelta(minutes=9)
+    assert f"The deleted project {bad.pk} could not be swept" in caplog.text
+
+
+def test_a_render_that_cannot_be_reaped_keeps_back_no_other(alice, stranger, monkeypatch, caplog) -> None:
+    renders = [latest_render(create(caller)["id"]) for caller in (alice, stranger)]
+    for _ in renders:
+        claim()
+    Render.objects.update(lease_until=Now() - timedelta(hours=1))
+    real = lifecycle.reap
+
+    def reap(render: Render) -> None:
+        if render.pk == renders[0].pk:
+            Render.objects.filter(pk=render.pk).update(crashes=99)
+            raise LookupError("broken")
+        real(render)
+
+    monkeypatch.setattr(lifecycle, "reap", reap)
+
+    assert reaper.run() == 1
+
+    bad, good = (Render.objects.get(pk=render.pk) for render in renders)
+    assert (bad.state, bad.crashes, good.state) == (State.RUNNING, 0, State.QUEUED)
+    assert f"The reaping of render {bad.pk} failed" in caplog.text
+    monkeypatch.undo()
+    assert reaper.run() == 1
+
+
+def test_a_cancel_that_cannot_be_done_keeps_back_no_other(alice, stranger, monkeypatch, caplog) -> None:
+    for caller in (alice, stranger):
+        create(caller)
+    first, second = Render.objects.order_by("created_at")
+    Render.objects.update(cancel_requested_at=Now())
+    real = lifecycle.request_cancel
+
+    def request_cancel(render: Render) -> Render:
+        if render.pk == first.pk:
+            raise ServiceError("invalid_state", "broken")
+        return real(render)
+
+    monkeypatch.setattr(lifecycle, "request_cancel", request_cancel)
+
+    reaper.run()
+
+    assert Render.objects.get(pk=second.pk).state == State.CANCELED
+    assert f"The cancel of render {first.pk} failed" in caplog.text
+
+
+def test_a_queue_that_cannot_be_topped_up_keeps_back_no_other(alice, stranger, monkeypatch, caplog) -> None:
+    for caller, name in ((alice, "cpu"), (stranger, "gpu")):
+        Render.objects.filter(pk=latest_render(create(caller)["id"]).pk).update(queue=name)
+    told, topped = [], []
+
+    def top_up(name: str) -> int:
+        if not topped:
+            topped.append(name)
+            raise LookupError("broken")
+        topped.append(name)
+        return 0
+
+    monkeypatch.setattr(queue, "top_up", top_up)
+    housekeeping.connect(listener := lambda **_: told.append(1), weak=False)
+    try:
+        reaper.run()
+    finally:
+        housekeeping.disconnect(listener)
+
+    assert sorted(topped) == ["cpu", "gpu"]
+    assert told
+    assert f"The tickets of queue {topped[0]} failed" in caplog.text
