@@ -12,29 +12,42 @@ from django.db.models.functions import Now
 from accounts.errors import ServiceError
 from projects import assets
 from projects.models import Asset
-from render import inspection, objects
+from render import inspection, nodes, objects
+from render.lifecycle import COMMON_QUEUE
+from render.node_faults import NodeFault, recognised
 from render.storages.failures import StorageFailure
 
 logger = logging.getLogger(__name__)
 
 WORKER_SECONDS = 300  # After which a check is taken from a worker that has not ended it.
 STORAGE_PAUSE_SECONDS = 60
+NODE_PAUSE_SECONDS = 10  # until another machine, or this one, checks what this one could not
 MAX_CHECKS = 5
 EXPIRED_AT_ONCE = 50
 
 
 def check_next() -> bool:
-    """Check the asset that has waited longest; False when there is none."""
+    """Check the asset that has waited longest; False when there is none, or when this machine cannot work."""
+    node = nodes.beat(COMMON_QUEUE)
+    if not nodes.can_work(node):
+        return False
     asset = _claim()
     if asset is None:
         return False
     work = Path(settings.WORK_DIR)
-    work.mkdir(parents=True, exist_ok=True)
     try:
         if asset.checks > MAX_CHECKS:
             raise ServiceError("internal", "The file could not be checked.")
-        with tempfile.TemporaryDirectory(prefix="check-", dir=work) as folder:
+        with recognised(), tempfile.TemporaryDirectory(prefix="check-", dir=work) as folder:
             _check(asset, Path(folder))
+    except NodeFault as fault:
+        logger.warning("Asset %s waits for another machine, or for this one: %s", asset.pk, fault)
+        nodes.note_fault(node.pk, str(fault))
+        later = Now() + timedelta(seconds=NODE_PAUSE_SECONDS)
+        # This check does not count: the file is not to blame.
+        waiting = Asset.objects.filter(pk=asset.pk, state=Asset.State.WAITING)
+        waiting.update(check_after=later, checks=asset.checks - 1)
+        return False
     except ServiceError as error:
         _refuse(asset, error)
     except StorageFailure as failure:

@@ -21,8 +21,9 @@ def run_reaper() -> None:
 
 
 def run_canary(queue_name: str) -> None:
-    work_folder.sweep()
     canary.sing(queue_name)
+    if nodes.can_work(nodes.beat(queue_name)):
+        work_folder.sweep()
 
 
 def _claim(queue_name: str) -> Claim | None:
@@ -32,6 +33,10 @@ def _claim(queue_name: str) -> Claim | None:
         missing = [name for name, status in engines.items() if not status.available]
         node = nodes.beat(queue_name)
         nodes.note_model(node, engines)
+        if not nodes.can_work(node):
+            if nodes.others_can_work(queue_name).exists():
+                queue.top_up(queue_name)  # For them: this node has taken a ticket.
+            return None
         claim = lifecycle.claim_next(queue_name, node, without_engines=missing)
         if claim is not None or time.monotonic() > deadline:
             return claim

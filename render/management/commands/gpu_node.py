@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, close_old_connections
 
-from render import machine_lock, nodes
+from render import machine_lock, nodes, work_room
 from render.cluster_hardening import die_with_parent
 from render.engines import registry
 from render.models import Node, State
@@ -76,12 +76,16 @@ class Command(BaseCommand):
     def _report(self) -> None:
         close_old_connections()
         try:
-            nodes.note_model(nodes.beat(QUEUE), registry.statuses(QUEUE))
+            node = nodes.beat(QUEUE)
+            nodes.can_work(node)
+            nodes.note_model(node, registry.statuses(QUEUE))
         except Error:
             logger.exception("The database is away; trying again")
 
     def _prefetch(self) -> None:
         while not self._stop.wait(PREFETCH_SECONDS):
+            if work_room.fault():
+                continue
             close_old_connections()
             try:
                 prefetch(QUEUE)
