@@ -57,10 +57,12 @@ INVARIANTS = [
     ),
     Invariant(
         "ticket_there",
-        "Where a render could be claimed, its queue has a ticket.",
+        "Where a render could be claimed, its queue has a ticket, unless a machine that cannot work takes them.",
         f"""
         SELECT DISTINCT r.queue {CLAIMABLE}
         AND NOT EXISTS (SELECT FROM django_q_ormq ticket WHERE ticket.key = r.queue)
+        AND NOT EXISTS (SELECT FROM render_node n WHERE n.queue = r.queue AND n.fault <> ''
+                        AND n.heartbeat_at > now() - interval '{FAULT_MINUTES} minutes')
         """,
     ),
     Invariant(
