@@ -24,6 +24,7 @@ with warnings.catch_warnings():
 DATABASE = "creatorify"
 START_SECONDS = 25.0  # Making a new one takes some of them.
 STOP_SECONDS = 5.0
+TELLING = ("error: ", "FATAL: ", "PANIC: ", "could not ")  # what Postgres's own programs say of a failure
 
 
 class CannotStart(Exception):
@@ -50,7 +51,9 @@ def start_or_find(data_directory: Path) -> str:
             _stop(data_directory)
         if not isinstance(error, Exception):
             raise
-        reason = said.last or f"{type(error).__name__}: {error}"
+        reason = said.last or str(error)
+        if isinstance(error, (ValueError, AssertionError)):  # The library could not read one of its files.
+            reason = f"The folder is damaged ({error})."
         log = data_directory / "log"
         raise CannotStart(
             f"The embedded Postgres in {data_directory} does not start: {reason}\n"
@@ -63,19 +66,21 @@ def _start(data_directory: Path) -> PostgresServer:
     """In a thread of its own: the library waits without limit for a server that does not become ready."""
     made: list[PostgresServer] = []
     failed: list[Exception] = []
+    ended = threading.Event()  # Python 3.11 takes a thread for ended when a signal breaks its `join` off.
 
     def start() -> None:
         try:
             made.append(get_server(data_directory))
         except Exception as error:
             failed.append(error)
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=start, name="start-postgres", daemon=True)
-    thread.start()
+    threading.Thread(target=start, name="start-postgres", daemon=True).start()
     try:
-        thread.join(START_SECONDS)
+        ended.wait(START_SECONDS)
     finally:  # Also after a signal.
-        _end(thread)
+        _break_off(ended)
     if made:
         return made[0]
     # What it does at the end of this process needs a server that has started.
@@ -84,16 +89,16 @@ def _start(data_directory: Path) -> PostgresServer:
     raise failed[0] if failed else TimeoutError(f"It was not ready after {START_SECONDS:g} s.")
 
 
-def _end(thread: threading.Thread) -> None:
-    """By ending the programs that it waits for."""
+def _break_off(ended: threading.Event) -> None:
+    """End the programs that a start waits for, until it has ended."""
     for _ in range(30):
-        if not thread.is_alive():
+        if ended.is_set():
             return
         for child in psutil.Process().children():
             with contextlib.suppress(psutil.Error):
                 if child.name() in ("initdb", "pg_ctl"):
                     child.kill()
-        thread.join(0.1)
+        ended.wait(0.1)
 
 
 def _url_of_database(server: PostgresServer) -> str:
@@ -122,7 +127,7 @@ class _Said(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         lines = (line.strip() for line in record.getMessage().splitlines())
-        told = [line for line in lines if line.startswith(("initdb: error", "pg_ctl: ", "FATAL", "PANIC"))]
+        told = [line for line in lines if any(word in line for word in TELLING)]
         self.last = " ".join(told) or self.last
 
 

@@ -39,6 +39,8 @@ class _Life:
     started_at: float = 0.0  # All times by the monotonic clock, in seconds.
     deaths: int = 0  # in a row, each within HEALTHY_SECONDS after its start
     end: str = ""  # how it last ended
+    failed_at_once: bool = False  # It ended by itself, with an error, and has never been healthy.
+    was_healthy: bool = False
     restart_at: float | None = None  # None: it runs
 
 
@@ -96,14 +98,15 @@ class Supervisor:
         return {name: self.told_of(name) for name, life in self._lives.items() if life.deaths >= DEATHS_OF_A_FAILURE}
 
     def check(self) -> None:
-        """Raises ProcessFailed when a process cannot start."""
-        for told in self.failures().values():
-            raise ProcessFailed(told)
+        """Raises ProcessFailed when a process cannot start: it dies again and again, or its very first start failed."""
+        for name, life in self._lives.items():
+            if life.failed_at_once or life.deaths >= DEATHS_OF_A_FAILURE:
+                raise ProcessFailed(self.told_of(name))
 
     def told_of(self, name: str) -> str:
         """How a process last ended, the end of its log and where that is."""
         life, log = self._lives[name], self._log_of(name)
-        happened = f"{name} {life.end}, {life.deaths} times in a row" if life.deaths else f"{name} does not answer"
+        happened = f"{name} {life.end} (deaths in a row: {life.deaths})" if life.deaths else f"{name} does not answer"
         return f"{happened}. Its log is {log} and ends with:\n{end_of(log)}"
 
     def _stop_all(self) -> None:
@@ -139,9 +142,10 @@ class Supervisor:
                 now, process = time.monotonic(), self.processes[name]
                 if life.restart_at is None and process.poll() is not None:
                     _kill_group(process)
+                    life.failed_at_once = process.returncode > 0 and not life.was_healthy
                     self._note_death(name, f"ended with status {process.returncode}")
                 elif life.restart_at is None and now > life.started_at + HEALTHY_SECONDS:
-                    life.deaths = 0
+                    life.deaths, life.was_healthy, life.failed_at_once = 0, True, False
                 elif life.restart_at is not None and now >= life.restart_at:
                     try:
                         self._start(name)

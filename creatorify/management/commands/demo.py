@@ -27,6 +27,7 @@ from accounts.models import Plan, Scope, Tenant
 from creatorify import demo_media
 from creatorify.log_file import end_of
 from creatorify.supervisor import ProcessFailed, Supervisor, wait_until_listening
+from render.models import Node
 
 TENANT = "Demo"
 START_SECONDS = 25  # in which the web server must answer
@@ -113,6 +114,12 @@ class Command(BaseCommand):
             self._service.check()
             raise ProcessFailed(f"{self._service.told_of('web')}\n({error})") from error
 
+    def _check(self) -> None:
+        """Raises ProcessFailed when a process cannot start or this machine cannot work."""
+        self._service.check()
+        if node := Node.objects.filter(name=settings.NODE_NAME).exclude(fault="").first():
+            raise ProcessFailed(f"This machine cannot work: {node.fault}\n{self._service.told_of('queue')}")
+
     def _watch(self) -> None:
         """Until Ctrl-C. Tells once of a process that dies again and again, while the others go on."""
         told: set[str] = set()
@@ -141,7 +148,7 @@ class Command(BaseCommand):
         self.stdout.write(f"POST {client.base_url}/api/v1/uploads -> {asset['reference']} ({path.name})")
         deadline = time.monotonic() + CHECK_SECONDS
         while asset["state"] == "waiting":
-            self._service.check()
+            self._check()
             if time.monotonic() > deadline:
                 raise ProcessFailed(f"{path} was not checked in time: {self._service.told_of('queue')}")
             time.sleep(0.2)
@@ -155,7 +162,7 @@ class Command(BaseCommand):
         self.stdout.write(f"POST {client.base_url}/api/v1/projects -> {project_id}")
         changed_at, drawn = time.monotonic(), self._drawn
         while True:
-            self._service.check()
+            self._check()
             status = self._answer(client.get(f"/api/v1/projects/{project_id}/status"))
             self._draw_progress(status)
             if self._drawn != drawn:
