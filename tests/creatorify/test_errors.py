@@ -1,3 +1,6 @@
+import asyncio
+import errno
+import json
 import logging
 
 import pytest
@@ -6,6 +9,7 @@ from django.test import Client
 
 from accounts import keys
 from accounts.errors import PROBLEM_TYPES
+from creatorify.body_limit import BodyLimit
 from projects import takes
 from tests.projects.steps import NEW, PROJECTS, create
 
@@ -136,3 +140,64 @@ def test_the_error_page_explains_every_code(client):
     page = client.get("/api/docs/errors").content.decode()
 
     assert all(f'id="{code}"' in page for code in PROBLEM_TYPES)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE])
+def test_a_server_without_room_says_so_and_when_to_try_again(alice, charlie, monkeypatch, caplog, code):
+    def fail(*arguments, **named):
+        raise OSError(code, "no room")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(takes, "create_project", fail)
+        refused = alice.post(PROJECTS, NEW, format="json")
+
+    assert_problem(refused, 503, "unavailable")
+    assert refused["Retry-After"] == "30"
+    assert "no room" in caplog.text and "no room" not in refused.content.decode()
+    create(charlie)
+
+
+def test_another_error_of_a_file_is_a_bug(alice, monkeypatch):
+    def fail(*arguments, **named):
+        raise FileNotFoundError(errno.ENOENT, "gone")
+
+    monkeypatch.setattr(takes, "create_project", fail)
+    alice.raise_request_exception = False
+
+    assert_problem(alice.post(PROJECTS, NEW, format="json"), 500, "internal")
+
+
+async def send_body(application, *, path: str = PROJECTS) -> list[dict]:
+    """What an ASGI server gets as the answer to a POST of some bytes."""
+    sent: list[dict] = []
+
+    async def receive() -> dict:
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    await application({"type": "http", "path": path, "headers": []}, receive, send)
+    return sent
+
+
+def test_a_body_that_finds_no_room_on_this_disk_is_a_503():
+    async def full(scope, receive, send) -> None:
+        await receive()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    start, body = asyncio.run(send_body(BodyLimit(full)))
+
+    headers = dict(start["headers"])
+    assert (start["status"], headers[b"content-type"]) == (503, b"application/problem+json")
+    assert headers[b"retry-after"] == b"30"
+    assert json.loads(body["body"])["code"] == "unavailable"
+
+
+def test_an_answer_that_has_begun_is_not_begun_again():
+    async def breaks_off(scope, receive, send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError):
+        asyncio.run(send_body(BodyLimit(breaks_off)))

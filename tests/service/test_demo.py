@@ -5,57 +5,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import psycopg
 import pytest
 
 from creatorify import embedded_postgres
-from tests.stack import until
+from tests.service.demo_process import ROOT, left_of, start, var  # noqa: F401
 
-ROOT = Path(__file__).resolve().parents[2]
 LIMIT_SECONDS = 90  # It takes up to 30 on a machine that does nothing else.
 can_mount = os.geteuid() == 0 and subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode == 0
 needs_root = pytest.mark.skipif(not can_mount, reason="only root may mount a small file system")
-
-
-@pytest.fixture
-def var(tmp_path_factory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("demo")
-    for parent in (folder, *list(folder.parents)[:2]):
-        os.chmod(parent, 0o755)  # Started by root, the database runs as another user.
-    yield folder
-    until(lambda: left_of(folder) == [], seconds=2)  # What was killed takes a moment.
-
-
-def left_of(var: Path) -> list[str]:
-    """The processes of this demo: all have its VAR_DIR in their environment."""
-    found = []
-    for process in psutil.process_iter(["name"]):
-        try:
-            if process.environ().get("VAR_DIR") == str(var):
-                found.append(process.info["name"])
-        except psutil.Error:
-            continue
-    return found
-
-
-def start(var: Path, *, mount: str = "true") -> subprocess.Popen[str]:
-    """mount: a command of the shell, in a mount namespace of its own where it is given."""
-    environment = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "SECRET_KEY")}
-    environment |= {"VAR_DIR": str(var), "DJANGO_SETTINGS_MODULE": "creatorify.settings"}
-    demo = f"exec {sys.executable} manage.py demo --port 8431"
-    namespace = [] if mount == "true" else ["unshare", "-m"]
-    return subprocess.Popen(
-        [*namespace, "sh", "-c", f"{mount} && {demo}"],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 def said_by(demo: subprocess.Popen[str]) -> str:
@@ -71,7 +32,7 @@ def said_by(demo: subprocess.Popen[str]) -> str:
 
 
 @needs_root
-def test_a_queue_without_shared_memory(var: Path) -> None:
+def test_a_queue_without_shared_memory(var: Path) -> None:  # noqa: F811
     said = said_by(start(var, mount="mount -t tmpfs -o ro tmpfs /dev/shm"))
 
     assert "The service does not start: queue ended with status 1" in said
@@ -89,7 +50,7 @@ def test_a_queue_without_shared_memory(var: Path) -> None:
     ],
     ids=["no room for a database", "no room for renders", "read-only"],
 )
-def test_a_full_disk(var: Path, options: str, told: str) -> None:
+def test_a_full_disk(var: Path, options: str, told: str) -> None:  # noqa: F811
     assert told in said_by(start(var, mount=f"mount -t tmpfs -o {options} tmpfs {var}"))
 
 
@@ -136,7 +97,7 @@ def made(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("damage", [garbage, no_version, other_version, a_file, torn, another_owner])
-def test_a_broken_database_folder(var: Path, damage: Callable[[Path], None]) -> None:
+def test_a_broken_database_folder(var: Path, damage: Callable[[Path], None]) -> None:  # noqa: F811
     damage(var / "postgres")
 
     said = said_by(start(var))
@@ -145,7 +106,7 @@ def test_a_broken_database_folder(var: Path, damage: Callable[[Path], None]) -> 
     assert f"Its log is {var}/postgres/log and ends with:" in said
 
 
-def test_migrations_that_fail(var: Path) -> None:
+def test_migrations_that_fail(var: Path) -> None:  # noqa: F811
     url = embedded_postgres.start_or_find(var / "postgres")
     with psycopg.connect(url) as connection:
         connection.execute("CREATE TABLE accounts_plan (id int)")
@@ -156,7 +117,7 @@ def test_migrations_that_fail(var: Path) -> None:
     embedded_postgres.PostgresServer._instances[var / "postgres"].cleanup()
 
 
-def test_a_lock_of_a_server_that_is_gone_is_no_hindrance(var: Path) -> None:
+def test_a_lock_of_a_server_that_is_gone_is_no_hindrance(var: Path) -> None:  # noqa: F811
     """After a crash of the machine its number may be another program's, or the file be empty."""
     folder = var / "postgres"
     url = made(folder)
@@ -167,7 +128,7 @@ def test_a_lock_of_a_server_that_is_gone_is_no_hindrance(var: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("moment", ["initdb", "postgres", "nice"])
-def test_ended_by_a_signal_it_leaves_nothing(var: Path, number: signal.Signals, moment: str) -> None:
+def test_ended_by_a_signal_it_leaves_nothing(var: Path, number: signal.Signals, moment: str) -> None:  # noqa: F811
     """moment: the program that has just been started. `nice` is the queue, whose name it has for a moment."""
     demo = start(var)
     deadline = time.monotonic() + LIMIT_SECONDS

@@ -91,6 +91,9 @@ class Command(BaseCommand):
                     "parameters": {"engine": "draft", "seed": 42},
                 }
                 video = self._make_video(client, body, folder)
+            # For the examples in README.md, which read them.
+            (folder / "api_url").write_text(f"{service.base_url}/api/v1")
+            (folder / "project.json").write_text(json.dumps(body))
             self.stdout.write(self.style.SUCCESS(f"\nThe video: {video}"))
             self._print_next_steps(service.base_url, plain_key, body, keep=options["keep"])
             if options["keep"]:
