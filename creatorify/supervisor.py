@@ -74,18 +74,19 @@ class Supervisor:
         self._lives = {name: _Life() for name in self.commands}
         self._longest_pause_seconds = longest_pause_seconds
         self._environment = {**os.environ, **environment}
-        self._stopping = threading.Event()
+        self._stopping, self._started = threading.Event(), threading.Event()
+        self._start_error: OSError | None = None
         self._watcher = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> "Supervisor":
-        try:
-            self.log_folder.mkdir(parents=True, exist_ok=True)
-            for name in self.commands:
-                self._start(name)
-        except BaseException:  # `__exit__` is not called then.
-            self._stop_all()
-            raise
         self._watcher.start()
+        try:
+            self._started.wait()
+            if self._start_error is not None:
+                raise self._start_error
+        except BaseException:  # `__exit__` is not called then.
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -137,6 +138,16 @@ class Supervisor:
             )
 
     def _watch(self) -> None:
+        """In a thread of its own, where no signal's handler can break off the start of a process."""
+        try:
+            self.log_folder.mkdir(parents=True, exist_ok=True)
+            for name in self.commands:
+                self._start(name)
+        except OSError as error:
+            self._start_error = error
+            return
+        finally:
+            self._started.set()
         while not self._stopping.wait(POLL_SECONDS):
             for name, life in self._lives.items():
                 now, process = time.monotonic(), self.processes[name]

@@ -12,7 +12,7 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 from django.conf import settings
@@ -51,8 +51,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         # Ended from outside, it must not leave the service's processes behind, nor a traceback.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-        signal.signal(signal.SIGINT, lambda *_: sys.exit(0 if self._keeping else 130))
+        signal.signal(signal.SIGTERM, lambda *_: self._end(143))
+        signal.signal(signal.SIGINT, lambda *_: self._end(0 if self._keeping else 130))
         try:
             self._run(options)
         except ProcessFailed as failure:
@@ -99,6 +99,11 @@ class Command(BaseCommand):
             if options["keep"]:
                 self._keeping = True
                 self._watch()
+
+    def _end(self, status: int) -> NoReturn:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)  # A second one must not break off the stop of the processes.
+        sys.exit(status)
 
     def _migrate(self) -> None:
         try:
