@@ -145,7 +145,7 @@ def test_the_error_page_explains_every_code(client):
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE])
 def test_a_server_without_room_says_so_and_when_to_try_again(alice, charlie, monkeypatch, caplog, code):
     def fail(*arguments, **named):
-        raise OSError(code, "no room")
+        raise OSError(code, "secret of the disk")
 
     with monkeypatch.context() as broken:
         broken.setattr(takes, "create_project", fail)
@@ -153,7 +153,7 @@ def test_a_server_without_room_says_so_and_when_to_try_again(alice, charlie, mon
 
     assert_problem(refused, 503, "unavailable")
     assert refused["Retry-After"] == "30"
-    assert "no room" in caplog.text and "no room" not in refused.content.decode()
+    assert "secret of the disk" in caplog.text and "secret" not in refused.content.decode()
     create(charlie)
 
 
