@@ -57,12 +57,10 @@ INVARIANTS = [
     ),
     Invariant(
         "ticket_there",
-        "Where a render could be claimed, its queue has a ticket, unless a machine that cannot work takes them.",
+        "Where a render could be claimed, its queue has a ticket.",
         f"""
         SELECT DISTINCT r.queue {CLAIMABLE}
         AND NOT EXISTS (SELECT FROM django_q_ormq ticket WHERE ticket.key = r.queue)
-        AND NOT EXISTS (SELECT FROM render_node n WHERE n.queue = r.queue AND n.fault <> ''
-                        AND n.heartbeat_at > now() - interval '{FAULT_MINUTES} minutes')
         """,
     ),
     Invariant(

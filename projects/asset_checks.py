@@ -42,19 +42,21 @@ def check_next() -> bool:
             _check(asset, Path(folder))
     except NodeFault as fault:
         logger.warning("Asset %s waits for another machine, or for this one: %s", asset.pk, fault)
-        nodes.note_fault(node.pk, str(fault))
-        later = Now() + timedelta(seconds=NODE_PAUSE_SECONDS)
-        # This check does not count: the file is not to blame.
-        waiting = Asset.objects.filter(pk=asset.pk, state=Asset.State.WAITING)
-        waiting.update(check_after=later, checks=asset.checks - 1)
+        nodes.rest(node.pk, str(fault))
+        _put_back(asset, NODE_PAUSE_SECONDS)
         return False
     except ServiceError as error:
         _refuse(asset, error)
     except StorageFailure as failure:
         logger.warning("Asset %s waits for the storage: %s", asset.pk, failure)
-        later = Now() + timedelta(seconds=STORAGE_PAUSE_SECONDS)
-        Asset.objects.filter(pk=asset.pk, state=Asset.State.WAITING).update(check_after=later)
+        _put_back(asset, STORAGE_PAUSE_SECONDS)
     return True
+
+
+def _put_back(asset: Asset, seconds: float) -> None:
+    """For a later check. This one does not count: the file is not to blame."""
+    waiting = Asset.objects.filter(pk=asset.pk, state=Asset.State.WAITING)
+    waiting.update(check_after=Now() + timedelta(seconds=seconds), checks=asset.checks - 1)
 
 
 def expire() -> None:

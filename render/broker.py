@@ -32,6 +32,7 @@ class PatientBroker(ORM):  # type: ignore[misc]
     """
 
     _looked_at = -LOOK_SECONDS
+    _can_work = True
 
     def enqueue(self, task: str) -> Any:
         return self.get_connection().create(key=self.list_key, payload=task, lock=Now()).pk
@@ -62,15 +63,16 @@ class PatientBroker(ORM):  # type: ignore[misc]
     def _look_after_node(self) -> None:
         if time.monotonic() > self._looked_at + LOOK_SECONDS:
             self._looked_at = time.monotonic()
-            nodes.can_work(nodes.beat(self.list_key))
+            self._can_work = nodes.can_work(nodes.beat(self.list_key))
 
     def _take(self) -> Any:
         tickets = self.get_connection()
         own = Node.objects.filter(name=settings.NODE_NAME, queue=self.list_key)
         with transaction.atomic():
             draining = Exists(own.filter(draining=True))
-            faulty = Exists(own.exclude(fault="")) & Exists(nodes.others_can_work(self.list_key))
-            due = tickets.filter(~draining & ~faulty, key=self.list_key, lock__lte=Now())
+            due = tickets.filter(~draining, key=self.list_key, lock__lte=Now())
+            if not self._can_work:
+                due = due.filter(~Exists(nodes.others_can_work(self.list_key)))
             ticket = due.order_by("lock").select_for_update(skip_locked=True, no_key=True).first()
             if ticket is not None:
                 tickets.filter(pk=ticket.pk).update(lock=Now() + timedelta(seconds=Conf.RETRY))

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Sum
+from django.db.models import F, Q, Sum
 from django.db.models.functions import Coalesce, Now
 
 from accounts import quota
@@ -29,7 +29,7 @@ COMMON_QUEUE = "cpu"  # Its nodes do for every engine what needs no GPU: prepare
 @transaction.atomic
 def claim_next(queue_name: str, node: Node, *, without_engines: Collection[str] = ()) -> Claim | None:
     """Take the best render of the queue for this node, with a lease on it."""
-    if Node.objects.filter(nodes.CANNOT_WORK, pk=node.pk).exists():
+    if Node.objects.filter(Q(draining=True) | nodes.RESTS, pk=node.pk).exists():
         queue.top_up(queue_name)  # For others: the ticket that brought us here was taken before.
         return None
     render = queue.lock_next(queue_name, without_engines=without_engines)
@@ -70,7 +70,7 @@ def hand_back_for_fault(claim: Claim, fault: str, *, trace: str) -> None:
     """
     with fence(claim) as render:
         if render.node_id is not None:  # Its row may have been deleted.
-            nodes.note_fault(render.node_id, fault)
+            nodes.rest(render.node_id, fault)
         times = render.attempts.filter(outcome=Attempt.Outcome.NODE_FAULT).count() + 1
         Render.objects.filter(pk=render.pk).update(error_trace=trace)
         _requeue(claim, render, Attempt.Outcome.NODE_FAULT, delay=_nth(settings.NODE_FAULT_DELAYS, times))

@@ -43,6 +43,7 @@ class Node(models.Model):
     draining = models.BooleanField(default=False, help_text="Takes no new render and hands its current one back.")
     fault = models.CharField(max_length=200, blank=True, db_default="", help_text="Why it cannot take work now.")
     fault_since = models.DateTimeField(null=True)
+    rests_until = models.DateTimeField(null=True, help_text="After a fault in the middle of a render.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:

@@ -20,7 +20,7 @@ class NodeAdmin(ReadOnlyAdmin):
     date_hierarchy = "created_at"
     ordering = ["-heartbeat_at"]
     fields = [
-        *("name", "queue", "work", "fault", "fault_since", "model_state", "gpu", "memory_plan"),
+        *("name", "queue", "work", "fault", "fault_since", "rests_until", "model_state", "gpu", "memory_plan"),
         *("running", "last_seen", "heartbeat_at", "canary_at", "created_at"),
     ]
     actions = ["drain", "undrain"]

@@ -15,9 +15,9 @@ from render.models import Node
 
 logger = logging.getLogger(__name__)
 
-REST_SECONDS = 30  # after a fault in the middle of a render: its files are gone then, and the room seems to be enough
+REST_SECONDS = 30
 MISSED_CANARIES = 3
-CANNOT_WORK = Q(draining=True) | ~Q(fault="")
+RESTS = Q(rests_until__gt=Now())
 
 
 def beat(queue: str) -> Node:
@@ -37,15 +37,21 @@ def note_model(node: Node, engines: Mapping[str, EngineStatus]) -> None:
 
 
 def can_work(node: Node) -> bool:
-    """Whether this machine has room to work, which its row then says. node: fresh from `beat`."""
+    """Whether this machine has room to work and has rested, which its row then says. node: fresh from `beat`."""
     if fault := work_room.fault():
-        note_fault(node.pk, fault)
+        _note(node.pk, fault)
         return False
     return not node.fault or _mended(node)
 
 
-def note_fault(node_id: int, fault: str) -> None:
-    """Let the node take no work until it was looked at again. Logged once, when it begins."""
+def rest(node_id: int, fault: str) -> None:
+    """After a fault in the middle of some work, whose files are gone now, so that there seems to be room again."""
+    _note(node_id, fault)
+    Node.objects.filter(pk=node_id).update(rests_until=Now() + timedelta(seconds=REST_SECONDS))
+
+
+def _note(node_id: int, fault: str) -> None:
+    """In the node's row; logged once, when it begins."""
     fault = fault[: Node._meta.get_field("fault").max_length]
     rows = Node.objects.filter(pk=node_id)
     if rows.filter(fault="").update(fault=fault, fault_since=Now()):
@@ -55,11 +61,12 @@ def note_fault(node_id: int, fault: str) -> None:
 
 
 def _mended(node: Node) -> bool:
-    rested = Node.objects.filter(pk=node.pk, fault_since__lte=Now() - timedelta(seconds=REST_SECONDS)).exclude(fault="")
-    if not rested.update(fault="", fault_since=None):
-        return not Node.objects.filter(pk=node.pk).exclude(fault="").exists()
-    logger.info("This node takes work again; it could not because of: %s", node.fault)
-    tickets.top_up(node.queue)
+    rows = Node.objects.filter(pk=node.pk)
+    if rows.filter(RESTS).exists():
+        return False
+    if rows.exclude(fault="").update(fault="", fault_since=None, rests_until=None):
+        logger.info("This node takes work again; it could not because of: %s", node.fault)
+        tickets.top_up(node.queue)
     return True
 
 
@@ -70,4 +77,4 @@ def alive() -> QuerySet[Node]:
 
 def others_can_work(queue: str) -> QuerySet[Node]:
     """The other machines of a queue that live and take work."""
-    return alive().filter(queue=queue).exclude(CANNOT_WORK).exclude(name=settings.NODE_NAME)
+    return alive().filter(queue=queue, draining=False, fault="").exclude(name=settings.NODE_NAME)

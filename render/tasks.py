@@ -6,6 +6,7 @@ from render import canary, lifecycle, nodes, queue, reaper, runner, work_folder
 from render.engines import registry
 from render.fence import Claim
 
+FAULTY_PAUSE_SECONDS = 0.5
 PATIENCE_SECONDS = 30.0  # with an engine of this node that is not available, before the ticket is given up
 
 
@@ -34,8 +35,8 @@ def _claim(queue_name: str) -> Claim | None:
         node = nodes.beat(queue_name)
         nodes.note_model(node, engines)
         if not nodes.can_work(node):
-            if nodes.others_can_work(queue_name).exists():
-                queue.top_up(queue_name)  # For them: this node has taken a ticket.
+            queue.top_up(queue_name)  # For others: this node has taken a ticket. It is slow to take the next one.
+            time.sleep(FAULTY_PAUSE_SECONDS)
             return None
         claim = lifecycle.claim_next(queue_name, node, without_engines=missing)
         if claim is not None or time.monotonic() > deadline:

@@ -4,7 +4,6 @@ import errno
 import hashlib
 import io
 import tempfile
-from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -18,7 +17,7 @@ from creatorify.demo_media import write_portrait
 from projects import asset_checks, asset_queue
 from projects.models import Asset
 from projects.tasks import tend_assets
-from render import inspection, nodes, runner, work_room
+from render import inspection, runner, work_room
 from render.models import Node, Render, State
 from render.storages.failures import Reason, StorageFailure
 from tests.cloudinary_server import running_cloudinary
@@ -465,13 +464,13 @@ def test_an_upload_is_not_refused_because_our_disk_is_full(alice, charlie, voice
             assert send(caller, sent, voice).status_code == 200
         for _ in range(2 * asset_checks.MAX_CHECKS):
             Asset.objects.update(check_after=timezone.now())
-            Node.objects.update(fault="", fault_since=None)
+            Node.objects.update(fault="", fault_since=None, rests_until=None)
             tend_assets()
 
         assert set(Asset.objects.values_list("state", "checks")) == {(Asset.State.WAITING, 0)}
         assert "the machine's fault" in Node.objects.get(queue="cpu").fault
     Asset.objects.update(check_after=timezone.now())
-    Node.objects.update(fault_since=timezone.now() - timedelta(seconds=nodes.REST_SECONDS))
+    Node.objects.update(rests_until=timezone.now())
     tend_assets()
 
     for caller, sent in zip((alice, charlie), uploads, strict=True):

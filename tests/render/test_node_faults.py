@@ -193,7 +193,7 @@ def test_a_render_that_no_node_has_room_for_waits_longer_each_time_and_does_not_
     monkeypatch.setattr(segment_file, "encode_segment", _raising(errno.ENOSPC))
     waits = []
     for _ in range(6):
-        Node.objects.update(fault="", fault_since=None)
+        Node.objects.update(fault="", fault_since=None, rests_until=None)
         Render.objects.update(not_before=timezone.now())
         runner.run(claim())
         render.refresh_from_db()
@@ -240,9 +240,10 @@ def test_a_node_without_room_takes_nothing_until_it_has_rested_and_has_room(enqu
     since = node.fault_since
     assert since is not None and not render.attempts.exists()
     no_room()
+    Node.objects.update(rests_until=Now() + timedelta(seconds=nodes.REST_SECONDS))
     tasks.run_ticket("cpu")
     assert not render.attempts.exists()  # It has not rested yet.
-    Node.objects.update(fault_since=Now() - timedelta(seconds=nodes.REST_SECONDS))
+    Node.objects.update(rests_until=Now())
 
     tasks.run_ticket("cpu")
 
@@ -257,16 +258,23 @@ def test_a_node_without_room_takes_nothing_until_it_has_rested_and_has_room(enqu
 
 
 @pytest.mark.django_db
-def test_its_ticket_goes_on_to_a_machine_that_can_work(enqueue, no_room) -> None:
+def test_its_ticket_goes_on_to_others(enqueue, no_room) -> None:
     enqueue()
     OrmQ.objects.all().delete()
-    tasks.run_ticket("cpu")
-    assert not OrmQ.objects.exists()  # Nobody could take it; the reaper makes a new one.
 
-    Node.objects.create(name="other", queue="cpu")
     tasks.run_ticket("cpu")
 
     assert OrmQ.objects.filter(key="cpu").count() == 1
+
+
+@pytest.mark.django_db
+def test_a_fault_that_another_process_of_the_same_name_has_noted_stops_no_healthy_one(enqueue, claim) -> None:
+    """Two machines were given one NODE_NAME."""
+    render = enqueue()
+    Node.objects.create(name=nodes.settings.NODE_NAME, queue="cpu", fault="no room", fault_since=timezone.now())
+
+    assert nodes.can_work(nodes.beat("cpu"))
+    assert claim().render_id == render.pk
 
 
 @pytest.mark.django_db
