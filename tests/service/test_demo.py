@@ -126,6 +126,7 @@ def test_a_lock_of_a_server_that_is_gone_is_no_hindrance(var: Path) -> None:  # 
         assert made(folder) == url
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("moment", ["initdb", "postgres", "nice"])
 def test_ended_by_a_signal_it_leaves_nothing(var: Path, number: signal.Signals, moment: str) -> None:  # noqa: F811
