@@ -15,6 +15,7 @@ from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler as drf_exception_handler
 
 from accounts.errors import CONTENT_TYPE, PROBLEM_TYPES, ServiceError, problem
+from render.node_faults import is_of_disk
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     if body is None:
         return None
     if body["status"] == 503:
-        logger.error("The database is away", exc_info=exc)
+        logger.error("Answered with 503: the database, the media storage or this machine's disk", exc_info=exc)
     headers = {name: value for name, value in (response.items() if response else []) if name != "Content-Type"}
     request = context["request"]
     if body["status"] == 401:
@@ -99,6 +100,8 @@ def _problem_of(exc: Exception) -> dict[str, Any] | None:
         return problem(exc.code, _shown(exc.detail, MAX_DETAIL), param=exc.param)
     if isinstance(exc, exceptions.ValidationError):
         return _problem_of_validation(exc)
+    if isinstance(exc, OSError) and is_of_disk(exc):
+        return problem("unavailable", "This server has no room to take the request now.")
     code = next((code for kind, code in CODES.items() if isinstance(exc, kind)), None)
     if code is None:
         return None

@@ -13,6 +13,7 @@ from render.engines.base import FPS
 
 # Both times are those at which their transactions began: a claim may wait for the lock while a segment is written.
 TOGETHER_SECONDS = 1
+FAULT_MINUTES = 15  # that a machine may be without room before it is told as broken
 SHOWN = 20  # violations of one invariant that are told
 TERMINAL = "('finished', 'failed', 'canceled')"
 # Of the older service: it came without attempts, segments and usage.
@@ -60,6 +61,15 @@ INVARIANTS = [
         f"""
         SELECT DISTINCT r.queue {CLAIMABLE}
         AND NOT EXISTS (SELECT FROM django_q_ormq ticket WHERE ticket.key = r.queue)
+        """,
+    ),
+    Invariant(
+        "nodes_can_work",
+        "A machine that lives has room to work, or gets it soon.",
+        f"""
+        SELECT n.name || ' (' || n.queue || '): ' || n.fault FROM render_node n
+        WHERE n.fault <> '' AND n.fault_since < now() - interval '{FAULT_MINUTES} minutes'
+        AND greatest(n.heartbeat_at, n.canary_at) > now() - interval '{FAULT_MINUTES} minutes'
         """,
     ),
     Invariant(

@@ -235,6 +235,9 @@ STORAGE_PATIENCE_SECONDS = env.float("STORAGE_PATIENCE_SECONDS", default=600)  #
 RENDER_MAX_CRASHES = 5
 RENDER_MAX_FAILURES = 3
 WORK_DIR = Path(env.str("WORK_DIR", default=str(VAR_DIR / "work")))
+# Room in WORK_DIR without which a node takes no work. A render that needs more and does not find it is handed back.
+MIN_FREE_WORK_BYTES = env.int("MIN_FREE_WORK_BYTES", default=64 * 2**20)
+NODE_FAULT_DELAYS = [0, 10, 60, 600]  # Seconds until a render is taken again that was handed back so for the nth time.
 SOURCE_CACHE_BYTES = env.int("SOURCE_CACHE_BYTES", default=4 * 2**30)  # on each node, in WORK_DIR
 # What a node costs, in millionths of the plans' currency: for reports of cost and margin.
 NODE_COST_MICROS_PER_HOUR = {

@@ -16,7 +16,9 @@ from django.utils import timezone
 from accounts.errors import ServiceError
 from projects import assets, discards
 from projects.models import Asset, DiscardedObject
-from render import inspection, media_types, objects
+from render import inspection, media_types, nodes, objects
+from render.lifecycle import COMMON_QUEUE
+from render.node_faults import NodeFault, recognised
 from render.storages.failures import Reason, StorageFailure
 
 logger = logging.getLogger(__name__)
@@ -24,23 +26,31 @@ logger = logging.getLogger(__name__)
 WORKER_SECONDS = 300  # After which a check is taken from a worker that has not ended it.
 STORAGE_PAUSE_SECONDS = 60  # after the first failure of the storage; it doubles with each, up to
 LONGEST_PAUSE_SECONDS = 3600
+NODE_PAUSE_SECONDS = 10  # until another machine, or this one, checks what this one could not
 MAX_CHECKS = 5
 EXPIRED_AT_ONCE = 50
 TAKEN_OVER = timedelta(days=1)  # in which a check that has stored a file either ends or was killed
 
 
 def check_next() -> bool:
-    """Check the asset that has waited longest; False when there is none, or the storage does not answer."""
+    """Check the asset that has waited longest; False when there is none, or machine or storage cannot work."""
+    node = nodes.beat(COMMON_QUEUE)
+    if not nodes.can_work(node):
+        return False
     asset = _claim()
     if asset is None:
         return False
     work = Path(settings.WORK_DIR)
-    work.mkdir(parents=True, exist_ok=True)
     try:
         if asset.checks > MAX_CHECKS:
             raise ServiceError("internal", "The file could not be checked.")
-        with tempfile.TemporaryDirectory(prefix="check-", dir=work) as folder:
+        with recognised(), tempfile.TemporaryDirectory(prefix="check-", dir=work) as folder:
             _check(asset, Path(folder))
+    except NodeFault as fault:
+        logger.warning("Asset %s waits for another machine, or for this one: %s", asset.pk, fault)
+        nodes.rest(node.pk, str(fault))
+        _put_back(asset)
+        return False
     except ServiceError as error:
         _refuse(asset, error)
     except StorageFailure as failure:
@@ -52,6 +62,12 @@ def check_next() -> bool:
         _wait_for_storage(asset)
         return False
     return True
+
+
+def _put_back(asset: Asset) -> None:
+    """For a later check. This one does not count: the file is not to blame."""
+    waiting = Asset.objects.filter(pk=asset.pk, state=Asset.State.WAITING)
+    waiting.update(check_after=Now() + timedelta(seconds=NODE_PAUSE_SECONDS), checks=asset.checks - 1)
 
 
 @transaction.atomic

@@ -21,6 +21,8 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 RESTART_SECONDS = 0.5
+QUICK_SECONDS = 10.0  # A sentinel that ends sooner after its start has ended quickly.
+QUICK_ENDS = 5  # in a row, after which the main process ends, too: its supervisor knows how long to wait
 EXIT_STATUS = 70  # EX_SOFTWARE of sysexits.h
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _TIMED_OUT, _RECYCLED = 0, -2  # What django-q2 leaves in a worker's timer when the death was planned
@@ -99,7 +101,9 @@ def _growing_again(cluster: type[Any]) -> type[Any]:
 
         def start(self) -> int:
             """Returns after the stop. Raises RuntimeError where a sentinel ends at its start: nothing grows there."""
+            quick_ends = 0
             while True:
+                started = time.monotonic()
                 pid: int = super().start()
                 if self._ends:  # The signal may have come while there was no sentinel to tell.
                     self.stop()
@@ -108,6 +112,9 @@ def _growing_again(cluster: type[Any]) -> type[Any]:
                     return pid
                 status = self.sentinel.exitcode
                 logger.error("The queue's processes ended with status %d, new ones start", status)
+                quick_ends = quick_ends + 1 if time.monotonic() < started + QUICK_SECONDS else 1
+                if quick_ends == QUICK_ENDS:
+                    sys.exit(EXIT_STATUS)
                 time.sleep(RESTART_SECONDS)
                 if self._ends:
                     return pid

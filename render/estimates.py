@@ -19,6 +19,7 @@ class WaitingReason(StrEnum):
     CONCURRENCY_LIMIT = "concurrency_limit"
     NO_WORKER = "no_worker"
     RETRY_DELAY = "retry_delay"
+    NODE_FAULT = "node_fault"  # Each machine that could take it has a fault of its own, such as a full disk.
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,9 @@ def estimate(renders: Iterable[Render]) -> dict[uuid.UUID, Estimate]:
 
 
 def _of_queued(render: Render, place: Place, picture: Picture) -> Estimate:
-    if place.delayed:
+    if render.queue in picture.faulty:
+        reason = WaitingReason.NODE_FAULT
+    elif place.delayed:
         reason = WaitingReason.RETRY_DELAY
     elif render.queue in picture.abandoned:
         reason = WaitingReason.NO_WORKER
@@ -62,7 +65,7 @@ def _of_queued(render: Render, place: Place, picture: Picture) -> Estimate:
     else:
         reason = WaitingReason.NEXT if place.rank == 1 else WaitingReason.BEHIND_OTHERS
     eta = None
-    if is_foreseeable(render) and reason != WaitingReason.NO_WORKER:
+    if is_foreseeable(render) and reason not in (WaitingReason.NO_WORKER, WaitingReason.NODE_FAULT):
         own = seconds_left(render, picture.paces)
         workers = picture.at_work[render.queue]
         eta = ceil((sum(workers) + place.work_until - own) / max(len(workers), 1) + own)

@@ -12,12 +12,12 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Sum
+from django.db.models import F, Q, Sum
 from django.db.models.functions import Coalesce, Now
 
 from accounts import quota
 from accounts.errors import ServiceError
-from render import queue
+from render import nodes, queue
 from render.engines import registry
 from render.engines.base import FPS
 from render.fence import CancelRequested, Claim, announce, fence, lease_end
@@ -29,7 +29,7 @@ COMMON_QUEUE = "cpu"  # Its nodes do for every engine what needs no GPU: prepare
 @transaction.atomic
 def claim_next(queue_name: str, node: Node, *, without_engines: Collection[str] = ()) -> Claim | None:
     """Take the best render of the queue for this node, with a lease on it."""
-    if Node.objects.filter(pk=node.pk, draining=True).exists():
+    if Node.objects.filter(Q(draining=True) | nodes.RESTS, pk=node.pk).exists():
         queue.top_up(queue_name)  # For others: the ticket that brought us here was taken before.
         return None
     render = queue.lock_next(queue_name, without_engines=without_engines)
@@ -60,6 +60,20 @@ def hand_back(claim: Claim) -> None:
     """This node is draining: the render goes on elsewhere, from its last segment, and no crash is counted."""
     with fence(claim) as render:
         _requeue(claim, render, Attempt.Outcome.YIELDED)
+
+
+def hand_back_for_fault(claim: Claim, fault: str, *, trace: str) -> None:
+    """This node could not go on, by a fault of its own: it takes no work for now, and no failure is counted.
+
+    The first time another node may take the render at once. A render that asks too much of every node waits longer
+    each time, so that it does not keep them from other work.
+    """
+    with fence(claim) as render:
+        if render.node_id is not None:  # Its row may have been deleted.
+            nodes.rest(render.node_id, fault)
+        times = render.attempts.filter(outcome=Attempt.Outcome.NODE_FAULT).count() + 1
+        Render.objects.filter(pk=render.pk).update(error_trace=trace)
+        _requeue(claim, render, Attempt.Outcome.NODE_FAULT, delay=_nth(settings.NODE_FAULT_DELAYS, times))
 
 
 def finish(claim: Claim, *, video_key: str, poster_key: str, duration_seconds: float) -> None:

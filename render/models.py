@@ -41,6 +41,9 @@ class Node(models.Model):
     memory_plan = models.CharField(max_length=40, blank=True, help_text="Where the networks lie, by the GPU's memory.")
     canary_at = models.DateTimeField(null=True, help_text="When a worker of it last showed that it works.")
     draining = models.BooleanField(default=False, help_text="Takes no new render and hands its current one back.")
+    fault = models.CharField(max_length=200, blank=True, db_default="", help_text="Why it cannot take work now.")
+    fault_since = models.DateTimeField(null=True)
+    rests_until = models.DateTimeField(null=True, help_text="After a fault in the middle of a render.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
@@ -165,6 +168,7 @@ class Attempt(models.Model):
         CANCELED = "canceled"
         LEASE_LOST = "lease_lost"
         YIELDED = "yielded"
+        NODE_FAULT = "node_fault", "handed back because of a fault of the node"
 
     render = models.ForeignKey(Render, on_delete=models.CASCADE, related_name="attempts")
     number = models.PositiveIntegerField()

@@ -11,13 +11,16 @@ from render.models import Node, State
 
 @admin.register(Node)
 class NodeAdmin(ReadOnlyAdmin):
-    list_display = ["name", "queue", "work", "model_state", "gpu", "memory_plan", "last_seen", "running", "created_at"]
+    list_display = [
+        *("name", "queue", "work", "fault", "model_state", "gpu", "memory_plan"),
+        *("last_seen", "running", "created_at"),
+    ]
     list_filter = ["queue", "draining", "model_state"]
     search_fields = ["name"]
     date_hierarchy = "created_at"
     ordering = ["-heartbeat_at"]
     fields = [
-        *("name", "queue", "work", "model_state", "gpu", "memory_plan"),
+        *("name", "queue", "work", "fault", "fault_since", "rests_until", "model_state", "gpu", "memory_plan"),
         *("running", "last_seen", "heartbeat_at", "canary_at", "created_at"),
     ]
     actions = ["drain", "undrain"]
@@ -35,7 +38,9 @@ class NodeAdmin(ReadOnlyAdmin):
 
     @admin.display(ordering="draining")
     def work(self, node: Node) -> str:
-        return "draining" if node.draining else "takes renders"
+        if node.draining:
+            return "draining"
+        return "cannot work" if node.fault else "takes renders"
 
     @admin.display(ordering="running")
     def running(self, node: Node) -> int:

@@ -1,12 +1,23 @@
 """This machine's row among the nodes."""
 
+import logging
 from collections.abc import Mapping
+from datetime import timedelta
 
 from django.conf import settings
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
+from render import queue as tickets
+from render import work_room
 from render.engines.base import EngineStatus
 from render.models import Node
+
+logger = logging.getLogger(__name__)
+
+REST_SECONDS = 30
+MISSED_CANARIES = 3
+RESTS = Q(rests_until__gt=Now())
 
 
 def beat(queue: str) -> Node:
@@ -23,3 +34,47 @@ def note_model(node: Node, engines: Mapping[str, EngineStatus]) -> None:
         if status.model_state and (node.model_state, *known) != (status.model_state, *facts):
             node.model_state, (node.gpu, node.memory_plan) = status.model_state, facts
             node.save(update_fields=["model_state", "gpu", "memory_plan"])
+
+
+def can_work(node: Node) -> bool:
+    """Whether this machine has room to work and has rested, which its row then says. node: fresh from `beat`."""
+    if fault := work_room.fault():
+        _note(node.pk, fault)
+        return False
+    return not node.fault or _mended(node)
+
+
+def rest(node_id: int, fault: str) -> None:
+    """After a fault in the middle of some work, whose files are gone now, so that there seems to be room again."""
+    _note(node_id, fault)
+    Node.objects.filter(pk=node_id).update(rests_until=Now() + timedelta(seconds=REST_SECONDS))
+
+
+def _note(node_id: int, fault: str) -> None:
+    """In the node's row; logged once, when it begins."""
+    fault = fault[: Node._meta.get_field("fault").max_length]
+    rows = Node.objects.filter(pk=node_id)
+    if rows.filter(fault="").update(fault=fault, fault_since=Now()):
+        logger.error("This node takes no work: %s", fault)
+    else:
+        rows.exclude(fault=fault).update(fault=fault)
+
+
+def _mended(node: Node) -> bool:
+    rows = Node.objects.filter(pk=node.pk)
+    if rows.filter(RESTS).exists():
+        return False
+    if rows.exclude(fault="").update(fault="", fault_since=None, rests_until=None):
+        logger.info("This node takes work again; it could not because of: %s", node.fault)
+        tickets.top_up(node.queue)
+    return True
+
+
+def alive() -> QuerySet[Node]:
+    lately = Now() - timedelta(seconds=MISSED_CANARIES * settings.CANARY_SECONDS)
+    return Node.objects.filter(Q(heartbeat_at__gte=lately) | Q(canary_at__gte=lately))
+
+
+def others_can_work(queue: str) -> QuerySet[Node]:
+    """The other machines of a queue that live and take work."""
+    return alive().filter(queue=queue, draining=False, fault="").exclude(name=settings.NODE_NAME)

@@ -9,12 +9,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Case, ExpressionWrapper, F, FloatField, Q, Sum, Value, When, Window
+from django.db.models import Case, Count, ExpressionWrapper, F, FloatField, Q, Sum, Value, When, Window
 from django.db.models.fields import BooleanField
 from django.db.models.functions import Coalesce, Now, RowNumber
 from django.utils import timezone
 from django_q.models import OrmQ
 
+from render import nodes
 from render.engines import registry
 from render.engines.base import FPS
 from render.models import FINISHING, Attempt, Render, State
@@ -61,6 +62,7 @@ class Picture:
     at_work: dict[str, list[float]]  # seconds left of each render that runs, by queue
     running_of_tenant: dict[uuid.UUID, int]
     abandoned: set[str]  # queues whose tickets nobody takes
+    faulty: set[str]  # queues none of whose machines can work now
     places: dict[uuid.UUID, Place]
 
     def shows(self, render: Render) -> bool:
@@ -107,13 +109,19 @@ def _take_picture() -> Picture:
         at_work[render.queue].append(seconds_left(render, paces))
         running_of_tenant[render.tenant_id] += 1
     # Where something runs there are workers, just no free one.
-    abandoned = _queues_with_old_tickets() - at_work.keys()
-    return Picture(time.monotonic(), paces, at_work, running_of_tenant, abandoned, _places(paces))
+    with_old_tickets, faulty = _queues_in_trouble()
+    abandoned = with_old_tickets - at_work.keys()
+    faulty -= at_work.keys()
+    return Picture(time.monotonic(), paces, at_work, running_of_tenant, abandoned, faulty, _places(paces))
 
 
-def _queues_with_old_tickets() -> set[str]:
+def _queues_in_trouble() -> tuple[set[str], set[str]]:
+    """Those with tickets that nobody takes; and those whose living machines all have a fault. In one query."""
     old = OrmQ.objects.filter(lock__lte=Now() - TICKET_PATIENCE)
-    return set(old.order_by().values_list("key", flat=True).distinct())
+    tickets = old.order_by().values_list("key", Value(True)).distinct()
+    all_faulty = nodes.alive().order_by().values("queue").annotate(fit=Count("pk", filter=Q(fault=""))).filter(fit=0)
+    found = list(tickets.union(all_faulty.values_list("queue", Value(False)), all=True))
+    return {queue for queue, of_ticket in found if of_ticket}, {queue for queue, of_ticket in found if not of_ticket}
 
 
 def _order(phase: str, priority: int, created_at: datetime, pk: uuid.UUID) -> tuple[Any, ...]:

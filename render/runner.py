@@ -24,6 +24,7 @@ from render.lease import Draining, Lease
 from render.media import film, segment_file
 from render.media.segment_sound import open_segment_sound
 from render.models import Phase, Render, Segment
+from render.node_faults import NodeFault, recognised
 from render.outage import outlast
 from render.parameters import Parameters
 from render.preparation import prepare_sources
@@ -40,16 +41,20 @@ STORAGE_TRIES = 40  # to store a segment, over STORAGE_PATIENCE_SECONDS
 def run(claim: Claim) -> None:
     """Do a claimed render as far as this node can, and write down how it ended."""
     started = time.monotonic()
-    with Lease(claim) as lease, work_folder(claim) as folder:
+    with Lease(claim) as lease:
         try:
-            # What the database cannot take now is done again from the last segment, by the same attempt.
-            outlast(lambda: _make_film(claim, lease, Path(tempfile.mkdtemp(dir=folder))), check=lease.check)
+            with recognised(), work_folder(claim) as folder:
+                # What the database cannot take now is done again from the last segment, by the same attempt.
+                outlast(lambda: _make_film(claim, lease, Path(tempfile.mkdtemp(dir=folder))), check=lease.check)
         except Fenced:
             logger.info("Render %s attempt %d was ended by somebody else", claim.render_id, claim.attempt)
         except CancelRequested:
             _unless_fenced(lifecycle.cancel, claim)
         except Draining:
             _unless_fenced(lifecycle.hand_back, claim)
+        except NodeFault as fault:
+            logger.warning("Render %s is handed back: %s", claim.render_id, fault)
+            _unless_fenced(lifecycle.hand_back_for_fault, claim, str(fault), trace=traceback.format_exc())
         except ServiceError as error:
             logger.info("Render %s failed: %s", claim.render_id, error.code)
             _unless_fenced(lifecycle.fail, claim, error, trace=traceback.format_exc())
@@ -59,7 +64,7 @@ def run(claim: Claim) -> None:
             logger.warning("Render %s: speech: %s", claim.render_id, failure)
             speech = ServiceError("speech_failed", "The speech engine does not answer.", param="script")
             _unless_fenced(lifecycle.retry_later, claim, speech, trace=traceback.format_exc())
-        except Exception:  # Anything else may pass: a full disk, a storage that is away, a bug. Never lose the render.
+        except Exception:  # Anything else may pass: a network that is away, a bug. Never lose the render.
             logger.exception("Render %s attempt %d failed", claim.render_id, claim.attempt)
             internal = ServiceError("internal", "The render failed because of an internal error.")
             _unless_fenced(lifecycle.retry_later, claim, internal, trace=traceback.format_exc())

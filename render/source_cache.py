@@ -35,6 +35,14 @@ def bring(name: str, download: Callable[[Path], None]) -> Path:
     return path
 
 
+def clear() -> None:
+    """Remove all of it, for room on the disk. What renders have in use stays: they hold links of their own."""
+    folder = Path(settings.WORK_DIR) / "sources"
+    with contextlib.suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            path.unlink(missing_ok=True)
+
+
 def _trim(folder: Path, *, keep: Path) -> None:
     """Remove what was not used for longest. Renders hold links of their own, so nothing in use is lost."""
     files = []

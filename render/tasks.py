@@ -6,6 +6,7 @@ from render import canary, lifecycle, nodes, queue, reaper, runner, work_folder
 from render.engines import registry
 from render.fence import Claim
 
+FAULTY_PAUSE_SECONDS = 0.5
 PATIENCE_SECONDS = 30.0  # with an engine of this node that is not available, before the ticket is given up
 
 
@@ -21,8 +22,9 @@ def run_reaper() -> None:
 
 
 def run_canary(queue_name: str) -> None:
-    work_folder.sweep()
     canary.sing(queue_name)
+    if nodes.can_work(nodes.beat(queue_name)):
+        work_folder.sweep()
 
 
 def _claim(queue_name: str) -> Claim | None:
@@ -32,6 +34,10 @@ def _claim(queue_name: str) -> Claim | None:
         missing = [name for name, status in engines.items() if not status.available]
         node = nodes.beat(queue_name)
         nodes.note_model(node, engines)
+        if not nodes.can_work(node):
+            queue.top_up(queue_name)  # For others: this node has taken a ticket. It is slow to take the next one.
+            time.sleep(FAULTY_PAUSE_SECONDS)
+            return None
         claim = lifecycle.claim_next(queue_name, node, without_engines=missing)
         if claim is not None or time.monotonic() > deadline:
             return claim

@@ -5,8 +5,9 @@ import contextlib
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import quote
 
 import psutil
@@ -28,9 +29,12 @@ def running_service(
     gpu_node: bool = False,
     gpu_node_command: list[str] | None = None,
     weights: Path | None = None,
+    commands: Mapping[str, list[str]] = MappingProxyType({}),
     **environment: str,
 ) -> Iterator[Supervisor]:
-    """Start everything, with leases short enough to wait for. weights: of a model server, for the gpu_node."""
+    """Start everything, with leases short enough to wait for. weights: of a model server, for the gpu_node. commands:
+    further ones, or others than the usual.
+    """
     gpu_nodes = {"gpu_node": gpu_node_command} if gpu_node_command else GPU_NODE if gpu_node else {}
     service = Supervisor(
         port=free_port(),
@@ -48,7 +52,7 @@ def running_service(
             **(_gpu_environment(folder, weights) if weights else {}),
             **environment,
         },
-        further_commands={**gpu_nodes, **(_model_server(folder, weights) if weights else {})},
+        further_commands={**gpu_nodes, **(_model_server(folder, weights) if weights else {}), **commands},
     )
     with service:
         wait_until_listening(service.base_url, seconds=30)

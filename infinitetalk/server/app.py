@@ -9,6 +9,7 @@ A client that goes away ends its render within one denoising step.
 
 import asyncio
 import contextlib
+import errno
 import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -169,15 +170,25 @@ class ModelServer:
             return {"type": "error", "code": "aborted", "detail": str(aborted)}
         except InfiniteTalkError as error:
             logger.warning("%s: %s: %s", name, error.code, error.detail)
-            return {"type": "error", "code": error.code, "detail": error.detail}
+            code = "machine_failed" if _no_descriptors(error.__cause__) else error.code
+            return {"type": "error", "code": code, "detail": error.detail}
         except torch.AcceleratorError:
             # From now on every call on the GPU fails in this process.
             logger.exception("%s: the GPU failed", name)
             return {"type": "error", "code": "gpu_failed", "detail": "The GPU failed; the server starts anew."}
+        except OSError as error:
+            # Its disk is full or it has no descriptors left; damaged files are an InvalidInput.
+            logger.exception("%s: the machine failed", name)
+            return {"type": "error", "code": "machine_failed", "detail": str(error)}
         except Exception as error:
             logger.exception("%s failed", name)
             return {"type": "error", "code": "internal", "detail": f"{type(error).__name__}: {error}"}
         return {"type": "done"}
+
+
+def _no_descriptors(cause: BaseException | None) -> bool:
+    """Then a file that could not be opened is not damaged."""
+    return isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE)
 
 
 def _chunk_message(chunk: GeneratedChunk) -> Message:

@@ -18,6 +18,7 @@ import numpy as np
 from accounts.errors import PROBLEM_TYPES, ServiceError
 from render.engines.base import FPS, Checkpoint, EngineStatus, FrameRange, Hold, Plan, RenderedSegment, RenderInputs
 from render.engines.frame_size import BUCKETS, nearest_size, source_size
+from render.node_faults import NodeFault
 from render.parameters import Parameters
 
 CHUNK_FRAMES = 81  # as the model was trained
@@ -177,6 +178,8 @@ def _failure(message: Message) -> Exception:
     code, detail = message["code"], message["detail"]
     if code in ("gpu_failed", "aborted"):
         return ServerLost(detail)
+    if code in ("machine_failed", "file_unreadable"):
+        return NodeFault(f"The model server: {detail}")
     if code == "gpu_out_of_memory":
         return ServiceError(code, "The GPU has too little memory for this render.")
     if code in ("image_invalid", "video_invalid"):

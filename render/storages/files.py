@@ -78,6 +78,13 @@ class SignedFileStorage(FileSystemStorage):
                 raise
         return name
 
+    def _open(self, name: str, mode: str = "rb") -> File:  # type: ignore[type-arg]
+        try:
+            file: File = super()._open(name, mode)  # type: ignore[misc,type-arg]
+            return file
+        except PermissionError as error:
+            raise StorageFailure(Reason.CREDENTIALS, str(error)) from error
+
     def delete(self, name: str) -> None:
         with _failures():
             super().delete(name)

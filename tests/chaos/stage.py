@@ -30,6 +30,7 @@ from tests.render.conftest import write_voice
 LEASE_SECONDS = 4.0
 REAP_SECONDS = 1.0
 HANG_SECONDS = 5
+LONGEST_PAUSE_SECONDS = 1.0  # Here processes die because they are killed, and often in a row.
 CPU_WORKERS = 2
 GPU_NODES = ("gpu-a", "gpu-b")
 QUEUES = ("queue", *GPU_NODES)
@@ -177,6 +178,7 @@ def stage(
                 **changes,
             },
             further_commands=nodes,
+            longest_pause_seconds=LONGEST_PAUSE_SECONDS,
         )
         with service:
             wait_until_listening(service.base_url, seconds=60)

@@ -1,5 +1,6 @@
 """What docs/deploy.md relies on: the example of the environment is complete, and with it Django has no complaint."""
 
+import configparser
 import os
 import re
 import secrets
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,3 +71,15 @@ def test_with_the_example_filled_in_the_deployment_check_is_clean(tmp_path: Path
 
     assert done.returncode == 0, done.stderr
     assert "no issues" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("unit", sorted((ROOT / "deploy" / "systemd").glob("*.service")), ids=lambda unit: unit.stem)
+def test_a_unit_that_fails_is_tried_for_ever_and_ever_later(unit: Path) -> None:
+    sections = configparser.ConfigParser(interpolation=None, strict=False)
+    sections.optionxform = str  # type: ignore[assignment]
+    sections.read_string(unit.read_text())
+
+    assert sections["Unit"]["StartLimitIntervalSec"] == "0"
+    service = sections["Service"]
+    assert (service["Restart"], service["RestartSec"]) == ("always", "2")
+    assert (service["RestartSteps"], service["RestartMaxDelaySec"]) == ("6", "60")

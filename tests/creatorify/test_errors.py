@@ -1,3 +1,4 @@
+import errno
 import logging
 
 import pytest
@@ -136,3 +137,28 @@ def test_the_error_page_explains_every_code(client):
     page = client.get("/api/docs/errors").content.decode()
 
     assert all(f'id="{code}"' in page for code in PROBLEM_TYPES)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE])
+def test_a_server_without_room_says_so_and_when_to_try_again(alice, charlie, monkeypatch, caplog, code):
+    def fail(*arguments, **named):
+        raise OSError(code, "secret of the disk")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(takes, "create_project", fail)
+        refused = alice.post(PROJECTS, NEW, format="json")
+
+    assert_problem(refused, 503, "unavailable")
+    assert refused["Retry-After"] == "30"
+    assert "secret of the disk" in caplog.text and "secret" not in refused.content.decode()
+    create(charlie)
+
+
+def test_another_error_of_a_file_is_a_bug(alice, monkeypatch):
+    def fail(*arguments, **named):
+        raise FileNotFoundError(errno.ENOENT, "gone")
+
+    monkeypatch.setattr(takes, "create_project", fail)
+    alice.raise_request_exception = False
+
+    assert_problem(alice.post(PROJECTS, NEW, format="json"), 500, "internal")

@@ -24,6 +24,8 @@ BREAKS = {
     "cancel_carried_out": "UPDATE render_render SET cancel_requested_at = now() WHERE id = '{queued}'",
     "ticket_there": "DELETE FROM django_q_ormq;"
     f" UPDATE render_render SET not_before = {LONG_AGO} WHERE id = '{{queued}}'",
+    "nodes_can_work": "INSERT INTO render_node (name, queue, model_state, gpu, memory_plan, draining, fault,"
+    f" fault_since) VALUES ('n', 'gpu', '', '', '', false, 'no room', {LONG_AGO})",
     "one_usage_row": "DELETE FROM accounts_usageentry WHERE render_id = '{failed}'",
     "hold_ends_with_render": "UPDATE accounts_usageentry SET billed_seconds = NULL, settled_at = NULL,"
     " amount_micros = reserved_seconds * price_micros WHERE render_id = '{failed}'",

@@ -1,5 +1,6 @@
 """The model server's interface, over a real socket, with a model whose every step the test decides."""
 
+import errno
 import queue
 import socket
 import threading
@@ -54,6 +55,11 @@ def job(**overrides: Any) -> dict[str, Any]:
         "checkpoint": None,
         **overrides,
     }
+
+
+def _caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
 
 
 class SteppedModel:
@@ -291,6 +297,9 @@ def test_what_is_no_job_is_refused(server, body, code) -> None:
         (InvalidInput("image_invalid", "Too long."), "image_invalid"),
         (InfiniteTalkError("gpu_out_of_memory", "No room."), "gpu_out_of_memory"),
         (RuntimeError("A bug."), "internal"),
+        (OSError(errno.ENOSPC, "No space left on device"), "machine_failed"),
+        (_caused(InvalidInput("image_invalid", "x"), OSError(errno.EMFILE, "Too many open files")), "machine_failed"),
+        (_caused(InvalidInput("video_invalid", "x"), OSError(errno.EIO, "Input/output error")), "video_invalid"),
     ],
 )
 def test_a_fault_ends_its_render_and_nothing_else(server, fault, code) -> None:

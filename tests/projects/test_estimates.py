@@ -8,8 +8,10 @@ from django_q.models import OrmQ
 
 from accounts.errors import ServiceError
 from render import lifecycle, progress
-from render.models import Phase, Render, State
+from render.models import Node, Phase, Render, State
 from tests.projects.steps import claim, create, finish, finished_project
+
+LONG_AGO = timezone.now() - timedelta(days=1)
 
 
 @pytest.fixture
@@ -152,3 +154,23 @@ def test_who_comes_after_the_queues_were_looked_at_stands_behind_those_seen(alic
     delayed = create(alice)
     Render.objects.filter(pk=delayed["call_id"]).update(not_before=timezone.now() + timedelta(minutes=1))
     assert see(delayed)["waiting_reason"] == "retry_delay"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "reason"),
+    [
+        ([{"fault": "no room"}], "node_fault"),
+        ([{"fault": "no room"}, {"fault": "read-only"}], "node_fault"),
+        ([{"fault": "no room"}, {"fault": ""}], "next"),
+        ([{"fault": "no room", "queue": "gpu"}], "next"),
+        ([{"fault": "no room", "heartbeat_at": LONG_AGO}], "next"),
+    ],
+)
+def test_a_render_says_so_when_no_machine_has_room(alice, see, nodes, reason):
+    for number, fields in enumerate(nodes):
+        Node.objects.create(**{"name": f"node-{number}", "queue": "cpu", **fields})
+
+    status = see(create(alice))
+
+    assert status["waiting_reason"] == reason
+    assert (status["eta_seconds"] is None) == (reason == "node_fault")

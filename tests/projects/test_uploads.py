@@ -1,7 +1,9 @@
 """Uploads and assets: announce, send, check, use, delete; on files of this machine and on Cloudinary's protocol."""
 
+import errno
 import hashlib
 import io
+import tempfile
 from pathlib import Path
 
 import httpx
@@ -15,8 +17,8 @@ from creatorify.demo_media import write_portrait
 from projects import asset_checks, asset_queue
 from projects.models import Asset
 from projects.tasks import delete_media, tend_assets
-from render import runner
-from render.models import Render, State
+from render import inspection, runner, work_room
+from render.models import Node, Render, State
 from render.storages.failures import Reason, StorageFailure
 from tests.cloudinary_server import running_cloudinary
 from tests.prices import full_prices
@@ -446,3 +448,39 @@ def test_an_avatar_needs_a_face(alice, voice):
     assert code(sound["reference"]) == "image_invalid"
     assert code(f"asset:{NOBODYS}") == "asset_not_found"
     assert code("https://example.com/me.jpg") == "invalid"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EMFILE])
+@pytest.mark.parametrize("place", [(tempfile, "TemporaryDirectory"), (inspection, "inspect")], ids=["folder", "file"])
+def test_an_upload_is_not_refused_because_our_disk_is_full(alice, charlie, voice, monkeypatch, place, code):
+    """Nor is one of another tenant, which waits behind it."""
+    monkeypatch.setattr(work_room, "CHECK_SECONDS", 0)
+    uploads = [announce(caller, voice).json() for caller in (alice, charlie)]
+
+    def fail(*arguments, **named):
+        raise OSError(code, "the machine's fault")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(*place, fail)
+        for caller, sent in zip((alice, charlie), uploads, strict=True):
+            assert send(caller, sent, voice).status_code == 200
+        for _ in range(2 * asset_checks.MAX_CHECKS):
+            Asset.objects.update(check_after=timezone.now())
+            Node.objects.update(fault="", fault_since=None, rests_until=None)
+            tend_assets()
+
+        assert set(Asset.objects.values_list("state", "checks")) == {(Asset.State.WAITING, 0)}
+        assert "the machine's fault" in Node.objects.get(queue="cpu").fault
+    Asset.objects.update(check_after=timezone.now())
+    Node.objects.update(rests_until=timezone.now())
+    tend_assets()
+
+    for caller, sent in zip((alice, charlie), uploads, strict=True):
+        assert caller.get(f"{ASSETS}/{sent['upload_id']}").json()["state"] == "ready"
+
+
+def test_a_machine_without_room_checks_no_upload(alice, voice, settings):
+    settings.MIN_FREE_WORK_BYTES = 2**62
+
+    assert upload(alice, voice)["state"] == "waiting"
+    assert Asset.objects.get().checks == 0

@@ -1,18 +1,24 @@
-"""The examples of the README, and of the document of the service that this one succeeds, as somebody copies them.
-
-Nothing is changed but address, key and the addresses of the media.
+"""The examples of the README, of docs/, and of the document of the service that this one succeeds, as somebody copies
+them. Only in those of the older service address, key and the addresses of the media are changed.
 """
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
+import httpx
 import pytest
 
 from creatorify.demo_media import write_portrait
+from tests.render.conftest import write_voice
+from tests.service.demo_process import start, var  # noqa: F401
 
 PYTHON_EXAMPLE = """
 import requests
@@ -92,15 +98,7 @@ curl -X GET "$API_URL/api/v1/projects/$PROJECT_ID/status" \
 """
 
 
-README = Path(__file__).resolve().parents[2] / "README.md"
-# The second of its examples leaves a project to be made.
-ONCE_MORE = """
-project = requests.post(f"{api}/projects", headers=headers, json=job).json()
-while project["status"] not in ("finished", "failed"):
-    time.sleep(0.5)
-    project = requests.get(project["urls"]["self"], headers=headers).json()
-print(project["video_url"] or project["error"])
-"""
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def adapted(example: str, service, plain_key: str, media: dict[str, str]) -> str:
@@ -117,29 +115,16 @@ def adapted(example: str, service, plain_key: str, media: dict[str, str]) -> str
     return example
 
 
-def test_the_python_examples_get_their_videos(service, alice, real_media, tmp_path) -> None:
+def test_the_older_python_example_gets_its_video(service, alice, real_media) -> None:
     script = adapted(PYTHON_EXAMPLE, service, alice.plain_key, real_media)
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100)
     assert run.returncode == 0, run.stderr
     assert "Project created: " in run.stdout
     assert f"Video URL: {service.base_url}/media/" in run.stdout, run.stdout
 
-    script = adapted(readme_examples(), service, alice.plain_key, real_media)
-    write_portrait(tmp_path / "me.jpg")
-    run = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=100)
-    assert run.returncode == 0, run.stderr
-    films = run.stdout.split()
-    assert len(films) == 2 and all(film.startswith(f"{service.base_url}/media/") for film in films), run.stdout
-
-
-def readme_examples() -> str:
-    examples = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert len(examples) == 2
-    return "\n".join(['KEY = "your-api-key"', *examples, ONCE_MORE])
-
 
 @pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="the example needs curl and jq")
-def test_the_curl_example_gets_a_status(service, alice, real_media) -> None:
+def test_the_older_curl_example_gets_a_status(service, alice, real_media) -> None:
     script = adapted(CURL_EXAMPLE, service, alice.plain_key, real_media)
 
     run = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
@@ -148,3 +133,83 @@ def test_the_curl_example_gets_a_status(service, alice, real_media) -> None:
     status = json.loads(answer)
     assert heading == f"Project ID: {status['id']}"
     assert status["status"] in ("queued", "processing")
+
+
+def examples(document: str, language: str) -> list[str]:
+    """The blocks of code in a document, as they are printed there."""
+    blocks: list[str] = re.findall(
+        rf"^```{language}\n(.*?)^```", (ROOT / document).read_text(), re.DOTALL | re.MULTILINE
+    )
+    return blocks
+
+
+@pytest.mark.timeout(400)
+def test_the_readmes_examples_get_their_videos_from_a_demo(var: Path) -> None:  # noqa: F811
+    """As somebody pastes them, one after the other, with nothing set and nothing changed."""
+    [of_make, curl] = examples("README.md", "sh")
+    [python] = examples("README.md", "python")
+    assert [line.split()[:2] for line in of_make.splitlines()] == [["make", "demo"], ["make", "test"]]
+    demo = start(var / "var", "--keep")
+    try:
+        for line in demo.stdout:
+            if "The service is running until you press Ctrl-C" in line:
+                break
+        assert demo.poll() is None, line
+        plain = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        for command in (["bash", "-c", curl], [sys.executable, "-c", python]):
+            run = subprocess.run(command, cwd=var, env=plain, capture_output=True, text=True, timeout=150)
+            assert run.returncode == 0, run.stdout + run.stderr
+            [film] = re.findall(r"http://[^\s\"]+\.mp4[^\s\"]*", run.stdout)
+            assert httpx.get(film).raise_for_status().content[4:8] == b"ftyp"
+    finally:
+        demo.send_signal(signal.SIGINT)
+        said, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 0, said
+
+
+@pytest.mark.timeout(100)
+@pytest.mark.parametrize("answer", [401, 404, 503])
+def test_the_readmes_examples_end_where_every_request_is_refused(tmp_path: Path, answer: int) -> None:
+    class Refusing(BaseHTTPRequestHandler):
+        def refuse(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(answer)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        do_GET = do_POST = do_PUT = refuse
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    demo = tmp_path / "var" / "demo"
+    demo.mkdir(parents=True)
+    write_portrait(demo / "portrait.jpg")
+    for name, content in {"api_key": "x", "project.json": "{}", "speech.wav": "x"}.items():
+        (demo / name).write_text(content)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        (demo / "api_url").write_text(f"http://127.0.0.1:{server.server_port}/api/v1")
+        [_, curl], [python] = examples("README.md", "sh"), examples("README.md", "python")
+        bash = subprocess.run(["bash", "-c", curl], cwd=tmp_path, capture_output=True, text=True, timeout=30)
+        run = subprocess.run([sys.executable, "-c", python], cwd=tmp_path, capture_output=True, text=True, timeout=30)
+        server.shutdown()
+
+    assert f"The requested URL returned error: {answer}" in bash.stderr
+    assert run.returncode == 1 and f"HTTPError: {answer}" in run.stderr
+
+
+def test_the_librarys_example_without_a_gpu_makes_a_film(tmp_path: Path) -> None:
+    [tiny] = [block for block in examples("docs/infinitetalk.md", "sh") if "infinitetalk tiny" in block]
+    write_portrait(tmp_path / "portrait.jpg")
+    write_voice(tmp_path / "speech.wav", 0.6)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+
+    run = subprocess.run(
+        ["bash", "-ec", tiny], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100
+    )
+
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "film.mp4").read_bytes()[4:8] == b"ftyp"

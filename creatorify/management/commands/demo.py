@@ -10,27 +10,35 @@ import socket
 import sys
 import time
 from argparse import ArgumentParser
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
 
 from accounts import keys
 from accounts.errors import ServiceError
 from accounts.models import Plan, Scope, Tenant
 from creatorify import demo_media
-from creatorify.supervisor import Supervisor, wait_until_listening
+from creatorify.log_file import end_of
+from creatorify.supervisor import ProcessFailed, Supervisor, wait_until_listening
+from render.models import Node
 from render.private_folder import private_folder
 
 TENANT = "Demo"
+START_SECONDS = 25  # in which the web server must answer
+CHECK_SECONDS = 30  # in which a file must be checked
+STILL_SECONDS = 300  # in which something must change while the video is made
 BAR_WIDTH = 30
 
 
 class Command(BaseCommand):
+    _service: Supervisor
     _keeping = False
     _drawn = ""
 
@@ -44,11 +52,19 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         # Ended from outside, it must not leave the service's processes behind, nor a traceback.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-        signal.signal(signal.SIGINT, lambda *_: sys.exit(0 if self._keeping else 130))
+        signal.signal(signal.SIGTERM, lambda *_: self._end(143))
+        signal.signal(signal.SIGINT, lambda *_: self._end(0 if self._keeping else 130))
+        try:
+            self._run(options)
+        except ProcessFailed as failure:
+            raise CommandError(f"The service does not start: {failure}") from failure
+        except OSError as error:
+            raise CommandError(f"The demo cannot go on on this machine: {error}") from error
+
+    def _run(self, options: dict[str, Any]) -> None:
         folder = private_folder(settings.VAR_DIR / "demo")
         self.stdout.write("Preparing the database, a portrait and a voice ...")
-        call_command("migrate", verbosity=0)
+        self._migrate()
         portrait = options["portrait"] or demo_media.write_portrait(folder / "portrait.jpg")
         speech = options["speech"] or demo_media.write_speech(folder / "speech.wav")
         for path in (portrait, speech):
@@ -59,8 +75,15 @@ class Command(BaseCommand):
         port = _free_port(options["port"])
         environment = {"DATABASE_URL": settings.DATABASE_URL}
         with Supervisor(port=port, log_folder=folder / "logs", environment=environment) as service:
-            wait_until_listening(service.base_url, seconds=30)
-            with httpx.Client(base_url=service.base_url, headers={"X-API-Key": plain_key}, timeout=30) as client:
+            self._service = service
+            try:
+                wait_until_listening(service.base_url, seconds=START_SECONDS, check=service.check)
+            except TimeoutError:
+                raise ProcessFailed(service.told_of("web")) from None
+            with (
+                self._answering(),
+                httpx.Client(base_url=service.base_url, headers={"X-API-Key": plain_key}, timeout=30) as client,
+            ):
                 body = {
                     "title": "Demo",
                     "image_url": self._upload(client, portrait),
@@ -68,12 +91,54 @@ class Command(BaseCommand):
                     "parameters": {"engine": "draft", "seed": 42},
                 }
                 video = self._make_video(client, body, folder)
+            # For the examples in README.md, which read them.
+            (folder / "api_url").write_text(f"{service.base_url}/api/v1")
+            (folder / "project.json").write_text(json.dumps(body))
             self.stdout.write(self.style.SUCCESS(f"\nThe video: {video}"))
             self._print_next_steps(service.base_url, plain_key, body, keep=options["keep"])
             if options["keep"]:
                 self._keeping = True
-                while True:
-                    time.sleep(3600)
+                self._watch()
+
+    def _end(self, status: int) -> NoReturn:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)  # A second one must not break off the stop of the processes.
+        sys.exit(status)
+
+    def _migrate(self) -> None:
+        try:
+            call_command("migrate", verbosity=0)
+        except DatabaseError as error:
+            log = settings.VAR_DIR / "postgres" / "log"
+            told = f" Its log is {log} and ends with:\n{end_of(log)}" if log.exists() else ""
+            raise CommandError(f"The database cannot be brought up to date: {error}{told}") from error
+
+    @contextlib.contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Raises ProcessFailed, with the end of its log, when the web server does not answer."""
+        try:
+            yield
+        except httpx.HTTPError as error:
+            self._service.check()
+            raise ProcessFailed(f"{self._service.told_of('web')}\n({error})") from error
+
+    def _check(self) -> None:
+        """Raises ProcessFailed when a process cannot start or this machine cannot work."""
+        self._service.check()
+        if node := Node.objects.filter(name=settings.NODE_NAME).exclude(fault="").first():
+            raise ProcessFailed(f"This machine cannot work: {node.fault}\n{self._service.told_of('queue')}")
+
+    def _watch(self) -> None:
+        """Until Ctrl-C. Tells once of a process that dies again and again, while the others go on."""
+        told: set[str] = set()
+        while True:
+            time.sleep(1)
+            failures = self._service.failures()
+            for name in failures.keys() - told:
+                self.stderr.write(f"The others go on, but {failures[name]}")
+            for name in told - failures.keys():
+                self.stderr.write(f"{name} runs again")
+            told = set(failures)
 
     def _upload(self, client: httpx.Client, path: Path) -> str:
         """Send a file as a customer does; return what a project calls it."""
@@ -89,7 +154,11 @@ class Command(BaseCommand):
             self._answer(client.put(upload["url"], content=content, headers=upload["headers"]))
         asset = upload["asset"]
         self.stdout.write(f"POST {client.base_url}/api/v1/uploads -> {asset['reference']} ({path.name})")
+        deadline = time.monotonic() + CHECK_SECONDS
         while asset["state"] == "waiting":
+            self._check()
+            if time.monotonic() > deadline:
+                raise ProcessFailed(f"{path} was not checked in time: {self._service.told_of('queue')}")
             time.sleep(0.2)
             asset = self._answer(client.get(f"/api/v1/assets/{asset['id']}"))
         if asset["state"] != "ready":
@@ -99,9 +168,16 @@ class Command(BaseCommand):
     def _make_video(self, client: httpx.Client, body: dict[str, Any], folder: Path) -> Path:
         project_id = self._answer(client.post("/api/v1/projects", json=body))["id"]
         self.stdout.write(f"POST {client.base_url}/api/v1/projects -> {project_id}")
+        changed_at, drawn = time.monotonic(), self._drawn
         while True:
-            status = client.get(f"/api/v1/projects/{project_id}/status").json()
+            self._check()
+            status = self._answer(client.get(f"/api/v1/projects/{project_id}/status"))
             self._draw_progress(status)
+            if self._drawn != drawn:
+                changed_at, drawn = time.monotonic(), self._drawn
+            if time.monotonic() > changed_at + STILL_SECONDS:
+                waits = f" ({status['waiting_reason']})" if status["waiting_reason"] else ""
+                raise ProcessFailed(f"The video does not get on{waits}: {self._service.told_of('queue')}")
             if status["status"] == "failed":
                 raise CommandError(f"The video failed: {status['error_message']}")
             if status["status"] == "finished":

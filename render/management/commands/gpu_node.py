@@ -12,8 +12,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, close_old_connections
 
-from render import machine_lock, nodes
-from render.cluster_hardening import die_with_parent
+from render import machine_lock, nodes, work_room
+from render.cluster_hardening import QUICK_ENDS, QUICK_SECONDS, die_with_parent
 from render.engines import registry
 from render.models import Node, State
 from render.prefetch import prefetch
@@ -45,14 +45,17 @@ class Command(BaseCommand):
             signal.signal(number, self._on_signal)
         node = nodes.beat(QUEUE)
         Node.objects.filter(pk=node.pk).update(draining=False)  # It may have been drained to be stopped.
-        cluster = self._start_queue()
+        cluster, started, quick_ends = self._start_queue(), time.monotonic(), 0
         # Of its own, so that a slow storage does not make the node look dead.
         threading.Thread(target=self._prefetch, name="prefetch", daemon=True).start()
         reported_at = 0.0
         while not self._stop.wait(RESTART_SECONDS):
             if cluster.poll() is not None:
                 logger.error("The queue ended with status %d, a new one starts", cluster.returncode)
-                cluster = self._start_queue()
+                quick_ends = quick_ends + 1 if time.monotonic() < started + QUICK_SECONDS else 1
+                if quick_ends == QUICK_ENDS:  # Whoever supervises this process knows how long to wait.
+                    raise CommandError(f"The queue ends at its start, {quick_ends} times in a row.")
+                cluster, started = self._start_queue(), time.monotonic()
             if time.monotonic() > reported_at + REPORT_SECONDS:
                 self._report()
                 reported_at = time.monotonic()
@@ -76,12 +79,16 @@ class Command(BaseCommand):
     def _report(self) -> None:
         close_old_connections()
         try:
-            nodes.note_model(nodes.beat(QUEUE), registry.statuses(QUEUE))
+            node = nodes.beat(QUEUE)
+            nodes.can_work(node)
+            nodes.note_model(node, registry.statuses(QUEUE))
         except Error:
             logger.exception("The database is away; trying again")
 
     def _prefetch(self) -> None:
         while not self._stop.wait(PREFETCH_SECONDS):
+            if work_room.fault():
+                continue
             close_old_connections()
             try:
                 prefetch(QUEUE)

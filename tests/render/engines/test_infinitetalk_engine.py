@@ -28,6 +28,7 @@ from render.engines import infinitetalk as bridge
 from render.engines.base import Checkpoint, RenderInputs
 from render.engines.infinitetalk import InfiniteTalkEngine, ServerLost
 from render.fence import Fenced
+from render.node_faults import NodeFault
 from render.parameters import PRESETS, Parameters
 from tests.engines import FreeHold
 from tests.render.conftest import write_voice
@@ -320,3 +321,11 @@ def test_without_a_server_it_is_not_available(engine) -> None:
     status = engine.status()
 
     assert (status.available, status.model_state) == (False, "down")
+
+
+@pytest.mark.parametrize("code", ["machine_failed", "file_unreadable"])
+def test_a_fault_of_the_machine_is_no_fault_of_the_render(engine, server, inputs, code) -> None:
+    server.scripts = [[{"type": "error", "code": code, "detail": "No space left on device"}]]
+
+    with pytest.raises(NodeFault, match="The model server: No space left on device"):
+        segments(engine, inputs)
