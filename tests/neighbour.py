@@ -131,8 +131,8 @@ class Neighbour:
         Segment.objects.create(render=render, index=0, attempt=1, key=SECRET, num_bytes=1, frames=25)
         UsageEntry.objects.create(
             **own, api_key=key, render_id=render.pk, engine="instant", resolution="480p", user_label=SECRET,
-            reserved_seconds=20, billed_seconds=2 if ended else None, price_micros=7, amount_micros=14 if ended else 140,
-            settled_at=now if ended else None,
+            reserved_seconds=20, billed_seconds=2 if ended else None, settled_at=now if ended else None,
+            price_micros=7, amount_micros=14 if ended else 140,
         )  # fmt: skip
         body = {"id": str(project.pk), "title": SECRET}
         for route in ("POST api/v1/projects/?\\Z", f"POST {state}"):

@@ -41,7 +41,9 @@ def never_waiting() -> Iterator[None]:
 
 
 def lock(other: psycopg.Connection, model: type[models.Model], *, how: str = "NO KEY UPDATE") -> None:
-    """All rows of a table, until the other transaction ends. `KEY SHARE` is what an insert that refers to them takes."""
+    """All rows of a table, until the other transaction ends. how: `KEY SHARE` is what an insert that refers to them
+    takes.
+    """
     other.execute(f'SELECT 1 FROM "{model._meta.db_table}" FOR {how}')
 
 

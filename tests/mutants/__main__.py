@@ -1,4 +1,4 @@
-"""`make mutants`: changes the meaning of modules about money, loss and access, and tells which changes no test notices."""
+"""`make mutants`: changes the meaning of modules about money, loss and access, and lists what no test notices."""
 
 import argparse
 import json
@@ -96,8 +96,9 @@ def _report(drawn: Sequence[Change], outcomes: dict[int, Outcome], recording: fl
     for change in survivors:
         print(f"\nNot noticed: {_described(change)}")
     percent = 100 * (len(drawn) - len(survivors)) / len(drawn)
+    noticed = len(drawn) - len(survivors)
     print(
-        f"\n{len(drawn) - len(survivors)} of {len(drawn)} changes were noticed ({percent:.0f} %), {hung} of them by a hang. "
+        f"\n{noticed} of {len(drawn)} changes were noticed ({percent:.0f} %), {hung} of them by a hang. "
         f"{trying:.0f} s, {trying / len(drawn):.1f} s a change, after {recording:.0f} s to get ready."
     )
     return 0 if percent >= WANTED_PERCENT else 1

@@ -87,7 +87,6 @@ class _Finder(ast.NodeVisitor):
         self.found: list[Change] = []
         self._statement: ast.stmt | None = None
         self._functions: list[ast.FunctionDef] = []
-        self._class = False
 
     def _at(self, line: int, column: int) -> int:
         return self._starts[line - 1] + len(self._bytes[line - 1][:column].decode())
@@ -132,7 +131,11 @@ class _Finder(ast.NodeVisitor):
         if isinstance(node, ast.FunctionDef):
             self._visit_function(node)
             return
-        if self._functions or isinstance(node, ast.ClassDef):
+        if isinstance(node, ast.ClassDef):
+            for statement in node.body:
+                self.visit(statement)
+            return
+        if self._functions:
             self._leave_out(node)
         if isinstance(node, ast.AnnAssign):
             if node.value is not None:

@@ -29,6 +29,11 @@ class Test:
     def file(self) -> str:
         return self.name.partition("::")[0]
 
+    def is_about(self, module: str) -> bool:
+        """Whether its file is named after the module, or after one of the words in its name."""
+        words = [word.rstrip("s") for word in Path(module).stem.split("_")]
+        return any(word in Path(self.file).stem for word in words)
+
     @property
     def cost(self) -> float:
         """The fastest first, and of two as fast the one that looks at less, since it looks closer."""
@@ -48,11 +53,18 @@ class CoverageMap:
             for test in self.tests:
                 if any(first <= line <= last for line in test.lines.get(change.path, ())):
                     runs.append(test)
-            return sorted(runs, key=lambda test: test.cost)
+            return sorted(runs, key=lambda test: (not test.is_about(change.path), test.cost))
         # A constant of the module: first who runs a line that names it, then who runs anything of the module.
         named = {number for number, line in enumerate(source.splitlines(), 1) if change.name and change.name in line}
         runs = [test for test in self.tests if test.lines.get(change.path)]
-        return sorted(runs, key=lambda test: (not named & set(test.lines[change.path]), test.cost))
+        return sorted(
+            runs,
+            key=lambda test: (
+                not named & set(test.lines[change.path]),
+                not test.is_about(change.path),
+                test.cost,
+            ),
+        )
 
 
 def load(root: Path, databases: tree.Databases, modules: Sequence[str], jobs: int) -> CoverageMap:
@@ -67,7 +79,7 @@ def load(root: Path, databases: tree.Databases, modules: Sequence[str], jobs: in
         and not path.name.startswith("test_")
         and path.parts[:2] != ("tests", "mutants")
     ]
-    key = tree.digest([*shared, Path("pyproject.toml")])
+    key = tree.digest(shared, *modules)
     CACHE.mkdir(parents=True, exist_ok=True)
     places = {path: CACHE / f"{key}-{tree.digest([path])}.json" for path in files}
     missing = [path for path, place in places.items() if not place.exists()]

@@ -1,4 +1,4 @@
-"""Which test runs which lines, as a pytest plugin. `MUTANTS_RECORD` names the file for it, `MUTANTS_MODULES` the modules.
+"""A pytest plugin that notes which test runs which lines of `MUTANTS_MODULES`, in the file `MUTANTS_RECORD`.
 
 In this process only: what a test starts in others is not seen.
 """

@@ -26,8 +26,8 @@ def files() -> list[Path]:
     return sorted(path for name in listed.stdout.split("\0") if name and (ROOT / (path := Path(name))).is_file())
 
 
-def digest(paths: list[Path]) -> str:
-    whole = hashlib.sha256()
+def digest(paths: list[Path], *names: str) -> str:
+    whole = hashlib.sha256("\0".join(names).encode())
     for path in paths:
         whole.update(f"{path}\0".encode() + hashlib.sha256((ROOT / path).read_bytes()).digest())
     return whole.hexdigest()[:20]

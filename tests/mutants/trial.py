@@ -1,5 +1,6 @@
 """Runs tests on a changed module, in a fork of a process that has loaded the libraries already."""
 
+import contextlib
 import importlib
 import json
 import os
@@ -123,10 +124,8 @@ def _run(root: Path, databases: tree.Databases, worker: int, tests: Sequence[Tes
         if ended or time.monotonic() > limit:
             break
         time.sleep(0.02)
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)  # with whatever it has started
-    except ProcessLookupError:
-        pass
     if not ended:
         os.waitpid(child, 0)
         running = re.findall(r"^RUNNING (.*)$", log.read_text(errors="replace"), re.MULTILINE)
