@@ -1,7 +1,7 @@
 """A second tenant that has something of everything, and must find it as it was, whatever is done for another one."""
 
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from django.apps import apps
 from django.db import connection, models
@@ -25,6 +25,11 @@ from render.models import TERMINAL_STATES, Attempt, Render, Segment, State
 
 # Far enough that nothing of it becomes due by itself while a test runs.
 FAR = timedelta(days=30)
+# Written together in the end, each after what it refers to.
+IN_ORDER = [
+    Asset, Avatar, WebhookEndpoint, Project, Deletion, Render, Take, Attempt, Segment, UsageEntry, IdempotentResponse,
+    WebhookEvent, WebhookDelivery,
+]  # fmt: skip
 SECRET = "neighbour-secret"  # stands in all that the neighbour has written
 
 
@@ -44,6 +49,9 @@ def rows(model: type[models.Model]) -> dict[str, str]:
         return dict(cursor.fetchall())
 
 
+Row = TypeVar("Row", bound=models.Model)
+
+
 class Neighbour:
     """For each kind of key: a project for each state of a render, and beside them whatever else there is."""
 
@@ -53,9 +61,11 @@ class Neighbour:
             name="Neighbour", prices={"instant": {"480p": 7}}, spend_cap_micros=10**9, retention_days=36500
         )
         self.tenant = Tenant.objects.create(name="Neighbour", plan=plan)
-        self.projects: dict[tuple[bool, str], Project] = {}
+        self._new: dict[type[models.Model], list[Any]] = {model: [] for model in IN_ORDER}
         for is_test in (False, True):
             self._make(is_test)
+        for model, objects in self._new.items():  # One statement each: many tests have a neighbour.
+            model._default_manager.bulk_create(objects)
         for policy in ("create", "read"):
             RequestWindow.objects.create(tenant=self.tenant, policy=policy, started_at=timezone.now(), count=3)
         UsageThreshold.objects.create(
@@ -79,6 +89,11 @@ class Neighbour:
             for key, row in has.items():
                 assert now.get(key) == row, f"{model.__name__} {key} of the neighbour has changed"
 
+    def _add(self, model: type[Row], **fields: Any) -> Row:
+        row = model(**fields)
+        self._new[model].append(row)
+        return row
+
     def _make(self, is_test: bool) -> None:
         mode = ApiKey.Mode.TEST if is_test else ApiKey.Mode.LIVE
         key, _ = keys.make(self.tenant, name="neighbour", mode=mode, expires_at=timezone.now() + FAR)
@@ -86,21 +101,21 @@ class Neighbour:
         face, voice = (self._asset(own, kind) for kind in ("image", "audio"))
         for state in (Asset.State.WAITING, Asset.State.ERRORED, Asset.State.EXPIRED):
             self._asset(own, "image", state=state)
-        Avatar.objects.create(**own, name=SECRET, asset=face)
+        self._add(Avatar, **own, name=SECRET, asset=face)
         endpoints = [
-            WebhookEndpoint.objects.create(**own, url=url, events=list(EventType))
+            self._add(WebhookEndpoint, **own, url=url, events=list(EventType))
             for url in ("https://neighbour.example/hook", "")
         ]
         for state in State:
-            self.projects[is_test, state] = self._project(own, key, state, voice, endpoints)
+            self._project(own, key, state, voice, endpoints)
         hidden = self._project(own, key, State.CANCELED, voice, [], deleted_at=timezone.now())
-        Deletion.objects.create(project=hidden, tenant=self.tenant, api_key=key, completed_at=timezone.now())
+        self._add(Deletion, project=hidden, tenant=self.tenant, api_key=key, completed_at=timezone.now())
 
     def _asset(self, own: dict[str, Any], kind: str, *, state: str = "ready") -> Asset:
         place = f"{self.tenant.pk}/uploads/{kind}-{state}-{own['is_test']}"
         facts = {"content_type": f"{kind}/x", "num_bytes": 10, "sha256": "ab" * 32}
-        return Asset.objects.create(
-            **own, **facts, filename=SECRET, key=place, state=state, kind=kind, expires_at=timezone.now() + FAR
+        return self._add(
+            Asset, **own, **facts, filename=SECRET, key=place, state=state, kind=kind, expires_at=timezone.now() + FAR
         )
 
     def _project(
@@ -114,37 +129,44 @@ class Neighbour:
     ) -> Project:
         now = timezone.now()
         written = {"image_url": "https://neighbour.example/a.png", "prompt": SECRET, "script": {"text": SECRET}}
-        project = Project.objects.create(
+        project = self._add(Project,
             **own, **written, **further, api_key=key, title=SECRET, description=SECRET, metadata={"a": SECRET},
             audio_url=f"asset:{voice.pk}", webhook_url="https://neighbour.example/own", parameters={"seed": 1},
         )  # fmt: skip
         ended = state in TERMINAL_STATES
-        render = Render.objects.create(
+        render = self._add(Render,
             **written, tenant=self.tenant, engine="instant", queue="cpu", audio_url="https://neighbour.example/b.wav",
             parameters={"seed": 1, "resolution": "480p"}, sources={"voices": [SECRET]}, plan={"segments": []},
             segments_total=2, num_frames=50, state=state, attempt=0 if state == State.QUEUED else 1,
             lease_until=now + FAR if state == State.RUNNING else None, not_before=now + FAR, progress=40,
             completed_at=now if ended else None, error_trace=SECRET, video_key=f"{SECRET}.mp4",
         )  # fmt: skip
-        Take.objects.create(project=project, number=1, kind=Take.Kind.DRAFT, render=render)
-        Attempt.objects.create(render=render, number=1, render_seconds=3, ended_at=now if ended else None)
-        Segment.objects.create(render=render, index=0, attempt=1, key=SECRET, num_bytes=1, frames=25)
-        UsageEntry.objects.create(
+        self._add(Take, project=project, number=1, kind=Take.Kind.DRAFT, render=render)
+        self._add(Attempt, render=render, number=1, render_seconds=3, ended_at=now if ended else None)
+        self._add(Segment, render=render, index=0, attempt=1, key=SECRET, num_bytes=1, frames=25)
+        self._add(UsageEntry,
             **own, api_key=key, render_id=render.pk, engine="instant", resolution="480p", user_label=SECRET,
             reserved_seconds=20, billed_seconds=2 if ended else None, settled_at=now if ended else None,
             price_micros=7, amount_micros=14 if ended else 140,
         )  # fmt: skip
         body = {"id": str(project.pk), "title": SECRET}
         for route in ("POST api/v1/projects/?\\Z", f"POST {state}"):
-            IdempotentResponse.objects.create(
-                tenant=self.tenant, route=route, key=f"{state}-{project.pk}", fingerprint="x", status=201, body=body
+            self._add(
+                IdempotentResponse,
+                tenant=self.tenant,
+                route=route,
+                key=f"{state}-{project.pk}",
+                fingerprint="x",
+                status=201,
+                body=body,
             )
         for kind in (EventType.QUEUED, EventType.FINISHED):
-            event = WebhookEvent.objects.create(
-                type=kind, project_id=project.pk, render_id=render.pk, handed_out_at=now, data=None
+            event = self._add(
+                WebhookEvent, type=kind, project_id=project.pk, render_id=render.pk, handed_out_at=now, data=None
             )
             for number, endpoint in enumerate(endpoints):
-                WebhookDelivery.objects.create(
+                self._add(
+                    WebhookDelivery,
                     event=event,
                     endpoint=endpoint,
                     url="" if endpoint.url else project.webhook_url,

@@ -29,15 +29,11 @@ class Test:
     def file(self) -> str:
         return self.name.partition("::")[0]
 
-    def is_about(self, module: str) -> bool:
-        """Whether its file is named after the module, or after one of the words in its name."""
+    def cost(self, module: str) -> float:
+        """The fastest first. Who runs few lines, or is in a file with a name like the module's, looks closer at it."""
         words = [word.rstrip("s") for word in Path(module).stem.split("_")]
-        return any(word in Path(self.file).stem for word in words)
-
-    @property
-    def cost(self) -> float:
-        """The fastest first, and of two as fast the one that looks at less, since it looks closer."""
-        return self.seconds * (20 + sum(map(len, self.lines.values())))
+        is_about = any(word in Path(self.file).stem for word in words)
+        return self.seconds * (20 + sum(map(len, self.lines.values()))) / (4 if is_about else 1)
 
 
 class CoverageMap:
@@ -53,17 +49,13 @@ class CoverageMap:
             for test in self.tests:
                 if any(first <= line <= last for line in test.lines.get(change.path, ())):
                     runs.append(test)
-            return sorted(runs, key=lambda test: (not test.is_about(change.path), test.cost))
+            return sorted(runs, key=lambda test: test.cost(change.path))
         # A constant of the module: first who runs a line that names it, then who runs anything of the module.
         named = {number for number, line in enumerate(source.splitlines(), 1) if change.name and change.name in line}
         runs = [test for test in self.tests if test.lines.get(change.path)]
         return sorted(
             runs,
-            key=lambda test: (
-                not named & set(test.lines[change.path]),
-                not test.is_about(change.path),
-                test.cost,
-            ),
+            key=lambda test: (not named & set(test.lines[change.path]), test.cost(change.path)),
         )
 
 

@@ -1,13 +1,17 @@
 """What the lease's thread finds at a renewal, one renewal at a time."""
 
+import os
+import signal
 import time
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 from django.db.models.functions import Now
 
-from render import lifecycle, progress
+from render import lease, lifecycle, progress
 from render.fence import Fenced
 from render.lease import Draining, Lease
 from render.models import Node, Render, State
@@ -142,3 +146,98 @@ def test_rendering_fills_the_bar_from_5_to_90_percent(done, shown) -> None:
 @pytest.mark.parametrize(("done", "shown"), [(0, 93), (0.5, 96), (1, 99)])
 def test_uploading_fills_the_bar_from_93_to_99_percent(done, shown) -> None:
     assert progress.of_uploading(done) == shown
+
+
+class Stop:
+    """Stands for the event that ends the thread: notes each wait, and ends it after so many."""
+
+    def __init__(self, waits: int) -> None:
+        self.left, self.waits = waits, []
+
+    def wait(self, seconds: float) -> bool:
+        self.waits.append(seconds)
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.fixture
+def kept(held, monkeypatch, settings):
+    """Runs the thread's loop here, for so many waits; tells how long they were, and whether the worker was killed."""
+    settings.RENDER_LEASE_RENEW_SECONDS, settings.RENDER_HANG_SECONDS = 10, 900
+    killed, closed = [], []
+    monkeypatch.setattr(lease.os, "kill", lambda *arguments: killed.append(arguments))
+    monkeypatch.setattr(lease, "connection", SimpleNamespace(close=lambda: closed.append(True)))
+
+    def keep(waits: int) -> tuple[list[float], bool, int]:
+        held._stop = Stop(waits)
+        held._keep()
+        assert killed in ([], [(os.getpid(), signal.SIGKILL)])
+        return held._stop.waits, bool(killed), len(closed)
+
+    return keep
+
+
+def test_a_lease_is_renewed_every_so_often_and_its_connection_closed(held, kept) -> None:
+    Render.objects.filter(pk=held.render_id).update(heartbeat_at=None)
+
+    assert kept(3) == ([10, 10, 10, 10], False, 1)
+    assert own(held).heartbeat_at is not None
+
+
+def test_after_an_outage_it_is_tried_again_soon_and_then_as_ever(held, kept, monkeypatch) -> None:
+    troubles = [None, OperationalError("away"), InterfaceError("away"), None]
+    renew = held._renew
+
+    def trouble() -> None:
+        if error := troubles.pop(0):
+            raise error
+        renew()
+
+    monkeypatch.setattr(held, "_renew", trouble)
+
+    assert kept(4) == ([10, 10, 1, 1, 10], False, 3)
+    held.check()
+
+
+def test_it_is_tried_no_later_than_it_would_have_been(held, kept, monkeypatch, settings) -> None:
+    settings.RENDER_LEASE_RENEW_SECONDS = 0.5
+    monkeypatch.setattr(held, "_renew", _away)
+
+    assert kept(1)[0] == [0.5, 0.5]
+
+
+def _away() -> None:
+    raise OperationalError("away")
+
+
+def test_patience_ends_the_loop(held, kept, monkeypatch) -> None:
+    monkeypatch.setattr(held, "_renew", _away)
+    held._renewed_at = time.monotonic() - settings.RENDER_OUTAGE_SECONDS - 1
+
+    assert kept(1) == ([10, 900], False, 2)
+    with pytest.raises(Fenced):
+        held.check()
+
+
+@pytest.mark.parametrize("how", ["canceled", "taken"])
+def test_who_is_lost_renews_no_more_and_is_killed_when_it_hangs(held, kept, how) -> None:
+    if how == "canceled":
+        lifecycle.request_cancel(own(held))
+    else:
+        Render.objects.filter(pk=held.render_id).update(attempt=7)
+
+    assert kept(2) == ([10, 900], True, 1)
+
+
+def test_who_is_lost_and_notices_is_not_killed(held, kept) -> None:
+    lifecycle.request_cancel(own(held))
+
+    assert kept(1) == ([10, 900], False, 1)
+
+
+def test_each_renewal_makes_the_lease_good_for_as_long_again(held, kept) -> None:
+    held._renewed_at = held._good_until = 0
+    kept(1)
+
+    assert held.seconds_left() > settings.RENDER_LEASE_SECONDS - 5
+    assert time.monotonic() - held._renewed_at < 5
