@@ -60,6 +60,7 @@ class Change:
     # Of the block whose execution shows the change: where a decorator or a default is changed, that of the function.
     shown_in: tuple[int, int]
     in_function: bool
+    within: str = ""  # the function
     name: str = ""  # which is given another value, of a module's constant
 
     def apply(self, source: str) -> str:
@@ -111,7 +112,9 @@ class _Finder(ast.NodeVisitor):
         targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
         name = targets[0].id if constant and isinstance(targets[0], ast.Name) else ""
         inside = bool(self._functions) or isinstance(statement, ast.FunctionDef)
-        self.found.append(Change(self._path, kind, start, end, text, lines, shown, inside, name))
+        function = statement if isinstance(statement, ast.FunctionDef) else self._functions[-1] if inside else None
+        within = function.name if function else ""
+        self.found.append(Change(self._path, kind, start, end, text, lines, shown, inside, within, name))
 
     def visit(self, node: ast.AST) -> None:
         if isinstance(node, ast.stmt):
@@ -351,8 +354,7 @@ def all_of(path: Path, root: Path) -> list[Change]:
             changed = ast.dump(ast.parse(change.apply(source)))
         except SyntaxError:
             continue
-        judged = (change.path, change.words(source))
-        if changed != unchanged and changed not in seen and judged not in EQUIVALENT:
+        if changed != unchanged and changed not in seen:
             seen.add(changed)
             found.append(change)
     return found
@@ -372,8 +374,10 @@ def draw(root: Path, modules: Iterable[str], number: int, seed: int) -> Iterator
             if not number:
                 return
             kind = chance.choice(sorted(left[module]))
-            yield left[module][kind].pop()
-            number -= 1
+            change = left[module][kind].pop()
+            if (module, change.within, change.words((root / module).read_text())) not in EQUIVALENT:
+                yield change
+                number -= 1
             if not left[module][kind]:
                 del left[module][kind]
             if not left[module]:

@@ -171,6 +171,17 @@ def test_each_queue_with_something_waiting_gets_its_tickets(enqueue) -> None:
     assert tickets() == ["cpu", "cpu", "gpu"]
 
 
+def test_a_queue_is_topped_up_once_however_many_wait(enqueue, monkeypatch) -> None:
+    for _ in range(3):
+        enqueue()
+    topped_up: list[str] = []
+    monkeypatch.setattr(queue, "top_up", lambda name: topped_up.append(name) or 0)
+
+    reaper.run()
+
+    assert topped_up == ["cpu"]
+
+
 def test_a_running_render_makes_no_ticket(enqueue, claim) -> None:
     enqueue()
     claim()
