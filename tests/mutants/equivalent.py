@@ -10,6 +10,11 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "-@transaction.atomic +# no atomic",
     ): "One UPDATE decides and locks the row itself; nothing else is written that would have to be undone with it.",
     (
+        "render/reaper.py",
+        "_in_grace",
+        "- When(grace_until__lte=Now(), then=Value(None)), + When(grace_until__lte=Now(), ),",
+    ): "NULL is what When has without a `then`.",
+    (
         "accounts/usage.py",
         "grouped",
         '- sums = rows.order_by().values(**named).values("currency", *named).annotate(**SUMS)'

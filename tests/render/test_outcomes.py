@@ -6,12 +6,14 @@ import pytest
 from django.conf import settings
 from django.db.models.functions import Now
 from django.utils import timezone
+from django_q.models import OrmQ
 
 from accounts.errors import ServiceError
 from accounts.models import UsageEntry
 from render import fence, lifecycle, progress
 from render.fence import CancelRequested, Claim, Fenced
 from render.models import Attempt, Node, Phase, Render, Segment, State
+from render.signals import render_changed
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("neighbour")]
 
@@ -307,9 +309,18 @@ def test_what_a_film_costs_follows_the_engines_queue(enqueue, claim, settings) -
     assert usage(claimed).cost_micros == 10
 
 
-def test_a_draining_node_gives_its_ticket_back(enqueue, claim) -> None:
-    from django_q.models import OrmQ
+def test_a_node_without_a_price_costs_nothing(enqueue, claim, settings) -> None:
+    settings.NODE_COST_MICROS_PER_HOUR = {}
+    enqueue()
+    claimed = claim()
+    Attempt.objects.filter(render=claimed.render_id).update(render_seconds=36_000)
 
+    lifecycle.cancel(claimed)
+
+    assert (usage(claimed).gpu_seconds, usage(claimed).cost_micros) == (36_000, 0)
+
+
+def test_a_draining_node_gives_its_ticket_back(enqueue, claim) -> None:
     enqueue()
     claimed = claim()
     lifecycle.hand_back(claimed)
@@ -322,8 +333,6 @@ def test_a_draining_node_gives_its_ticket_back(enqueue, claim) -> None:
 
 @pytest.mark.parametrize("step", ["enter", "segment", "hand back", "fail", "cancel", "try later", "renew", "finish"])
 def test_every_step_but_a_renewal_is_announced(mine, step) -> None:
-    from render.signals import render_changed
-
     heard = []
 
     def listen(render, **_: object) -> None:
