@@ -9,8 +9,10 @@ INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(RUN),$(R
 # What the fault campaign is drawn from, and how large it is.
 SEED ?= 1
 RENDERS ?= 200
+# How many changes of meaning are tried at a time.
+JOBS ?= 1
 
-.PHONY: demo test faults chaos chaos-all contract load siege check bench bench-web bench-scale bench-gpu constraints clean
+.PHONY: demo test faults chaos chaos-all mutants contract load siege check bench bench-web bench-scale bench-gpu constraints clean
 
 demo: $(VENV)/.demo  ## A real video from a real portrait and voice. KEEP=1 leaves the service running.
 	$(RUN) manage.py demo $(if $(KEEP),--keep) $(if $(PORTRAIT),--portrait "$(PORTRAIT)") $(if $(SPEECH),--speech "$(SPEECH)")
@@ -29,6 +31,9 @@ chaos-all: $(VENV)/.dev  ## Five campaigns, each safeguard taken away, every sin
 
 siege: $(VENV)/.dev  ## A minute of every attack at once, while a tenant polls.
 	$(RUN) -m tests.siege
+
+mutants: $(VENV)/.dev  ## A hundred small changes of meaning, drawn by SEED=1: which does no test notice? JOBS=2 tries two at a time.
+	$(RUN) -m tests.mutants --seed $(SEED) --jobs $(JOBS)
 
 load: $(VENV)/.dev  ## Requests at rising rates, beside a view that does nothing; some minutes.
 	$(RUN) -m tests.load

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,8 @@ from rest_framework.test import APIClient
 
 from accounts import keys
 from accounts.models import ApiKey, Plan, Tenant
+from tests.database_clock import DatabaseClock
+from tests.neighbour import Neighbour
 from tests.prices import full_prices
 
 
@@ -81,6 +84,19 @@ def bob(acme: Tenant) -> Caller:
 def charlie(plan: Plan) -> Caller:
     """A stranger."""
     return Caller(Tenant.objects.create(name="Other", plan=plan), "charlie")
+
+
+@pytest.fixture
+def clock(db) -> DatabaseClock:
+    return DatabaseClock()
+
+
+@pytest.fixture
+def neighbour(db) -> Iterator[Neighbour]:
+    """Another tenant, of which nothing may have changed in the end."""
+    made = Neighbour()
+    yield made
+    made.assert_unchanged()
 
 
 @pytest.fixture

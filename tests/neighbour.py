@@ -1,0 +1,178 @@
+"""A second tenant that has something of everything, and must find it as it was, whatever is done for another one."""
+
+from datetime import date, timedelta
+from typing import Any, TypeVar
+
+from django.apps import apps
+from django.db import connection, models
+from django.utils import timezone
+
+from accounts import keys
+from accounts.models import (
+    ApiKey,
+    AuditEntry,
+    IdempotentResponse,
+    Membership,
+    Plan,
+    RequestWindow,
+    Tenant,
+    UsageEntry,
+    UsageThreshold,
+)
+from projects.models import Asset, Avatar, Deletion, Project, Take
+from projects.webhook_models import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
+from render.models import TERMINAL_STATES, Attempt, Render, Segment, State
+
+# Far enough that nothing of it becomes due by itself while a test runs.
+FAR = timedelta(days=30)
+# Written together in the end, each after what it refers to.
+IN_ORDER = [
+    Asset, Avatar, WebhookEndpoint, Project, Deletion, Render, Take, Attempt, Segment, UsageEntry, IdempotentResponse,
+    WebhookEvent, WebhookDelivery,
+]  # fmt: skip
+SECRET = "neighbour-secret"  # stands in all that the neighbour has written
+
+
+def tables() -> list[type[models.Model]]:
+    return [
+        model
+        for app in ("accounts", "projects", "render")
+        for model in apps.get_app_config(app).get_models()
+        if model._meta.managed
+    ]
+
+
+def rows(model: type[models.Model]) -> dict[str, str]:
+    """Each row as Postgres writes it, by its key."""
+    with connection.cursor() as cursor:
+        cursor.execute(f'SELECT "{model._meta.pk.column}"::text, t::text FROM "{model._meta.db_table}" t')
+        return dict(cursor.fetchall())
+
+
+Row = TypeVar("Row", bound=models.Model)
+
+
+class Neighbour:
+    """For each kind of key: a project for each state of a render, and beside them whatever else there is."""
+
+    def __init__(self) -> None:
+        before = {model: set(rows(model)) for model in tables()}
+        plan = Plan.objects.create(
+            name="Neighbour", prices={"instant": {"480p": 7}}, spend_cap_micros=10**9, retention_days=36500
+        )
+        self.tenant = Tenant.objects.create(name="Neighbour", plan=plan)
+        self._new: dict[type[models.Model], list[Any]] = {model: [] for model in IN_ORDER}
+        for is_test in (False, True):
+            self._make(is_test)
+        for model, objects in self._new.items():  # One statement each: many tests have a neighbour.
+            model._default_manager.bulk_create(objects)
+        for policy in ("create", "read"):
+            RequestWindow.objects.create(tenant=self.tenant, policy=policy, started_at=timezone.now(), count=3)
+        UsageThreshold.objects.create(
+            tenant=self.tenant, month=date.today().replace(day=1), measure="seconds", percent=80, used=80, allowed=100
+        )
+        UsageEntry.objects.create(
+            tenant=self.tenant, billed_seconds=5, amount_micros=35, reason=SECRET, settled_at=timezone.now()
+        )
+        AuditEntry.objects.create(tenant=self.tenant, action="look", target=SECRET)
+        self._has: dict[type[models.Model], dict[str, str]] = {}
+        for model in tables():
+            self._has[model] = {key: row for key, row in rows(model).items() if key not in before[model]}
+        without = {model.__name__ for model, has in self._has.items() if not has}
+        # Of the machines, and of people.
+        assert without <= {"Node", "ReaperClock", Membership.__name__, "User"}, f"The neighbour has no {without}"
+
+    def assert_unchanged(self) -> None:
+        """All rows are there, and none differs in one byte."""
+        for model, has in self._has.items():
+            now = rows(model)
+            for key, row in has.items():
+                assert now.get(key) == row, f"{model.__name__} {key} of the neighbour has changed"
+
+    def _add(self, model: type[Row], **fields: Any) -> Row:
+        row = model(**fields)
+        self._new[model].append(row)
+        return row
+
+    def _make(self, is_test: bool) -> None:
+        mode = ApiKey.Mode.TEST if is_test else ApiKey.Mode.LIVE
+        key, _ = keys.make(self.tenant, name="neighbour", mode=mode, expires_at=timezone.now() + FAR)
+        own = {"tenant": self.tenant, "is_test": is_test}
+        face, voice = (self._asset(own, kind) for kind in ("image", "audio"))
+        for state in (Asset.State.WAITING, Asset.State.ERRORED, Asset.State.EXPIRED):
+            self._asset(own, "image", state=state)
+        self._add(Avatar, **own, name=SECRET, asset=face)
+        endpoints = [
+            self._add(WebhookEndpoint, **own, url=url, events=list(EventType))
+            for url in ("https://neighbour.example/hook", "")
+        ]
+        for state in State:
+            self._project(own, key, state, voice, endpoints)
+        hidden = self._project(own, key, State.CANCELED, voice, [], deleted_at=timezone.now())
+        self._add(Deletion, project=hidden, tenant=self.tenant, api_key=key, completed_at=timezone.now())
+
+    def _asset(self, own: dict[str, Any], kind: str, *, state: str = "ready") -> Asset:
+        place = f"{self.tenant.pk}/uploads/{kind}-{state}-{own['is_test']}"
+        facts = {"content_type": f"{kind}/x", "num_bytes": 10, "sha256": "ab" * 32}
+        return self._add(
+            Asset, **own, **facts, filename=SECRET, key=place, state=state, kind=kind, expires_at=timezone.now() + FAR
+        )
+
+    def _project(
+        self,
+        own: dict[str, Any],
+        key: ApiKey,
+        state: str,
+        voice: Asset,
+        endpoints: list[WebhookEndpoint],
+        **further: Any,
+    ) -> Project:
+        now = timezone.now()
+        written = {"image_url": "https://neighbour.example/a.png", "prompt": SECRET, "script": {"text": SECRET}}
+        project = self._add(Project,
+            **own, **written, **further, api_key=key, title=SECRET, description=SECRET, metadata={"a": SECRET},
+            audio_url=f"asset:{voice.pk}", webhook_url="https://neighbour.example/own", parameters={"seed": 1},
+        )  # fmt: skip
+        ended = state in TERMINAL_STATES
+        render = self._add(Render,
+            **written, tenant=self.tenant, engine="instant", queue="cpu", audio_url="https://neighbour.example/b.wav",
+            parameters={"seed": 1, "resolution": "480p"}, sources={"voices": [SECRET]}, plan={"segments": []},
+            segments_total=2, num_frames=50, state=state, attempt=0 if state == State.QUEUED else 1,
+            lease_until=now + FAR if state == State.RUNNING else None, not_before=now + FAR, progress=40,
+            completed_at=now if ended else None, error_trace=SECRET, video_key=f"{SECRET}.mp4",
+        )  # fmt: skip
+        self._add(Take, project=project, number=1, kind=Take.Kind.DRAFT, render=render)
+        self._add(Attempt, render=render, number=1, render_seconds=3, ended_at=now if ended else None)
+        self._add(Segment, render=render, index=0, attempt=1, key=SECRET, num_bytes=1, frames=25)
+        self._add(UsageEntry,
+            **own, api_key=key, render_id=render.pk, engine="instant", resolution="480p", user_label=SECRET,
+            reserved_seconds=20, billed_seconds=2 if ended else None, settled_at=now if ended else None,
+            price_micros=7, amount_micros=14 if ended else 140,
+        )  # fmt: skip
+        body = {"id": str(project.pk), "title": SECRET}
+        for route in ("POST api/v1/projects/?\\Z", f"POST {state}"):
+            self._add(
+                IdempotentResponse,
+                tenant=self.tenant,
+                route=route,
+                key=f"{state}-{project.pk}",
+                fingerprint="x",
+                status=201,
+                body=body,
+            )
+        for kind in (EventType.QUEUED, EventType.FINISHED):
+            event = self._add(
+                WebhookEvent, type=kind, project_id=project.pk, render_id=render.pk, handed_out_at=now, data=None
+            )
+            for number, endpoint in enumerate(endpoints):
+                self._add(
+                    WebhookDelivery,
+                    event=event,
+                    endpoint=endpoint,
+                    url="" if endpoint.url else project.webhook_url,
+                    body=SECRET,
+                    tries=1,
+                    next_try_at=None if number else now + FAR,
+                    delivered_at=now if number else None,
+                )
+        return project
