@@ -22,7 +22,7 @@ REQUEST_PROBLEMS = {
     "413": "The body is too large.",
     "415": "The body is not JSON.",
     "422": "A field is wrong: `param` names it, `errors` lists all.",
-    "429": "Too many requests or waiting renders; see `Retry-After` and `RateLimit`.",
+    "429": "Too many requests, waiting renders or uploads; see `Retry-After` and `RateLimit`.",
     "500": "A fault on our side.",
     "503": "Temporarily unavailable; see `Retry-After`.",
 }

@@ -24,15 +24,22 @@ from creatorify.asgi_middleware.routes import EVENTS  # noqa: E402
 from creatorify.asgi_middleware.stream_limit import StreamLimit  # noqa: E402
 from creatorify.asgi_middleware.upload_receiver import UploadReceiver  # noqa: E402
 
+MEDIA_THREADS = 4
 # One for each connection to the database; without a pool each thread keeps a connection of its own.
 _threads = settings.DATABASE_POOL_SIZE or 10
 _ordinary = LongPoll(DjangoRequests(_handler, threads=_threads))
+# Of their own: a disk of the network that hangs stops the videos on it, and not the API.
+_media = DjangoRequests(_handler, threads=MEDIA_THREADS)
 
 
 async def _route(scope: Scope, receive: Receive, send: Send) -> None:
     path = scope.get("path", "")
-    stays_open = scope["type"] != "http" or EVENTS.fullmatch(path)
-    await (_asynchronous_handler if stays_open else _ordinary)(scope, receive, send)
+    if scope["type"] != "http" or EVENTS.fullmatch(path):
+        await _asynchronous_handler(scope, receive, send)
+    elif path.startswith(settings.MEDIA_URL):
+        await _media(scope, receive, send)
+    else:
+        await _ordinary(scope, receive, send)
 
 
 application = ClientLimits(StreamLimit(UploadReceiver(_route)))

@@ -23,7 +23,7 @@ from accounts.pagination import EnvelopePagination
 from projects import assets
 from projects.assets import ASSET
 from projects.models import Asset
-from projects.serializers import ProblemField
+from projects.serializers import PROBLEM, ProblemField
 from render import objects
 from render.storages.files import SignedFileStorage
 from render.storages.links import DirectUpload
@@ -188,7 +188,7 @@ class UploadViewSet(OwnAssets):
     @extend_schema(
         summary="Say that the file was sent",
         request=None,
-        responses={202: UploadSerializer, (410, "application/problem+json"): {"$ref": "#/components/schemas/Problem"}},
+        responses={202: UploadSerializer, (410, "application/problem+json"): PROBLEM},
     )
     @action(detail=True, methods=["post"])
     @idempotent()

@@ -146,6 +146,7 @@ def delete(asset: Asset) -> None:
         raise ServiceError("invalid_state", "A project that is waiting needs it.")
     Asset.objects.filter(pk=asset.pk).update(deleted_at=Now())
     discards.discard_upload(asset)
+    discards.ring()
 
 
 @transaction.atomic

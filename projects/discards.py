@@ -26,11 +26,11 @@ USELESS = (Asset.State.EXPIRED, Asset.State.ERRORED)
 
 
 def discard(key: str, *, after: datetime | None = None) -> DiscardedObject:
-    """Have the object deleted, unless an asset names it then. after: not before; else as soon as this is committed."""
-    if after is not None:
-        return DiscardedObject.objects.create(key=key, delete_after=after)
-    tickets.ring("delete_media")
-    return DiscardedObject.objects.create(key=key)
+    """Have the object deleted, unless an asset names it then. after: not before; else by the reaper's next round.
+
+    Who does not want to wait for that calls `ring`.
+    """
+    return DiscardedObject.objects.create(key=key, **({} if after is None else {"delete_after": after}))
 
 
 def discard_upload(asset: Asset) -> None:
@@ -38,6 +38,10 @@ def discard_upload(asset: Asset) -> None:
     discard(asset.key)
     if asset.expires_at is not None and asset.expires_at + LAST_BODY > timezone.now():
         discard(asset.key, after=asset.expires_at + LAST_BODY)
+
+
+def ring() -> None:
+    tickets.ring("delete_media")
 
 
 def due() -> QuerySet[DiscardedObject]:

@@ -38,6 +38,9 @@ class UrlsSerializer(serializers.Serializer[dict[str, str]]):
         return {name: serializers.URLField() for name in ("self", "status", "events", "cancel", "retry", "finalize")}
 
 
+PROBLEM = {"$ref": "#/components/schemas/Problem"}  # For an operation with a status that few others have.
+
+
 @extend_schema_field({"$ref": "#/components/schemas/ProblemOfRender"})
 class ProblemField(serializers.DictField):
     """The same members as in an error response."""

@@ -15,8 +15,7 @@ from rest_framework.views import APIView
 
 from projects.arrivals import BLOCK_BYTES, Arrival
 from projects.models import Asset
-
-PROBLEM = {"$ref": "#/components/schemas/Problem"}
+from projects.serializers import PROBLEM
 
 
 class _AnyBody(BaseParser):

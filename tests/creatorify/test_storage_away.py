@@ -285,3 +285,34 @@ def test_one_object_that_is_never_deleted_keeps_no_other(alice, charlie, monkeyp
     assert [objects.storage_of(key).exists(key) for key in (stuck.key, free.key)] == [True, False]
     [left] = DiscardedObject.objects.all()
     assert left.key == stuck.key
+
+
+@pytest.mark.parametrize("kind", ["s3", "cloudinary"])
+def test_a_storage_that_is_away_is_asked_once_and_not_for_each_object(
+    alice, charlie, kind, settings, monkeypatch
+) -> None:
+    """A worker would else be held for the time-outs of all of them, one after the other."""
+    for owner in (alice, charlie, alice):
+        assert owner.delete(f"{ASSETS}/{asset(owner).pk}").status_code == 200
+
+    with never_answers(kind, settings, monkeypatch) as storage:
+        storage.resets = True
+        delete_media()
+        delete_media()
+
+    assert [discarded.tries for discarded in DiscardedObject.objects.order_by("-tries")] == [1, 0, 0]
+    assert not DiscardedObject.objects.filter(delete_after__lte=timezone.now()).exists()
+
+
+def test_a_check_that_finds_the_storage_away_lets_the_others_wait_for_another_ticket(
+    alice, charlie, settings, monkeypatch
+) -> None:
+    waiting = [unsent(owner) for owner in (alice, charlie)]
+    Asset.objects.update(uploaded_at=timezone.now(), check_after=timezone.now())
+
+    with never_answers("s3", settings, monkeypatch) as storage:
+        storage.resets = True
+        tend_assets()
+
+    failures = Asset.objects.filter(pk__in=[one.pk for one in waiting]).values_list("storage_failures", flat=True)
+    assert sorted(failures) == [0, 1]

@@ -190,6 +190,23 @@ def test_a_late_refusal_takes_nothing_from_a_check_that_went_well(alice, strange
     strangers()
 
 
+def test_a_late_acceptance_does_not_bring_back_what_was_refused(alice, strangers, voice, monkeypatch) -> None:
+    asset = arrive(alice, voice)
+    pause = Pause(monkeypatch, objects, "store_upload")
+
+    with on_another_connection(tend_assets) as checking:
+        assert pause.reached.wait(30)
+        asset_checks._refuse(Asset.objects.get(pk=asset.pk), ServiceError("internal", "It took too long."))
+        pause.go_on.set()
+        checking.result(30)
+    delete_media()
+
+    asset.refresh_from_db()
+    assert (asset.state, asset.error_code) == ("errored", "internal")
+    assert own_files(alice) == []
+    strangers()
+
+
 def test_what_a_killed_check_has_stored_is_deleted_a_day_later(alice, strangers, voice, monkeypatch) -> None:
     asset = arrive(alice, voice)
     real = objects.store_upload

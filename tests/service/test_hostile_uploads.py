@@ -14,6 +14,9 @@ import httpx
 import pytest
 
 from creatorify.asgi_middleware.upload_receiver import AT_ONCE_OF_TENANT
+from projects import retention
+from projects.models import Asset
+from projects.tasks import delete_media
 from tests.render.media_makers import picture
 from tests.stack import running_service, until
 
@@ -259,3 +262,29 @@ def test_a_page_is_never_served(client, strangers_client, on_disk) -> None:
     until(lambda: state(client, upload) == "errored")
     until(lambda: on_disk() == {})
     assert state(strangers_client, strangers) == "waiting"
+
+
+def test_what_a_killed_process_was_receiving_is_deleted_when_its_time_is_over(
+    service, client, strangers_client, tmp_path
+) -> None:
+    content = picture("JPEG").ljust(600_000, b"\0")
+    upload, strangers = announce(client, len(content)), announce(strangers_client, len(content))
+    incoming = tmp_path / "media" / "incoming"
+    sender = Sender(upload["url"], length=len(content))
+    sender.send(content[:500_000])
+    until(lambda: incoming.exists() and any(incoming.iterdir()))
+
+    service.processes["web"].kill()
+    service.processes["web"].wait()
+    sender.close()
+
+    [left] = incoming.iterdir()
+    retention.run()
+    delete_media()
+    assert left.exists()  # It could be one that is still coming.
+    os.utime(left, (0, 0))
+    retention.run()
+    delete_media()
+    assert not left.exists()
+    assert set(Asset.objects.values_list("state", "uploaded_at")) == {("waiting", None)}
+    assert {upload["upload_id"], strangers["upload_id"]} == {str(asset.pk) for asset in Asset.objects.all()}
