@@ -1,12 +1,19 @@
-"""What has arrived is read to its end before it can be used: size, hash, and what it is. Never in the web process."""
+"""What has arrived is read to its end before it can be used: size, hash, and what it is. Never in the web process.
+
+One file of a tenant is checked at a time, and the tenants take turns: whoever sends twenty files, each of which takes
+as long as a check may, holds one worker.
+"""
 
 import logging
 import tempfile
+import time
 from datetime import timedelta
 from pathlib import Path
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
+from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
 from accounts.errors import ServiceError
@@ -17,31 +24,48 @@ from render.storages.failures import StorageFailure
 
 logger = logging.getLogger(__name__)
 
-WORKER_SECONDS = 300  # After which a check is taken from a worker that has not ended it.
+WORKER_SECONDS = 300  # After which a check is taken from a worker that has not renewed it.
+RENEW_SECONDS = 60
 STORAGE_PAUSE_SECONDS = 60
-MAX_CHECKS = 5
+FAILURE_PAUSE_SECONDS = 30
+MAX_CHECKS = 5  # that are broken off, by the death of a worker or an unknown error
+_CLAIM_LOCK = 0x41535354  # Any number that nothing else on this database uses.
 EXPIRED_AT_ONCE = 50
 
 
+class CheckLost(Exception):
+    """Another worker has the check now, or the asset was deleted."""
+
+
 def check_next() -> bool:
-    """Check the asset that has waited longest; False when there is none."""
+    """Check the asset whose turn it is; False when there is none."""
     asset = _claim()
     if asset is None:
         return False
     work = Path(settings.WORK_DIR)
     work.mkdir(parents=True, exist_ok=True)
     try:
-        if asset.checks > MAX_CHECKS:
-            raise ServiceError("internal", "The file could not be checked.")
+        if asset.checks - asset.put_offs > MAX_CHECKS:
+            raise ServiceError("worker_lost", f"The check of the file was broken off {MAX_CHECKS} times.")
         with tempfile.TemporaryDirectory(prefix="check-", dir=work) as folder:
             _check(asset, Path(folder))
     except ServiceError as error:
         _refuse(asset, error)
+    except CheckLost:
+        logger.warning("Asset %s is checked by another worker, or was deleted", asset.pk)
+        _held(asset).update(being_checked=False)
     except StorageFailure as failure:
         logger.warning("Asset %s waits for the storage: %s", asset.pk, failure)
-        later = Now() + timedelta(seconds=STORAGE_PAUSE_SECONDS)
-        Asset.objects.filter(pk=asset.pk, state=Asset.State.WAITING).update(check_after=later)
+        put_off(asset, STORAGE_PAUSE_SECONDS)
+    except Exception:  # It counts, and the tenant's other files need not wait until the claim is over.
+        _held(asset).update(being_checked=False, check_after=_in(FAILURE_PAUSE_SECONDS))
+        raise
     return True
+
+
+def put_off(asset: Asset, seconds: float) -> None:
+    """Give a check up that this machine or the storage cannot do now; it does not count."""
+    _held(asset).update(being_checked=False, check_after=_in(seconds), put_offs=F("put_offs") + 1)
 
 
 def expire() -> None:
@@ -57,17 +81,52 @@ def expire() -> None:
 
 @transaction.atomic
 def _claim() -> Asset | None:
-    due = Asset.objects.filter(state=Asset.State.WAITING, check_after__lte=Now(), deleted_at=None)
-    asset = due.order_by("check_after").select_for_update(skip_locked=True, no_key=True).first()
+    with connection.cursor() as cursor:
+        # One claim at a time, else two workers could each see that nothing of a tenant is being checked.
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIM_LOCK])
+    waiting = Asset.objects.filter(state=Asset.State.WAITING)
+    # A deleted one, too: its check ends a while later.
+    in_hand = waiting.filter(tenant=OuterRef("tenant"), being_checked=True, check_after__gt=Now())
+    due = waiting.filter(~Exists(in_hand), check_after__lte=Now(), deleted_at=None)
+    asset = due.order_by("check_after", "uploaded_at").select_for_update(skip_locked=True, no_key=True).first()
     if asset is not None:
+        # The tenant's other files go behind those of all others.
+        waiting.filter(tenant=asset.tenant_id, check_after__lte=Now()).exclude(pk=asset.pk).update(check_after=Now())
         asset.checks += 1
-        later = Now() + timedelta(seconds=WORKER_SECONDS)
-        Asset.objects.filter(pk=asset.pk).update(checks=asset.checks, check_after=later)
+        Asset.objects.filter(pk=asset.pk).update(
+            checks=asset.checks, being_checked=True, check_after=_in(WORKER_SECONDS)
+        )
     return asset
+
+
+def _held(asset: Asset) -> QuerySet[Asset]:
+    """The asset's row, as long as the check is this worker's: `checks` grows with each claim."""
+    return Asset.objects.filter(pk=asset.pk, state=Asset.State.WAITING, checks=asset.checks)
+
+
+class _Claim:
+    """Renews the claim of a check that goes on. Raises CheckLost when it is not ours any more."""
+
+    def __init__(self, asset: Asset) -> None:
+        self._asset = asset
+        self._renewed_at = time.monotonic()
+
+    def check(self) -> None:
+        if time.monotonic() - self._renewed_at < RENEW_SECONDS:
+            return
+        if not _held(self._asset).filter(deleted_at=None).update(check_after=_in(WORKER_SECONDS)):
+            raise CheckLost
+        self._renewed_at = time.monotonic()
+
+
+def _in(seconds: float) -> CombinedExpression:
+    """So many seconds from now, by the clock of the database."""
+    return Now() + timedelta(seconds=seconds)
 
 
 def _check(asset: Asset, folder: Path) -> None:
     path = folder / f"file{Path(asset.key).suffix}"
+    claim = _Claim(asset)
     try:
         num_bytes, sha256 = objects.bring(asset.key, path)
     except FileNotFoundError:
@@ -77,28 +136,36 @@ def _check(asset: Asset, folder: Path) -> None:
         raise ServiceError("size_mismatch", detail, param="bytes")
     if asset.sha256 and sha256 != asset.sha256:
         raise ServiceError("hash_mismatch", "The file's SHA-256 is not the announced one.", param="sha256")
-    kind, facts = inspection.inspect(path, folder, max_audio_seconds=asset.tenant.plan.max_audio_seconds)
+    longest = asset.tenant.plan.max_audio_seconds
+    kind, facts = inspection.inspect(path, folder, max_audio_seconds=longest, check=claim.check)
     with transaction.atomic():
         # Two equal files share one object.
         twin = Asset.objects.filter(
             tenant=asset.tenant_id, sha256=sha256, state=Asset.State.READY, deleted_at=None
         ).first()
-        Asset.objects.filter(pk=asset.pk, state=Asset.State.WAITING).update(
+        is_ours = _held(asset).update(
             state=Asset.State.READY,
             kind=kind,
             facts=facts,
             sha256=sha256,
             key=twin.key if twin else asset.key,
             check_after=None,
+            being_checked=False,
         )
-    if twin is not None and twin.key != asset.key:
+    if is_ours and twin is not None and twin.key != asset.key:
         assets.delete_object(asset.key)
 
 
 def _refuse(asset: Asset, error: ServiceError) -> None:
-    Asset.objects.filter(pk=asset.pk, state=Asset.State.WAITING).update(
-        state=Asset.State.ERRORED, error_code=error.code, error_message=error.detail, check_after=None
+    is_ours = _held(asset).update(
+        state=Asset.State.ERRORED,
+        error_code=error.code,
+        error_message=error.detail,
+        check_after=None,
+        being_checked=False,
     )
+    if not is_ours:  # Another worker has it now, and may have found it good.
+        return
     try:
         objects.storage_of(asset.key).delete(asset.key)
     except StorageFailure as failure:

@@ -20,8 +20,8 @@ def inspect(path: Path, folder: Path, *, max_audio_seconds: float, check: Check)
     """Return its kind, `image`, `video` or `audio`, and facts of it that JSON can hold.
 
     A voice is decoded to its end, so its length is exact; of a film, the length is what its container says. The face
-    boxes are shares of the upright picture's width and height, the widest first. Raises ServiceError with `PARAM`, OSError
-    when the disk does not take what is written, and whatever `check` raises, which is called all the time.
+    boxes are shares of the upright picture's width and height, the widest first. Raises ServiceError with `PARAM`,
+    OSError when the disk does not take what is written, and whatever `check` raises, which is called all the time.
     """
     facts = isolated.probe(path, param=PARAM, check=check)
     match facts:

@@ -1,8 +1,8 @@
 """`python -m render.media.decoding_server`: decodes strangers' files, each in a process of its own.
 
 Reads a job a line, as JSON, and writes a line of what came of it. It has loaded the decoders and does nothing else, so
-that a new process for each file costs a fork of some milliseconds. It holds no secret and no connection, has one thread,
-and ends with the process that started it. See `render.media.isolation` for the other end.
+that a new process for each file costs a fork of some milliseconds. It holds no secret and no connection, has one
+thread, and ends with the process that started it. See `render.media.isolation` for the other end.
 """
 
 import json

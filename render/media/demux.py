@@ -23,16 +23,17 @@ from render.media.picture_cost import MAX_PIXELS
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,ogg,wav,w64,mp3,flac,aac,aiff,caf,amr,avi,mpegts,mpeg,asf,flv"
 VIDEO_DECODERS = (
-    "h264 hevc vvc libdav1d av1 vp8 vp9 libvpx libvpx-vp9 vp6 vp6a vp6f mpeg1video mpeg2video mpeg4 msmpeg4v1 msmpeg4v2"
-    " msmpeg4 wmv1 wmv2 wmv3 vc1 h263 flv theora mjpeg mjpegb prores dnxhd cfhd dvvideo ffv1 ffvhuff huffyuv utvideo"
-    " rawvideo svq1 svq3"
-).split()
+    "h264,hevc,vvc,libdav1d,av1,vp8,vp9,libvpx,libvpx-vp9,vp6,vp6a,vp6f,mpeg1video,mpeg2video,mpeg4,msmpeg4v1,msmpeg4v2,"
+    "msmpeg4,wmv1,wmv2,wmv3,vc1,h263,flv,theora,mjpeg,mjpegb,prores,dnxhd,cfhd,dvvideo,ffv1,ffvhuff,huffyuv,utvideo,"
+    "rawvideo,svq1,svq3"
+)
 SOUND_DECODERS = (
-    "aac aac_latm alac amrnb amrwb ac3 eac3 dca flac mp1 mp1float mp2 mp2float mp3 mp3float opus libopus vorbis speex"
-    " wavpack wmav1 wmav2 wmapro wmalossless wmavoice gsm gsm_ms g722 g726 nellymoser qdm2 adpcm_ms adpcm_ima_wav"
-    " adpcm_ima_qt adpcm_swf adpcm_yamaha pcm_alaw pcm_mulaw pcm_bluray pcm_dvd pcm_s8 pcm_u8 pcm_s16le pcm_s16be"
-    " pcm_s16le_planar pcm_s24le pcm_s24be pcm_s32le pcm_s32be pcm_f32le pcm_f32be pcm_f64le pcm_f64be"
-).split()
+    "aac,aac_latm,alac,amrnb,amrwb,ac3,eac3,dca,flac,mp1,mp1float,mp2,mp2float,mp3,mp3float,opus,libopus,vorbis,speex,"
+    "wavpack,wmav1,wmav2,wmapro,wmalossless,wmavoice,gsm,gsm_ms,g722,g726,nellymoser,qdm2,adpcm_ms,adpcm_ima_wav,"
+    "adpcm_ima_qt,adpcm_swf,adpcm_yamaha,pcm_alaw,pcm_mulaw,pcm_bluray,pcm_dvd,pcm_s8,pcm_u8,pcm_s16le,pcm_s16be,"
+    "pcm_s16le_planar,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be"
+)
+DECODERS = frozenset(f"{VIDEO_DECODERS},{SOUND_DECODERS}".split(","))
 MAX_TRACKS = 50  # phones and cameras write up to ten: picture, sound, positions, times
 DECODER_THREADS = 4  # each keeps frames of its own in memory
 STILL_BRANDS = {"heic", "heix", "heim", "heis", "mif1", "msf1", "avif", "avis"}  # pictures in an mp4 box structure
@@ -61,7 +62,7 @@ def open_source(path: Path) -> InputContainer:
             "protocol_whitelist": "file",
             # FFmpeg decodes the first frames already while it opens a file. Those between the two limits of pixels are
             # let in, because else the size that is to be told would not be known.
-            "codec_whitelist": ",".join(VIDEO_DECODERS + SOUND_DECODERS),
+            "codec_whitelist": ",".join(sorted(DECODERS)),
             "max_pixels": str(MAX_PIXELS),
             "max_streams": str(MAX_TRACKS),
         },
@@ -76,7 +77,7 @@ def moving_picture(container: InputContainer) -> VideoStream | None:
     still = Disposition.attached_pic | Disposition.timed_thumbnails
     for stream in container.streams.video:
         context = stream.codec_context
-        if context is not None and context.name in VIDEO_DECODERS and not stream.disposition & still:
+        if context is not None and context.name in DECODERS and not stream.disposition & still:
             return stream
     return None
 
@@ -84,7 +85,7 @@ def moving_picture(container: InputContainer) -> VideoStream | None:
 def sound_track(container: InputContainer) -> AudioStream | None:
     """The first audio track that there is a decoder for."""
     for stream in container.streams.audio:
-        if stream.codec_context is not None and stream.codec_context.name in SOUND_DECODERS:
+        if stream.codec_context is not None and stream.codec_context.name in DECODERS:
             return stream
     return None
 
@@ -118,14 +119,14 @@ def _frames(
     expected = len(stream.index_entries) if "mp4" in container.format.name else 0
     # Recorders that stream a WAV cannot know its length, and FFmpeg calls the last packet of such a file corrupt.
     uncompressed = stream.codec_context.name.startswith("pcm_")
-    cost = FilmCost(stream.time_base, failure.param) if isinstance(stream, VideoStream) else None
+    cost = FilmCost(failure.param)
     packets = 0
     with decoding(failure):
         for packet in container.demux(stream):
             if packet.is_corrupt and not uncompressed:
                 raise failure
             packets += packet.size > 0  # the last one is empty and only flushes the decoder
-            if cost is not None and packet.size:
+            if isinstance(stream, VideoStream) and packet.size:
                 cost.add(packet, stream.codec_context.width, stream.codec_context.height)
             for frame in packet.decode():
                 if isinstance(frame, VideoFrame | AudioFrame):

@@ -4,7 +4,7 @@ Without it a file of a kilobyte can hold thousands of frames of the largest size
 second, or before the first frame that is shown: all are decoded, and nothing comes of them.
 """
 
-from fractions import Fraction
+from typing import Any
 
 from av.packet import Packet
 
@@ -26,14 +26,13 @@ UNTIMED_SECONDS = 1 / 60  # that a frame without a time stamp is taken to last
 class FilmCost:
     """A bucket that fills with the time of the film and is emptied by its frames (token bucket, RFC 2697)."""
 
-    def __init__(self, time_base: Fraction, param: str | None) -> None:
-        self._time_base = time_base
+    def __init__(self, param: str | None) -> None:
         self._param = param
         self._room = float(BURST_PIXELS)
         self._hidden = HIDDEN_PIXELS
         self._latest: float | None = None  # seconds
 
-    def add(self, packet: "Packet", width: int, height: int) -> None:  # type: ignore[type-arg]
+    def add(self, packet: "Packet[Any]", width: int, height: int) -> None:
         """Count a packet that is about to be decoded. Raises ServiceError media_too_complex."""
         pixels = max(width * height, LEAST_FRAME)
         passed = self._seconds_since_latest(packet)
@@ -51,11 +50,11 @@ class FilmCost:
             )
             raise ServiceError("media_too_complex", detail, param=self._param)
 
-    def _seconds_since_latest(self, packet: "Packet") -> float:  # type: ignore[type-arg]
+    def _seconds_since_latest(self, packet: "Packet[Any]") -> float:
         stamp = packet.pts if packet.dts is None else packet.dts
-        if stamp is None:
+        if stamp is None or packet.time_base is None:
             return UNTIMED_SECONDS
-        time = float(stamp * self._time_base)
+        time = float(stamp * packet.time_base)
         passed = 0.0 if self._latest is None else max(0.0, time - self._latest)
         self._latest = time if self._latest is None else max(self._latest, time)
         return passed

@@ -43,7 +43,8 @@ def decode(
     """Do one of `render.media.jobs` and return its answer.
 
     Raises what the job raises as ServiceError or OSError; ServiceError media_too_complex for a file that takes more
-    than `limits`, or that crashes its decoder twice; TooSlow; and whatever `check` raises, which is called all the time.
+    than `limits`, or that crashes its decoder twice; TooSlow; and whatever `check` raises, which is called every
+    CHECK_SECONDS.
     """
     order = {"job": job, "arguments": plain({**arguments, "param": param}), "limits": asdict(limits)}
     for _ in range(TRIES):

@@ -13,9 +13,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, close_old_connections
 
 from render import machine_lock, nodes
-from render.parent_death import die_with_parent
 from render.engines import registry
 from render.models import Node, State
+from render.parent_death import die_with_parent
 from render.prefetch import prefetch
 
 logger = logging.getLogger(__name__)
