@@ -53,7 +53,7 @@ def _check_jpeg(data: mmap.mmap, param: str) -> None:
         scans += marker == _SOS
         segments += 1
         if scans > most:
-            detail = f"The JPEG goes over its pixels more than {most} times (scans): no more are allowed for its size."
+            detail = f"The JPEG consists of more than {most} scans; a picture of its size may have {most}."
             raise ServiceError("media_too_complex", detail, param=param)
         if segments > MAX_JPEG_SEGMENTS:
             detail = f"The JPEG has more than {MAX_JPEG_SEGMENTS} segments."
