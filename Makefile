@@ -12,7 +12,7 @@ RENDERS ?= 200
 # How many changes of meaning are tried at a time.
 JOBS ?= 1
 
-.PHONY: demo test faults chaos chaos-all mutants contract load siege check bench bench-web bench-scale bench-gpu constraints clean
+.PHONY: demo test faults chaos chaos-all mutants contract load siege hostile check bench bench-web bench-scale bench-gpu constraints clean
 
 demo: $(VENV)/.demo  ## A real video from a real portrait and voice. KEEP=1 leaves the service running.
 	$(RUN) manage.py demo $(if $(KEEP),--keep) $(if $(PORTRAIT),--portrait "$(PORTRAIT)") $(if $(SPEECH),--speech "$(SPEECH)")
@@ -40,6 +40,9 @@ load: $(VENV)/.dev  ## Requests at rising rates, beside a view that does nothing
 
 contract: $(VENV)/.dev  ## Thousands of requests made from the OpenAPI document: is every answer as documented? Half an hour.
 	$(RUN) -m tests.contract
+
+hostile: $(VENV)/.dev  ## Small files that are dear to decode, beside a tenant who must not notice; some minutes.
+	$(RUN) -m tests.hostile
 
 check: $(VENV)/.dev  ## Style, types, import law, migrations.
 	$(RUN) -m ruff check .

@@ -55,6 +55,7 @@ PROBLEM_TYPES = {
     "download_failed": ProblemType(422, "Download failed", retryable=True),
     "download_timeout": ProblemType(422, "Download too slow", retryable=True),
     "media_too_large": ProblemType(422, "File too large"),
+    "media_too_complex": ProblemType(422, "File takes too much to decode"),
     "image_invalid": ProblemType(422, "Not a readable image"),
     "image_too_large": ProblemType(422, "Image has too many pixels"),
     "image_too_small": ProblemType(422, "Image has too few pixels"),

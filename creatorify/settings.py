@@ -176,7 +176,7 @@ CACHES = {
 RENDER_TIMEOUT_SECONDS = env.int("RENDER_TIMEOUT_SECONDS", default=2700)
 # The lease ends a render first; this ends a worker that hangs in C code.
 _TICKET_TIMEOUT = RENDER_TIMEOUT_SECONDS + 1200
-_CPU_WORKERS = env.int("CPU_WORKERS", default=2)
+CPU_WORKERS = env.int("CPU_WORKERS", default=2)  # All but one may prepare sources for the same tenant.
 Q_CLUSTER = {
     "name": "creatorify",
     "cluster_name": "cpu",
@@ -189,8 +189,8 @@ Q_CLUSTER = {
     "ack_failures": True,
     "max_attempts": 1,
     "bulk": 1,
-    "workers": _CPU_WORKERS,
-    "queue_limit": _CPU_WORKERS,
+    "workers": CPU_WORKERS,
+    "queue_limit": CPU_WORKERS,
     "timeout": _TICKET_TIMEOUT,
     "retry": 4 * _TICKET_TIMEOUT,
     "recycle": 500,

@@ -17,7 +17,7 @@ from granian.server.mp import MPServer
 
 from creatorify.asgi_middleware.asgi import Application
 from creatorify.asgi_middleware.client_limits import READ_SECONDS
-from render.cluster_hardening import die_with_parent
+from render.parent_death import die_with_parent
 
 HEADER_SECONDS = 20  # To send the headers of a request, the pause before it included. Proxies must end theirs sooner.
 HEADER_BYTES = 64 * 1024

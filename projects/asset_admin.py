@@ -19,7 +19,7 @@ class AssetAdmin(ReadOnlyAdmin):
     ordering = ["-created_at"]
     fields = [
         *("tenant", "origin", "is_test", "filename", "content_type", "size", "sha256", "key", "state", "kind"),
-        *("facts_text", "error_code", "error_message", "checks", "storage_failures"),
+        *("facts_text", "error_code", "error_message", "checks", "put_offs", "storage_failures", "being_checked"),
         *("created_at", "uploaded_at", "expires_at", "check_after", "deleted_at"),
     ]
 

@@ -1,15 +1,21 @@
-"""What has arrived is read to its end before it can be used: size, hash, and what it is. Never in the web process."""
+"""What has arrived is read to its end before it can be used: size, hash, and what it is. Never in the web process.
+
+One file of a tenant is checked at a time, and the tenants take turns: whoever sends twenty files, each of which takes
+as long as a check may, holds one worker.
+"""
 
 import logging
 import tempfile
+import time
 import uuid
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
-from django.db.models import F
+from django.db import connection, transaction
+from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -23,17 +29,24 @@ from render.storages.failures import Reason, StorageFailure
 
 logger = logging.getLogger(__name__)
 
-WORKER_SECONDS = 300  # After which a check is taken from a worker that has not ended it.
+WORKER_SECONDS = 300  # After which a check is taken from a worker that has not renewed it.
+RENEW_SECONDS = 60
 STORAGE_PAUSE_SECONDS = 60  # after the first failure of the storage; it doubles with each, up to
 LONGEST_PAUSE_SECONDS = 3600
 NODE_PAUSE_SECONDS = 10  # until another machine, or this one, checks what this one could not
-MAX_CHECKS = 5
+FAILURE_PAUSE_SECONDS = 30
+MAX_CHECKS = 5  # that are broken off, by the death of a worker or an unknown error
+_CLAIM_LOCK = 0x41535354  # Any number that nothing else on this database uses.
 EXPIRED_AT_ONCE = 50
 TAKEN_OVER = timedelta(days=1)  # in which a check that has stored a file either ends or was killed
 
 
+class CheckLost(Exception):
+    """Another worker has the check now, or the asset was deleted."""
+
+
 def check_next() -> bool:
-    """Check the asset that has waited longest; False when there is none, or machine or storage cannot work."""
+    """Check the asset whose turn it is; False when there is none, or machine or storage cannot work."""
     node = nodes.beat(COMMON_QUEUE)
     if not nodes.can_work(node):
         return False
@@ -42,17 +55,20 @@ def check_next() -> bool:
         return False
     work = Path(settings.WORK_DIR)
     try:
-        if asset.checks > MAX_CHECKS:
-            raise ServiceError("internal", "The file could not be checked.")
+        if asset.checks - asset.put_offs > MAX_CHECKS:
+            raise ServiceError("worker_lost", f"The check of the file was broken off {MAX_CHECKS} times.")
         with recognised(), tempfile.TemporaryDirectory(prefix="check-", dir=work) as folder:
             _check(asset, Path(folder))
     except NodeFault as fault:
         logger.warning("Asset %s waits for another machine, or for this one: %s", asset.pk, fault)
         nodes.rest(node.pk, str(fault))
-        _put_back(asset)
+        put_off(asset, NODE_PAUSE_SECONDS)
         return False
     except ServiceError as error:
         _refuse(asset, error)
+    except CheckLost:
+        logger.warning("Asset %s is checked by another worker, or was deleted", asset.pk)
+        _held(asset).update(being_checked=False)
     except StorageFailure as failure:
         if not failure.reason.passes_later:
             logger.error("Asset %s is never taken by the storage: %s", asset.pk, failure)
@@ -61,13 +77,10 @@ def check_next() -> bool:
         logger.warning("Asset %s waits for the storage: %s", asset.pk, failure)
         _wait_for_storage(asset)
         return False
+    except Exception:  # It counts, and the tenant's other files need not wait until the claim is over.
+        _held(asset).update(being_checked=False, check_after=_in(FAILURE_PAUSE_SECONDS))
+        raise
     return True
-
-
-def _put_back(asset: Asset) -> None:
-    """For a later check. This one does not count: the file is not to blame."""
-    waiting = Asset.objects.filter(pk=asset.pk, state=Asset.State.WAITING)
-    waiting.update(check_after=Now() + timedelta(seconds=NODE_PAUSE_SECONDS), checks=asset.checks - 1)
 
 
 @transaction.atomic
@@ -81,19 +94,55 @@ def expire() -> None:
 
 @transaction.atomic
 def _claim() -> Asset | None:
-    due = Asset.objects.filter(state=Asset.State.WAITING, check_after__lte=Now(), deleted_at=None)
-    asset = due.order_by("check_after").select_for_update(skip_locked=True, no_key=True).first()
+    with connection.cursor() as cursor:
+        # One claim at a time, else two workers could each see that nothing of a tenant is being checked.
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIM_LOCK])
+    waiting = Asset.objects.filter(state=Asset.State.WAITING)
+    # A deleted one, too: its check ends a while later.
+    in_hand = waiting.filter(tenant=OuterRef("tenant"), being_checked=True, check_after__gt=Now())
+    due = waiting.filter(~Exists(in_hand), check_after__lte=Now(), deleted_at=None)
+    asset = due.order_by("check_after", "uploaded_at").select_for_update(skip_locked=True, no_key=True).first()
     if asset is not None:
+        # The tenant's other files go behind those of all others.
+        waiting.filter(tenant=asset.tenant_id, check_after__lte=Now()).exclude(pk=asset.pk).update(check_after=Now())
         asset.checks += 1
-        later = Now() + timedelta(seconds=WORKER_SECONDS)
-        Asset.objects.filter(pk=asset.pk).update(checks=asset.checks, check_after=later)
+        Asset.objects.filter(pk=asset.pk).update(
+            checks=asset.checks, being_checked=True, check_after=_in(WORKER_SECONDS)
+        )
     return asset
+
+
+def _held(asset: Asset) -> QuerySet[Asset]:
+    """The asset's row, as long as the check is this worker's: `checks` grows with each claim."""
+    return Asset.objects.filter(pk=asset.pk, state=Asset.State.WAITING, checks=asset.checks)
+
+
+class _Claim:
+    """Renews the claim of a check that goes on. Raises CheckLost when it is not ours any more."""
+
+    def __init__(self, asset: Asset) -> None:
+        self._asset = asset
+        self._renewed_at = time.monotonic()
+
+    def check(self) -> None:
+        if time.monotonic() - self._renewed_at < RENEW_SECONDS:
+            return
+        if not _held(self._asset).filter(deleted_at=None).update(check_after=_in(WORKER_SECONDS)):
+            raise CheckLost
+        self._renewed_at = time.monotonic()
+
+
+def _in(seconds: float) -> CombinedExpression:
+    """So many seconds from now, by the clock of the database."""
+    return Now() + timedelta(seconds=seconds)
 
 
 def _check(asset: Asset, folder: Path) -> None:
     path = folder / f"file{assets.suffix_of(asset.filename, asset.content_type)}"
+    claim = _Claim(asset)
     sha256 = _bring(asset, path)
-    kind, facts = inspection.inspect(path, folder, max_audio_seconds=asset.tenant.plan.max_audio_seconds)
+    longest = asset.tenant.plan.max_audio_seconds
+    kind, facts = inspection.inspect(path, folder, max_audio_seconds=longest, check=claim.check)
     _accept(asset, path, sha256=sha256, kind=kind, facts=facts)
 
 
@@ -128,14 +177,19 @@ def _accept(asset: Asset, path: Path, *, sha256: str, kind: str, facts: dict[str
         twins = Asset.objects.filter(tenant=asset.tenant_id, sha256=sha256, state=Asset.State.READY, deleted_at=None)
         twin = twins.select_for_update(no_key=True).first()
         # It may have been deleted meanwhile, or checked by another one who has taken this one for dead.
-        is_accepted = Asset.objects.filter(pk=asset.pk, state=Asset.State.WAITING, deleted_at=None).update(
-            state=Asset.State.READY,
-            kind=kind,
-            facts=facts,
-            sha256=sha256,
-            content_type=media_types.content_type_of(key),
-            key=twin.key if twin else key,
-            check_after=None,
+        is_accepted = (
+            _held(asset)
+            .filter(deleted_at=None)
+            .update(
+                state=Asset.State.READY,
+                kind=kind,
+                facts=facts,
+                sha256=sha256,
+                content_type=media_types.content_type_of(key),
+                key=twin.key if twin else key,
+                check_after=None,
+                being_checked=False,
+            )
         )
         if is_accepted:
             discards.discard_upload(asset)
@@ -145,20 +199,26 @@ def _accept(asset: Asset, path: Path, *, sha256: str, kind: str, facts: dict[str
             raise StorageFailure(Reason.UNAVAILABLE, "It took so long that what was stored is being deleted.")
 
 
+def put_off(asset: Asset, seconds: float) -> None:
+    """Give a check up that this machine or the storage cannot do now; it does not count."""
+    _held(asset).update(being_checked=False, check_after=_in(seconds), put_offs=F("put_offs") + 1)
+
+
 def _wait_for_storage(asset: Asset) -> None:
     """Try again later; this was no try of the check's own."""
     pause = min(STORAGE_PAUSE_SECONDS * 2 ** min(asset.storage_failures, 10), LONGEST_PAUSE_SECONDS)
-    Asset.objects.filter(pk=asset.pk, state=Asset.State.WAITING).update(
-        check_after=Now() + timedelta(seconds=pause),
-        checks=F("checks") - 1,
-        storage_failures=F("storage_failures") + 1,
-    )
+    _held(asset).update(storage_failures=F("storage_failures") + 1)
+    put_off(asset, pause)
 
 
 @transaction.atomic
 def _refuse(asset: Asset, error: ServiceError) -> None:
-    is_refused = Asset.objects.filter(pk=asset.pk, state=Asset.State.WAITING).update(
-        state=Asset.State.ERRORED, error_code=error.code, error_message=error.detail, check_after=None
+    is_refused = _held(asset).update(
+        state=Asset.State.ERRORED,
+        error_code=error.code,
+        error_message=error.detail,
+        check_after=None,
+        being_checked=False,
     )
     if is_refused:
         discards.discard_upload(asset)

@@ -133,9 +133,15 @@ class Asset(models.Model):
     uploaded_at = models.DateTimeField(null=True, help_text="When it had arrived.")
     expires_at = models.DateTimeField(null=True, help_text="Until when it may arrive.")
     check_after = models.DateTimeField(null=True, help_text="When it may be checked, by whoever comes first.")
-    checks = models.PositiveSmallIntegerField(default=0)
+    checks = models.PositiveIntegerField(default=0, help_text="That were begun. Only who began the latest may write.")
+    put_offs = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="Checks that the storage or a machine could not do; they do not count."
+    )
     storage_failures = models.PositiveIntegerField(
         default=0, db_default=0, help_text="How often the check could not be done because the storage was away."
+    )
+    being_checked = models.BooleanField(
+        default=False, db_default=False, help_text="By a worker that has it until `check_after`."
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     deleted_at = models.DateTimeField(null=True, editable=False)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from projects import tickets
 
-SECONDS_AT_ONCE = 30.0  # What is left then is for another ticket, behind those of the renders that wait.
+SECONDS_AT_ONCE = 3.0  # What is left then is for another ticket, behind those of the renders that wait.
 
 
 def tend_assets() -> None:

@@ -6,11 +6,9 @@ any unplanned death ends the whole tree at once. Its main process, which holds n
 is itself started again by its supervisor. Leases bring the renders back.
 """
 
-import ctypes
 import functools
 import logging
 import os
-import signal
 import sys
 import threading
 import time
@@ -18,13 +16,14 @@ from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from render.parent_death import die_with_parent
+
 logger = logging.getLogger(__name__)
 
 RESTART_SECONDS = 0.5
 QUICK_SECONDS = 10.0  # A sentinel that ends sooner after its start has ended quickly.
 QUICK_ENDS = 5  # in a row, after which the main process ends, too: its supervisor knows how long to wait
 EXIT_STATUS = 70  # EX_SOFTWARE of sysexits.h
-_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _TIMED_OUT, _RECYCLED = 0, -2  # What django-q2 leaves in a worker's timer when the death was planned
 
 
@@ -65,15 +64,6 @@ def _with_canary(pusher: Callable[..., Any]) -> Callable[..., Any]:
         return pusher(task_queue, event, broker)
 
     return push
-
-
-def die_with_parent() -> None:
-    if sys.platform != "linux":
-        return
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # It died before the call.
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _crash_only(sentinel: type[Any]) -> type[Any]:

@@ -9,29 +9,31 @@ from PIL import Image
 
 from accounts.errors import ServiceError
 from render.engines.draft.faces import Face, FaceFinder
-from render.media.portrait import normalise_portrait
-from render.media.probe import AudioFacts, ImageFacts, VideoFacts, probe
-from render.media.voice import normalise_voice
+from render.media import isolated
+from render.media.isolated import Check
+from render.media.probe import AudioFacts, ImageFacts, VideoFacts
 
 PARAM = "file"
 
 
-def inspect(path: Path, folder: Path, *, max_audio_seconds: float) -> tuple[str, dict[str, Any]]:
+def inspect(path: Path, folder: Path, *, max_audio_seconds: float, check: Check) -> tuple[str, dict[str, Any]]:
     """Return its kind, `image`, `video` or `audio`, and facts of it that JSON can hold.
 
     A voice is decoded to its end, so its length is exact; of a film, the length is what its container says. The face
-    boxes are shares of the upright picture's width and height, the widest first. Raises ServiceError with `PARAM`.
+    boxes are shares of the upright picture's width and height, the widest first. Raises ServiceError with `PARAM`,
+    OSError when the disk does not take what is written, and whatever `check` raises, which is called all the time.
     """
-    facts = probe(path, param=PARAM)
+    facts = isolated.probe(path, param=PARAM, check=check)
     match facts:
         case ImageFacts():
-            portrait = normalise_portrait(path, folder / "portrait.png", param=PARAM)
+            portrait = isolated.normalise_portrait(path, folder / "portrait.png", param=PARAM, check=check)
             with Image.open(portrait.path) as picture:
                 faces = FaceFinder().find(np.asarray(picture))
             boxes = [_box(face, portrait.width, portrait.height) for face in faces]
             return "image", {"format": facts.format, "width": facts.width, "height": facts.height, "faces": boxes}
         case AudioFacts():
-            voice = normalise_voice(path, folder / "voice.wav", max_seconds=max_audio_seconds, param=PARAM)
+            wav = folder / "voice.wav"
+            voice = isolated.normalise_voice(path, wav, max_seconds=max_audio_seconds, param=PARAM, check=check)
             return "audio", {**asdict(facts), "duration_seconds": round(voice.duration_seconds, 3)}
         case VideoFacts():
             return "video", asdict(facts)

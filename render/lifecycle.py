@@ -32,7 +32,7 @@ def claim_next(queue_name: str, node: Node, *, without_engines: Collection[str] 
     if Node.objects.filter(Q(draining=True) | nodes.RESTS, pk=node.pk).exists():
         queue.top_up(queue_name)  # For others: the ticket that brought us here was taken before.
         return None
-    render = queue.lock_next(queue_name, without_engines=without_engines)
+    render = queue.lock_next(queue_name, node, without_engines=without_engines)
     if render is None:
         return None
     claim = Claim(render.pk, render.attempt + 1)

@@ -9,19 +9,24 @@ from django.conf import settings
 from accounts.errors import ServiceError
 from render import objects
 from render.engines.base import FPS
+from render.media import isolated
 from render.media.fetch import FetchLimits, fetch
-from render.media.portrait import normalise_portrait
-from render.media.probe import VideoFacts, probe
+from render.media.isolated import Check
+from render.media.probe import VideoFacts
 from render.media.scene import AudioOrder, arrange_scene
-from render.media.source_video import normalise_video
-from render.media.voice import Voice, normalise_voice
+from render.media.voice import Voice
 from render.models import Render
 from render.sources import Sources, Speech
 from render.speech.registry import Script, speak
 
 
-def prepare_sources(render: Render, *, min_audio_seconds: float, num_frames: int | None, folder: Path) -> Sources:
-    """Fetch or speak, check, normalise, store. Raises ServiceError with the parameter at fault, SpeechUnavailable."""
+def prepare_sources(
+    render: Render, *, min_audio_seconds: float, num_frames: int | None, folder: Path, check: Check
+) -> Sources:
+    """Fetch or speak, check, normalise, store. Raises ServiceError with the parameter at fault, SpeechUnavailable.
+
+    `check` is called all the time while files are decoded; what it raises ends that, and is raised here.
+    """
     addresses = {"image_url": render.image_url, "audio_url": render.audio_url, "audio_url_2": render.audio_url_2}
     fetched = _fetch_all({param: url for param, url in addresses.items() if url}, folder)
     image = fetched.pop("image_url")
@@ -30,19 +35,19 @@ def prepare_sources(render: Render, *, min_audio_seconds: float, num_frames: int
         spoken = folder / "script"
         speak(cast("Script", render.script), spoken, max_seconds=max_seconds)
         fetched = {"script": spoken, **fetched}
-    voices = [_voice(path, param, max_seconds, min_audio_seconds) for param, path in fetched.items()]
-    speech = _store_speech(voices[0], render) if render.script else None
+    voices = [_voice(path, param, max_seconds, min_audio_seconds, check) for param, path in fetched.items()]
+    speech = _store_speech(fetched["script"], voices[0], render) if render.script else None
     scene = arrange_scene(voices, cast("AudioOrder", render.audio_order), folder)
     seconds = num_frames / FPS if num_frames else scene.duration_seconds
 
     portrait = video = None
-    if isinstance(probe(image, param="image_url"), VideoFacts):
+    if isinstance(isolated.probe(image, param="image_url", check=check), VideoFacts):
         path = folder / "video.mp4"
-        normalise_video(image, path, max_seconds=seconds, param="image_url")
+        isolated.normalise_video(image, path, max_seconds=seconds, param="image_url", check=check)
         video = objects.store_source(path, render)
     else:
         path = folder / "portrait.png"
-        normalise_portrait(image, path, param="image_url")
+        isolated.normalise_portrait(image, path, param="image_url", check=check)
         portrait = objects.store_source(path, render)
     sources = Sources(
         portrait=portrait,
@@ -82,19 +87,26 @@ def _fetch_stored(source: str, destination: Path, param: str) -> Path:
     return destination
 
 
-def _store_speech(voice: Voice, render: Render) -> Speech:
-    sha256 = objects.sha256_of(voice.source)
-    num_bytes = voice.source.stat().st_size
+def _store_speech(spoken: Path, voice: Voice, render: Render) -> Speech:
+    sha256 = objects.sha256_of(spoken)
+    num_bytes = spoken.stat().st_size
     return Speech(
-        key=objects.store_speech(voice.source, render, sha256=sha256),
+        key=objects.store_speech(spoken, render, sha256=sha256),
         sha256=sha256,
         num_bytes=num_bytes,
         duration_seconds=round(voice.duration_seconds, 3),
     )
 
 
-def _voice(path: Path, param: str, max_seconds: float, min_seconds: float) -> Voice:
-    voice = normalise_voice(path, path.with_suffix(".wav"), max_seconds=max_seconds, param=param)
+def _voice(path: Path, param: str, max_seconds: float, min_seconds: float, check: Check) -> Voice:
+    voice = isolated.normalise_voice(
+        path,
+        path.with_suffix(".wav"),
+        max_seconds=max_seconds,
+        param=param,
+        check=check,
+        sound_flac=path.with_suffix(".flac"),
+    )
     if voice.duration_seconds < min_seconds:
         raise ServiceError(
             "audio_too_short",

@@ -6,6 +6,7 @@ from math import ceil
 from django.db.models import F
 
 from accounts import quota
+from render import queue
 from render.engines.base import FPS
 from render.fence import CancelRequested, Claim, fence
 from render.models import Attempt, Phase, Render, Segment
@@ -41,6 +42,7 @@ def prepared(
         )
         render.refresh_from_db()
         render_prepared.send(sender=Render, render=render)
+        queue.top_up(render.queue)  # The tenant may have another one prepared on this node.
 
 
 def record_segment(

@@ -6,13 +6,14 @@ lost, doubled, late or reordered ticket does no harm.
 
 from collections.abc import Collection
 
+from django.conf import settings
 from django.db import connection
-from django.db.models import Case, F, FloatField, OuterRef, Q, QuerySet, Subquery, When
+from django.db.models import Case, Count, F, FloatField, OuterRef, Q, QuerySet, Subquery, When
 from django.db.models.functions import Cast, Coalesce, Now
 from django_q.models import OrmQ
 from django_q.tasks import async_task
 
-from render.models import FINISHING, Render, RunningRenders, State
+from render.models import FINISHING, Node, Render, RunningRenders, State
 
 MAX_READY_TICKETS = 50
 _CLAIM_LOCK = 0x43524541  # Any number that nothing else on this database uses.
@@ -60,10 +61,22 @@ def has_waiting(queue: str) -> bool:
     return Render.objects.filter(queue=queue, state=State.QUEUED).exists()
 
 
-def lock_next(queue: str, *, without_engines: Collection[str] = ()) -> Render | None:
-    """The render to claim, locked. To be called in the claiming transaction."""
+def lock_next(queue: str, node: Node, *, without_engines: Collection[str] = ()) -> Render | None:
+    """The render that this node is to claim, locked. To be called in the claiming transaction.
+
+    Of a tenant's renders whose sources are not prepared yet, a node takes no more than leave one of its workers free
+    for others: until then nobody knows how slow the source's server is, or how long its files take to decode.
+    """
     with connection.cursor() as cursor:
         # One claim at a time, else two workers could both see room below a tenant's limit.
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIM_LOCK])
-    renders = claimable(queue).exclude(engine__in=without_engines)
+    preparing = Render.objects.filter(node=node, state=State.RUNNING, sources__isnull=True, tenant=OuterRef("tenant"))
+    number = preparing.order_by().values("tenant").annotate(number=Count("*")).values("number")
+    has_room = Q(sources__isnull=False) | Q(preparing__lt=max(settings.CPU_WORKERS - 1, 1))
+    renders = (
+        claimable(queue)
+        .annotate(preparing=Coalesce(Subquery(number), 0))
+        .filter(has_room)
+        .exclude(engine__in=without_engines)
+    )
     return renders.select_for_update(of=("self",), skip_locked=True, no_key=True).first()

@@ -75,7 +75,7 @@ def _make_film(claim: Claim, lease: Lease, folder: Path) -> None:
     render = Render.objects.select_related("tenant__plan").get(pk=claim.render_id)
     if render.sources is None:
         scenarios.act_before_rendering(render)
-        prepare(claim, render, folder)
+        prepare(claim, lease, render, folder)
         render.refresh_from_db()
     if render.segments.count() != render.segments_total:
         if registry.queue_of(render.engine) != render.queue:
@@ -90,13 +90,17 @@ def _make_film(claim: Claim, lease: Lease, folder: Path) -> None:
     upload_and_finish(claim, lease, render, video, folder)
 
 
-def prepare(claim: Claim, render: Render, folder: Path) -> None:
+def prepare(claim: Claim, lease: Lease, render: Render, folder: Path) -> None:
     """Fetch, check and normalise the sources, plan the film, and set the hold to its true price."""
     progress.enter(claim, Phase.PREPARE, progress=1)
     engine = registry.get(render.engine)
     parameters = Parameters.resolve(render.parameters)
     sources = prepare_sources(
-        render, min_audio_seconds=engine.min_audio_seconds, num_frames=parameters.frame_num, folder=folder
+        render,
+        min_audio_seconds=engine.min_audio_seconds,
+        num_frames=parameters.frame_num,
+        folder=folder,
+        check=lease.check,
     )
     plan = engine.plan(_inputs(render, sources, folder), parameters)
     progress.prepared(

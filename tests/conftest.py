@@ -55,6 +55,7 @@ def _own_folders(settings, tmp_path: Path) -> None:
     cache.clear()  # of links to another test's storage
     settings.MEDIA_ROOT = tmp_path / "media"
     settings.WORK_DIR = tmp_path / "work"
+    settings.CPU_WORKERS = 100  # Tests claim more renders of one tenant than a machine would.
 
 
 @pytest.fixture

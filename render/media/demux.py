@@ -1,10 +1,12 @@
 """Open and decode audio and video files of strangers.
 
 What decodes is found by content. FFmpeg's demuxers include playlists and scripts (HLS, concat, SDP) that open further
-files and addresses, so only formats that hold their own data are let in.
+files and addresses, so only formats that hold their own data are let in. Of its some 500 decoders, only those of
+recordings are: the rest are of games, screens and pictures, seldom used and seldom tested.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -16,11 +18,38 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from accounts.errors import ServiceError
+from render.media.film_cost import MAX_FILM_PIXELS, FilmCost
+from render.media.picture_cost import MAX_PIXELS
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,ogg,wav,w64,mp3,flac,aac,aiff,caf,amr,avi,mpegts,mpeg,asf,flv"
+VIDEO_DECODERS = (
+    "h264,hevc,vvc,libdav1d,av1,vp8,vp9,libvpx,libvpx-vp9,vp6,vp6a,vp6f,mpeg1video,mpeg2video,mpeg4,msmpeg4v1,msmpeg4v2,"
+    "msmpeg4,wmv1,wmv2,wmv3,vc1,h263,flv,theora,mjpeg,mjpegb,prores,dnxhd,cfhd,dvvideo,ffv1,ffvhuff,huffyuv,utvideo,"
+    "rawvideo,svq1,svq3"
+)
+SOUND_DECODERS = (
+    "aac,aac_latm,alac,amrnb,amrwb,ac3,eac3,dca,flac,mp1,mp1float,mp2,mp2float,mp3,mp3float,opus,libopus,vorbis,speex,"
+    "wavpack,wmav1,wmav2,wmapro,wmalossless,wmavoice,gsm,gsm_ms,g722,g726,nellymoser,qdm2,adpcm_ms,adpcm_ima_wav,"
+    "adpcm_ima_qt,adpcm_swf,adpcm_yamaha,pcm_alaw,pcm_mulaw,pcm_bluray,pcm_dvd,pcm_s8,pcm_u8,pcm_s16le,pcm_s16be,"
+    "pcm_s16le_planar,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be"
+)
+DECODERS = frozenset(f"{VIDEO_DECODERS},{SOUND_DECODERS}".split(","))
+MAX_TRACKS = 50  # phones and cameras write up to ten: picture, sound, positions, times
+DECODER_THREADS = 4  # each keeps frames of its own in memory
 STILL_BRANDS = {"heic", "heix", "heim", "heis", "mif1", "msf1", "avif", "avis"}  # pictures in an mp4 box structure
 # ValueError: PyAV's own checks, and frames that change their format midway. OSError: the file itself.
 DECODE_ERRORS = (av.error.FFmpegError, ValueError, OSError)
+
+
+@contextmanager
+def decoding(failure: ServiceError) -> Iterator[None]:
+    """Raises `failure` for what FFmpeg cannot decode. MemoryError passes: it says nothing of what the file is."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except DECODE_ERRORS as error:
+        raise failure from error
 
 
 def open_source(path: Path) -> InputContainer:
@@ -28,7 +57,15 @@ def open_source(path: Path) -> InputContainer:
     return av.open(
         str(path),
         mode="r",
-        options={"format_whitelist": FORMATS, "protocol_whitelist": "file"},
+        options={
+            "format_whitelist": FORMATS,
+            "protocol_whitelist": "file",
+            # FFmpeg decodes the first frames already while it opens a file. Those between the two limits of pixels are
+            # let in, because else the size that is to be told would not be known.
+            "codec_whitelist": ",".join(sorted(DECODERS)),
+            "max_pixels": str(MAX_PIXELS),
+            "max_streams": str(MAX_TRACKS),
+        },
         metadata_errors="replace",  # old mp3 tags are not UTF-8, and that is no reason to refuse a voice
     )
 
@@ -39,18 +76,29 @@ def moving_picture(container: InputContainer) -> VideoStream | None:
         return None
     still = Disposition.attached_pic | Disposition.timed_thumbnails
     for stream in container.streams.video:
-        if stream.codec_context is not None and not stream.disposition & still:
+        context = stream.codec_context
+        if context is not None and context.name in DECODERS and not stream.disposition & still:
             return stream
     return None
 
 
 def sound_track(container: InputContainer) -> AudioStream | None:
     """The first audio track that there is a decoder for."""
-    return next((stream for stream in container.streams.audio if stream.codec_context is not None), None)
+    for stream in container.streams.audio:
+        if stream.codec_context is not None and stream.codec_context.name in DECODERS:
+            return stream
+    return None
 
 
 def video_frames(container: InputContainer, stream: VideoStream, *, failure: ServiceError) -> Iterator[VideoFrame]:
-    """Decode to the end, frame by frame. Raises `failure` when the track is damaged or breaks off midway."""
+    """Decode to the end, frame by frame.
+
+    Raises `failure` when the track is damaged or breaks off midway, and ServiceError media_too_complex with the same
+    parameter when its frames come faster than `film_cost` allows.
+    """
+    stream.thread_type = "AUTO"
+    stream.codec_context.thread_count = DECODER_THREADS
+    stream.codec_context.options = {"max_pixels": str(MAX_FILM_PIXELS)}
     for frame in _frames(container, stream, failure):
         if isinstance(frame, VideoFrame):
             yield frame
@@ -71,16 +119,17 @@ def _frames(
     expected = len(stream.index_entries) if "mp4" in container.format.name else 0
     # Recorders that stream a WAV cannot know its length, and FFmpeg calls the last packet of such a file corrupt.
     uncompressed = stream.codec_context.name.startswith("pcm_")
+    cost = FilmCost(failure.param)
     packets = 0
-    try:
+    with decoding(failure):
         for packet in container.demux(stream):
             if packet.is_corrupt and not uncompressed:
                 raise failure
             packets += packet.size > 0  # the last one is empty and only flushes the decoder
+            if isinstance(stream, VideoStream) and packet.size:
+                cost.add(packet, stream.codec_context.width, stream.codec_context.height)
             for frame in packet.decode():
                 if isinstance(frame, VideoFrame | AudioFrame):
                     yield frame
-    except DECODE_ERRORS as error:
-        raise failure from error
     if packets < expected:
         raise failure

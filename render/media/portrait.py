@@ -9,10 +9,10 @@ from pathlib import Path
 from PIL import Image, ImageCms, ImageOps, features
 
 from accounts.errors import ServiceError
+from render.media.picture_cost import MAX_PIXELS, check_cost
 from render.media.whole_file import whole_file
 
 FORMATS = ("JPEG", "PNG", "WEBP") + (("AVIF",) if features.check("avif") else ())
-MAX_PIXELS = 40_000_000  # a small file can unpack to gigabytes
 MIN_SIDE = 64  # pixels, after scaling down
 MAX_SIDE = 2048
 BACKGROUND = (255, 255, 255)  # behind cut-out portraits
@@ -30,8 +30,8 @@ class Portrait:
 def normalise_portrait(source: Path, destination_png: Path, *, param: str) -> Portrait:
     """Write `source` as an 8-bit sRGB PNG: upright, opaque, at most 2048 pixels long, without EXIF (it tells places).
 
-    Of an animated file the first picture is taken. Raises ServiceError: image_invalid, image_too_large or
-    image_too_small.
+    Of an animated file the first picture is decoded, and no other. Raises ServiceError: image_invalid, image_too_large,
+    image_too_small or media_too_complex.
     """
     try:
         with open_picture(source, param=param) as image:
@@ -49,8 +49,12 @@ def normalise_portrait(source: Path, destination_png: Path, *, param: str) -> Po
 
 
 def open_picture(source: Path, *, param: str) -> Image.Image:
-    """Read the header of a picture of one of `FORMATS`. Raises ServiceError: image_invalid, image_too_large."""
+    """Read the header of a picture of one of `FORMATS`.
+
+    Raises ServiceError: image_invalid, image_too_large, media_too_complex.
+    """
     try:
+        check_cost(source, param=param)
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             return Image.open(source, formats=FORMATS)

@@ -39,8 +39,10 @@ def probe(source: Path, *, param: str) -> ImageFacts | VideoFacts | AudioFacts |
     """Read the headers; None for what is no picture, film or sound (HTML, PDF, SVG, GIF, HEIC, playlists, noise).
 
     Of an animated PNG or WebP the first picture counts, so it is an image. GIF is refused: it is no portrait, and as a
-    film it has neither sound nor colours. A sound with a cover picture is a sound. Raises ServiceError image_too_large,
-    or video_invalid for what begins as a film and cannot be opened: most often an upload that broke off.
+    film it has neither sound nor colours. A sound with a cover picture is a sound.
+
+    Raises ServiceError image_too_large or media_too_complex, or video_invalid for what begins as a film and cannot be
+    opened: most often an upload that broke off.
     """
     facts = _picture_facts(source, param) or _film_or_sound_facts(source)
     if facts is None and _begins_as_film(source):
@@ -66,9 +68,9 @@ def _picture_facts(source: Path, param: str) -> ImageFacts | None:
         with open_picture(source, param=param) as image:
             return ImageFacts(image.format or "", image.width, image.height)
     except ServiceError as error:
-        if error.code == "image_too_large":
-            raise
-        return None
+        if error.code == "image_invalid":
+            return None
+        raise
 
 
 def _film_or_sound_facts(source: Path) -> VideoFacts | AudioFacts | None:

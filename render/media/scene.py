@@ -16,7 +16,7 @@ BLOCK = 65_536  # samples copied at a time
 @dataclass(frozen=True)
 class Scene:
     voices: tuple[Path, ...]  # one per speaker, left to right: WAV, 16 kHz mono s16, all `duration_seconds` long
-    sound: tuple[tuple[Path, float], ...]  # each file as it came, and the second at which it starts
+    sound: tuple[tuple[Path, float], ...]  # each voice's file at its own rate, and the second at which it starts
     duration_seconds: float
 
 
@@ -27,7 +27,7 @@ def arrange_scene(voices: Sequence[Voice], audio_order: AudioOrder, directory: P
     round. Silence fills the rest. Two voices are written to `directory` anew; one voice alone is the scene.
     """
     if len(voices) == 1:
-        return Scene((voices[0].path,), ((voices[0].source, 0.0),), voices[0].duration_seconds)
+        return Scene((voices[0].path,), ((voices[0].sound, 0.0),), voices[0].duration_seconds)
     left, right = voices
     left_samples, right_samples = (round(voice.duration_seconds * SAMPLE_RATE) for voice in voices)
     starts = {
@@ -39,7 +39,7 @@ def arrange_scene(voices: Sequence[Voice], audio_order: AudioOrder, directory: P
     paths = (directory / "left.wav", directory / "right.wav")
     for voice, start, path in zip(voices, starts, paths, strict=True):
         _write_padded(voice.path, start, total, path)
-    sound = ((left.source, starts[0] / SAMPLE_RATE), (right.source, starts[1] / SAMPLE_RATE))
+    sound = ((left.sound, starts[0] / SAMPLE_RATE), (right.sound, starts[1] / SAMPLE_RATE))
     return Scene(paths, sound, total / SAMPLE_RATE)
 
 

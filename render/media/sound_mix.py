@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from accounts.errors import ServiceError
 from render.engines.base import FPS
-from render.media.demux import DECODE_ERRORS, audio_frames, open_source, sound_track
+from render.media.demux import audio_frames, decoding, open_source, sound_track
 
 LIMIT_FROM = 0.8  # of full scale: up to here, a mix is the plain sum
 
@@ -36,10 +36,8 @@ def open_mix(sound: Sequence[tuple[Path, float]], files: ExitStack) -> SoundMix:
     failure = ServiceError("audio_invalid", "The voice cannot be decoded to its end.")
     sources: list[tuple[InputContainer, AudioStream]] = []
     for path, _ in sound:
-        try:
+        with decoding(failure):
             container = files.enter_context(open_source(path))
-        except DECODE_ERRORS as error:
-            raise failure from error
         stream = sound_track(container)
         if stream is None:
             raise failure
@@ -69,10 +67,8 @@ def _resampled(
     frames: Iterator[AudioFrame], resampler: AudioResampler, failure: ServiceError
 ) -> Iterator[NDArray[np.float32]]:
     for frame in chain(frames, [None]):
-        try:
+        with decoding(failure):
             pieces = resampler.resample(frame)
-        except DECODE_ERRORS as error:
-            raise failure from error
         for piece in pieces:
             yield np.asarray(piece.to_ndarray(), np.float32)
 

@@ -14,9 +14,10 @@ from av.video.stream import VideoStream
 
 from accounts.errors import ServiceError
 from render.engines.base import FPS
-from render.media.demux import DECODE_ERRORS, moving_picture, open_source, video_frames
+from render.media.demux import decoding, moving_picture, open_source, video_frames
+from render.media.film_cost import MAX_FILM_PIXELS
 from render.media.h264 import add_h264_stream
-from render.media.portrait import MAX_PIXELS, MIN_SIDE
+from render.media.portrait import MIN_SIDE
 from render.media.whole_file import whole_file
 
 MAX_SIDE = 1920  # pixels
@@ -36,19 +37,16 @@ def normalise_video(source: Path, destination_mp4: Path, *, max_seconds: float, 
     """Write the first `max_seconds` of the first video track: rotation applied, square pixels, constant FPS.
 
     Frames are doubled or dropped by their time stamps. Sides are even and at most 1920 pixels. Raises ServiceError:
-    video_invalid, image_too_large, image_too_small.
+    video_invalid, image_too_large, image_too_small, media_too_complex.
     """
     invalid = ServiceError("video_invalid", "The film cannot be decoded to its end.", param=param)
-    try:
+    with decoding(invalid):
         container = open_source(source)
-    except DECODE_ERRORS as error:
-        raise invalid from error
     with container, whole_file(destination_mp4) as partial:
         stream = moving_picture(container)
         if stream is None:
             raise ServiceError("video_invalid", "The file has no video track that can be read.", param=param)
         _check_pixels(stream.codec_context.width, stream.codec_context.height, param)  # before memory is taken
-        stream.thread_type = "AUTO"
         frames = islice(_resampled(container, stream, invalid), int(max_seconds * FPS))
         first = next(frames, None)
         if first is None:
@@ -64,8 +62,8 @@ def normalise_video(source: Path, destination_mp4: Path, *, max_seconds: float, 
 
 
 def _check_pixels(width: int, height: int, param: str) -> None:
-    if width * height > MAX_PIXELS:
-        detail = f"The film is {width} x {height}; at most {MAX_PIXELS // 1_000_000} megapixels."
+    if width * height > MAX_FILM_PIXELS:
+        detail = f"The film is {width} x {height}; at most {MAX_FILM_PIXELS / 1e6:.1f} megapixels."
         raise ServiceError("image_too_large", detail, param=param)
 
 
@@ -79,11 +77,9 @@ def _resampled(container: InputContainer, stream: VideoStream, invalid: ServiceE
             graph = graph or _graph(frame, stream, invalid.param or "")
         if graph is None:
             return
-        try:
+        with decoding(invalid):
             graph.vpush(frame)
             yield from _ready(graph)
-        except DECODE_ERRORS as error:
-            raise invalid from error
 
 
 def _ready(graph: Graph) -> Iterator[VideoFrame]:

@@ -368,7 +368,7 @@ def test_a_worker_that_died_in_a_check_does_not_hold_it_for_ever(alice, voice, m
     tend_assets()
 
     asset = alice.get(f"{ASSETS}/{body['upload_id']}").json()
-    assert (asset["state"], asset["error"]["code"]) == ("errored", "internal")
+    assert (asset["state"], asset["error"]["code"]) == ("errored", "worker_lost")
 
 
 def test_a_storage_that_is_away_is_waited_for(alice, voice, monkeypatch):

@@ -74,7 +74,7 @@ def build() -> dict[str, bytes]:
         "picture.png.gz": gzip.compress(good_png),
         "link.tar": tar_of("../../etc/passwd"),
         "bomb.png": png(9000, 9000),
-        "wide-bomb.png": png(60_000, 700),
+        "wide-bomb.png": png(60_000, 900),
         "claims-billions.png": png(65_000, 65_000, pixels=b"x"),
         "claims-most.png": png(2**31 - 1, 2**31 - 1, pixels=b"x"),
         "claims-nothing.png": png(0, 0, pixels=b"x"),

@@ -8,7 +8,7 @@ from django_q.models import OrmQ
 
 from accounts.errors import ServiceError
 from accounts.models import Plan, Tenant
-from render import lifecycle, nodes, queue, reaper, tasks
+from render import lifecycle, nodes, progress, queue, reaper, tasks
 from render.engines.base import EngineStatus
 from render.models import Node, Render, State
 from tests.engines import StatefulEngine
@@ -165,3 +165,53 @@ def test_workers_that_claim_at_once_get_different_renders_and_keep_the_limit(enq
 
     assert len({claim.render_id for claim in claims}) == len(claims) == 5
     assert Render.objects.filter(state=State.RUNNING).count() == 5
+
+
+@pytest.mark.django_db
+def test_a_tenant_s_preparations_leave_a_worker_of_each_node_free(enqueue, claim, charlie, settings) -> None:
+    settings.CPU_WORKERS = 2
+    first, second = enqueue(), enqueue()
+    strangers = enqueue(tenant=charlie.tenant)
+
+    claimed = claim()
+    assert (claimed.render_id, claim().render_id, claim()) == (first.pk, strangers.pk, None)
+    OrmQ.objects.all().delete()
+    progress.prepared(claimed, sources={}, plan={}, num_frames=25, segments_total=1)
+
+    assert OrmQ.objects.filter(key="cpu").count() == 1  # for the worker that has found nothing
+    assert claim().render_id == second.pk
+
+
+@pytest.mark.django_db
+def test_another_node_prepares_for_the_same_tenant(enqueue, claim, settings) -> None:
+    settings.CPU_WORKERS = 2
+    enqueue(), enqueue()
+    claim()
+
+    assert claim() is None
+    settings.NODE_NAME = "another"
+    assert claim() is not None
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("workers", "at_once"), [(1, 1), (2, 1), (3, 2), (4, 3)])
+def test_so_many_are_prepared_at_once(workers: int, at_once: int, enqueue, claim, settings, acme) -> None:
+    settings.CPU_WORKERS = workers
+    Plan.objects.update(max_concurrent=9)
+    acme.plan.refresh_from_db()
+    for _ in range(5):
+        enqueue()
+
+    assert sum(claim() is not None for _ in range(5)) == at_once
+
+
+@pytest.mark.django_db
+def test_what_is_prepared_does_not_wait_for_a_preparation(enqueue, claim, settings) -> None:
+    settings.CPU_WORKERS = 2
+    prepared, _ = enqueue(), enqueue()
+    lifecycle_claim = claim()
+    progress.prepared(lifecycle_claim, sources={}, plan={}, num_frames=25, segments_total=1)
+    claim()
+    lifecycle.hand_back(lifecycle_claim)
+
+    assert claim().render_id == prepared.pk

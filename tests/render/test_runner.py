@@ -1,8 +1,12 @@
 import os
 import signal
+import time
+from threading import Thread
 
 import av
+import psutil
 import pytest
+from django.db import connection
 
 from accounts.errors import ServiceError
 from accounts.models import UsageEntry
@@ -10,8 +14,10 @@ from render import lifecycle, objects, progress, runner, tasks
 from render.fence import Claim
 from render.models import Attempt, Phase, Segment, State
 from render.parameters import Parameters
+from render.sources import keys_of
 from render.work_folder import work_folder
 from tests.engines import InstantEngine, StatefulEngine
+from tests.render import hostile_media
 
 pytestmark = pytest.mark.django_db
 
@@ -319,3 +325,44 @@ def test_what_a_killed_worker_left_is_removed_within_a_minute(enqueue, claim, se
 
         assert list(settings.WORK_DIR.iterdir()) == [held]
         assert (held / "portrait.png").exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_cancel_ends_the_process_that_decodes_a_source(enqueue, claim, settings, site) -> None:
+    settings.RENDER_LEASE_RENEW_SECONDS = 0.1
+    base_url, folder = site
+    film = hostile_media.timed_film("libx264", "mp4", 1440, 250, lambda at: at * 3600)  # some ten seconds of work
+    (folder / "film.mp4").write_bytes(film)
+    render = enqueue(image_url=f"{base_url}/film.mp4")
+    seen: list[psutil.Process] = []
+
+    def cancel_while_it_decodes() -> None:
+        try:
+            deadline = time.monotonic() + 60
+            while not seen and time.monotonic() < deadline:
+                for server in psutil.Process().children():
+                    seen.extend(child for child in server.children() if child.cpu_times().user > 0.5)
+                time.sleep(0.02)
+            lifecycle.request_cancel(render)
+        finally:
+            connection.close()
+
+    other = Thread(target=cancel_while_it_decodes)
+    other.start()
+    runner.run(claim())
+    other.join()
+
+    render.refresh_from_db()
+    assert render.state == State.CANCELED
+    assert seen and not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in seen)
+
+
+def test_after_its_preparation_nothing_that_came_from_the_customer_is_read(enqueue, claim) -> None:
+    """Neither the picture nor the voice as they came is stored for the engine or for the film's sound."""
+    render = enqueue()
+    runner.run(claim())
+
+    render.refresh_from_db()
+    kinds = {key.rpartition(".")[2] for key in keys_of(render.sources)}
+    assert render.state == State.FINISHED
+    assert kinds == {"png", "wav", "flac"}

@@ -13,9 +13,10 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, close_old_connections
 
 from render import machine_lock, nodes, work_room
-from render.cluster_hardening import QUICK_ENDS, QUICK_SECONDS, die_with_parent
+from render.cluster_hardening import QUICK_ENDS, QUICK_SECONDS
 from render.engines import registry
 from render.models import Node, State
+from render.parent_death import die_with_parent
 from render.prefetch import prefetch
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,40 @@
+"""What the decoding process can be asked, and how its answers look as JSON.
+
+Not pickle: who has taken over that process with a hostile file must not get into the one that reads its answers.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from render.media.portrait import Portrait, normalise_portrait
+from render.media.probe import AudioFacts, ImageFacts, VideoFacts, probe
+from render.media.source_video import SourceVideo, normalise_video
+from render.media.voice import Voice, normalise_voice
+
+JOBS: dict[str, Callable[..., Any]] = {
+    job.__name__: job for job in (probe, normalise_portrait, normalise_video, normalise_voice)
+}
+ANSWERS: dict[str, type] = {
+    kind.__name__: kind for kind in (ImageFacts, VideoFacts, AudioFacts, Portrait, SourceVideo, Voice)
+}
+PATHS = {"source", "destination_png", "destination_mp4", "destination_wav", "sound_flac", "path", "sound"}
+
+
+def do(job: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
+    """Call a job with arguments as they came, and return its answer as JSON can hold it."""
+    answer = JOBS[job](**_with_paths(arguments))
+    return None if answer is None else {"kind": type(answer).__name__, "fields": plain(asdict(answer))}
+
+
+def answer_of(said: dict[str, Any] | None) -> Any:
+    return None if said is None else ANSWERS[said["kind"]](**_with_paths(said["fields"]))
+
+
+def plain(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: str(value) if isinstance(value, Path) else value for name, value in fields.items()}
+
+
+def _with_paths(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: Path(value) if name in PATHS and value is not None else value for name, value in fields.items()}

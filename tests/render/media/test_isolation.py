@@ -1,0 +1,240 @@
+"""The process that decodes strangers' files: its limits hold, it hurts nobody, and it does not outlive its caller."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from accounts.errors import ServiceError
+from render.media import isolated, isolation
+from render.media.isolation import decode
+from render.media.process_limits import Limits
+from tests.render import hostile_media
+from tests.render.media_makers import picture, wav
+
+PLENTY = Limits(cpu_seconds=60, file_bytes=2**30)
+WAIT_SECONDS = 20  # Until something has happened that takes moments.
+
+
+@pytest.fixture(scope="module")
+def long_film(tmp_path_factory) -> Path:
+    """Ten seconds of full HD, within all budgets: some ten seconds of computing time."""
+    path = tmp_path_factory.mktemp("film") / "long.mp4"
+    path.write_bytes(hostile_media.timed_film("libx264", "mp4", 1440, 250, lambda at: at * 3600))
+    return path
+
+
+def normalise(source: Path, folder: Path, limits: Limits = PLENTY, check: Callable[[], None] = lambda: None):
+    arguments = {"source": source, "destination_mp4": folder / "out.mp4", "max_seconds": 10}
+    return decode("normalise_video", arguments, limits=limits, param="image_url", check=check)
+
+
+def decoders(of: int | None = None) -> list[psutil.Process]:
+    """The processes that decode a file just now: children of a server."""
+    found = []
+    for server in psutil.Process(of).children():
+        if "render.media.decoding_server" in server.cmdline():
+            found += server.children()
+    return found
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_gone(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def assert_still_works(tmp_path: Path) -> None:
+    (tmp_path / "good.png").write_bytes(picture("PNG"))
+    facts = isolated.probe(tmp_path / "good.png", param="image_url", check=lambda: None)
+    assert facts is not None and facts.format == "PNG"
+
+
+def test_it_answers_what_the_step_itself_would(tmp_path: Path) -> None:
+    (tmp_path / "voice.wav").write_bytes(wav(1))
+
+    voice = isolated.normalise_voice(
+        tmp_path / "voice.wav", tmp_path / "16k.wav", max_seconds=5, param="audio_url", check=lambda: None
+    )
+
+    assert (voice.path, voice.sound, voice.duration_seconds) == (tmp_path / "16k.wav", tmp_path / "voice.wav", 1.0)
+    assert (tmp_path / "16k.wav").stat().st_size > 32_000
+
+
+def test_too_much_computing_time_is_the_file_s_fault(long_film: Path, tmp_path: Path) -> None:
+    with pytest.raises(ServiceError, match="takes more than 1 s of computing time") as caught:
+        normalise(long_film, tmp_path, replace(PLENTY, cpu_seconds=1))
+
+    assert (caught.value.code, caught.value.param) == ("media_too_complex", "image_url")
+    assert_still_works(tmp_path)
+
+
+def test_too_much_memory_is_the_file_s_fault_and_ends_the_process_alone(tmp_path: Path) -> None:
+    (tmp_path / "large.jpg").write_bytes(picture("JPEG", (6000, 6000)))
+    arguments = {"source": tmp_path / "large.jpg", "destination_png": tmp_path / "p.png"}
+
+    with pytest.raises(ServiceError, match="takes more than 200 MiB of memory") as caught:
+        decode("normalise_portrait", arguments, limits=replace(PLENTY, memory_bytes=200 * 2**20), param="image_url")
+
+    assert (caught.value.code, caught.value.param) == ("media_too_complex", "image_url")
+    assert_still_works(tmp_path)
+
+
+def test_a_film_that_takes_too_much_memory_is_refused(long_film: Path, tmp_path: Path) -> None:
+    """FFmpeg calls a lack of memory by many names, so it may be told as a film that cannot be decoded."""
+    with pytest.raises(ServiceError) as caught:
+        normalise(long_film, tmp_path, replace(PLENTY, memory_bytes=150 * 2**20))
+
+    assert caught.value.code in ("media_too_complex", "video_invalid")
+    assert_still_works(tmp_path)
+
+
+@pytest.mark.parametrize("limit", [1000, 100_000])
+def test_a_file_that_unpacks_to_too_much_is_refused(limit: int, tmp_path: Path) -> None:
+    (tmp_path / "voice.wav").write_bytes(wav(20))
+    arguments = {
+        "source": tmp_path / "voice.wav",
+        "destination_wav": tmp_path / "16k.wav",
+        "max_seconds": 30,
+        "sound_flac": tmp_path / "sound.flac",
+    }
+
+    with pytest.raises(ServiceError, match="the space it may fill") as caught:
+        decode("normalise_voice", arguments, limits=replace(PLENTY, file_bytes=limit), param="audio_url")
+
+    assert (caught.value.code, caught.value.param) == ("media_too_complex", "audio_url")
+
+
+def test_a_disk_that_does_not_take_it_is_not_the_file_s_fault(tmp_path: Path) -> None:
+    (tmp_path / "voice.wav").write_bytes(wav(1))
+    missing = tmp_path / "missing"
+
+    with pytest.raises(OSError) as caught:
+        isolated.normalise_voice(
+            tmp_path / "voice.wav", missing / "16k.wav", max_seconds=5, param="audio_url", check=lambda: None
+        )
+
+    assert caught.value.errno == errno.ENOENT
+
+
+def test_a_crash_is_the_file_s_fault_the_second_time(long_film: Path, tmp_path: Path) -> None:
+    killed: set[int] = set()
+
+    def crash() -> None:
+        for process in decoders():
+            killed.add(process.pid)
+            process.send_signal(signal.SIGSEGV)
+
+    with pytest.raises(ServiceError, match="crashes the program") as caught:
+        normalise(long_film, tmp_path, check=crash)
+
+    assert len(killed) == isolation.TRIES == 2
+    assert (caught.value.code, caught.value.param) == ("media_too_complex", "image_url")
+    assert_still_works(tmp_path)
+
+
+def test_a_crash_alone_is_none(long_film: Path, tmp_path: Path) -> None:
+    killed: list[int] = []
+
+    def crash_once() -> None:
+        for process in [] if killed else decoders():
+            killed.append(process.pid)
+            process.send_signal(signal.SIGSEGV)
+
+    assert normalise(long_film, tmp_path, check=crash_once).num_frames == 250
+    assert len(killed) == 1
+
+
+def test_a_dead_server_is_replaced(tmp_path: Path) -> None:
+    assert_still_works(tmp_path)
+    isolation._SERVERS.server.kill()
+    isolation._SERVERS.server.wait()
+
+    assert_still_works(tmp_path)
+
+
+def test_one_that_sleeps_is_ended_and_that_is_not_the_file_s_fault(
+    long_film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asleep: list[psutil.Process] = []
+
+    def put_to_sleep() -> None:
+        for process in decoders():
+            process.suspend()
+            asleep.append(process)
+
+    with monkeypatch.context() as patch, pytest.raises(isolation.TooSlow):
+        patch.setattr(Limits, "wall_seconds", 1.0)
+        normalise(long_film, tmp_path, check=put_to_sleep)
+
+    wait_until(lambda: all(map(is_gone, asleep)))
+    assert asleep
+    assert_still_works(tmp_path)
+
+
+def test_it_ends_when_the_caller_wants_no_more(long_film: Path, tmp_path: Path) -> None:
+    seen: list[psutil.Process] = []
+
+    def lose_lease() -> None:
+        seen.extend(decoders())
+        if seen:
+            raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        normalise(long_film, tmp_path, check=lose_lease)
+
+    wait_until(lambda: all(map(is_gone, seen)))
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_it_dies_with_its_caller(long_film: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from render.media import isolated;"
+        "isolated.normalise_video(Path(sys.argv[1]), Path(sys.argv[2]), max_seconds=10, param='x', check=lambda: None)"
+    )
+    caller = subprocess.Popen([sys.executable, "-c", code, str(long_film), str(tmp_path / "out.mp4")])
+    try:
+        wait_until(lambda: decoders(caller.pid))
+        [server] = psutil.Process(caller.pid).children()
+        family = [server, *server.children()]
+    finally:
+        caller.kill()
+        caller.wait()
+
+    wait_until(lambda: all(map(is_gone, family)))
+    assert len(family) == 2
+
+
+def test_it_knows_no_secret_and_holds_nothing_of_its_caller(long_film: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setitem(os.environ, "SECRET_KEY", "hidden")
+    seen: dict[str, object] = {}
+
+    def look() -> None:
+        for process in [] if seen else decoders():
+            seen.update(process.environ(), threads=process.parent().num_threads())
+            seen["open"] = {os.readlink(path).split(":")[0] for path in Path(f"/proc/{process.pid}/fd").glob("[3-9]*")}
+            limits = {name: process.rlimit(getattr(psutil, name)) for name in ("RLIMIT_CORE", "RLIMIT_DATA")}
+            seen.update(limits)
+
+    vars(isolation._SERVERS).clear()  # One that was started before the secret was there.
+    normalise(long_film, tmp_path, check=look)
+
+    assert {name for name in seen if name.isupper()} == {
+        *("PYTHONPATH", "PATH", "LANG", "OPENBLAS_NUM_THREADS", "RLIMIT_CORE", "RLIMIT_DATA"),
+    }
+    assert seen["threads"] == 1
+    assert seen["RLIMIT_CORE"] == (0, 0) and seen["RLIMIT_DATA"] == (PLENTY.memory_bytes, PLENTY.memory_bytes)
+    assert not any(name == "socket" for name in seen["open"])
