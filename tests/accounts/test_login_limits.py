@@ -10,7 +10,7 @@ from django.db.models import F
 from django.test import Client
 
 from accounts import login_limits
-from accounts.login_limits import FAILURES, FAILURES_OF_ACCOUNT, FAILURES_OF_ADDRESS, LATELY, WINDOW
+from accounts.login_limits import ACCOUNTS_OF_ADDRESS, FAILURES, FAILURES_OF_ACCOUNT, LATELY, WINDOW
 from accounts.models import FailedLogins
 
 LOGIN = "/admin/login/?next=/admin/"
@@ -82,15 +82,28 @@ def test_the_right_password_forgets_the_wrong_ones(staff):
 
 
 def test_one_address_does_not_try_all_accounts(staff):
-    pairs = FAILURES_OF_ADDRESS // FAILURES
-    for number in range(pairs):
-        FailedLogins.objects.create(
-            account=f"{number}", address="10.0.0.1", started_at=login_limits.Now(), failures=FAILURES
-        )
+    assert attempt("other", RIGHT).status_code == 302
+    for number in range(ACCOUNTS_OF_ADDRESS):
+        assert attempt(f"name-{number}").status_code == 200
+    rows = FailedLogins.objects.count()
 
-    assert attempt("new").status_code == 429
-    assert attempt(password=RIGHT).status_code == 429
+    refused = attempt("new")
+
+    assert refused.status_code == attempt(password=RIGHT).status_code == attempt("newer").status_code == 429
+    assert 0 < int(refused["Retry-After"]) <= WINDOW.total_seconds()
+    assert FailedLogins.objects.count() == rows  # Who goes on fills no table.
+    assert attempt("name-0").status_code == 200  # One that is counted already, up to its own limit.
+    assert attempt("other", RIGHT).status_code == 302  # It was logged in to from here lately.
     assert attempt(password=RIGHT, address="10.0.0.2").status_code == 302
+    pass_time(WINDOW)
+    assert attempt(password=RIGHT).status_code == 302
+
+
+def test_accounts_that_are_logged_in_to_in_the_end_do_not_count(staff):
+    for number in range(ACCOUNTS_OF_ADDRESS + 1):
+        User.objects.create_user(f"name-{number}", password=RIGHT, is_staff=True)
+        assert attempt(f"name-{number}").status_code == 200
+        assert attempt(f"name-{number}", RIGHT).status_code == 302
 
 
 def test_many_addresses_do_not_try_one_account_nor_keep_out_who_logs_in_daily(staff):
