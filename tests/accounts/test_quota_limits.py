@@ -22,7 +22,7 @@ def entry(render_id: uuid.UUID) -> UsageEntry:
     return UsageEntry.objects.get(render_id=render_id)
 
 
-def limit(tenant: Tenant, **limits: int | None) -> None:
+def limit(tenant: Tenant, **limits: object) -> None:
     Plan.objects.filter(pk=tenant.plan_id).update(**limits)
 
 
@@ -139,8 +139,8 @@ def test_so_is_one_of_the_spend_cap(acme, seconds, percents) -> None:
 
 
 def test_a_cap_of_nothing_has_no_thresholds(acme) -> None:
-    limit(acme, spend_cap_micros=0)
-    hold(acme, engine="draft")
+    limit(acme, spend_cap_micros=0, prices={"instant": {"480p": 0}})
+    hold(acme)
 
     assert not UsageThreshold.objects.filter(tenant=acme).exists()
 
