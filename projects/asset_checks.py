@@ -5,12 +5,10 @@ as long as a check may, holds one worker.
 """
 
 import logging
-import tempfile
 import time
 from datetime import timedelta
 from pathlib import Path
 
-from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, QuerySet
 from django.db.models.expressions import CombinedExpression
@@ -19,7 +17,7 @@ from django.db.models.functions import Now
 from accounts.errors import ServiceError
 from projects import assets
 from projects.models import Asset
-from render import inspection, objects
+from render import inspection, objects, work_folder
 from render.storages.failures import StorageFailure
 
 logger = logging.getLogger(__name__)
@@ -42,13 +40,11 @@ def check_next() -> bool:
     asset = _claim()
     if asset is None:
         return False
-    work = Path(settings.WORK_DIR)
-    work.mkdir(parents=True, exist_ok=True)
     try:
         if asset.checks - asset.put_offs > MAX_CHECKS:
             raise ServiceError("worker_lost", f"The check of the file was broken off {MAX_CHECKS} times.")
-        with tempfile.TemporaryDirectory(prefix="check-", dir=work) as folder:
-            _check(asset, Path(folder))
+        with work_folder.locked_folder(f"check-a{asset.checks}") as folder:
+            _check(asset, folder)
     except ServiceError as error:
         _refuse(asset, error)
     except CheckLost:
