@@ -5,14 +5,12 @@ as long as a check may, holds one worker.
 """
 
 import logging
-import tempfile
 import time
 import uuid
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, QuerySet
 from django.db.models.expressions import CombinedExpression
@@ -22,7 +20,7 @@ from django.utils import timezone
 from accounts.errors import ServiceError
 from projects import assets, discards
 from projects.models import Asset, DiscardedObject
-from render import inspection, media_types, nodes, objects
+from render import inspection, media_types, nodes, objects, work_folder
 from render.lifecycle import COMMON_QUEUE
 from render.node_faults import NodeFault, recognised
 from render.storages.failures import Reason, StorageFailure
@@ -53,12 +51,11 @@ def check_next() -> bool:
     asset = _claim()
     if asset is None:
         return False
-    work = Path(settings.WORK_DIR)
     try:
         if asset.checks - asset.put_offs > MAX_CHECKS:
             raise ServiceError("worker_lost", f"The check of the file was broken off {MAX_CHECKS} times.")
-        with recognised(), tempfile.TemporaryDirectory(prefix="check-", dir=work) as folder:
-            _check(asset, Path(folder))
+        with recognised(), work_folder.locked_folder(f"check-a{asset.checks}") as folder:
+            _check(asset, folder)
     except NodeFault as fault:
         logger.warning("Asset %s waits for another machine, or for this one: %s", asset.pk, fault)
         nodes.rest(node.pk, str(fault))

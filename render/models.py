@@ -127,6 +127,7 @@ class Render(models.Model):
             models.Index(fields=["state", "lease_until"]),
             models.Index(fields=["queue", "created_at"], name="queued", condition=Q(state=State.QUEUED)),
             models.Index(fields=["tenant"], name="running_of_tenant", condition=Q(state=State.RUNNING)),
+            models.Index(fields=["tenant", "started_at"], name="turns", condition=Q(started_at__isnull=False)),
             models.Index(fields=["completed_at"], name="work_to_delete", condition=Q(work_deleted_at=None)),
             models.Index(
                 fields=["completed_at"],

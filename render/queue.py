@@ -38,19 +38,21 @@ def claimable(queue: str) -> QuerySet[Render]:
     """The renders that a free worker of the queue may take now, the fairest choice first.
 
     What is rendered and needs only to be assembled goes before all. Then fair between tenants by what each has running
-    for its weight, then by priority, then by age. The plan's limit is the only hard cap: a tenant alone gets all the
-    nodes up to it.
+    for its weight, then by priority; then the tenant whose latest turn is longest ago, so that a single free worker
+    goes round, too; then by age. The plan's limit is the only hard cap: a tenant alone gets all the nodes up to it.
     """
     rendered = Q(phase__in=FINISHING)
     running = RunningRenders.objects.filter(tenant=OuterRef("tenant")).values("number")
+    started = Render.objects.filter(tenant=OuterRef("tenant"), started_at__isnull=False).order_by("-started_at")
     return (
         Render.objects.filter(queue=queue, state=State.QUEUED, not_before__lte=Now(), cancel_requested_at=None)
-        .annotate(tenant_running=Coalesce(Subquery(running), 0))
+        .annotate(tenant_running=Coalesce(Subquery(running), 0), latest_turn=Subquery(started.values("started_at")[:1]))
         .filter(rendered | Q(tenant_running__lt=F("tenant__plan__max_concurrent")))
         .order_by(
             Case(When(rendered, then=0), default=1),
             Cast("tenant_running", FloatField()) / F("tenant__plan__weight"),
             "-priority",
+            F("latest_turn").asc(nulls_first=True),
             "created_at",
             "id",
         )

@@ -1,4 +1,4 @@
-"""Where a worker keeps the files of the render in its hands."""
+"""Where a worker keeps the files of the render, or of the upload, in its hands."""
 
 import contextlib
 import fcntl
@@ -16,10 +16,15 @@ from render.private_folder import private_folder
 LOCK = ".lock"  # Held for as long as the folder's worker lives.
 
 
+def work_folder(claim: Claim) -> contextlib.AbstractContextManager[Path]:
+    return locked_folder(f"{claim.render_id}-a{claim.attempt}")
+
+
 @contextlib.contextmanager
-def work_folder(claim: Claim) -> Iterator[Path]:
+def locked_folder(name: str) -> Iterator[Path]:
+    """A new folder, removed at the end, or by `sweep` after its worker's death. name: has `-a` in it, for `sweep`."""
     sweep()
-    folder = private_folder(Path(settings.WORK_DIR)) / f"{claim.render_id}-a{claim.attempt}-{uuid.uuid4().hex[:8]}"
+    folder = private_folder(Path(settings.WORK_DIR)) / f"{name}-{uuid.uuid4().hex[:8]}"
     folder.mkdir(mode=0o700)
     try:
         with (folder / f"{LOCK}.new").open("w") as lock:

@@ -1,8 +1,11 @@
 """Whose file is checked next, and what happens to a check that is broken off, put off or taken over."""
 
+import os
+import signal
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.db import connection, transaction
@@ -11,6 +14,7 @@ from django.utils import timezone
 from accounts.errors import ServiceError
 from projects import asset_checks
 from projects.models import Asset
+from render import work_folder
 from render.media.isolation import TooSlow
 from render.storages.failures import Reason, StorageFailure
 
@@ -184,3 +188,21 @@ def test_a_long_check_keeps_its_claim_and_hears_that_it_was_lost(arrived, acme, 
     Asset.objects.update(deleted_at=timezone.now())
     with pytest.raises(asset_checks.CheckLost):
         held.check()
+
+
+@pytest.mark.django_db
+def test_what_a_killed_check_leaves_on_the_disk_is_swept(arrived, acme, monkeypatch, settings) -> None:
+    arrived(acme)
+    child = os.fork()
+    if child == 0:
+        with work_folder.locked_folder("check-a1") as folder:
+            (folder / "file.jpg").write_bytes(b"a customer's")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    seen: list[Path] = []
+    monkeypatch.setattr(asset_checks, "_check", lambda asset, folder: seen.append(folder))
+
+    assert asset_checks.check_next()
+
+    assert seen[0].parent == settings.WORK_DIR
+    assert list(settings.WORK_DIR.iterdir()) == []

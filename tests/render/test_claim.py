@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 from django_q.models import OrmQ
 
 from accounts.errors import ServiceError
@@ -215,3 +216,21 @@ def test_what_is_prepared_does_not_wait_for_a_preparation(enqueue, claim, settin
     lifecycle.hand_back(lifecycle_claim)
 
     assert claim().render_id == prepared.pk
+
+
+@pytest.mark.django_db
+def test_tenants_take_turns_when_a_single_worker_is_free(enqueue, claim, charlie) -> None:
+    """Nothing runs when it claims, so what each has running does not tell whose turn it is."""
+    for _ in range(3):
+        enqueue()
+    for _ in range(2):
+        enqueue(tenant=charlie.tenant)
+
+    turns = []
+    for _ in range(5):
+        claimed = claim()
+        turns.append(Render.objects.get(pk=claimed.render_id).tenant.name)
+        Render.objects.filter(pk=claimed.render_id).update(started_at=timezone.now())  # Not the transaction's one time.
+        lifecycle.fail(claimed, ServiceError("image_invalid", "x"))
+
+    assert turns == ["Acme", "Other", "Acme", "Other", "Acme"]
