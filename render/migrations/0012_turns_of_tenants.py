@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("accounts", "0005_unlogged_request_windows"),
-        ("render", "0010_retention"),
+        ("render", "0011_node_fault"),
     ]
 
     operations = [
