@@ -1,9 +1,6 @@
 import json
 
 import pytest
-from asgiref.sync import async_to_sync
-from django.test import AsyncClient
-from django.test.client import FakePayload
 from django_q.models import OrmQ
 
 from accounts.models import UsageEntry
@@ -273,16 +270,3 @@ def test_it_needs_the_scope(alice):
     response = alice.post(PROJECTS, NEW, format="json")
 
     assert (response.status_code, response.json()["code"]) == (403, "insufficient_scope")
-
-
-def test_it_takes_a_body_in_chunks(alice):
-    """As sent by clients that stream; only an ASGI server passes it on."""
-
-    @async_to_sync  # Keeps to this thread, and so to the test's transaction.
-    async def ask(body):
-        headers = {"X-API-Key": alice.plain_key, "Content-Type": "application/json", "Transfer-Encoding": "chunked"}
-        sent = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-        return await AsyncClient().request(method="POST", path=PROJECTS, headers=sent, _body_file=FakePayload(body))
-
-    assert ask(json.dumps(NEW).encode()).status_code == 201
-    assert ask(b"x" * 1_000_001).status_code == 413

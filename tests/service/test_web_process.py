@@ -21,6 +21,7 @@ from creatorify.asgi_middleware.client_limits import READ_SECONDS, SILENCE_SECON
 from tests.stack import until
 
 HALF_SENT = b"PUT /api/v1/uploads/x/content HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n"
+JSON = {"Content-Type": "application/json"}
 MANY = 300  # More than the process may hold in the test of that.
 
 
@@ -48,6 +49,17 @@ def test_a_body_for_nobody_is_refused_before_it_comes(service) -> None:
 
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 404 ") and json.loads(body)["code"] == "not_found"
+
+
+def test_a_body_may_come_in_chunks(client) -> None:
+    body = json.dumps(
+        {"title": "x", "image_url": "https://example.com/a.jpg", "audio_url": "https://example.com/a.mp3"}
+    )
+
+    created = client.post("/projects", content=iter([body[:20].encode(), body[20:].encode()]), headers=JSON)
+    too_large = client.post("/projects", content=iter([b"x" * 600_000] * 2), headers=JSON)
+
+    assert (created.status_code, too_large.status_code) == (201, 413), created.text
 
 
 def test_clients_that_send_nothing_more_leave_the_service_to_others(service, connections) -> None:
