@@ -11,6 +11,7 @@ from accounts import keys
 from accounts.models import (
     ApiKey,
     AuditEntry,
+    FailedLogins,
     IdempotentResponse,
     Membership,
     Plan,
@@ -19,7 +20,7 @@ from accounts.models import (
     UsageEntry,
     UsageThreshold,
 )
-from projects.models import Asset, Avatar, Deletion, Project, Take
+from projects.models import Asset, Avatar, Deletion, DiscardedObject, Project, RetentionFailure, Take
 from projects.webhook_models import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from render.models import TERMINAL_STATES, Attempt, Render, Segment, State
 
@@ -75,6 +76,10 @@ class Neighbour:
             tenant=self.tenant, billed_seconds=5, amount_micros=35, reason=SECRET, settled_at=timezone.now()
         )
         AuditEntry.objects.create(tenant=self.tenant, action="look", target=SECRET)
+        later = timezone.now() + FAR
+        DiscardedObject.objects.create(key=f"{self.tenant.pk}/uploads/{SECRET}", delete_after=later)
+        RetentionFailure.objects.create(step="films", row_id=SECRET, error=SECRET, next_try_at=later)
+        FailedLogins.objects.create(account=SECRET, address="192.0.2.1", started_at=timezone.now(), failures=1)
         self._has: dict[type[models.Model], dict[str, str]] = {}
         for model in tables():
             self._has[model] = {key: row for key, row in rows(model).items() if key not in before[model]}

@@ -89,7 +89,7 @@ def test_a_rotated_key_opens_for_the_overlap_and_never_longer_than_before(alice,
     before = timezone.now() + expires_in if expires_in else None
     ApiKey.objects.filter(pk=alice.key.pk).update(expires_at=before, allowed_ips=["10.0.0.0/8"], legacy_200=True)
 
-    successor, plain = keys.rotate(alice.key, overlap=timedelta(hours=2))
+    successor, plain = keys.rotate(alice.key, overlap=timedelta(hours=2), expires_at=None)
 
     alice.key.refresh_from_db()
     successor.refresh_from_db()
@@ -179,6 +179,6 @@ def test_an_expired_key_has_no_successor(alice) -> None:
     ApiKey.objects.filter(pk=alice.key.pk).update(expires_at=Now())
 
     with pytest.raises(ServiceError) as refused:
-        keys.rotate(alice.key, overlap=timedelta(hours=1))
+        keys.rotate(alice.key, overlap=timedelta(hours=1), expires_at=None)
 
     assert refused.value.code == "invalid_state"

@@ -263,7 +263,7 @@ def test_a_key_is_rotated_revoked_and_used_alone(alice, bob, acme) -> None:
     before = ApiKey.objects.values().get(pk=bob.key.pk)
 
     alice.get(PROJECTS)
-    successor, _ = keys.rotate(alice.key, overlap=timedelta(hours=1))
+    successor, _ = keys.rotate(alice.key, overlap=timedelta(hours=1), expires_at=None)
     keys.revoke(alice.key)
 
     assert ApiKey.objects.values().get(pk=bob.key.pk) == before
