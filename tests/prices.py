@@ -1,4 +1,4 @@
-"""Prices of a plan for the tests: every engine that is installed has one in each size, as a saved plan must."""
+"""Prices of a plan for the tests: each engine that is or could be installed has one in each size, as it must."""
 
 from django.conf import settings
 
@@ -8,4 +8,4 @@ Prices = dict[str, dict[str, int]]
 def full_prices(**known: dict[str, int]) -> Prices:
     """known: of an engine, by size. Everything else is free."""
     free = dict.fromkeys(settings.RESOLUTIONS, 0)
-    return {engine: {**free, **known.get(engine, {})} for engine in settings.RENDER_ENGINES}
+    return {engine: {**free, **known.get(engine, {})} for engine in {*settings.RENDER_ENGINES, *settings.KNOWN_ENGINES}}

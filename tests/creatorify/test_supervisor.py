@@ -122,7 +122,7 @@ def test_nothing_is_left_running(tmp_path, monkeypatch) -> None:
 
     orphans = [int(line) for line in (tmp_path / "logs" / "reaper.log").read_text().splitlines() if line.isdigit()]
     assert len(pids) >= 4 and len(orphans) >= 1
-    until(lambda: not [pid for pid in [*pids, *orphans] if lives(pid)], seconds=2)
+    until(lambda: not [pid for pid in [*pids, *orphans] if lives(pid)])
 
 
 def test_a_command_that_is_not_there_ends_the_others(tmp_path) -> None:

@@ -107,7 +107,7 @@ def test_a_part_takes_so_many_at_once(alice, monkeypatch) -> None:
     renders = [old_render(alice, days) for days in (33, 32, 31)]
     taken = []
 
-    retention._each(retention.films(), taken.append, LATER)
+    retention._each("films", retention.films(), taken.append, LATER)
 
     assert taken == renders[:2]
 
@@ -115,7 +115,7 @@ def test_a_part_takes_so_many_at_once(alice, monkeypatch) -> None:
 def test_a_part_ends_with_its_time(alice) -> None:
     old_render(alice, 33)
 
-    retention._each(retention.films(), lambda render: 1 / 0, time.monotonic() - 1)
+    retention._each("films", retention.films(), lambda render: 1 / 0, time.monotonic() - 1)
     IdempotentResponse.objects.create(tenant=alice.tenant, route="x", key="x", fingerprint="x", status=200, body={})
     retention._rows(IdempotentResponse.objects.filter(tenant=alice.tenant), time.monotonic() - 1)
     assert IdempotentResponse.objects.filter(tenant=alice.tenant).exists()
@@ -130,7 +130,7 @@ def test_what_the_storage_refuses_keeps_nothing_from_the_next(alice) -> None:
         if len(tried) == 1:
             raise StorageFailure(Reason.UNAVAILABLE, "away")
 
-    retention._each(retention.films(), refuse_the_first, LATER)
+    retention._each("films", retention.films(), refuse_the_first, LATER)
 
     assert tried == renders
 

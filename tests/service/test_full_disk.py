@@ -103,7 +103,8 @@ def test_alone_it_says_why_films_wait_and_makes_them_when_there_is_room(
 
             assert client.get(status).json()["status"] == "finished"
     assert (Render.objects.get().failures, Node.objects.get(name="broken").fault) == (0, "")
-    assert (tmp_path / "logs" / "queue.log").read_text().count("takes no work") == 1
+    # Once for the change, however often it looked; twice where the room came between the looks of two processes.
+    assert (tmp_path / "logs" / "queue.log").read_text().count("takes no work") in (1, 2)
 
 
 def test_a_full_folder_for_temporary_files_stops_a_machine_too(transactional_db, tmp_path: Path) -> None:
