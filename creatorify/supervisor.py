@@ -115,10 +115,10 @@ class Supervisor:
             # To the main process alone: django-q2 hangs when its whole group gets a SIGTERM.
             process.terminate()
         deadline = time.monotonic() + STOP_GRACE_SECONDS
-        for process in running:
+        for process in self.processes.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(deadline - time.monotonic(), 0))
-            _kill_group(process)
+            _kill_group(process)  # Also of one that has just ended by itself: something of its may be left.
             process.wait()
 
     def _start(self, name: str) -> None:

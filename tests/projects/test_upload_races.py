@@ -72,6 +72,7 @@ def on_another_connection(call: Callable[..., Any], *arguments: object) -> Itera
 
 def somebody_waits_for_a_lock() -> bool:
     with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")  # Within a transaction it would stay what it was at first.
         cursor.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
