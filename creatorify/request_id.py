@@ -26,14 +26,26 @@ class RequestIdMiddleware:
         try:
             response = self.get_response(request)
             response["Request-Id"] = request_id
-            level = logging.WARNING if response.status_code >= 400 else logging.INFO
-            if level > logging.INFO or request.path != HEALTH:
-                milliseconds = 1000 * (time.perf_counter() - began)
-                # Never the query: it may hold a signature.
-                logger.log(level, "%s %s %d %.0f ms", request.method, request.path, response.status_code, milliseconds)
+            _log(request.method or "", request.path, response.status_code, began)
             return response
         finally:
             _current.reset(token)
+
+
+def log_answer(request_id: str, method: str, path: str, status: int, *, began: float) -> None:
+    """For what is answered before Django is asked. began: by `time.perf_counter`."""
+    token = _current.set(request_id)
+    try:
+        _log(method, path, status, began)
+    finally:
+        _current.reset(token)
+
+
+def _log(method: str, path: str, status: int, began: float) -> None:
+    level = logging.WARNING if status >= 400 else logging.INFO
+    if level > logging.INFO or path != HEALTH:
+        # Never the query: it may hold a signature.
+        logger.log(level, "%s %s %d %.0f ms", method, path, status, 1000 * (time.perf_counter() - began))
 
 
 class RequestIdFilter(logging.Filter):

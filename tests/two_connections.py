@@ -75,6 +75,7 @@ def waiting_for(other: psycopg.Connection, act: Callable[[], Any]) -> Iterator[F
         deadline = time.monotonic() + HANGS_SECONDS
         with connection.cursor() as cursor:
             while not future.done() and time.monotonic() < deadline:
+                cursor.execute("SELECT pg_stat_clear_snapshot()")  # Within a transaction it would stay what it was.
                 cursor.execute(
                     "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))",
                     [other.info.backend_pid],

@@ -36,7 +36,7 @@ class ClientLimits:
             return
         # Django reads `X_Api_Key` and `X-Api-Key` as the same header. Proxies set and remove the second form only.
         headers = [(name, value) for name, value in scope["headers"] if b"_" not in name]
-        started = False
+        started, began = False, time.perf_counter()
 
         async def answer(message: Message) -> None:
             nonlocal started
@@ -57,7 +57,7 @@ class ClientLimits:
         except _Refused as refused:
             if started:
                 raise
-            await send_problem(send, refused.code, refused.detail)
+            await send_problem(scope, send, refused.code, refused.detail, began=began)
 
 
 class _Body:

@@ -5,15 +5,22 @@ import uuid
 from typing import Any
 
 from accounts.errors import CONTENT_TYPE, problem
-from creatorify.asgi_middleware.asgi import Send
+from creatorify.asgi_middleware.asgi import Scope, Send
+from creatorify.request_id import log_answer
 
 RETRY_SECONDS = 30
 
 
-async def send_problem(send: Send, code: str, detail: str, *, param: str | None = None) -> None:
-    """Also closes the connection: what follows on it may be the rest of a body that nobody reads."""
+async def send_problem(
+    scope: Scope, send: Send, code: str, detail: str, *, param: str | None = None, began: float
+) -> None:
+    """Also closes the connection: what follows on it may be the rest of a body that nobody reads.
+
+    began: when the request did, by `time.perf_counter`, for the log.
+    """
     request_id = f"req_{uuid.uuid4().hex}"
     content: dict[str, Any] = {**problem(code, detail, param=param), "request_id": request_id}
+    log_answer(request_id, scope["method"], scope["path"], content["status"], began=began)
     body = json.dumps(content).encode()
     headers = [
         (b"content-type", CONTENT_TYPE.encode()),

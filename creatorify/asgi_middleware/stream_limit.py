@@ -4,6 +4,7 @@ Each is cheap, but holds one of the process's connections for as long as its cli
 could hold all of them.
 """
 
+import time
 from collections import Counter
 
 from django.conf import settings
@@ -33,7 +34,7 @@ class StreamLimit:
         limit = max(settings.MAX_CONNECTIONS // SHARE, 1)
         if self._open[key] >= limit:
             detail = f"This key has {limit} streams and waiting requests open on this server; no more are possible."
-            await send_problem(send, "too_many_streams", detail)
+            await send_problem(scope, send, "too_many_streams", detail, began=time.perf_counter())
             return
         self._open[key] += 1
         try:

@@ -7,6 +7,7 @@ written in pieces by a few threads; while they are busy, no more is read from th
 import asyncio
 import json
 import logging
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from accounts.errors import ServiceError
 from creatorify.asgi_middleware.asgi import Application, Receive, Scope, Send
 from creatorify.asgi_middleware.problem_response import send_problem
 from creatorify.asgi_middleware.routes import UPLOAD
+from creatorify.request_id import log_answer
 from projects.arrivals import BLOCK_BYTES, Arrival
 from projects.models import Asset
 from projects.upload_content import received
@@ -51,13 +53,14 @@ class UploadReceiver:
         if upload is None:
             await self._application(scope, receive, send)
             return
+        began = time.perf_counter()
         try:
             asset = await self._take(upload[1], _content_length(scope), receive)
         except ServiceError as error:
-            await send_problem(send, error.code, error.detail, param=error.param)
+            await send_problem(scope, send, error.code, error.detail, param=error.param, began=began)
         else:
             if asset is not None:
-                await _answer(send, asset)
+                await _answer(scope, send, asset, began=began)
 
     async def _take(self, token: str, content_length: int | None, receive: Receive) -> Asset | None:
         """None when the client has left."""
@@ -139,12 +142,14 @@ def _content_length(scope: Scope) -> int | None:
     return int(text) if text.isdigit() else None
 
 
-async def _answer(send: Send, asset: Asset) -> None:
+async def _answer(scope: Scope, send: Send, asset: Asset, *, began: float) -> None:
     content = json.dumps(received(asset)).encode()
+    request_id = f"req_{uuid.uuid4().hex}"
+    log_answer(request_id, scope["method"], scope["path"], 200, began=began)
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(content)).encode()),
-        (b"request-id", f"req_{uuid.uuid4().hex}".encode()),
+        (b"request-id", request_id.encode()),
         (b"cache-control", b"no-store"),
         (b"x-content-type-options", b"nosniff"),
     ]

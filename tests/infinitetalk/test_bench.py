@@ -86,6 +86,7 @@ def test_streamed_blocks_compute_the_same() -> None:
     assert streamed.agreement.max_relative_error == 0
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_with_weights_it_times_the_servers_start_too(weights: Path, tmp_path: Path) -> None:
     path = tmp_path / "report.json"

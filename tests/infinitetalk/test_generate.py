@@ -50,6 +50,7 @@ def test_it_makes_a_film_as_long_as_the_voice(generate) -> None:
     assert len(frames_of(path)) == 40
 
 
+@pytest.mark.slow
 def test_a_film_stopped_after_any_chunk_goes_on_in_another_process(
     generate, weights: Path, portrait: Path, voice: Path, tmp_path: Path
 ) -> None:

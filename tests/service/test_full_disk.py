@@ -60,7 +60,12 @@ def service(machines: Supervisor) -> Supervisor:
 # The second kind: as if there were room enough, so that the renders themselves meet the end of the disk.
 @pytest.mark.parametrize(
     "machines",
-    [(FULL, {}), (NO_INODES, {}), (READ_ONLY, {}), ("size=60k", {"MIN_FREE_WORK_BYTES": "0"})],
+    [
+        (FULL, {}),
+        pytest.param((NO_INODES, {}), marks=pytest.mark.slow),
+        (READ_ONLY, {}),
+        ("size=60k", {"MIN_FREE_WORK_BYTES": "0"}),
+    ],
     ids=["full", "no inodes", "read-only", "full in mid-render"],
     indirect=True,
 )
@@ -107,6 +112,7 @@ def test_alone_it_says_why_films_wait_and_makes_them_when_there_is_room(
     assert (tmp_path / "logs" / "queue.log").read_text().count("takes no work") in (1, 2)
 
 
+@pytest.mark.slow
 def test_a_full_folder_for_temporary_files_stops_a_machine_too(transactional_db, tmp_path: Path) -> None:
     tmp = tmp_path / "tmp"
     tmp.mkdir()

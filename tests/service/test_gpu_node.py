@@ -62,6 +62,7 @@ def model(service, tmp_path: Path) -> ModelServer:
     return ModelServer(tmp_path / "model.sock")
 
 
+@pytest.mark.slow
 def test_a_film_survives_the_death_of_server_and_worker(service, post, wait_for, voice) -> None:
     survive(service, post, wait_for, voice, deaths=[("model", 1), ("worker", 2)])
 

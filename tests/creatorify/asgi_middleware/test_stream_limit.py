@@ -25,7 +25,7 @@ def open_together(requests: list[dict[str, Any]]) -> list[int]:
                 answered.set()
 
         answered.clear()
-        tasks.append(asyncio.create_task(limit({"type": "http", "headers": [], **scope}, None, send)))  # type: ignore[arg-type]
+        tasks.append(asyncio.create_task(limit({"type": "http", "method": "GET", "headers": [], **scope}, None, send)))  # type: ignore[arg-type]
         await answered.wait()
 
     async def scene() -> list[int]:
