@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 
 logger = logging.getLogger("creatorify.requests")
 
+LINES_PER_SECOND = 20
 HEALTH = "/healthz"  # Load balancers ask for it each second.
 _current: ContextVar[str] = ContextVar("request_id", default="-")
 
@@ -33,12 +34,31 @@ class RequestIdMiddleware:
 
 
 def log_answer(request_id: str, method: str, path: str, status: int, *, began: float) -> None:
-    """For what is answered before Django is asked. began: by `time.perf_counter`."""
+    """For what is answered before Django is asked. began: by `time.perf_counter`.
+
+    At most LINES_PER_SECOND: to be refused costs a stranger nothing, and must not fill the disk with lines.
+    """
+    if not _has_room():
+        return
     token = _current.set(request_id)
     try:
         _log(method, path, status, began)
     finally:
         _current.reset(token)
+
+
+_second, _lines = 0, 0  # The present second by the monotonic clock, and what it has had. Of the event loop alone.
+
+
+def _has_room() -> bool:
+    global _second, _lines
+    now = int(time.monotonic())
+    if now != _second:
+        if _lines > LINES_PER_SECOND:
+            logger.warning("%d more requests were refused in a second and not logged", _lines - LINES_PER_SECOND)
+        _second, _lines = now, 0
+    _lines += 1
+    return _lines <= LINES_PER_SECOND
 
 
 def _log(method: str, path: str, status: int, began: float) -> None:
