@@ -118,7 +118,8 @@ def test_nothing_is_left_running(tmp_path, monkeypatch) -> None:
     with supervised(tmp_path, queue=deaf, reaper=["sh", "-c", "sleep 1003 & echo $!; exit 1"]) as service:
         until(lambda: len(psutil.Process(service.processes["queue"].pid).children()) == 2)
         until(lambda: service._lives["reaper"].deaths)
-        pids = [child.pid for child in psutil.Process().children(recursive=True)]
+        pids = [process.pid for process in service.processes.values()]
+        pids += [child.pid for child in psutil.Process(service.processes["queue"].pid).children(recursive=True)]
 
     orphans = [int(line) for line in (tmp_path / "logs" / "reaper.log").read_text().splitlines() if line.isdigit()]
     assert len(pids) >= 4 and len(orphans) >= 1
