@@ -1,4 +1,4 @@
-"""What one client can make this process hold, and for how long: its body is bounded in bytes and time, its reading too.
+"""Limits of one client: the size and the time of its body, and the time in which it must read an answer.
 
 The web server bounds what comes before: the headers, and the number of connections (`creatorify.web`).
 """

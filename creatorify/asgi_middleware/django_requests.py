@@ -31,7 +31,7 @@ class _Answer:
     status: int
     headers: Headers
     body: bytes
-    pieces: Iterator[bytes] | None = None  # of an answer that is streamed, after `body`
+    pieces: Iterator[bytes] | None = None  # Of a streamed answer, whose `body` is empty.
     close: Callable[[], None] | None = None
 
 

@@ -1,4 +1,4 @@
-"""Takes the files of uploads before Django does, which would write each body to a temporary file before any view runs.
+"""Takes the files of uploads before Django does, which would get each body whole before any view runs.
 
 The signature of the address tells whether a body is awaited, and how long it is: nothing else is read. What comes is
 written in pieces by a few threads; while they are busy, no more is read from the client.
@@ -134,7 +134,7 @@ def _answered(call: Callable[..., Result], *arguments: object) -> Result:
         logger.exception("An upload could not be taken")
         raise ServiceError("internal", "Something went wrong here. The error was logged.") from error
     finally:
-        connection.close()  # Back to the pool: the threads are more than they are at work.
+        connection.close()  # Return it to the pool: a thread that waits for its next job needs none.
 
 
 def _content_length(scope: Scope) -> int | None:
