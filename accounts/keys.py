@@ -95,17 +95,21 @@ def authenticate(plain: str, *, ip_address: str | None = None) -> ApiKey:
         raise ServiceError("unauthenticated", "This API key is not valid.")
     if not key.usable:
         raise ServiceError("key_expired", "This API key has expired or was revoked.")
-    if key.allowed_ips and not networks.is_in(networks.parse_address(ip_address or ""), key.allowed_ips):
+    if not is_allowed_from(key, ip_address):
         raise ServiceError("ip_not_allowed", "This API key may not be used from this address.")
     if key.tenant.suspended_at is not None:
         raise ServiceError("tenant_suspended", "This account is suspended.")
     return key
 
 
-def scopes_of_open(key_ids: Iterable[UUID]) -> dict[UUID, list[str]]:
-    """Which of these keys still open something, and their scopes as they are now; one query."""
-    rows = ApiKey.objects.filter(USABLE, pk__in=list(key_ids), tenant__suspended_at=None)
-    return dict(rows.values_list("pk", "scopes"))
+def is_allowed_from(key: ApiKey, ip_address: str | None) -> bool:
+    """Whether the key may be used from this address, as `audit.ip_address_of` gives it."""
+    return not key.allowed_ips or networks.is_in(networks.parse_address(ip_address or ""), key.allowed_ips)
+
+
+def still_open(key_ids: Iterable[UUID]) -> dict[UUID, ApiKey]:
+    """Which of these keys still open something, as they are now; one query."""
+    return ApiKey.objects.filter(USABLE, tenant__suspended_at=None).in_bulk(list(key_ids))
 
 
 def checksum(body: str) -> str:

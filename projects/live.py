@@ -12,6 +12,7 @@ from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connection
 
 from accounts import keys
+from accounts.models import ApiKey
 from projects.models import Take
 from render.models import TERMINAL_STATES
 
@@ -41,10 +42,15 @@ class Access:
 
     key_id: UUID
     scope: str
+    ip_address: str | None
+
+    def is_open_with(self, key: ApiKey | None) -> bool:
+        """key: the row as it is now; None when it opens nothing any more."""
+        return key is not None and self.scope in key.scopes and keys.is_allowed_from(key, self.ip_address)
 
 
 class AccessEnded(Exception):
-    """The key was revoked, has expired or lost its scope, or its tenant is suspended."""
+    """The key was revoked, has expired, lost its scope or the network, or its tenant is suspended."""
 
 
 @dataclass(eq=False)
@@ -100,11 +106,11 @@ class Watcher:
         accesses = {waiter.access for waiter in self._waiters if waiter.access}
         if not accesses or time.monotonic() < self._access_checked + ACCESS_SECONDS:
             return
-        scopes = await _query_scopes({access.key_id for access in accesses})
+        open_keys = await _query_keys({access.key_id for access in accesses})
         self._access_checked = time.monotonic()
         for waiter in list(self._waiters):
             access = waiter.access
-            if access and access.scope not in scopes.get(access.key_id, ()) and not waiter.change.done():
+            if access and not access.is_open_with(open_keys.get(access.key_id)) and not waiter.change.done():
                 waiter.change.set_exception(AccessEnded)
 
 
@@ -131,13 +137,13 @@ def _read(project_ids: Iterable[UUID]) -> dict[UUID, Snapshot]:
         connection.close()  # To the pool: between two polls it is others' turn.
 
 
-def _read_scopes(key_ids: Iterable[UUID]) -> dict[UUID, list[str]]:
+def _read_keys(key_ids: Iterable[UUID]) -> dict[UUID, ApiKey]:
     try:
-        return keys.scopes_of_open(key_ids)
+        return keys.still_open(key_ids)
     finally:
         connection.close()
 
 
 # In a thread of its own: a request's would belong to one of those who wait, and end with it.
 _query = sync_to_async(_read, thread_sensitive=False)
-_query_scopes = sync_to_async(_read_scopes, thread_sensitive=False)
+_query_keys = sync_to_async(_read_keys, thread_sensitive=False)

@@ -23,7 +23,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from accounts import quota
+from accounts import audit, quota
 from accounts.errors import ServiceError
 from accounts.idempotency import idempotent
 from accounts.keyed_view import KeyedView
@@ -184,7 +184,7 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
     def events(self, request: Request, pk: str) -> StreamingHttpResponse:
         """Server-sent events: `status`, with the same JSON as the status, at once and at each change until the end.
 
-        It ends as well, some seconds later, when the API key is revoked, expires or loses the scope.
+        It ends as well, some seconds later, when the API key is revoked, expires, or loses the scope or this network.
         """
         project_id = self.get_object().pk
 
@@ -193,7 +193,7 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
             representations = self._represent(list(found))
             return StatusSerializer(representations[0]).data if representations else None
 
-        access = Access(self.api_key.pk, Scope.PROJECTS_READ)
+        access = Access(self.api_key.pk, Scope.PROJECTS_READ, audit.ip_address_of(request))
         return events_view.stream(project_id, read_status, base_url=self.base_url, access=access)
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[BaseRenderer, str]:

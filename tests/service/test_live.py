@@ -64,10 +64,11 @@ def test_a_stream_ends_with_its_key(service, client, post, wait_for, site, alice
         "revoked": lambda key: ApiKey.objects.filter(pk=key.pk).update(revoked_at=soon),
         "expired": lambda key: ApiKey.objects.filter(pk=key.pk).update(expires_at=soon),
         "without the scope": lambda key: ApiKey.objects.filter(pk=key.pk).update(scopes=["usage:read"]),
+        "from another network": lambda key: ApiKey.objects.filter(pk=key.pk).update(allowed_ips=["192.0.2.0/24"]),
         "suspended": lambda key: Tenant.objects.filter(pk=key.tenant_id).update(suspended_at=soon),
     }
     for end in endings.values():
-        key, plain = keys.make(alice.tenant, name="stream")
+        key, plain = keys.make(alice.tenant, name="stream", allowed_ips=["127.0.0.0/8"])
         headers = {"X-API-Key": plain, "Accept": "text/event-stream"}
         with httpx.stream("GET", url, headers=headers, timeout=60) as response:
             lines = response.iter_lines()
