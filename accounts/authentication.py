@@ -24,7 +24,8 @@ class ApiKeyAuthentication(BaseAuthentication):
     """Puts the ApiKey into `request.auth`; there is no user behind an API request."""
 
     def authenticate(self, request: Request) -> tuple[None, ApiKey] | None:
-        plain = request.headers.get("X-API-Key") or _bearer_token(request)
+        authorization = get_authorization_header(request).decode("latin-1")
+        plain = presented_key(request.headers.get("X-API-Key", ""), authorization)
         if not plain:
             return None
         key = keys.authenticate(plain, ip_address=audit.ip_address_of(request))
@@ -62,6 +63,7 @@ class HasScope(BasePermission):
         return True
 
 
-def _bearer_token(request: Request) -> str:
-    scheme, _, token = get_authorization_header(request).decode("latin-1").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
+def presented_key(x_api_key: str, authorization: str) -> str:
+    """The plain key in the values of these two headers; empty when there is none."""
+    scheme, _, token = authorization.partition(" ")
+    return x_api_key or (token.strip() if scheme.lower() == "bearer" else "")

@@ -85,9 +85,9 @@ def authenticate(plain: str, *, ip_address: str | None = None) -> ApiKey:
 
     ip_address: the client's, as `audit.ip_address_of` gives it.
     """
-    if not WELL_FORMED.fullmatch(plain):
+    prefix = prefix_of(plain)
+    if prefix is None:
         raise ServiceError("unauthenticated", "This API key is not valid.")
-    prefix = "_".join(plain.split("_")[:3])
     key = ApiKey.objects.select_related("tenant__plan").annotate(usable=USABLE).filter(prefix=prefix).first()
     # The digest is computed and compared for an unknown prefix too, so that both take the same time.
     matches = hmac.compare_digest(_digest(plain), key.digest if key else "")
@@ -110,6 +110,16 @@ def is_allowed_from(key: ApiKey, ip_address: str | None) -> bool:
 def still_open(key_ids: Iterable[UUID]) -> dict[UUID, ApiKey]:
     """Which of these keys still open something, as they are now; one query."""
     return ApiKey.objects.filter(USABLE, tenant__suspended_at=None).in_bulk(list(key_ids))
+
+
+def prefix_of(plain: str) -> str | None:
+    """The part of a key that may be shown. None for what is no key of ours."""
+    return "_".join(plain.split("_")[:3]) if WELL_FORMED.fullmatch(plain) else None
+
+
+def tenant_id_of(prefix: str) -> UUID | None:
+    """Whose key begins so; whether it opens anything is not looked at."""
+    return ApiKey.objects.filter(prefix=prefix).values_list("tenant", flat=True).first()
 
 
 def checksum(body: str) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -106,11 +106,10 @@ class Watcher:
         accesses = {waiter.access for waiter in self._waiters if waiter.access}
         if not accesses or time.monotonic() < self._access_checked + ACCESS_SECONDS:
             return
-        open_keys = await _query_keys({access.key_id for access in accesses})
+        ended = await _query_ended(accesses)
         self._access_checked = time.monotonic()
         for waiter in list(self._waiters):
-            access = waiter.access
-            if access and not access.is_open_with(open_keys.get(access.key_id)) and not waiter.change.done():
+            if waiter.access in ended and not waiter.change.done():
                 waiter.change.set_exception(AccessEnded)
 
 
@@ -137,13 +136,14 @@ def _read(project_ids: Iterable[UUID]) -> dict[UUID, Snapshot]:
         connection.close()  # To the pool: between two polls it is others' turn.
 
 
-def _read_keys(key_ids: Iterable[UUID]) -> dict[UUID, ApiKey]:
+def _read_ended(accesses: Collection[Access]) -> set[Access]:
     try:
-        return keys.still_open(key_ids)
+        open_keys = keys.still_open({access.key_id for access in accesses})
+        return {access for access in accesses if not access.is_open_with(open_keys.get(access.key_id))}
     finally:
         connection.close()
 
 
 # In a thread of its own: a request's would belong to one of those who wait, and end with it.
 _query = sync_to_async(_read, thread_sensitive=False)
-_query_keys = sync_to_async(_read_keys, thread_sensitive=False)
+_query_ended = sync_to_async(_read_ended, thread_sensitive=False)

@@ -7,7 +7,7 @@ import asyncio
 import re
 from uuid import UUID
 
-from creatorify.asgi_middleware.asgi import Application, Message, Receive, Scope, Send
+from creatorify.asgi_middleware.asgi import Application, Message, Receive, Scope, Send, header
 from creatorify.asgi_middleware.routes import STATUS
 from projects.live import watcher
 
@@ -21,7 +21,7 @@ class LongPoll:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         project = STATUS.fullmatch(scope.get("path", "")) if scope["type"] == "http" else None
-        wanted = WAIT.search(_header(scope, b"prefer")) if project and scope["method"] == "GET" else None
+        wanted = WAIT.search(header(scope, b"prefer")) if project and scope["method"] == "GET" else None
         if project is None or wanted is None:
             await self._application(scope, receive, send)
             return
@@ -66,7 +66,3 @@ class LongPoll:
 
         await self._application(dict(scope), receive, send)
         return messages
-
-
-def _header(scope: Scope, name: bytes) -> str:
-    return ",".join(value.decode("latin-1") for key, value in scope["headers"] if key == name)
