@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import storages
+from django.db import InterfaceError, OperationalError
 from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -218,6 +219,20 @@ def test_it_is_tried_again_and_given_up_visibly(events, caplog, admin_client) ->
     assert page.count('class="field-outcome"') == 1
     assert 'class="field-outcome">given up<' in page
     assert admin_client.get(f"/admin/projects/webhookevent/{bad.pk}/change/").status_code == 200
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_without_the_database_no_event_is_blamed(events, monkeypatch, error) -> None:
+    def data(event: WebhookEvent, project):
+        raise error("the connection is lost")
+
+    monkeypatch.setattr(webhook_events, "_data", data)
+
+    with pytest.raises(error):
+        webhook_events.hand_out()
+
+    assert not WebhookEvent.objects.filter(hand_out_tries__gt=0).exists()
+    assert not WebhookDelivery.objects.exists()
 
 
 def test_what_could_be_shown_later_is_told(events, monkeypatch) -> None:
