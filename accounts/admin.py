@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import Http404, HttpRequest, HttpResponse
@@ -22,9 +22,19 @@ admin.site.site_header = admin.site.site_title = "Creatorify"
 admin.site.index_title = "Support"
 
 
+class PricesField(forms.JSONField):
+    def to_python(self, value: Any) -> Any:
+        try:
+            return super().to_python(value)
+        except RecursionError:
+            raise ValidationError("This is nested too deeply.", code="invalid") from None
+
+
 class PlanForm(forms.ModelForm):  # type: ignore[type-arg]
     # The queue divides by it: a zero would stop the claims of every tenant.
     weight = forms.IntegerField(min_value=1, initial=1, help_text="Share of the nodes when tenants compete.")
+
+    prices = PricesField(required=False, help_text=Plan._meta.get_field("prices").help_text)
 
     def clean_prices(self) -> object:
         given = self.cleaned_data["prices"]

@@ -10,6 +10,7 @@ from rest_framework.parsers import JSONParser
 from accounts.errors import ServiceError
 
 MAX_BYTES = 1_000_000
+MAX_DEPTH = 50  # What reads the parsed body later goes down as deep.
 
 
 class BoundedJSONParser(JSONParser):
@@ -20,7 +21,25 @@ class BoundedJSONParser(JSONParser):
         body = stream.read(MAX_BYTES + 1)
         if len(body) > MAX_BYTES:
             raise ServiceError("payload_too_large", f"A body may have {MAX_BYTES} bytes.")
+        too_deep = ParseError(f"JSON parse error - nested more than {MAX_DEPTH} deep")
         try:
-            return super().parse(io.BytesIO(body), media_type, parser_context)
+            data = super().parse(io.BytesIO(body), media_type, parser_context)
         except RecursionError:
-            raise ParseError("JSON parse error - nested too deeply") from None
+            raise too_deep from None
+        if not _is_shallow(data):
+            raise too_deep
+        return data
+
+
+def _is_shallow(data: Any) -> bool:
+    level = [data]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, list | dict)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return True
+    return False

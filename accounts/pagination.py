@@ -1,5 +1,6 @@
 """Lists of the newer collections: `{"data": [...], "has_more": ..., "next_cursor": ...}`."""
 
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -48,7 +49,7 @@ def _is_moment(text: Any) -> bool:
         moment = parse_datetime(str(text))
     except ValueError:
         return False
-    return moment is not None and moment.tzinfo is not None and moment.year in usage.YEARS
+    return moment is not None and moment.utcoffset() == timedelta(0) and moment.year in usage.YEARS
 
 
 def _not_ours() -> ServiceError:

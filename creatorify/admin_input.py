@@ -5,15 +5,18 @@ The API checks its input by itself.
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from django.core.exceptions import BadRequest, ValidationError
 from django.http import HttpRequest, HttpResponse
+from django.utils.dateparse import parse_datetime
 
 from accounts.usage import YEARS
 
 PREFIX = "/admin/"
 SELECTED = "_selected_action"  # of the rows that are ticked in a list
+LARGEST_OFFSET = timedelta(hours=15)  # from UTC; Postgres takes less than 16
 PARTS_OF_DATES = {"year": YEARS, "month": range(1, 13), "day": range(1, 32)}
 
 
@@ -45,5 +48,16 @@ class AdminInputMiddleware:
 
 
 def _is_possible(name: str, value: str) -> bool:
-    part = PARTS_OF_DATES.get(name.rpartition("__")[2]) if "__" in name else None
-    return part is None or (re.fullmatch("[0-9]{1,4}", value) is not None and int(value) in part)
+    if "__" not in name:
+        return True
+    part = PARTS_OF_DATES.get(name.rpartition("__")[2])
+    if part is not None:
+        return re.fullmatch("[0-9]{1,4}", value) is not None and int(value) in part
+    try:
+        moment = parse_datetime(value)
+    except ValueError:  # Django's admin answers to it.
+        return True
+    if moment is None:
+        return True
+    offset = moment.utcoffset() or timedelta(0)
+    return moment.year in YEARS and abs(offset) <= LARGEST_OFFSET

@@ -269,6 +269,9 @@ MAX_UNSENT_UPLOADS = 100  # of a tenant, announced and not sent; and what they c
 MAX_UNSENT_UPLOAD_BYTES = 10 * 2**30
 DOWNLOAD_TIMEOUT_SECONDS = env.float("DOWNLOAD_TIMEOUT_SECONDS", default=300)
 
+# Log-in without a page to go to ends there; it is staff's only.
+LOGIN_REDIRECT_URL = "admin:index"
+
 # The web process (creatorify/web.py)
 WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", default=1)  # Processes; each uses one core.
 MAX_CONNECTIONS = env.int("MAX_CONNECTIONS", default=4000)  # Open at once, of each process; more wait to be accepted.

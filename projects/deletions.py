@@ -100,10 +100,19 @@ def _forget(project: Project) -> None:
     """What the customer has sent, wherever it was written to."""
     told = {"audio_url": "", "image_url": ""}
     renders = Render.objects.filter(take__project=project)
-    renders.update(**told, audio_url_2="", prompt="", error_trace="")
+    renders.update(**told, audio_url_2="", prompt="", error_message="", error_trace="")
     renders.filter(script__isnull=False).update(script={})  # There was one; `assets.delete_stray_speech` asks.
     Project.objects.filter(pk=project.pk).update(
-        **told, script=None, title=TITLE, description=None, audio_url_2=None, prompt=None, metadata={}, webhook_url=""
+        **told,
+        title=TITLE,
+        description=None,
+        script=None,
+        audio_url_2=None,
+        prompt=None,
+        user_id="",
+        metadata={},
+        webhook_url="",
+        warnings=[],
     )
     WebhookEvent.objects.filter(project_id=project.pk).delete()
     IdempotentResponse.objects.filter(tenant=project.tenant_id, body__id=str(project.pk)).delete()

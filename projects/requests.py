@@ -34,9 +34,10 @@ class MetadataField(serializers.DictField):
     child = serializers.CharField(max_length=500, allow_blank=True, trim_whitespace=False)
 
     def to_internal_value(self, data: Any) -> Any:
-        values = super().to_internal_value(data)
-        if len(values) > MAX_METADATA:
+        # Before its members are looked at: each of ten thousand faults would be told.
+        if isinstance(data, dict) and len(data) > MAX_METADATA:
             raise serializers.ValidationError(f"At most {MAX_METADATA} keys.", code="max_length")
+        values = super().to_internal_value(data)
         if not all(map(_is_name, values)):
             raise serializers.ValidationError(NAME_RULE, code="invalid")
         return values
@@ -128,6 +129,7 @@ class ProjectRequest(serializers.Serializer[Any]):
     )
     language = serializers.RegexField(
         r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$",
+        max_length=35,  # RFC 5646, 4.4.1
         required=False,
         allow_null=True,
         help_text="Of the script (BCP 47). Default: the voice's.",

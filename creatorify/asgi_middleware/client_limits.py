@@ -1,6 +1,6 @@
-"""Limits of one client: the size and the time of its body, and the time in which it must read an answer.
+"""Limits of one client: its headers, the size and the time of its body, and the time to read an answer.
 
-The web server bounds what comes before: the headers, and the number of connections (`creatorify.web`).
+The web server bounds what comes before: size and time of the headers, and the connections (`creatorify.web`).
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from django.conf import settings
 
 from creatorify.asgi_middleware.asgi import Application, Message, Receive, Scope, Send
 from creatorify.asgi_middleware.problem_response import send_problem
+from creatorify.asgi_middleware.request_headers import BadHeader, readable
 from creatorify.asgi_middleware.routes import UPLOAD
 
 SILENCE_SECONDS = 15.0  # The longest pause within a body.
@@ -34,8 +35,6 @@ class ClientLimits:
         if scope["type"] != "http":
             await self._application(scope, receive, send)
             return
-        # Django reads `X_Api_Key` and `X-Api-Key` as the same header. Proxies set and remove the second form only.
-        headers = [(name, value) for name, value in scope["headers"] if b"_" not in name]
         started, began = False, time.perf_counter()
 
         async def answer(message: Message) -> None:
@@ -48,12 +47,15 @@ class ClientLimits:
                 await send(message)
 
         try:
+            headers = readable(scope["headers"])
             # An upload's address tells how many bytes may come, see `UploadReceiver`.
             is_upload = scope["method"] == "PUT" and UPLOAD.fullmatch(scope["path"])
             limit = None if is_upload else settings.MAX_BODY_BYTES
             body = _Body(receive, limit=limit)
             body.check_announced(dict(headers).get(b"content-length", b"0"))
             await self._application({**scope, "headers": headers}, body.receive, answer)
+        except BadHeader as bad:
+            await send_problem(scope, send, "malformed", str(bad), began=began)
         except _Refused as refused:
             if started:
                 raise

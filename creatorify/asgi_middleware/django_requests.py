@@ -7,7 +7,9 @@ client reads the answer without it. So slow clients, however many, hold no threa
 
 import asyncio
 import io
+import logging
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,11 +20,14 @@ from urllib.parse import unquote_to_bytes
 from django.db import close_old_connections
 from django.http import StreamingHttpResponse
 
-from creatorify.asgi_middleware.asgi import Receive, Scope, Send
+from creatorify.asgi_middleware.asgi import Headers, Receive, Scope, Send
+from creatorify.asgi_middleware.problem_response import send_problem
 
-BLOCK_BYTES = 256 * 1024
+logger = logging.getLogger(__name__)
 
-Headers = list[tuple[bytes, bytes]]
+# Each client that reads slowly keeps some of these in memory.
+BLOCK_BYTES = 64 * 1024
+
 WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -43,10 +48,18 @@ class DjangoRequests:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="request")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.perf_counter()
         body = await _read(receive)
-        if body is None:
+        if body is None:  # The client has left, and is not told; or its body is not what its headers say.
+            await send_problem(scope, send, "malformed", "The body could not be read to its end.", began=began)
             return
-        answer = await self._run(self._ask, _environ(scope, body))
+        try:
+            answer = await self._run(self._ask, _environ(scope, body))
+        except Exception:  # What Django itself answers to has been answered.
+            logger.exception("Django could not take a request")
+            detail = "Something went wrong here. The error was logged."
+            await send_problem(scope, send, "internal", detail, began=began)
+            return
         await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
         try:
             if answer.pieces is not None and scope["method"] != "HEAD":

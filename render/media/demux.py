@@ -90,6 +90,14 @@ def sound_track(container: InputContainer) -> AudioStream | None:
     return None
 
 
+def decoded_size(stream: VideoStream) -> tuple[int, int]:
+    """Width and height in pixels of what is decoded, of which a part is shown: a film may say that all but a corner is
+    cut off. Known with the first frame; before it, the size that is shown.
+    """
+    context = stream.codec_context
+    return max(context.width, context.coded_width), max(context.height, context.coded_height)
+
+
 def video_frames(container: InputContainer, stream: VideoStream, *, failure: ServiceError) -> Iterator[VideoFrame]:
     """Decode to the end, frame by frame.
 
@@ -127,7 +135,7 @@ def _frames(
                 raise failure
             packets += packet.size > 0  # the last one is empty and only flushes the decoder
             if isinstance(stream, VideoStream) and packet.size:
-                cost.add(packet, stream.codec_context.width, stream.codec_context.height)
+                cost.add(packet, *decoded_size(stream))
             for frame in packet.decode():
                 if isinstance(frame, VideoFrame | AudioFrame):
                     yield frame

@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 
 from accounts.errors import ServiceError
 from render.engines.base import FPS
-from render.media.demux import decoding, moving_picture, open_source, video_frames
+from render.media.demux import decoded_size, decoding, moving_picture, open_source, video_frames
 from render.media.film_cost import MAX_FILM_PIXELS
 from render.media.h264 import add_h264_stream
 from render.media.portrait import MIN_SIDE
@@ -46,7 +46,7 @@ def normalise_video(source: Path, destination_mp4: Path, *, max_seconds: float, 
         stream = moving_picture(container)
         if stream is None:
             raise ServiceError("video_invalid", "The file has no video track that can be read.", param=param)
-        _check_pixels(stream.codec_context.width, stream.codec_context.height, param)  # before memory is taken
+        _check_pixels(*decoded_size(stream), param)  # before memory is taken
         frames = islice(_resampled(container, stream, invalid), int(max_seconds * FPS))
         first = next(frames, None)
         if first is None:

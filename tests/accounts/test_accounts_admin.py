@@ -116,6 +116,8 @@ def test_a_tenant_is_made_by_form(admin_client: Client, plan: Plan):
         ('{"draft": {"480p": 100}}', False),
         ('{"draft": 100}', False),
         ('{"draft": {}}', False),
+        pytest.param("[" * 2000, False, id="deep"),
+        pytest.param("[" * 990 + "]" * 990, False, id="deep and whole"),
     ],
 )
 def test_a_plans_prices_must_have_their_shape(admin_client: Client, db, settings, prices, accepted):

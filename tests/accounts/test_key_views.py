@@ -27,6 +27,15 @@ def actions() -> list[str]:
     return list(AuditEntry.objects.order_by("pk").values_list("action", flat=True))
 
 
+@pytest.mark.parametrize("depth", [51, 936, 100_000])
+def test_a_deep_body_is_refused_whatever_reads_it_later(owner, depth) -> None:
+    body = f'{{"name": "x", "scopes": {"[" * depth + "]" * depth}}}'
+
+    response = owner.generic("POST", KEYS, body, content_type="application/json", headers={"Idempotency-Key": "once"})
+
+    assert (response.status_code, response.json()["code"]) == (400, "malformed")
+
+
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_a_new_key_is_shown_once_and_works(owner, client, slash):
     answer = owner.post(f"{KEYS}{slash}", {"name": "Build server", "scopes": ["projects:read"]}, format="json")

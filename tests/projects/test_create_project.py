@@ -150,6 +150,7 @@ def test_it_takes_numbers_as_the_older_service_did(alice, value):
         ({"metadata": []}, "metadata", "not_a_dict"),
         ({"metadata": {"a": {}}}, "metadata.a", "invalid"),
         ({"metadata": {str(n): "x" for n in range(21)}}, "metadata", "max_length"),
+        ({"metadata": dict.fromkeys(map(str, range(1000)))}, "metadata", "max_length"),
         ({"metadata": {"\0": "x"}}, "metadata", "invalid"),
         ({"metadata": {"a": "\0"}}, "metadata.a", "null_characters_not_allowed"),
         ({"parameters": []}, "parameters", "invalid"),

@@ -123,11 +123,13 @@ def test_what_the_customer_has_sent_is_forgotten(alice, receiver_of_all):
         "image_url": "https://example.com/secret.png",
         "script": "The secret script.",
         "prompt": "secret-prompt",
+        "secret-field": 1,
+        "user_id": "the user",
     }
     key = {"Idempotency-Key": "once"}
     answer = alice.post(PROJECTS, {**secrets}, format="json", headers=key)
     assert answer.status_code == 201, answer.content
-    lifecycle.fail(claim(), ServiceError("no_face", "No face."), trace="secret-trace")
+    lifecycle.fail(claim(), ServiceError("no_face", "No face at secret.example."), trace="secret-trace")
     while webhook_events.hand_out():
         pass
     assert count_of_secrets() > 5
@@ -136,6 +138,8 @@ def test_what_the_customer_has_sent_is_forgotten(alice, receiver_of_all):
     delete_media()
 
     assert count_of_secrets() == 0
+    assert not Project.objects.filter(user_id="the user").exists()
+    assert UsageEntry.objects.get().user_label == "the user"  # It is charged for.
 
 
 @pytest.fixture

@@ -135,17 +135,23 @@ def many_segments(number: int) -> bytes:
 
 
 def timed_film(
-    codec: str, container: str, side: int, frames: int, tick_of: Callable[[int], int], **options: str
+    codec: str,
+    container: str,
+    side: int,
+    frames: int,
+    tick_of: Callable[[int], int],
+    encoder: dict[str, str] | None = None,
+    **options: str,
 ) -> bytes:
     """Grey frames, one key frame. tick_of: of each frame, when it is shown, in 90,000ths of a second."""
-    encoder = {
+    usual = {
         "libx264": {"preset": "ultrafast", "tune": "zerolatency", "x264-params": "keyint=infinite:scenecut=0"},
         "libx265": {"preset": "ultrafast", "tune": "zerolatency", "x265-params": "log-level=none:keyint=-1"},
     }[codec]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "film"
         with av.open(str(path), "w", format=container, options=options) as target:
-            stream = target.add_stream(codec, rate=25, options=encoder)
+            stream = target.add_stream(codec, rate=25, options={**usual, **(encoder or {})})
             stream.width = stream.height = side
             stream.pix_fmt = "yuv420p"
             stream.codec_context.time_base = Fraction(1, 90_000)

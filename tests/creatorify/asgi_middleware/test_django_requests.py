@@ -1,6 +1,7 @@
 """Django's synchronous handler under ASGI: what it is asked, what it answers, and who holds its threads."""
 
 import asyncio
+import json
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -100,6 +101,18 @@ def test_an_answer_is_sent_whole() -> None:
     assert body["body"] == b"done" and not body.get("more_body")
 
 
+def test_what_django_cannot_even_take_is_an_error_in_our_own_form(caplog) -> None:
+    def fail(environ: dict[str, Any]) -> HttpResponse:
+        raise LookupError("no such codec")
+
+    [start, body] = serve(fail)
+
+    assert start["status"] == 500
+    assert json.loads(body["body"])["code"] == "internal"
+    assert b"request-id" in dict(start["headers"])
+    assert "no such codec" in caplog.text
+
+
 @pytest.mark.parametrize("response", [HttpResponse(b"body"), StreamingHttpResponse([b"body"])])
 def test_head_gets_no_body(response) -> None:
     messages = serve(lambda environ: response, method="HEAD")
@@ -194,16 +207,21 @@ def test_no_more_requests_are_worked_on_at_once_than_there_are_threads() -> None
     assert most == 3
 
 
-def test_a_client_that_leaves_before_its_body_has_come_is_not_answered() -> None:
-    called = []
+def test_a_body_that_does_not_come_to_its_end_is_malformed_and_not_given_to_django() -> None:
+    """The server says the same of a client that has left and of chunks that are none."""
+    asked: list[Any] = []
+    sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.disconnect"}
 
     async def send(message: dict[str, Any]) -> None:
-        called.append(message)
+        sent.append(message)
 
-    application = DjangoRequests(lambda environ, start_response: called.append(environ), threads=1)  # type: ignore[arg-type, return-value, func-returns-value]
-    asyncio.run(application({**SCOPE}, receive, send))
+    def handler(environ: Any, start_response: Any) -> list[bytes]:
+        asked.append(environ)
+        return []
 
-    assert called == []
+    asyncio.run(DjangoRequests(handler, threads=1)({**SCOPE}, receive, send))
+
+    assert (asked, sent[0]["status"], json.loads(sent[1]["body"])["code"]) == ([], 400, "malformed")

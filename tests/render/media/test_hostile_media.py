@@ -141,6 +141,20 @@ def test_a_film_that_was_cut_within_its_group_of_pictures_is_taken(tmp_path: Pat
     assert video.num_frames == 10
 
 
+def test_of_a_film_that_is_cropped_the_frames_count_as_they_are_decoded(tmp_path: Path) -> None:
+    """Of 2880 x 2880 pixels, 256 x 256 are shown."""
+    cropped = {"x264-params": f"keyint=infinite:scenecut=0:crop-rect=0,0,{2880 - 256},{2880 - 256}"}
+    content = hostile_media.timed_film("libx264", "mp4", 2880, 24, lambda frame: frame, encoder=cropped)
+    (tmp_path / "source").write_bytes(content)
+    with open_source(tmp_path / "source") as container:
+        assert container.streams.video[0].width == 256
+
+    def normalise() -> None:
+        normalise_video(tmp_path / "source", tmp_path / "v.mp4", max_seconds=1, param=IMAGE)
+
+    assert code_of(normalise, IMAGE) == "media_too_complex"
+
+
 def test_a_film_tells_its_size_when_that_is_too_large(tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(hostile_media.timed_film("libx264", "mp4", 4560, 1, lambda at: 0))
 
