@@ -204,8 +204,11 @@ def test_an_event_that_cannot_be_shown_keeps_back_no_other(events, caplog) -> No
 
 def test_it_is_tried_again_and_given_up_visibly(events, caplog, admin_client) -> None:
     webhook_events.hand_out()
-    for _ in webhook_events.HAND_OUT_AGAIN_SECONDS:
-        assert WebhookEvent.objects.get(pk=events[0].pk).given_up_at is None
+    minute, hour = 60, 3600
+    for wait in (minute, 5 * minute, 30 * minute, 2 * hour, 6 * hour, 12 * hour, 24 * hour):
+        bad = WebhookEvent.objects.annotate(wait=F("next_hand_out_at") - Now()).get(pk=events[0].pk)
+        assert bad.given_up_at is None
+        assert timedelta(seconds=wait / 2) < bad.wait <= timedelta(seconds=wait)
         WebhookEvent.objects.update(next_hand_out_at=Now())
         assert webhook_events.hand_out() == 1
     bad = WebhookEvent.objects.get(pk=events[0].pk)

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError, OperationalError
 from django.db.models.functions import Now
 from django.utils import timezone
 from django_q.models import OrmQ
@@ -140,6 +140,17 @@ def test_an_error_of_the_database_is_the_loops_to_handle(listeners) -> None:
 
     listeners(fail)
     with pytest.raises(DatabaseError, match="away"):
+        reaper.run()
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_a_lost_database_ends_the_run_also_in_the_midst_of_one_render(dead, monkeypatch, error) -> None:
+    def reap(render: Render) -> None:
+        raise error("away")
+
+    monkeypatch.setattr(lifecycle, "reap", reap)
+
+    with pytest.raises(error, match="away"):
         reaper.run()
 
 
