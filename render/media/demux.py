@@ -5,15 +5,19 @@ files and addresses, so only formats that hold their own data are let in. Of its
 recordings are: the rest are of games, screens and pictures, seldom used and seldom tested.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import av
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
+from av.codec import CodecContext
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -34,11 +38,14 @@ SOUND_DECODERS = (
     "pcm_s16le_planar,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be"
 )
 DECODERS = frozenset(f"{VIDEO_DECODERS},{SOUND_DECODERS}".split(","))
+# Matroska keeps the transparency of these beside the picture; only these decoders put both together.
+WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 MAX_TRACKS = 50  # phones and cameras write up to ten: picture, sound, positions, times
 DECODER_THREADS = 4  # each keeps frames of its own in memory
 STILL_BRANDS = {"heic", "heix", "heim", "heis", "mif1", "msf1", "avif", "avis"}  # pictures in an mp4 box structure
 # ValueError: PyAV's own checks, and frames that change their format midway. OSError: the file itself.
 DECODE_ERRORS = (av.error.FFmpegError, ValueError, OSError)
+Track = TypeVar("Track", VideoStream, AudioStream)
 
 
 @contextmanager
@@ -71,11 +78,11 @@ def open_source(path: Path) -> InputContainer:
 
 
 def moving_picture(container: InputContainer) -> VideoStream | None:
-    """The first video track; a cover picture is none, and a HEIC photo is not a film."""
+    """The video track that players choose; a cover picture is none, and a HEIC photo is not a film."""
     if container.metadata.get("major_brand", "") in STILL_BRANDS:
         return None
     still = Disposition.attached_pic | Disposition.timed_thumbnails
-    for stream in container.streams.video:
+    for stream in _default_first(container.streams.video):
         context = stream.codec_context
         if context is not None and context.name in DECODERS and not stream.disposition & still:
             return stream
@@ -83,11 +90,16 @@ def moving_picture(container: InputContainer) -> VideoStream | None:
 
 
 def sound_track(container: InputContainer) -> AudioStream | None:
-    """The first audio track that there is a decoder for."""
-    for stream in container.streams.audio:
+    """The audio track that players choose, of those that there is a decoder for."""
+    for stream in _default_first(container.streams.audio):
         if stream.codec_context is not None and stream.codec_context.name in DECODERS:
             return stream
     return None
+
+
+def _default_first(streams: Iterable[Track]) -> list[Track]:
+    """In the file's order, but those that it marks as the default before the others."""
+    return sorted(streams, key=lambda stream: not stream.disposition & Disposition.default)
 
 
 def decoded_size(stream: VideoStream) -> tuple[int, int]:
@@ -119,6 +131,15 @@ def audio_frames(container: InputContainer, stream: AudioStream, *, failure: Ser
             yield frame
 
 
+def _decoder(stream: VideoStream | AudioStream) -> "Callable[[Packet[Any]], Sequence[object]]":
+    name = WITH_ALPHA.get(stream.codec_context.name) if stream.metadata.get("alpha_mode") == "1" else None
+    if name is None:
+        return lambda packet: packet.decode()
+    context = cast(VideoCodecContext, CodecContext.create(name, "r"))
+    context.extradata = stream.codec_context.extradata
+    return lambda packet: context.decode(packet if packet.size else None)
+
+
 def _frames(
     container: InputContainer, stream: VideoStream | AudioStream, failure: ServiceError
 ) -> Iterator[VideoFrame | AudioFrame]:
@@ -129,6 +150,7 @@ def _frames(
     uncompressed = stream.codec_context.name.startswith("pcm_")
     cost = FilmCost(failure.param)
     packets = 0
+    decode = _decoder(stream)
     with decoding(failure):
         for packet in container.demux(stream):
             if packet.is_corrupt and not uncompressed:
@@ -136,7 +158,7 @@ def _frames(
             packets += packet.size > 0  # the last one is empty and only flushes the decoder
             if isinstance(stream, VideoStream) and packet.size:
                 cost.add(packet, *decoded_size(stream))
-            for frame in packet.decode():
+            for frame in decode(packet):
                 if isinstance(frame, VideoFrame | AudioFrame):
                     yield frame
     if packets < expected:

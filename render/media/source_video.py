@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 
 from accounts.errors import ServiceError
 from render.engines.base import FPS
+from render.media import film_filters
 from render.media.demux import decoded_size, decoding, moving_picture, open_source, video_frames
 from render.media.film_cost import MAX_FILM_PIXELS
 from render.media.h264 import add_h264_stream
@@ -21,8 +22,6 @@ from render.media.portrait import MIN_SIDE
 from render.media.whole_file import whole_file
 
 MAX_SIDE = 1920  # pixels
-# The display matrix turns counter-clockwise; a camera that was held upright writes -90.
-TURNS = {0: [], 90: [("transpose", "cclock")], 180: [("hflip", ""), ("vflip", "")], 270: [("transpose", "clock")]}
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,10 @@ class SourceVideo:
 
 
 def normalise_video(source: Path, destination_mp4: Path, *, max_seconds: float, param: str) -> SourceVideo:
-    """Write the first `max_seconds` of the first video track: rotation applied, square pixels, constant FPS.
+    """Write the first `max_seconds` of the film's video track as players show it, with square pixels and constant FPS.
 
-    Frames are doubled or dropped by their time stamps. Sides are even and at most 1920 pixels. Raises ServiceError:
+    Upright, without the comb of interlaced frames, on white where it is transparent, in the colours of BT.709. Frames
+    are doubled or dropped by their time stamps. Sides are even and at most 1920 pixels. Raises ServiceError:
     video_invalid, image_too_large, image_too_small, media_too_complex.
     """
     invalid = ServiceError("video_invalid", "The film cannot be decoded to its end.", param=param)
@@ -91,17 +91,16 @@ def _ready(graph: Graph) -> Iterator[VideoFrame]:
 
 
 def _graph(frame: VideoFrame, stream: VideoStream, param: str) -> Graph:
-    turn = frame.rotation % 360
-    width, height = _display_size(frame, stream, turn)
+    width, height = _display_size(frame, stream)
     if min(width, height) < MIN_SIDE:
         detail = f"The film is shown at {width} x {height}; at least {MIN_SIDE} pixels across are needed."
         raise ServiceError("image_too_small", detail, param=param)
     # Scaling comes before the change of rate: a frame that stands for minutes is scaled once.
-    scale = f"{width}:{height}:flags=bicubic+accurate_rnd+bitexact:out_color_matrix=bt709:out_range=tv"
+    scale = f"{width}:{height}:flags=bicubic+accurate_rnd+bitexact:{film_filters.scale_colours(frame)}"
     graph = Graph()
     nodes = [
         graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=stream.time_base),
-        *(graph.add(name, args) for name, args in TURNS.get(turn, [])),
+        *(graph.add(name, args) for name, args in film_filters.before_scaling(frame)),
         graph.add("scale", scale),
         graph.add("setsar", "1"),
         graph.add("format", "yuv420p"),
@@ -112,10 +111,11 @@ def _graph(frame: VideoFrame, stream: VideoStream, param: str) -> Graph:
     return graph
 
 
-def _display_size(frame: VideoFrame, stream: VideoStream, turn: int) -> tuple[int, int]:
+def _display_size(frame: VideoFrame, stream: VideoStream) -> tuple[int, int]:
     aspect = float(stream.sample_aspect_ratio or 1)
     width, height = frame.width * max(aspect, 1), frame.height / min(aspect, 1)  # never fewer pixels than stored
-    if turn in (90, 270):
+    is_transposed, _, _ = film_filters.orientation(frame)
+    if is_transposed:
         width, height = height, width
     shrink = min(1.0, MAX_SIDE / max(width, height))
     return 2 * round(width * shrink / 2), 2 * round(height * shrink / 2)

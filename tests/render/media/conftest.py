@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from numpy.typing import NDArray
 
 
@@ -93,7 +94,13 @@ def write_film(tmp_path: Path) -> Callable[..., Path]:
 def remux(tmp_path: Path) -> Callable[..., Path]:
     """The first tracks of several files in one, their packets copied."""
 
-    def remux(name: str, *sources: Path, cover: Path | None = None, options: dict[str, str] | None = None) -> Path:
+    def remux(
+        name: str,
+        *sources: Path,
+        cover: Path | None = None,
+        options: dict[str, str] | None = None,
+        defaults: list[bool] | None = None,
+    ) -> Path:
         path = tmp_path / name
         with ExitStack() as files:
             target = files.enter_context(av.open(str(path), "w", options=options or {}))
@@ -102,7 +109,9 @@ def remux(tmp_path: Path) -> Callable[..., Path]:
                 track = files.enter_context(av.open(str(source))).streams[0]
                 pairs.append((track, target.add_stream_from_template(track)))
             if cover:
-                pairs[-1][1].disposition = av.stream.Disposition.attached_pic
+                pairs[-1][1].disposition = Disposition.attached_pic
+            for is_default, (_, copy) in zip(defaults or [], pairs, strict=False):
+                copy.disposition = Disposition.default if is_default else Disposition(0)
             for track, copy in pairs:
                 for packet in track.container.demux(track):
                     if packet.size:
