@@ -60,7 +60,7 @@ def run() -> None:
         partial(_rows, WebhookEvent.objects.filter(created_at__lt=Now() - EVENTS)),
         partial(_rows, Attempt.objects.filter(render__completed_at__lt=Now() - ATTEMPTS)),
         partial(_rows, Task.objects.filter(stopped__lt=Now() - FAILED_TASKS)),
-        _old_incoming,
+        _abandoned,
         partial(_rows, Session.objects.filter(expire_date__lt=Now())),
         partial(_rows, RetentionFailure.objects.filter(next_try_at__lt=Now() - FAILURES_KEPT)),
     ]
@@ -168,15 +168,18 @@ def _delete_dead_asset(asset: Asset) -> None:
     asset.delete()
 
 
-def _old_incoming(deadline: float) -> None:
-    """What a web process was receiving when it was killed, and no asset names."""
-    storage = storages["default"]
-    if not isinstance(storage, SignedFileStorage):
-        return
-    for name in storage.old_incoming(seconds=settings.UPLOAD_SECONDS):
-        if time.monotonic() > deadline:
-            return
-        discards.discard(name)
+def _abandoned(deadline: float) -> None:
+    """What a process was receiving or storing when it was killed, and no asset names."""
+    used = [storage for storage in (storages["default"], storages["work"]) if isinstance(storage, SignedFileStorage)]
+    for storage in {storage.location: storage for storage in used}.values():  # Mostly both are the same folder.
+        for name in storage.abandoned(seconds=settings.UPLOAD_SECONDS):
+            if time.monotonic() > deadline:
+                return
+            if not discards.is_named(name):
+                try:
+                    storage.delete(name)
+                except StorageFailure as failure:
+                    logger.warning("%s is kept for now: %s", name, failure)
 
 
 def _by_plan(days: str) -> Combinable:

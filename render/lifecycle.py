@@ -106,9 +106,7 @@ def fail(claim: Claim, error: ServiceError, *, trace: str = "") -> None:
         _end_attempt(claim, Attempt.Outcome.FAILED)
 
 
-def retry_later(
-    claim: Claim, error: ServiceError, *, trace: str, of_storage: bool = False, anew: bool = False
-) -> None:
+def retry_later(claim: Claim, error: ServiceError, *, trace: str, of_storage: bool = False, anew: bool = False) -> None:
     """Try again after a while, or end with `error` once it has failed too often.
 
     of_storage: what failed is the media storage, which is counted apart and gets about a day to come back.

@@ -9,13 +9,18 @@ from pathlib import Path
 
 
 def create(path: Path) -> int:
-    """A descriptor of a new file whose lock is held until its last copy is closed. Raises FileExistsError."""
+    """A descriptor of a new file, to write to; the file is locked until it is closed. Raises OSError."""
     while True:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if os.fstat(descriptor).st_nlink:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            is_there = os.fstat(descriptor).st_nlink > 0
+        except OSError:
+            os.close(descriptor)
+            raise
+        if is_there:
             return descriptor
-        os.close(descriptor)  # It was taken for abandoned before it was locked.
+        os.close(descriptor)  # Somebody has taken it for abandoned, before it was locked.
 
 
 def is_being_written(path: Path) -> bool:

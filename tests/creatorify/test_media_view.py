@@ -269,7 +269,8 @@ def test_nobody_else_on_the_machine_reads_the_files(settings):
 
     root = Path(settings.MEDIA_ROOT)
     modes = {path.relative_to(root).as_posix(): path.stat().st_mode & 0o777 for path in (root, *root.rglob("*"))}
-    assert modes == {".": 0o700, "tenant": 0o700, "tenant/renders": 0o700, "tenant/renders/film.mp4": 0o600}
+    folders = dict.fromkeys((".", "incoming", "tenant", "tenant/renders"), 0o700)
+    assert modes == {**folders, "tenant/renders/film.mp4": 0o600}
 
 
 def test_folders_that_everybody_could_read_are_closed(tmp_path):
@@ -279,6 +280,7 @@ def test_folders_that_everybody_could_read_are_closed(tmp_path):
 
     for folder in (old, tmp_path / "new", tmp_path / "deep" / "new"):
         assert private_folder(folder).stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "deep").stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize("name", ["MEDIA_ROOT", "WORK_DIR"])
