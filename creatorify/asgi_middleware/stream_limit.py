@@ -7,8 +7,7 @@ could hold all of them.
 import time
 from collections import Counter
 
-from django.conf import settings
-
+from creatorify import connections
 from creatorify.asgi_middleware.asgi import Application, Receive, Scope, Send
 from creatorify.asgi_middleware.problem_response import send_problem
 from creatorify.asgi_middleware.routes import EVENTS, STATUS
@@ -31,7 +30,7 @@ class StreamLimit:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         # What is no key of ours is refused at once and holds nothing.
         key = next((headers[name] for name in CREDENTIALS if name in headers), b"")
-        limit = max(settings.MAX_CONNECTIONS // SHARE, 1)
+        limit = max(connections.most() // SHARE, 1)
         if self._open[key] >= limit:
             detail = f"This key has {limit} streams and waiting requests open on this server; no more are possible."
             await send_problem(scope, send, "too_many_streams", detail, began=time.perf_counter())
