@@ -19,8 +19,8 @@ PART = "."  # What the name of a file begins with that is not whole yet.
 UNUSED_SECONDS = 24 * 3600  # A customer's files stay no longer than they are of use.
 
 
-def bring(name: str, download: Callable[[Path], None], *, link: Path | None = None) -> Path:
-    """The file of this name; `download` fetches it, checked, to the path it is given, unless it is here.
+def bring(name: str, download: Callable[[Path], None], *, link: Path | None = None) -> None:
+    """Have the file of this name here; `download` fetches it, checked, to the path it is given, if it is not.
 
     link: where it is to be found, too, whoever removes it here at this moment.
     """
@@ -30,7 +30,7 @@ def bring(name: str, download: Callable[[Path], None], *, link: Path | None = No
         os.utime(path)  # for `_trim`
         if link is not None:
             os.link(path, link)
-        return path
+        return
     part = private_folder(folder) / f"{PART}{uuid.uuid4().hex}"
     descriptor = written_files.create(part)
     try:
@@ -42,7 +42,6 @@ def bring(name: str, download: Callable[[Path], None], *, link: Path | None = No
         part.unlink(missing_ok=True)
         os.close(descriptor)
     _trim(folder, keep=path)
-    return path
 
 
 def clear() -> None:
