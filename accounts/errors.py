@@ -78,6 +78,7 @@ PROBLEM_TYPES = {
     "render_timeout": ProblemType(500, "Render took too long", retryable=True),
     "speech_failed": ProblemType(500, "Speech engine not available", retryable=True),
     "upload_failed": ProblemType(500, "Upload of the result failed", retryable=True),
+    "work_lost": ProblemType(500, "Files of the render lost"),
     "worker_lost": ProblemType(500, "Worker lost too often", retryable=True),
 }
 

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 RATE_PROBLEM = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 API_PREFIX = "/api/"
-QUEUE_FULL_RETRY_SECONDS = 30
+RETRY_SECONDS = 30
 MAX_ERRORS = 50  # that are told of one request
 MAX_DETAIL = 3000  # characters
 
@@ -58,7 +58,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
         # Whatever raised it: without this header a 401 is not valid HTTP.
         headers["WWW-Authenticate"] = context["view"].get_authenticate_header(request)
     if body["status"] in (429, 503):
-        headers.setdefault("Retry-After", str(QUEUE_FULL_RETRY_SECONDS))
+        headers.setdefault("Retry-After", str(RETRY_SECONDS))
     if body["code"] == "idempotency_in_progress":
         headers["Retry-After"] = "1"
     if isinstance(exc, exceptions.Throttled):
@@ -82,6 +82,13 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if not request.path.startswith(API_PREFIX):
         return defaults.server_error(request)
     return _response(request, problem("internal", "Something went wrong here. The error was logged."))
+
+
+def unavailable(request: HttpRequest) -> HttpResponse:
+    """For a view that is not of the API, and cannot answer because of this machine, its disk or the database."""
+    response = _response(request, problem("unavailable", "Temporarily unavailable."))
+    response["Retry-After"] = str(RETRY_SECONDS)
+    return response
 
 
 @csrf_exempt  # Else an unknown address would answer a POST with an HTML page about CSRF.

@@ -149,7 +149,7 @@ def _bring(asset: Asset, path: Path) -> str:
         num_bytes = objects.size(asset.key)
         if num_bytes == asset.num_bytes:
             num_bytes, sha256 = objects.bring(asset.key, path)
-    except FileNotFoundError:
+    except objects.MissingObject:
         raise ServiceError("upload_missing", "The file was said to be complete, and is not there.") from None
     if num_bytes != asset.num_bytes:
         detail = f"The file has {num_bytes} bytes, {asset.num_bytes} were announced."

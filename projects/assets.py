@@ -150,15 +150,17 @@ def delete(asset: Asset) -> None:
 
 
 @transaction.atomic
-def delete_unused_speech(asset: Asset, *, within: timedelta | None = None) -> None:
-    """Unless a project still names it, see `is_used`, or a render needs it."""
+def delete_unused_speech(asset: Asset, *, within: timedelta | None = None) -> bool:
+    """Unless a project still names it, see `is_used`, or a render needs it. Whether it is deleted."""
     Asset.objects.select_for_update(no_key=True).get(pk=asset.pk)
     if is_used(asset, within=within):
-        return
+        return False
     try:
         delete(asset)
     except ServiceError as error:
         logger.info("The speech %s is kept for now: %s", asset.pk, error.detail)
+        return False
+    return True
 
 
 def delete_stray_speech(render: Render) -> int:

@@ -54,7 +54,7 @@ def delete_next() -> bool:
     if discarded is None:
         return False
     try:
-        if not _is_named(discarded.key):
+        if not is_named(discarded.key):
             objects.storage_of(discarded.key).delete(discarded.key)
     except StorageFailure as failure:
         logger.warning("The object %s is still there: %s", discarded.key, failure)
@@ -77,6 +77,9 @@ def _claim() -> DiscardedObject | None:
     return discarded
 
 
-def _is_named(key: str) -> bool:
-    """Once it is not, it stays so: a key is taken over only from an asset that is there, whose row is locked for it."""
+def is_named(key: str) -> bool:
+    """Whether an asset names the object. Once none does, it stays so.
+
+    A key is taken over only from an asset that is there, whose row is locked for it.
+    """
     return Asset.objects.filter(key=key, deleted_at=None).exclude(state__in=USELESS).exists()

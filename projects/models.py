@@ -60,7 +60,10 @@ class Project(models.Model):
 
 
 class RetentionFailure(models.Model):
-    """Something that could not be deleted when its time was over: it steps aside, so that it keeps back no other."""
+    """Something that could not be deleted when its time was over: it steps aside, so that it keeps back no other.
+
+    Without failures it is still in use.
+    """
 
     step = models.CharField(max_length=20, help_text="Of `projects.retention`.")
     row_id = models.CharField(max_length=40, help_text="Of the render or the asset.")
