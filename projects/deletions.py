@@ -69,7 +69,7 @@ def sweep_next() -> bool:
 
 @transaction.atomic
 def _claim() -> Deletion | None:
-    deletion = _due().order_by("sweep_after").select_for_update(of=("self",), skip_locked=True, no_key=True).first()
+    deletion = _due().order_by("sweep_after").select_for_update(skip_locked=True, no_key=True).first()
     if deletion is not None:
         later = Now() + timedelta(seconds=AGAIN_SECONDS)
         Deletion.objects.filter(pk=deletion.pk).update(sweep_after=later)

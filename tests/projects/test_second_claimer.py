@@ -103,11 +103,13 @@ def another_take(request, alice):
     if request.param == "retry":
         takes.finalize(Project.objects.get(), alice.key)
         lifecycle.request_cancel(latest_render(project["id"]))
-    return Project.objects.get(), lambda: ACTS[request.param](Project.objects.get(), alice.key)
+    made = Project.objects.get()
+    return made, lambda: ACTS[request.param](Project.objects.get(pk=made.pk), alice.key)
 
 
 def test_a_project_that_is_just_being_deleted_gets_no_take(another_take) -> None:
     project, act = another_take
+    Project.objects.create(tenant=project.tenant)  # that is not deleted
     before = Take.objects.count()
 
     with pytest.raises(ServiceError) as refused:
