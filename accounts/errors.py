@@ -34,6 +34,7 @@ PROBLEM_TYPES = {
     "not_acceptable": ProblemType(406, "Not acceptable"),
     "asset_not_ready": ProblemType(409, "Asset not ready", retryable=True),
     "invalid_state": ProblemType(409, "Not possible in this state"),
+    "too_many_takes": ProblemType(409, "Too many takes of a project"),
     "idempotency_in_progress": ProblemType(409, "The same request is at work", retryable=True),
     "upload_expired": ProblemType(410, "Upload expired"),
     "request_timeout": ProblemType(408, "The request's body came too slowly", retryable=True),

@@ -49,7 +49,9 @@ def hold(
     sums, most = _sums(tenant, month, is_test=is_test), max_renders(tenant.plan, is_test=is_test)
     if sums["renders"] >= most:
         whose = "test keys" if is_test else "live keys"
-        detail = f"With {whose} {most} renders may be asked for in {month:%Y-%m}, the canceled and failed ones included."
+        detail = (
+            f"With {whose} {most} renders may be asked for in {month:%Y-%m}, the canceled and failed ones included."
+        )
         raise ServiceError("quota_exceeded", detail)
     if not is_test:
         _require(tenant, sums, seconds, price, month=month)
@@ -134,7 +136,7 @@ def seconds_available(tenant: Tenant, *, at: datetime | None = None) -> int:
 
 
 def max_renders(plan: Plan, *, is_test: bool) -> int:
-    """How many may be asked for in a month. Each that is finished with a live key uses a second of the plan at least."""
+    """That may be asked for in a month. Each that is finished with a live key uses a second of the plan at least."""
     return FREE_RENDERS if is_test else FREE_RENDERS + plan.monthly_seconds
 
 

@@ -8,6 +8,8 @@ from accounts.models import ApiKey, Tenant
 from projects.webhook_models import WebhookDelivery, WebhookEndpoint, WebhookEvent  # noqa: F401  # For Django.
 from render.models import Render
 
+MAX_TAKES = 100  # of a project
+
 
 class AudioOrder(models.TextChoices):
     LEFT_RIGHT = "left_right"

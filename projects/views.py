@@ -79,9 +79,10 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
             return Project.objects.none()  # The documentation asks without a key.
         key = self.api_key
         projects = Project.objects.filter(tenant=key.tenant, is_test=key.is_test, deleted_at=None)
-        # A poll, by far the most frequent request, shows nothing of the project itself.
-        seen = projects.only("pk") if self.action in ("status", "events") else projects.select_related("tenant__plan")
-        return with_takes(seen)
+        if self.action in ("status", "events"):
+            # A poll, by far the most frequent request, shows nothing of the project itself, nor of its earlier takes.
+            return with_takes(projects.only("pk"), shown=1)
+        return with_takes(projects.select_related("tenant__plan"))
 
     @extend_schema(
         summary="List projects, newest first",
