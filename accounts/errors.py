@@ -70,6 +70,7 @@ PROBLEM_TYPES = {
     "queue_full": ProblemType(429, "Too many renders waiting", retryable=True),
     "too_many_streams": ProblemType(429, "Too many open streams", retryable=True),
     "too_many_uploads": ProblemType(429, "Too many uploads announced", retryable=True),
+    "too_many_changes": ProblemType(429, "Too many changes of API keys", retryable=True),
     "too_many_idempotency_keys": ProblemType(429, "Too many Idempotency-Keys", retryable=True),
     "rate_limited": ProblemType(429, "Too many requests", retryable=True),
     "unavailable": ProblemType(503, "Temporarily unavailable", retryable=True),

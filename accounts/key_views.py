@@ -5,6 +5,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import QuerySet
+from django.db.models.functions import Now
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema, inline_serializer
 from rest_framework import mixins, serializers, status
@@ -18,12 +19,14 @@ from accounts.errors import ServiceError
 from accounts.fields import FiniteFloatField, UniqueListField
 from accounts.idempotency import idempotent
 from accounts.keyed_view import KeyedView
-from accounts.models import ApiKey, Scope
+from accounts.models import ApiKey, AuditEntry, Scope
 from accounts.pagination import EnvelopePagination
 
 MAX_NETWORKS = 50
 MAX_SCOPES = 50  # in one request, repeated ones too
 MAX_OVERLAP_HOURS = 7 * 24
+MAX_KEYS = 100  # of a tenant, that open something
+MAX_CHANGES = 200  # of a tenant's keys in a day: each is written down for ever, as is each key
 
 
 class NetworkField(serializers.CharField):
@@ -149,6 +152,11 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
         key_reach.require_scopes(asking, given["scopes"])
         key_reach.require_networks(asking, given["allowed_ips"])
         key_reach.require_expiry(asking, given["expires_at"])
+        if ApiKey.objects.filter(keys.USABLE, tenant=asking.tenant).count() >= MAX_KEYS:
+            raise ServiceError(
+                "invalid_state", f"There are {MAX_KEYS} API keys already; revoke one that is not needed."
+            )
+        _require_few_changes(asking)
         made, plain = keys.make(asking.tenant, **given)
         return self._made("key.created", request, made, plain)
 
@@ -164,6 +172,7 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
         for name, value in changes.validated_data.items():
             setattr(key, name, value)
         if changes.validated_data:
+            _require_few_changes(asking)
             key.save(update_fields=list(changes.validated_data))
             self._record("key.changed", request, key, **changes.validated_data)
         return Response(ApiKeySerializer(key).data)
@@ -182,6 +191,7 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
         key_reach.require_may_touch(asking, key)
         key_reach.require_networks(asking, key.allowed_ips)
         key_reach.require_expiry(asking, expires_at)
+        _require_few_changes(asking)
         made, plain = keys.rotate(key, overlap=overlap, expires_at=expires_at)
         return self._made("key.rotated", request, made, plain, overlap_hours=wanted.validated_data["overlap_hours"])
 
@@ -207,3 +217,13 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
     def _record(self, action: str, request: Request, key: ApiKey, **details: Any) -> None:
         asking = self.api_key
         audit.record(action, key, request=request._request, api_key=asking, tenant=asking.tenant, details=details)
+
+
+def _require_few_changes(asking: ApiKey) -> None:
+    """Revoking is not counted out: a key that is in wrong hands can be stopped at any time."""
+    lately = AuditEntry.objects.filter(tenant=asking.tenant, created_at__gt=Now() - timedelta(days=1))
+    if lately.filter(api_key__isnull=False).count() >= MAX_CHANGES:
+        detail = (
+            f"API keys were made and changed {MAX_CHANGES} times in a day; no more than to revoke them is possible."
+        )
+        raise ServiceError("too_many_changes", detail)

@@ -267,6 +267,7 @@ MAX_AUDIO_BYTES = env.int("MAX_AUDIO_BYTES", default=200 * 2**20)
 UPLOAD_SECONDS = env.int("UPLOAD_SECONDS", default=3600)  # In which an upload must arrive; Cloudinary knows no other.
 MAX_UNSENT_UPLOADS = 100  # of a tenant, announced and not sent; and what they come to
 MAX_UNSENT_UPLOAD_BYTES = 10 * 2**30
+MAX_ASSETS = 100_000  # of a tenant, with those that were deleted or never came, for the 30 days that they are kept
 DOWNLOAD_TIMEOUT_SECONDS = env.float("DOWNLOAD_TIMEOUT_SECONDS", default=300)
 
 # The web process (creatorify/web.py)

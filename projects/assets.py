@@ -61,6 +61,11 @@ def announce(key: ApiKey, *, filename: str, content_type: str, num_bytes: int, s
 
 def require_room(tenant: Tenant, num_bytes: int) -> None:
     """What waits to arrive counts, too. Raises ServiceError `storage_quota_exceeded` or `too_many_uploads`."""
+    if Asset.objects.filter(tenant=tenant)[: settings.MAX_ASSETS].count() >= settings.MAX_ASSETS:
+        which = "those that were deleted or could not be used in the last 30 days included"
+        raise ServiceError(
+            "too_many_uploads", f"There are {settings.MAX_ASSETS} assets, {which}; no more are possible."
+        )
     counted = Asset.objects.filter(tenant=tenant, deleted_at=None, state__in=[Asset.State.WAITING, Asset.State.READY])
     unsent = Q(state=Asset.State.WAITING, uploaded_at=None, expires_at__gt=Now())
     sums = counted.aggregate(

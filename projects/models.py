@@ -55,6 +55,7 @@ class Project(models.Model):
             models.Index(fields=["-created_at", "-id"], name="newest_projects"),
             models.Index(fields=["tenant", "-created_at", "-id"], name="newest_of_tenant"),
             models.Index(fields=["tenant", "user_id", "-created_at"], name="newest_of_user"),
+            models.Index(fields=["updated_at"], name="oldest_tests", condition=Q(is_test=True, deleted_at=None)),
         ]
 
     def __str__(self) -> str:
