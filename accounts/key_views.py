@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
@@ -25,8 +26,6 @@ from accounts.pagination import EnvelopePagination
 MAX_NETWORKS = 50
 MAX_SCOPES = 50  # in one request, repeated ones too
 MAX_OVERLAP_HOURS = 7 * 24
-MAX_KEYS = 100  # of a tenant, that open something
-MAX_CHANGES = 200  # of a tenant's keys in a day: each is written down for ever, as is each key
 
 
 class NetworkField(serializers.CharField):
@@ -152,10 +151,10 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
         key_reach.require_scopes(asking, given["scopes"])
         key_reach.require_networks(asking, given["allowed_ips"])
         key_reach.require_expiry(asking, given["expires_at"])
-        if ApiKey.objects.filter(keys.USABLE, tenant=asking.tenant).count() >= MAX_KEYS:
-            raise ServiceError(
-                "invalid_state", f"There are {MAX_KEYS} API keys already; revoke one that is not needed."
-            )
+        usable = ApiKey.objects.filter(keys.USABLE, tenant=asking.tenant, mode=given["mode"])
+        if usable.count() >= settings.MAX_API_KEYS:
+            detail = f"There are {settings.MAX_API_KEYS} {given['mode']} keys already; revoke one that is not needed."
+            raise ServiceError("invalid_state", detail)
         _require_few_changes(asking)
         made, plain = keys.make(asking.tenant, **given)
         return self._made("key.created", request, made, plain)
@@ -220,10 +219,8 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
 
 
 def _require_few_changes(asking: ApiKey) -> None:
-    """Revoking is not counted out: a key that is in wrong hands can be stopped at any time."""
+    """Not for revoking, which is possible at any time: a key may be in wrong hands."""
     lately = AuditEntry.objects.filter(tenant=asking.tenant, created_at__gt=Now() - timedelta(days=1))
-    if lately.filter(api_key__isnull=False).count() >= MAX_CHANGES:
-        detail = (
-            f"API keys were made and changed {MAX_CHANGES} times in a day; no more than to revoke them is possible."
-        )
-        raise ServiceError("too_many_changes", detail)
+    if lately.filter(api_key__mode=asking.mode).count() >= settings.MAX_KEY_CHANGES:
+        times = f"{settings.MAX_KEY_CHANGES} times in a day"
+        raise ServiceError("too_many_changes", f"{asking.mode} keys have made or changed keys {times}; go on tomorrow.")

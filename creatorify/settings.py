@@ -260,6 +260,11 @@ if SPEECH_URL := env.str("SPEECH_URL", default=""):
     }
     SPEECH_ENGINES = {"web": _web_speech, **SPEECH_ENGINES}
 
+# API keys
+# Of a tenant, the live and the test keys each by themselves: a test key must be no nuisance to live ones.
+MAX_API_KEYS = 100  # that open something
+MAX_KEY_CHANGES = 500  # by them in a day: a key, and what was done to it, is known for ever
+
 # Source media
 ALLOW_PRIVATE_MEDIA_URLS = env.bool("ALLOW_PRIVATE_MEDIA_URLS", default=False)  # For development only.
 MAX_IMAGE_BYTES = env.int("MAX_IMAGE_BYTES", default=500 * 2**20)  # A source video comes as the image.
@@ -267,7 +272,8 @@ MAX_AUDIO_BYTES = env.int("MAX_AUDIO_BYTES", default=200 * 2**20)
 UPLOAD_SECONDS = env.int("UPLOAD_SECONDS", default=3600)  # In which an upload must arrive; Cloudinary knows no other.
 MAX_UNSENT_UPLOADS = 100  # of a tenant, announced and not sent; and what they come to
 MAX_UNSENT_UPLOAD_BYTES = 10 * 2**30
-MAX_ASSETS = 100_000  # of a tenant, with those that were deleted or never came, for the 30 days that they are kept
+# Of a tenant, with those that were deleted or never came, for the 30 days that they are kept; half with test keys.
+MAX_ASSETS = 100_000
 DOWNLOAD_TIMEOUT_SECONDS = env.float("DOWNLOAD_TIMEOUT_SECONDS", default=300)
 
 # The web process (creatorify/web.py)

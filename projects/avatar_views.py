@@ -81,7 +81,8 @@ class AvatarViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
         wanted = AvatarRequest(data=request.data)
         wanted.is_valid(raise_exception=True)
         key, given = self.api_key, wanted.validated_data
-        Tenant.objects.select_for_update(no_key=True).get(pk=key.tenant_id)  # So that the count stays as it is.
+        # So that the count stays as it is.
+        Tenant.objects.select_for_update(no_key=True).get(pk=key.tenant_id)
         if self.get_queryset().count() >= MAX_AVATARS:
             raise ServiceError("invalid_state", f"There are {MAX_AVATARS} avatars already; delete one first.")
         project = Project(tenant=key.tenant, is_test=key.is_test)

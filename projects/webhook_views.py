@@ -130,9 +130,8 @@ class WebhookEndpointViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, _
         """Messages follow the Standard Webhooks specification: verify them with one of its libraries and the secret."""
         wanted = EndpointRequest(data=request.data)
         wanted.is_valid(raise_exception=True)
-        Tenant.objects.select_for_update(no_key=True).get(
-            pk=self.api_key.tenant_id
-        )  # So that the count stays as it is.
+        # So that the count stays as it is.
+        Tenant.objects.select_for_update(no_key=True).get(pk=self.api_key.tenant_id)
         if self.endpoints().exclude(url="").count() >= MAX_ENDPOINTS:
             raise ServiceError("invalid_state", f"There are {MAX_ENDPOINTS} endpoints already.")
         made = WebhookEndpoint.objects.create(

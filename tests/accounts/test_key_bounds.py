@@ -6,7 +6,7 @@ import pytest
 from django.db.models import F
 from django.utils import timezone
 
-from accounts import audit, key_views, keys
+from accounts import audit, keys
 from accounts.models import ApiKey, AuditEntry, Scope
 
 pytestmark = pytest.mark.django_db
@@ -22,9 +22,10 @@ def make(caller):
     return caller.post(KEYS, {"name": "x"}, format="json")
 
 
-def test_a_tenant_has_so_many_usable_keys_and_no_more(alice, charlie, monkeypatch) -> None:
-    monkeypatch.setattr(key_views, "MAX_KEYS", 3)
+def test_a_tenant_has_so_many_usable_keys_and_no_more(alice, charlie, settings) -> None:
+    settings.MAX_API_KEYS = 3
     keys.make(charlie.tenant, name="hers")
+    keys.make(alice.tenant, name="test", mode=ApiKey.Mode.TEST)
     keys.revoke(keys.make(alice.tenant, name="revoked")[0])
     keys.make(alice.tenant, name="expired", expires_at=timezone.now() - timedelta(days=1))
     made = [make(alice) for _ in range(2)]
@@ -32,7 +33,7 @@ def test_a_tenant_has_so_many_usable_keys_and_no_more(alice, charlie, monkeypatc
 
     refused = make(alice)
     assert (refused.status_code, refused.json()["code"]) == (409, "invalid_state")
-    assert "3 API keys" in refused.json()["detail"]
+    assert "3 live keys" in refused.json()["detail"]
     assert make(charlie).status_code == 201
     # One can be replaced, and after one was revoked another one is possible.
     assert alice.post(f"{KEYS}/{made[0].json()['id']}/rotate", {"overlap_hours": 0}, format="json").status_code == 201
@@ -40,10 +41,12 @@ def test_a_tenant_has_so_many_usable_keys_and_no_more(alice, charlie, monkeypatc
     assert make(alice).status_code == 201
 
 
-def test_keys_are_changed_so_often_in_a_day_and_revoked_at_any_time(alice, charlie, monkeypatch) -> None:
-    monkeypatch.setattr(key_views, "MAX_CHANGES", 3)
+def test_keys_are_changed_so_often_in_a_day_and_revoked_at_any_time(alice, charlie, settings) -> None:
+    settings.MAX_KEY_CHANGES = 3
     for caller in (alice, charlie):
         audit.record("key.by_staff", caller.key, tenant=caller.tenant)
+    test_key = keys.make(alice.tenant, name="test", mode=ApiKey.Mode.TEST)[0]
+    audit.record("key.by_test", test_key, tenant=alice.tenant, api_key=test_key)
     made = f"{KEYS}/{make(alice).json()['id']}"
     assert alice.patch(made, {"name": "y"}, format="json").status_code == 200
     successor = alice.post(f"{made}/rotate", {"overlap_hours": 1}, format="json")
@@ -57,7 +60,7 @@ def test_keys_are_changed_so_often_in_a_day_and_revoked_at_any_time(alice, charl
         assert (refused.status_code, refused.json()["code"]) == (429, "too_many_changes")
         assert "Retry-After" in refused
     assert ApiKey.objects.get(pk=successor.json()["id"]).name == "y"
-    assert AuditEntry.objects.filter(tenant=alice.tenant).count() == 4
+    assert AuditEntry.objects.filter(tenant=alice.tenant).count() == 5
     assert alice.patch(made, {}, format="json").status_code == 200  # It changes nothing.
     assert alice.delete(made).status_code == 200
     assert ApiKey.objects.get(prefix=alice.get(made).json()["prefix"]).revoked_at

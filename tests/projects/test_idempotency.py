@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
-from accounts.models import IdempotentResponse, UsageEntry
+from accounts.models import ApiKey, IdempotentResponse, UsageEntry
 from projects.models import Project
 from render.models import Render
 from tests.conftest import Caller
@@ -138,8 +138,12 @@ def test_so_many_keys_are_kept_of_a_tenant_and_no_more(alice, charlie, plan, mon
     plan.monthly_seconds = 1
     plan.save()
     url = create(alice)["urls"]["cancel"]
+    tester = Caller(alice.tenant, "tester")
+    ApiKey.objects.filter(pk=tester.key.pk).update(mode=ApiKey.Mode.TEST)
     for number in range(2):
         assert alice.post(url, headers={"Idempotency-Key": f"key-{number}"}).status_code == 200
+        # Half of them are there for live keys.
+        assert post(tester, "key-of-test").json()["code"] == "too_many_idempotency_keys"
 
     refused = alice.post(url, headers={"Idempotency-Key": "key-2"})
     assert (refused.status_code, refused.json()["code"]) == (429, "too_many_idempotency_keys")

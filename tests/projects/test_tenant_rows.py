@@ -1,6 +1,7 @@
 """What a tenant can make again and again does not become ever more."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import ApiKey, Scope
-from projects import assets, avatar_views, retention, webhook_delivery, webhook_events
+from projects import assets, avatar_views, retention, webhook_delivery, webhook_events, webhook_views
 from projects.models import Asset, Deletion, Project
 from projects.webhook_delivery import Answer
 from projects.webhook_models import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
@@ -65,10 +66,11 @@ def test_avatars(alice, charlie, tester, monkeypatch) -> None:
     assert name(alice).status_code == 201
 
 
-def test_assets_that_are_announced_and_deleted(alice, charlie, settings) -> None:
+def test_assets_that_are_announced_and_deleted(alice, charlie, tester, settings) -> None:
     settings.MAX_ASSETS = 3
-    for _ in range(3):
-        announced = alice.post(UPLOADS, FILE, format="json")
+    for caller in (tester, alice, alice):
+        announced = caller.post(UPLOADS, FILE, format="json")
+        assert tester.post(UPLOADS, FILE, format="json").json()["code"] == "too_many_uploads"  # One is half of it.
         assert announced.status_code == 201
         assets.delete(Asset.objects.get(pk=announced.json()["upload_id"]))
 
@@ -208,3 +210,23 @@ def test_projects_of_test_keys_end_by_the_plans_days(alice, charlie, tester) -> 
     }
     assert latest_render(waiting["id"]).state == "canceled"
     assert Render.objects.filter(tenant=alice.tenant).count() == 4
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_who_make_an_endpoint_at_once_make_no_more_than_there_may_be(alice, charlie, monkeypatch) -> None:
+    monkeypatch.setattr(webhook_views, "MAX_ENDPOINTS", 1)
+    endpoint_of(charlie)
+    callers = [Caller(alice.tenant, str(number)) for number in range(8)]
+    ApiKey.objects.filter(tenant=alice.tenant).update(scopes=list(Scope))
+
+    def make(caller) -> int:
+        try:
+            return caller.post(ENDPOINTS, {"url": "https://example.com/hook"}, format="json").status_code
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = sorted(pool.map(make, callers))
+
+    assert statuses == [201, *[409] * 7]
+    assert WebhookEndpoint.objects.filter(tenant=alice.tenant).count() == 1
