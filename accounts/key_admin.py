@@ -15,10 +15,17 @@ from accounts.models import ApiKey, Scope, default_scopes
 
 
 class ApiKeyInline(ReadOnlyInline):
+    """Those that open something; the list of keys has the others, of which there may be many."""
+
     model = ApiKey
+    verbose_name_plural = "usable API keys"
     fields = ["prefix", "name", "mode", "expires_at", "revoked_at", "last_used_at", "created_at"]
     ordering = ["-created_at"]
     show_change_link = True
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ApiKey]:
+        found: QuerySet[ApiKey] = super().get_queryset(request)
+        return found.filter(keys.USABLE)
 
 
 class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]

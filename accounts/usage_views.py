@@ -5,7 +5,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from django.db.models import QuerySet
-from django.http import HttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.utils import timezone
 from drf_spectacular.helpers import forced_singular_serializer
 from drf_spectacular.types import OpenApiTypes
@@ -161,8 +161,11 @@ class UsageViewSet(mixins.ListModelMixin, KeyedView, GenericViewSet[UsageEntry])
         parameters=[UsageQuery],
         responses={200: ONE_USAGE, (200, "text/csv"): OpenApiTypes.STR},
     )
-    def list(self, request: Request) -> HttpResponse | Response:  # type: ignore[override]
-        """Of the rows of a period, by day, month, API key, user, engine or size, and always by currency."""
+    def list(self, request: Request) -> StreamingHttpResponse | Response:  # type: ignore[override]
+        """Of the rows of a period, by day, month, API key, user, engine or size, and always by currency.
+
+        More than 10,000 groups are refused with 422.
+        """
         query = _validated(UsageQuery, request)
         rows = self._rows(query)
         period: Period = query["period"]
@@ -179,7 +182,7 @@ class UsageViewSet(mixins.ListModelMixin, KeyedView, GenericViewSet[UsageEntry])
         responses={200: EntrySerializer(many=True), (200, "text/csv"): OpenApiTypes.STR},
     )
     @action(detail=False)
-    def entries(self, request: Request) -> HttpResponse | Response:
+    def entries(self, request: Request) -> StreamingHttpResponse | Response:
         """One row a render, and one for each credit or correction; `as=csv` gives all of them in one file."""
         query = _validated(EntriesQuery, request)
         rows = usage.with_kind(self._rows(query))
@@ -233,8 +236,8 @@ def _validated(serializer: type[serializers.Serializer[Any]], request: Request) 
     return values
 
 
-def _file(lines: Iterator[str], name: str) -> HttpResponse:
-    # Not streamed: an ASGI server would read a generator that asks the database to its end anyway.
-    response = HttpResponse("".join(lines), content_type="text/csv; charset=utf-8")
+def _file(lines: Iterator[str], name: str) -> StreamingHttpResponse:
+    """However long it is: what is not sent yet is not read yet."""
+    response = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{name}"'
     return response

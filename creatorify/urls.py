@@ -6,7 +6,6 @@ from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerSplitV
 from accounts.login_view import login
 from creatorify import api_docs
 from creatorify.errors import unknown_path
-from creatorify.health import healthz
 from creatorify.media_view import media
 from creatorify.operations_view import invariants_view, operations_view
 from creatorify.operator_report import report_view
@@ -24,7 +23,6 @@ urlpatterns = [
     path("admin/report/<str:month>/", admin.site.admin_view(report_view), name="report_of_month"),
     path("admin/login/", login),
     path("admin/", admin.site.urls),
-    path("healthz", healthz),
     path("media/<path:path>", media),
     path("api/v1/", include("projects.urls")),
     path("api/v1/", include("accounts.urls")),

@@ -13,13 +13,14 @@ from rest_framework.viewsets import GenericViewSet
 from accounts.errors import ServiceError
 from accounts.idempotency import idempotent
 from accounts.keyed_view import KeyedView
-from accounts.models import Scope
+from accounts.models import Scope, Tenant
 from accounts.pagination import EnvelopePagination
 from projects import references
 from projects.assets import ASSET
 from projects.models import Asset, Avatar, Project
 
 PARAM = "image_url"
+MAX_AVATARS = 1000  # of a tenant, and as many of its test keys
 
 
 class AvatarRequest(serializers.Serializer[Any]):
@@ -80,6 +81,10 @@ class AvatarViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
         wanted = AvatarRequest(data=request.data)
         wanted.is_valid(raise_exception=True)
         key, given = self.api_key, wanted.validated_data
+        # So that the count stays as it is.
+        Tenant.objects.select_for_update(no_key=True).get(pk=key.tenant_id)
+        if self.get_queryset().count() >= MAX_AVATARS:
+            raise ServiceError("invalid_state", f"There are {MAX_AVATARS} avatars already; delete one first.")
         project = Project(tenant=key.tenant, is_test=key.is_test)
         asset = references.find(project, given["image_url"], param=PARAM)
         # It must not be deleted meanwhile.

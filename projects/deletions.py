@@ -27,8 +27,8 @@ AGAIN_SECONDS = 600  # after which another worker tries what one has begun, or w
 TITLE = "(deleted)"
 
 
-def delete_project(project: Project, api_key: ApiKey) -> None:
-    """Hide the project for good, stop what it renders and have its media deleted.
+def delete_project(project: Project, api_key: ApiKey | None) -> None:
+    """Hide the project for good, stop what it renders and have its media deleted. api_key: None when its time is over.
 
     No transaction around it: a worker locks a render before its project, this would lock them the other way round.
     Canceling comes first, so that a crash in between leaves a project that can be deleted again.

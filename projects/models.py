@@ -8,6 +8,8 @@ from accounts.models import ApiKey, Tenant
 from projects.webhook_models import WebhookDelivery, WebhookEndpoint, WebhookEvent  # noqa: F401  # For Django.
 from render.models import Render
 
+MAX_TAKES = 100  # of a project
+
 
 class AudioOrder(models.TextChoices):
     LEFT_RIGHT = "left_right"
@@ -53,6 +55,7 @@ class Project(models.Model):
             models.Index(fields=["-created_at", "-id"], name="newest_projects"),
             models.Index(fields=["tenant", "-created_at", "-id"], name="newest_of_tenant"),
             models.Index(fields=["tenant", "user_id", "-created_at"], name="newest_of_user"),
+            models.Index(fields=["updated_at"], name="oldest_tests", condition=Q(is_test=True, deleted_at=None)),
         ]
 
     def __str__(self) -> str:

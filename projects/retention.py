@@ -1,7 +1,7 @@
 """How long things are kept. Every hour what is over is deleted, files before the rows that name them.
 
-For ever: projects until they are deleted, what customers have uploaded until they delete it, usage, receipts of
-deletions, and the audit log.
+For ever: projects of live keys until they are deleted, what customers have uploaded until they delete it, usage, API
+keys, receipts of deletions, and the audit log.
 """
 
 import logging
@@ -14,7 +14,7 @@ from typing import TypeVar
 from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.core.files.storage import storages
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import InterfaceError, OperationalError
 from django.db.models import CharField, DurationField, Exists, ExpressionWrapper, F, Model, OuterRef, Q, QuerySet, Value
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast, Now
@@ -22,9 +22,9 @@ from django_q.models import Task
 
 from accounts import idempotency
 from accounts.models import IdempotentResponse
-from projects import assets, discards, tickets
-from projects.models import Asset, RetentionFailure, Take
-from projects.webhook_models import WebhookEvent
+from projects import assets, deletions, discards, tickets
+from projects.models import Asset, Project, RetentionFailure, Take
+from projects.webhook_models import EventType, WebhookEvent
 from render import objects, outputs
 from render.models import TERMINAL_STATES, Attempt, Render
 from render.storages.failures import StorageFailure
@@ -32,9 +32,10 @@ from render.storages.files import SignedFileStorage
 
 logger = logging.getLogger(__name__)
 
-# Films and spoken scripts: by the tenant's plan.
+# Films, spoken scripts and projects of test keys: by the tenant's plan.
 WORK = timedelta(days=7)  # segments, checkpoints and sources, after the last render of their project
 EVENTS = timedelta(days=30)  # webhook events with their deliveries
+PROGRESS = timedelta(days=1)  # those that tell how far a render was
 DEAD_ASSETS = timedelta(days=30)  # that were deleted, have expired or cannot be used
 ATTEMPTS = timedelta(days=90)  # after the end of their render
 FAILED_TASKS = timedelta(days=14)
@@ -58,12 +59,14 @@ def run() -> None:
     """Delete what is over; goes on in another task if that takes long."""
     deadline = time.monotonic() + SECONDS_AT_ONCE
     steps: list[Callable[[float], None]] = [
+        partial(_each, "test_projects", old_test_projects(), "updated_at", _delete_test_project),
         partial(_each, "films", films(), "completed_at", outputs.delete_films),
         partial(_each, "work", work(), "completed_at", _delete_work),
         partial(_each, "speech", speech(), "created_at", _delete_speech),
         partial(_each, "dead_assets", dead_assets(), "created_at", _delete_dead_asset),
         partial(_rows, IdempotentResponse.objects.filter(created_at__lt=Now() - idempotency.KEPT)),
         partial(_rows, WebhookEvent.objects.filter(created_at__lt=Now() - EVENTS)),
+        partial(_rows, WebhookEvent.objects.filter(type=EventType.PROGRESS, created_at__lt=Now() - PROGRESS)),
         partial(_rows, Attempt.objects.filter(render__completed_at__lt=Now() - ATTEMPTS)),
         partial(_rows, Task.objects.filter(stopped__lt=Now() - FAILED_TASKS)),
         _abandoned,
@@ -79,6 +82,12 @@ def run() -> None:
             logger.exception("A step of the retention has broken off, the next one goes on")
     if time.monotonic() > deadline:
         tickets.ring("keep_retention")
+
+
+def old_test_projects() -> QuerySet[Project]:
+    """Of test keys, which cost nothing; so somebody else must see to it that they do not become ever more."""
+    kept = Project.objects.filter(is_test=True, deleted_at=None)
+    return kept.filter(updated_at__lt=Now() - _by_plan("tenant__plan__retention_days"))
 
 
 def films() -> QuerySet[Render]:
@@ -177,6 +186,10 @@ def _rows(due: QuerySet[Row], deadline: float) -> None:
             return
 
 
+def _delete_test_project(project: Project) -> None:
+    deletions.delete_project(project, None)
+
+
 def _delete_work(render: Render) -> None:
     assets.delete_stray_speech(render)
     outputs.delete_work(render)
@@ -187,9 +200,8 @@ def _delete_speech(asset: Asset) -> None:
         raise _InUse
 
 
-@transaction.atomic
 def _delete_dead_asset(asset: Asset) -> None:
-    discards.discard(asset.key)
+    discards.discard(asset.key)  # First: what is broken off here is done again.
     asset.delete()
 
 

@@ -52,6 +52,12 @@ PROJECT_LIST = PolymorphicProxySerializer(
 )
 
 
+def _shown(view: "ProjectViewSet") -> dict[str, Any]:
+    """The project of the request as it is now."""
+    [representation] = view._represent([view.get_object()])
+    return ProjectSerializer(representation).data
+
+
 @extend_schema(tags=["projects"])
 class ProjectViewSet(KeyedView, GenericViewSet[Project]):
     serializer_class = ProjectRequest  # For OPTIONS, which describes the fields.
@@ -73,9 +79,10 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
             return Project.objects.none()  # The documentation asks without a key.
         key = self.api_key
         projects = Project.objects.filter(tenant=key.tenant, is_test=key.is_test, deleted_at=None)
-        # A poll, by far the most frequent request, shows nothing of the project itself.
-        seen = projects.only("pk") if self.action in ("status", "events") else projects.select_related("tenant__plan")
-        return with_takes(seen)
+        if self.action in ("status", "events"):
+            # A poll, by far the most frequent request, shows nothing of the project itself, nor of its earlier takes.
+            return with_takes(projects.only("pk"), shown=1)
+        return with_takes(projects.select_related("tenant__plan"))
 
     @extend_schema(
         summary="List projects, newest first",
@@ -154,7 +161,7 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
     @extend_schema(summary="Get a project", responses=ProjectSerializer)
     @method_decorator(conditional_page)
     def retrieve(self, request: Request, pk: str) -> Response:
-        return Response(self._body(self.get_object()))
+        return Response(_shown(self))
 
     @extend_schema(
         summary="Delete a project",
@@ -209,33 +216,29 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
         },
     )
     @action(detail=True, methods=["post"])
-    @idempotent()
+    @idempotent(shown_anew=_shown)
     def cancel(self, request: Request, pk: str) -> Response:
         """What is canceled is not billed."""
         project = self.get_object()
         render = takes.cancel(project)
         done = render.state == State.CANCELED
-        return Response(self._body(self.get_object()), status=200 if done else 202)
+        return Response(_shown(self), status=200 if done else 202)
 
     @extend_schema(summary="Render again what failed or was canceled", request=None, responses={202: ProjectSerializer})
     @action(detail=True, methods=["post"])
-    @idempotent()
+    @idempotent(shown_anew=_shown)
     def retry(self, request: Request, pk: str) -> Response:
         """Another take: same engine, inputs, parameters and seed."""
         takes.retry(self.get_object(), self.api_key)
-        return Response(self._body(self.get_object()), status=202)
+        return Response(_shown(self), status=202)
 
     @extend_schema(summary="Render the draft in full quality", request=None, responses={202: ProjectSerializer})
     @action(detail=True, methods=["post"])
-    @idempotent()
+    @idempotent(shown_anew=_shown)
     def finalize(self, request: Request, pk: str) -> Response:
         """Takes the latest finished draft: same inputs, parameters and seed, on the final engine."""
         takes.finalize(self.get_object(), self.api_key)
-        return Response(self._body(self.get_object()), status=202)
-
-    def _body(self, project: Project) -> dict[str, Any]:
-        [representation] = self._represent([project])
-        return ProjectSerializer(representation).data
+        return Response(_shown(self), status=202)
 
     def _represent(self, projects: Iterable[Project]) -> Sequence[Representation]:
         return represent(projects, base_url=self.base_url)

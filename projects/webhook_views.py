@@ -19,7 +19,7 @@ from accounts.errors import ServiceError
 from accounts.fields import FiniteFloatField, UniqueListField
 from accounts.idempotency import idempotent
 from accounts.keyed_view import KeyedView
-from accounts.models import Scope
+from accounts.models import Scope, Tenant
 from accounts.pagination import EnvelopePagination
 from projects import webhook_events
 from projects.webhook_models import EventType, WebhookDelivery, WebhookEndpoint, default_events, new_secret
@@ -130,6 +130,8 @@ class WebhookEndpointViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, _
         """Messages follow the Standard Webhooks specification: verify them with one of its libraries and the secret."""
         wanted = EndpointRequest(data=request.data)
         wanted.is_valid(raise_exception=True)
+        # So that the count stays as it is.
+        Tenant.objects.select_for_update(no_key=True).get(pk=self.api_key.tenant_id)
         if self.endpoints().exclude(url="").count() >= MAX_ENDPOINTS:
             raise ServiceError("invalid_state", f"There are {MAX_ENDPOINTS} endpoints already.")
         made = WebhookEndpoint.objects.create(
@@ -187,7 +189,7 @@ class WebhookEndpointViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, _
     @idempotent()
     @transaction.atomic
     def test(self, request: Request, pk: str) -> Response:
-        """Of the type `ping`. What came of it is among the deliveries."""
+        """Of the type `ping`. What came of it is among the deliveries, as of the last hundred."""
         endpoint = self.get_object()
         _require_enabled(endpoint)
         if not endpoint.url:
@@ -204,6 +206,7 @@ class WebhookDeliveryViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, _
 
     def get_queryset(self) -> QuerySet[WebhookDelivery]:
         found = WebhookDelivery.objects.filter(endpoint__in=self.endpoints()).select_related("event", "endpoint")
+        found = found.defer("body", "event__body")  # They may be long, and are not shown.
         delivered = self.request.query_params.get("delivered") if self.action == "list" else None
         if delivered:
             found = found.filter(delivered_at__isnull=not BooleanField().to_internal_value(delivered))

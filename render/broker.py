@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 0.5
 LOOK_SECONDS = 5.0  # between two looks at this machine's disk
+MAX_TICKETS = 1000  # of a queue
 
 
 class PatientBroker(ORM):  # type: ignore[misc]
@@ -35,6 +36,9 @@ class PatientBroker(ORM):  # type: ignore[misc]
     _can_work = True
 
     def enqueue(self, task: str) -> Any:
+        # Nobody takes them now. The reaper adds what is missing when somebody does again.
+        if self.get_connection().filter(key=self.list_key)[:MAX_TICKETS].count() >= MAX_TICKETS:
+            return None
         return self.get_connection().create(key=self.list_key, payload=task, lock=Now()).pk
 
     def dequeue(self) -> Any:

@@ -142,7 +142,46 @@ def test_rows_and_files_add_up_to_the_same(alice, rows, acme):
 def read_csv(response) -> list[dict[str, str]]:
     assert response["Content-Type"].startswith("text/csv")
     assert "attachment" in response["Content-Disposition"]
-    return list(csv.DictReader(io.StringIO(response.content.decode())))
+    return list(csv.DictReader(io.StringIO(response.getvalue().decode())))
+
+
+def test_a_file_is_read_while_it_is_sent_and_not_before(alice, acme, charlie, monkeypatch):
+    """However many rows there are, so many are in memory."""
+    day = datetime(2026, 5, 5, tzinfo=UTC)
+    UsageEntry.objects.bulk_create(
+        UsageEntry(tenant=tenant, render_id=uuid.uuid4(), created_at=day + timedelta(minutes=number // 2))
+        for tenant in (acme, charlie.tenant)
+        for number in range(4100)
+    )
+    read, from_db = [], UsageEntry.from_db
+
+    def counting(*args):
+        read.append(from_db(*args))
+        return read[-1]
+
+    monkeypatch.setattr(UsageEntry, "from_db", counting)
+    answer = alice.get(f"{USAGE}/entries", {**YEAR, "as": "csv"})
+    pieces = iter(answer)
+    assert (answer.streaming, len(read)) == (True, 0)
+    beginning = [next(pieces) for _ in range(2)]
+    assert len(read) == 2000
+
+    own = list(csv.DictReader(io.StringIO(b"".join([*beginning, *pieces]).decode())))
+    mine = UsageEntry.objects.filter(tenant=acme).order_by("created_at", "pk")
+    assert [int(row["id"]) for row in own] == list(mine.values_list("pk", flat=True))
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_more_groups_than_an_answer_holds_are_refused(alice, charlie, rows, monkeypatch, form):
+    monkeypatch.setattr(usage, "MAX_GROUPS", 24)
+    groups = {**YEAR, "group_by": "month,user_id", "as": form}
+    assert alice.get(USAGE, {**groups, "end": "2026-09-01"}).status_code == 200
+
+    refused = alice.get(USAGE, groups)
+
+    assert (refused.status_code, refused.json()["code"], refused.json()["param"]) == (422, "invalid", "group_by")
+    assert "more than 24 groups" in refused.json()["detail"]
+    assert charlie.get(USAGE, groups).status_code == 200
 
 
 def test_a_spreadsheet_finds_no_formula(alice, rows):

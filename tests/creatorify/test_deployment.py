@@ -40,6 +40,13 @@ def test_a_model_server_in_a_container_sees_its_workers_files() -> None:
     assert mounts["gpu_node"] <= mounts["model"]
 
 
+def test_no_containers_log_grows_without_end() -> None:
+    services = yaml.safe_load((ROOT / "deploy" / "docker" / "compose.yaml").read_text())["services"]
+
+    for name, service in services.items():
+        assert {"max-size", "max-file"} <= service["logging"]["options"].keys(), name
+
+
 def test_each_variable_is_explained() -> None:
     explained = False
     for line in EXAMPLE.read_text().splitlines():

@@ -16,7 +16,7 @@ ADDED_KEYS = {
     "test",
     "state", "phase", "queue_position", "waiting_reason", "eta_seconds", "segment", "segments_total", "engine", "error",
     "error_code", "poster_url", "thumbnail_url", "duration_seconds", "video_expires_at", "warnings", "metadata", "urls",
-    "takes", "poll_after_seconds",
+    "takes", "takes_total", "poll_after_seconds",
     "preview_url", "script", "voice", "language", "webhook_url",
 }  # fmt: skip
 

@@ -31,6 +31,20 @@ def test_a_ticket_is_given_once_and_is_gone_when_it_was_acknowledged(broker) -> 
 
 
 @pytest.mark.django_db
+def test_tickets_that_nobody_takes_do_not_become_ever_more(broker, monkeypatch) -> None:
+    monkeypatch.setattr("render.broker.MAX_TICKETS", 3)
+    for number in range(5):
+        broker.enqueue(str(number))
+    PatientBroker("gpu").enqueue("other")
+
+    assert list(OrmQ.objects.filter(key="cpu").order_by("pk").values_list("payload", flat=True)) == ["0", "1", "2"]
+    assert OrmQ.objects.filter(key="gpu").count() == 1
+    broker.acknowledge(broker.dequeue()[0][0])
+    broker.enqueue("again")
+    assert OrmQ.objects.filter(key="cpu").count() == 3
+
+
+@pytest.mark.django_db
 def test_the_ticket_of_a_worker_that_died_comes_again(broker) -> None:
     broker.enqueue("first")
     broker.dequeue()
