@@ -97,7 +97,10 @@ TEMPLATES = [
 ]
 
 # Database: one Postgres for everything, the queue too.
-DATABASE_URL = env.str("DATABASE_URL", default="") or embedded_postgres.start_or_find(VAR_DIR / "postgres")
+DATABASE_URL = env.str("DATABASE_URL", default="")
+EMBEDDED_POSTGRES = None if DATABASE_URL else VAR_DIR / "postgres"  # its folder, if it is the database
+if EMBEDDED_POSTGRES:
+    DATABASE_URL = embedded_postgres.start_or_find(EMBEDDED_POSTGRES)
 DATABASE_POOL_SIZE = env.int("DATABASE_POOL_SIZE", default=0)  # Set by creatorify/asgi.py for the web process.
 _database = env.db_url_config(DATABASE_URL)
 DATABASE_CA_FILE = env.str("DATABASE_CA_FILE", default="")  # With it, the server's certificate and name are verified.
