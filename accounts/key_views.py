@@ -109,7 +109,7 @@ class RotationRequest(serializers.Serializer[Any]):
     expires_at = ExpiryField(
         required=False,
         allow_null=True,
-        help_text="Of the new key, not later than that of the key that asks. Default: that of the old key.",
+        help_text="Of the new key, not later than that of the key that asks. Default: that of the old key before it was rotated.",
     )
 
 
@@ -140,7 +140,7 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
             "mode": asking.mode,
             "scopes": [scope for scope in asking.scopes if scope != Scope.KEYS_ADMIN],
             "allowed_ips": asking.allowed_ips,
-            "expires_at": asking.expires_at,
+            "expires_at": asking.own_expiry,
             **wanted.validated_data,
         }
         if not given["scopes"]:
@@ -173,12 +173,15 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
     @idempotent(secrets=("key",))
     @transaction.atomic
     def rotate(self, request: Request, pk: str) -> Response:
-        """The successor may do the same. Both keys work until `overlap_hours` have passed, or the old one expires."""
+        """The successor may do the same. Both keys work until `overlap_hours` have passed, or the old one expires.
+
+        If the answer was lost, ask again, and revoke the successor that you do not know: `rotated_from` names the old key.
+        """
         wanted = RotationRequest(data=request.data)
         wanted.is_valid(raise_exception=True)
         overlap = timedelta(hours=wanted.validated_data["overlap_hours"])
         asking, key = key_reach.lock(self.api_key, self.get_object())
-        expires_at = wanted.validated_data.get("expires_at", key.expires_at)
+        expires_at = wanted.validated_data.get("expires_at", key.own_expiry)
         key_reach.require_may_touch(asking, key)
         key_reach.require_networks(asking, key.allowed_ips)
         key_reach.require_expiry(asking, expires_at)

@@ -22,11 +22,10 @@ def test_the_examples_use_the_service_that_was_kept_first_and_then_the_next(tmp_
     with demo._FilesOfExamples(tmp_path, OURS), demo._FilesOfExamples(tmp_path, THEIRS) as second:
         assert (address.read_text(), second.are_ours) == ("http://ours", False)
         assert address.stat().st_mode & 0o077 == 0
-    with demo._FilesOfExamples(tmp_path, OURS) as first:
-        with demo._FilesOfExamples(tmp_path, THEIRS) as second:
-            first.__exit__()
-            second.write_if_first()
-            assert (address.read_text(), second.are_ours) == ("http://theirs", True)
+    with demo._FilesOfExamples(tmp_path, OURS) as first, demo._FilesOfExamples(tmp_path, THEIRS) as second:
+        first.__exit__()
+        second.write_if_first()
+        assert (address.read_text(), second.are_ours) == ("http://theirs", True)
 
 
 @pytest.mark.django_db
