@@ -121,6 +121,14 @@ class LineSerializer(serializers.Serializer[Any]):
     amount_micros = serializers.IntegerField(source="total_micros")
 
 
+class StatementSumSerializer(SumSerializer):
+    renders = serializers.IntegerField(help_text="That were billed: the sum of the lines.")
+    billed_seconds = serializers.IntegerField(help_text="The sum of the lines and the adjustments.")
+    amount_micros = serializers.IntegerField(
+        help_text="In millionths of the currency: the sum of the lines and the adjustments."
+    )
+
+
 @extend_schema_field({"type": "string", "examples": ["2026-11"]})
 class MonthField(serializers.DateField):
     pass
@@ -130,7 +138,7 @@ class StatementSerializer(serializers.Serializer[Any]):
     month = MonthField(format="%Y-%m")
     lines = LineSerializer(many=True)
     adjustments = serializers.SerializerMethodField()
-    totals = SumSerializer(many=True)
+    totals = StatementSumSerializer(many=True, help_text="One for each currency.")
 
     @extend_schema(responses=EntrySerializer(many=True))
     def get_adjustments(self, made: statement.Statement) -> list[dict[str, Any]]:
