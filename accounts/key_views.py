@@ -109,7 +109,8 @@ class RotationRequest(serializers.Serializer[Any]):
     expires_at = ExpiryField(
         required=False,
         allow_null=True,
-        help_text="Of the new key, not later than that of the key that asks. Default: that of the old key before it was rotated.",
+        help_text="Of the new key, not later than that of the key that asks. Default: that of the old key, as it was "
+        "before it was rotated.",
     )
 
 
@@ -175,7 +176,8 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
     def rotate(self, request: Request, pk: str) -> Response:
         """The successor may do the same. Both keys work until `overlap_hours` have passed, or the old one expires.
 
-        If the answer was lost, ask again, and revoke the successor that you do not know: `rotated_from` names the old key.
+        If the answer was lost, ask again, and revoke the successor that you do not know: its `rotated_from` is the old
+        key.
         """
         wanted = RotationRequest(data=request.data)
         wanted.is_valid(raise_exception=True)
