@@ -35,12 +35,19 @@ WAITING_FOR = ["file", "check", "storage"]
 
 class UploadRequest(serializers.Serializer[Any]):
     filename = serializers.CharField(max_length=200)
-    content_type = serializers.RegexField(CONTENT_TYPE, help_text="Of an image, a video or a sound.")
+    content_type = serializers.RegexField(
+        CONTENT_TYPE,
+        help_text="Of an image, a video or a sound.",
+        error_messages={
+            "invalid": "Must be of an image, a video or a sound, such as image/jpeg, video/mp4, audio/wav."
+        },
+    )
     bytes = serializers.IntegerField(min_value=1, max_value=2**40, help_text="The size of the file, exactly.")
     sha256 = serializers.RegexField(
         r"^[0-9a-f]{64}$",
         required=False,
         help_text="Of the file, in hex. A file that you have sent before is then found, and not sent again.",
+        error_messages={"invalid": "Must be 64 hexadecimal digits, in lower case."},
     )
 
     def to_internal_value(self, data: Any) -> Any:

@@ -232,6 +232,14 @@ def test_there_is_no_such_month(alice, month):
     assert alice.get(f"{USAGE}/statements/{month}").status_code == 404
 
 
+def test_a_month_that_has_not_begun_has_no_statement(alice):
+    today = datetime.now(UTC).date()
+    later = usage.next_month(today.replace(day=1))
+
+    assert alice.get(f"{USAGE}/statements/{today:%Y-%m}").status_code == 200
+    assert alice.get(f"{USAGE}/statements/{later:%Y-%m}").status_code == 404
+
+
 def test_a_price_that_changes_later_changes_no_bill(alice, acme, plan):
     UsageEntry.objects.create(
         tenant=acme, render_id=uuid.uuid4(), engine="draft", resolution="480p", reserved_seconds=5, billed_seconds=5,
