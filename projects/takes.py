@@ -88,10 +88,11 @@ def retry(project: Project, api_key: ApiKey | None) -> Take:
         raise ServiceError("not_found", "There is no such project.")
     latest = Take.objects.filter(project=project).select_related("render").order_by("-number")[0]
     if latest.render.state not in (State.FAILED, State.CANCELED):
-        raise ServiceError(
-            "invalid_state",
-            f"Only a render that has failed or was canceled can be tried again; the latest one is {latest.render.state}.",
+        detail = (
+            f"Only a render that has failed or was canceled can be tried again; the latest is {latest.render.state}."
         )
+        raise ServiceError("invalid_state", detail)
+
     return _add_take(project, latest, kind=latest.kind, engine=latest.render.engine, api_key=api_key)
 
 
