@@ -21,6 +21,11 @@ from render import objects
 from render.media_types import content_type_of
 from render.storages.files import SignedFileStorage, is_signed, is_signed_for_staff
 
+TEXT = "text/plain; charset=utf-8"
+NO_LINK = (
+    "This link is not valid, or not any more. Ask the API again for what it belongs to: its answer has a new one.\n"
+)
+NO_FILE = "There is no such file, or not any more.\n"
 PIECE_BYTES = 256 * 1024
 ONE_RANGE = re.compile(
     r"bytes=([0-9]{0,18})-([0-9]{0,18})"
@@ -29,8 +34,13 @@ ONE_RANGE = re.compile(
 
 @require_safe
 def media(request: HttpRequest, path: str) -> HttpResponseBase:
-    _require_signature(request.GET, path)
-    file = _open(path)
+    try:
+        _require_signature(request.GET, path)
+        file = _open(path)
+    except PermissionDenied:
+        return HttpResponse(NO_LINK, status=403, content_type=TEXT)
+    except Http404:
+        return HttpResponse(NO_FILE, status=404, content_type=TEXT)
     facts = os.fstat(file.fileno())
     modified = int(facts.st_mtime)
     etag = quote_etag(f"{facts.st_mtime_ns:x}-{facts.st_size:x}")
