@@ -6,7 +6,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema, inline_serializer
+from drf_spectacular.utils import extend_schema, extend_schema_view, inline_serializer
 from rest_framework import mixins, serializers, status
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -115,6 +115,10 @@ class RotationRequest(serializers.Serializer[Any]):
 
 
 @extend_schema(tags=["keys"])
+@extend_schema_view(
+    list=extend_schema(summary="List API keys, newest first"),
+    retrieve=extend_schema(summary="Get an API key"),
+)
 class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView, GenericViewSet[ApiKey]):
     serializer_class = ApiKeySerializer
     pagination_class = EnvelopePagination

@@ -301,7 +301,13 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Creatorify API",
-    "DESCRIPTION": "A portrait and a voice in, a talking-head video out.",
+    "DESCRIPTION": """A portrait and a voice in, a talking-head video out.
+
+To begin: send a picture and a voice with `POST /uploads`, or have public addresses of them; make the video with
+`POST /projects`; ask `GET /projects/{id}/status` until it is `finished`: then `video_url` leads to it. Every request
+needs your API key, in the header `X-API-Key`; *Authorize* sends it from this page.
+
+An error has a `code` for programs: [the list of all errors](/api/docs/errors).""",
     "VERSION": "1.0.0",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,

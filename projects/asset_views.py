@@ -8,7 +8,13 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field, inline_serializer
+from drf_spectacular.utils import (
+    OpenApiParameter,
+    extend_schema,
+    extend_schema_field,
+    extend_schema_view,
+    inline_serializer,
+)
 from rest_framework import mixins, serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -229,6 +235,10 @@ class UploadViewSet(OwnAssets):
 
 
 @extend_schema(tags=["assets"])
+@extend_schema_view(
+    list=extend_schema(summary="List assets, newest first"),
+    retrieve=extend_schema(summary="Get an asset"),
+)
 class AssetViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, OwnAssets):
     required_scopes = {
         "list": Scope.PROJECTS_READ,

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema, extend_schema_field, inline_serializer
+from drf_spectacular.utils import extend_schema, extend_schema_field, extend_schema_view, inline_serializer
 from rest_framework import mixins, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -58,6 +58,10 @@ class AvatarSerializer(serializers.ModelSerializer[Avatar]):
 
 
 @extend_schema(tags=["avatars"])
+@extend_schema_view(
+    list=extend_schema(summary="List avatars, newest first"),
+    retrieve=extend_schema(summary="Get an avatar"),
+)
 class AvatarViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView, GenericViewSet[Avatar]):
     serializer_class = AvatarSerializer
     pagination_class = EnvelopePagination

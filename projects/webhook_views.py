@@ -7,7 +7,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema, inline_serializer
+from drf_spectacular.utils import extend_schema, extend_schema_view, inline_serializer
 from rest_framework import mixins, serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -113,6 +113,10 @@ class _OfTenant(KeyedView, GenericViewSet[Any]):
 
 
 @extend_schema(tags=["webhooks"])
+@extend_schema_view(
+    list=extend_schema(summary="List endpoints, newest first"),
+    retrieve=extend_schema(summary="Get an endpoint"),
+)
 class WebhookEndpointViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, _OfTenant):
     serializer_class = EndpointSerializer
     queryset = WebhookEndpoint.objects.none()  # For the documentation, which asks for the type of the id.
@@ -201,6 +205,9 @@ class DeliveryQuery(serializers.Serializer[Any]):
 
 
 @extend_schema(tags=["webhooks"])
+@extend_schema_view(
+    retrieve=extend_schema(summary="Get a delivery"),
+)
 class WebhookDeliveryViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, _OfTenant):
     serializer_class = DeliverySerializer
     queryset = WebhookDelivery.objects.none()
