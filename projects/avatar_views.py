@@ -91,7 +91,11 @@ class AvatarViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
         if asset.deleted_at is not None:
             raise ServiceError("asset_not_found", "There is no such asset.", param=PARAM)
         if asset.kind != Asset.Kind.IMAGE:
-            raise ServiceError("image_invalid", f"The asset is of the kind {asset.kind}.", param=PARAM)
+            raise ServiceError(
+                "image_invalid",
+                f"An avatar needs a picture, and this asset is {references.KINDS[asset.kind]}.",
+                param=PARAM,
+            )
         if not asset.facts["faces"]:
             raise ServiceError("no_face", "No face was found in the picture.", param=PARAM)
         avatar = Avatar.objects.create(tenant=key.tenant, is_test=key.is_test, name=given["name"], asset=asset)
