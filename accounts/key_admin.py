@@ -74,7 +74,11 @@ class ApiKeyAdmin(SupportAdmin):
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         if change:
-            obj.save(update_fields=form.changed_data)
+            changed = list(form.changed_data)
+            if "expires_at" in changed:  # Staff mean the key, not what a rotation has made of it.
+                obj.expiry_before_rotation = obj.expires_at
+                changed.append("expiry_before_rotation")
+            obj.save(update_fields=changed)
             return
         made, plain = keys.make(
             obj.tenant,

@@ -8,7 +8,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema, inline_serializer
+from drf_spectacular.utils import extend_schema, extend_schema_view, inline_serializer
 from rest_framework import mixins, serializers, status
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -111,11 +111,16 @@ class RotationRequest(serializers.Serializer[Any]):
     expires_at = ExpiryField(
         required=False,
         allow_null=True,
-        help_text="Of the new key, not later than that of the key that asks. Default: that of the old key.",
+        help_text="Of the new key, not later than that of the key that asks. Default: that of the old key, as it was "
+        "before it was rotated.",
     )
 
 
 @extend_schema(tags=["keys"])
+@extend_schema_view(
+    list=extend_schema(summary="List API keys, newest first"),
+    retrieve=extend_schema(summary="Get an API key"),
+)
 class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView, GenericViewSet[ApiKey]):
     serializer_class = ApiKeySerializer
     pagination_class = EnvelopePagination
@@ -142,7 +147,7 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
             "mode": asking.mode,
             "scopes": [scope for scope in asking.scopes if scope != Scope.KEYS_ADMIN],
             "allowed_ips": asking.allowed_ips,
-            "expires_at": asking.expires_at,
+            "expires_at": asking.own_expiry,
             **wanted.validated_data,
         }
         if not given["scopes"]:
@@ -181,12 +186,16 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
     @idempotent(secrets=("key",))
     @transaction.atomic
     def rotate(self, request: Request, pk: str) -> Response:
-        """The successor may do the same. Both keys work until `overlap_hours` have passed, or the old one expires."""
+        """The successor may do the same. Both keys work until `overlap_hours` have passed, or the old one expires.
+
+        If the answer was lost, ask again, and revoke the successor that you do not know: its `rotated_from` is the old
+        key.
+        """
         wanted = RotationRequest(data=request.data)
         wanted.is_valid(raise_exception=True)
         overlap = timedelta(hours=wanted.validated_data["overlap_hours"])
         asking, key = key_reach.lock(self.api_key, self.get_object())
-        expires_at = wanted.validated_data.get("expires_at", key.expires_at)
+        expires_at = wanted.validated_data.get("expires_at", key.own_expiry)
         key_reach.require_may_touch(asking, key)
         key_reach.require_networks(asking, key.allowed_ips)
         key_reach.require_expiry(asking, expires_at)

@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from accounts import statement, usage, usage_csv
+from accounts import queries, statement, usage, usage_csv
 from accounts.errors import ServiceError
 from accounts.keyed_view import KeyedView
 from accounts.models import Scope, UsageEntry
@@ -74,6 +74,13 @@ class EntriesQuery(PeriodQuery):
         return _named_as(super().get_fields())
 
 
+class StatementQuery(serializers.Serializer[Any]):
+    as_ = serializers.ChoiceField(choices=["json", "html"], default="json", help_text="`html` prints on paper.")
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        return _named_as(super().get_fields())
+
+
 class SumSerializer(serializers.Serializer[Any]):
     currency = serializers.CharField()
     renders = serializers.IntegerField(help_text="That have ended, billed or not.")
@@ -121,6 +128,14 @@ class LineSerializer(serializers.Serializer[Any]):
     amount_micros = serializers.IntegerField(source="total_micros")
 
 
+class StatementSumSerializer(SumSerializer):
+    renders = serializers.IntegerField(help_text="That were billed: the sum of the lines.")
+    billed_seconds = serializers.IntegerField(help_text="The sum of the lines and the adjustments.")
+    amount_micros = serializers.IntegerField(
+        help_text="In millionths of the currency: the sum of the lines and the adjustments."
+    )
+
+
 @extend_schema_field({"type": "string", "examples": ["2026-11"]})
 class MonthField(serializers.DateField):
     pass
@@ -130,7 +145,7 @@ class StatementSerializer(serializers.Serializer[Any]):
     month = MonthField(format="%Y-%m")
     lines = LineSerializer(many=True)
     adjustments = serializers.SerializerMethodField()
-    totals = SumSerializer(many=True)
+    totals = StatementSumSerializer(many=True, help_text="One for each currency.")
 
     @extend_schema(responses=EntrySerializer(many=True))
     def get_adjustments(self, made: statement.Statement) -> list[dict[str, Any]]:
@@ -166,7 +181,7 @@ class UsageViewSet(mixins.ListModelMixin, KeyedView, GenericViewSet[UsageEntry])
 
         More than 10,000 groups are refused with 422.
         """
-        query = _validated(UsageQuery, request)
+        query = queries.read(UsageQuery, request)
         rows = self._rows(query)
         period: Period = query["period"]
         groups = usage.grouped(rows, query["group_by"])
@@ -184,7 +199,7 @@ class UsageViewSet(mixins.ListModelMixin, KeyedView, GenericViewSet[UsageEntry])
     @action(detail=False)
     def entries(self, request: Request) -> StreamingHttpResponse | Response:
         """One row a render, and one for each credit or correction; `as=csv` gives all of them in one file."""
-        query = _validated(EntriesQuery, request)
+        query = queries.read(EntriesQuery, request)
         rows = usage.with_kind(self._rows(query))
         if query["as"] == "json":
             page = self.paginate_queryset(rows)
@@ -202,19 +217,22 @@ class UsageViewSet(mixins.ListModelMixin, KeyedView, GenericViewSet[UsageEntry])
         summary="Get the statement of a month",
         parameters=[
             OpenApiParameter("month", str, OpenApiParameter.PATH, description="YYYY-MM"),
-            OpenApiParameter("as", str, enum=["json", "html"], description="`html` prints on paper."),
+            StatementQuery,
         ],
         responses={200: StatementSerializer, (200, "text/html"): OpenApiTypes.STR},
     )
     @action(detail=False, url_path=r"statements/(?P<month>[0-9]{4}-(?:0[1-9]|1[0-2]))")
     def statement(self, request: Request, month: str) -> HttpResponse | Response:
-        key = self.api_key
+        """Of the month under way, what has come so far."""
+        key, query = self.api_key, queries.read(StatementQuery, request)
         try:
             first = usage.month_of(month)
         except ValueError as error:
             raise ServiceError("not_found", str(error)) from None
+        if first > timezone.now().date():
+            raise ServiceError("not_found", f"The month {month} has not begun (UTC).")
         made = statement.make(key.tenant, first, is_test=key.is_test)
-        if request.query_params.get("as") == "html":
+        if query["as"] == "html":
             return HttpResponse(statement.as_html(made))
         return Response(StatementSerializer(made).data)
 
@@ -227,13 +245,6 @@ class UsageViewSet(mixins.ListModelMixin, KeyedView, GenericViewSet[UsageEntry])
 def _named_as(fields: dict[str, Any]) -> dict[str, Any]:
     """`as` is a word of Python's own."""
     return {name.rstrip("_"): field for name, field in fields.items()}
-
-
-def _validated(serializer: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
-    query = serializer(data={name: value for name, value in request.query_params.items() if value})
-    query.is_valid(raise_exception=True)
-    values: dict[str, Any] = query.validated_data
-    return values
 
 
 def _file(lines: Iterator[str], name: str) -> StreamingHttpResponse:

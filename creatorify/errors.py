@@ -16,6 +16,7 @@ from rest_framework.views import exception_handler as drf_exception_handler
 
 from accounts.errors import CONTENT_TYPE, PROBLEM_TYPES, ServiceError, problem
 from render.node_faults import is_of_disk
+from render.storages.failures import StorageFailure
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +51,10 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     body = _problem_of(exc)
     if body is None:
         return None
-    if body["status"] == 503:
-        logger.error("Answered with 503: the database, the media storage or this machine's disk", exc_info=exc)
+    if isinstance(exc, StorageFailure):
+        logger.error("Answered with 503: the media storage says %s", exc)
+    elif body["status"] == 503:
+        logger.error("Answered with 503: the database or this machine's disk", exc_info=exc)
     headers = {name: value for name, value in (response.items() if response else []) if name != "Content-Type"}
     request = context["request"]
     if body["status"] == 401:
@@ -107,6 +110,8 @@ def _problem_of(exc: Exception) -> dict[str, Any] | None:
         return problem(exc.code, _shown(exc.detail, MAX_DETAIL), param=exc.param)
     if isinstance(exc, exceptions.ValidationError):
         return _problem_of_validation(exc)
+    if isinstance(exc, StorageFailure):
+        return problem("unavailable", "The media storage cannot be used at the moment; ask again soon.")
     if isinstance(exc, OSError) and is_of_disk(exc):
         return problem("unavailable", "This server has no room to take the request now.")
     code = next((code for kind, code in CODES.items() if isinstance(exc, kind)), None)

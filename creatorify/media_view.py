@@ -27,6 +27,11 @@ from render.storages.files import SignedFileStorage, is_signed, is_signed_for_st
 
 logger = logging.getLogger(__name__)
 
+TEXT = "text/plain; charset=utf-8"
+NO_LINK = (
+    "This link is not valid, or not any more. Ask the API again for what it belongs to: its answer has a new one.\n"
+)
+NO_FILE = "There is no such file, or not any more.\n"
 PIECE_BYTES = 256 * 1024
 ONE_RANGE = re.compile(
     r"bytes=([0-9]{0,18})-([0-9]{0,18})"
@@ -37,6 +42,10 @@ ONE_RANGE = re.compile(
 def media(request: HttpRequest, path: str) -> HttpResponseBase:
     try:
         return _answer(request, path)
+    except PermissionDenied:
+        return HttpResponse(NO_LINK, status=403, content_type=TEXT)
+    except Http404:
+        return HttpResponse(NO_FILE, status=404, content_type=TEXT)
     except (OSError, OperationalError) as error:
         logger.error("%s cannot be served now: %s", path, error)
         return errors.unavailable(request)

@@ -5,9 +5,12 @@ Uvicorn has neither limit.
 """
 
 import argparse
+import os
 import socket
 import sys
 
+from django.conf import settings
+from django.core.management.base import BaseCommand, SystemCheckError
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
@@ -17,6 +20,8 @@ from granian.server.mp import MPServer
 from creatorify import connections
 from creatorify.asgi_middleware.asgi import Application
 from creatorify.asgi_middleware.client_limits import READ_SECONDS
+from creatorify.port import port_number
+from creatorify.start import read_settings
 from render.parent_death import die_with_parent
 
 HEADER_SECONDS = 20  # To send the headers of a request, the pause before it included. Proxies must end theirs sooner.
@@ -27,12 +32,18 @@ STOP_SECONDS = 8  # For requests at work when the process is told to stop. Strea
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m creatorify.web", description="The web process.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8000, help="(default: %(default)s)")
+    parser.add_argument("--port", type=port_number, default=8000, help="(default: %(default)s)")
     options = parser.parse_args()
     # In this process, so that its faults show at the start, and the workers, which are forks, share its memory.
-    from django.conf import settings
-
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "creatorify.settings")
+    os.environ.setdefault("DATABASE_POOL_SIZE", "10")  # As in creatorify/asgi.py, which other servers may load.
+    read_settings()
     from creatorify.asgi import application
+
+    try:
+        BaseCommand().check()
+    except SystemCheckError as error:
+        sys.exit(str(error))
 
     def load() -> Application:
         die_with_parent()  # This process alone is watched and restarted.

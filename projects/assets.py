@@ -41,7 +41,8 @@ def announce(key: ApiKey, *, filename: str, content_type: str, num_bytes: int, s
         return known, False
     limit = settings.MAX_AUDIO_BYTES if content_type.startswith("audio/") else settings.MAX_IMAGE_BYTES
     if num_bytes > limit:
-        raise ServiceError("media_too_large", f"A file of this kind may have {limit} bytes.", param="bytes")
+        detail = f"A file of this type may have {limit:,} bytes at most; this one has {num_bytes:,}."
+        raise ServiceError("media_too_large", detail, param="bytes")
     require_room(tenant, num_bytes, is_test=key.is_test)
     asset_id = uuid.uuid4()
     asset = Asset.objects.create(

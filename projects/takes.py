@@ -23,7 +23,7 @@ def create_project(project: Project, *, test_scenario: str = "") -> None:
     project.parameters.setdefault("seed", secrets.randbelow(MAX_SEED + 1))
     engine = project.parameters.get("engine", settings.DEFAULT_ENGINE)
     if project.is_test and engine != settings.TEST_ENGINE:
-        registry.require(engine)
+        registry.require_known(engine)
         if "engine" in project.parameters:
             project.warnings.append({"param": "parameters.engine", "code": "test_key_renders_drafts"})
         engine = settings.TEST_ENGINE
@@ -88,7 +88,11 @@ def retry(project: Project, api_key: ApiKey | None) -> Take:
         raise ServiceError("not_found", "There is no such project.")
     latest = Take.objects.filter(project=project).select_related("render").order_by("-number")[0]
     if latest.render.state not in (State.FAILED, State.CANCELED):
-        raise ServiceError("invalid_state", f"The latest render is {latest.render.state}, it needs no other try.")
+        detail = (
+            f"Only a render that has failed or was canceled can be tried again; the latest is {latest.render.state}."
+        )
+        raise ServiceError("invalid_state", detail)
+
     return _add_take(project, latest, kind=latest.kind, engine=latest.render.engine, api_key=api_key)
 
 

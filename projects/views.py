@@ -17,19 +17,18 @@ from drf_spectacular.utils import (
 )
 from rest_framework import serializers, status
 from rest_framework.decorators import action
-from rest_framework.fields import BooleanField
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from accounts import audit, quota
+from accounts import audit, queries, quota
 from accounts.errors import ServiceError
 from accounts.idempotency import idempotent
 from accounts.keyed_view import KeyedView
 from accounts.models import Scope, UsageEntry
 from projects import deletions, events_view, references, takes
-from projects.dry_run import DryRun, DryRunSerializer
+from projects.dry_run import CreateQuery, DryRun, DryRunSerializer
 from projects.listing import ListQuery, Page
 from projects.live import Access
 from projects.models import Project
@@ -97,15 +96,12 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
     )
     def list(self, request: Request) -> Response:
         """With `envelope=true` the answer is `{"data": [...], "has_more": ..., "next_cursor": ...}`."""
-        # An empty value filters nothing: that is how forms send a field that was left alone.
-        given = {name: value for name, value in request.query_params.items() if value}
-        query = ListQuery(data=given)
-        query.is_valid(raise_exception=True)
-        page = Page(self.get_queryset(), query.validated_data, tenant=self.api_key.tenant)
+        query = queries.read(ListQuery, request)
+        page = Page(self.get_queryset(), query, tenant=self.api_key.tenant)
         data = serializers.ListSerializer(child=ProjectSerializer()).to_representation(self._represent(page.projects))
         envelope = {"data": data, "has_more": page.next_cursor is not None, "next_cursor": page.next_cursor}
         return Response(
-            envelope if query.validated_data["envelope"] else data,
+            envelope if query["envelope"] else data,
             headers=page.headers(request, base_url=self.base_url),
         )
 
@@ -114,13 +110,13 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
         request=ProjectRequest,
         parameters=[
             OpenApiParameter("Location", str, OpenApiParameter.HEADER, response=[201]),
-            OpenApiParameter("dry_run", bool, description="Only check, and tell the price: nothing is written."),
+            CreateQuery,
         ],
         responses={201: ProjectSerializer, 200: DryRunSerializer},
     )
     def create(self, request: Request) -> Response:
         """Unknown fields are not an error, they come back in `warnings`."""
-        if BooleanField().to_internal_value(request.query_params.get("dry_run") or False):
+        if queries.read(CreateQuery, request)["dry_run"]:
             return self._dry_run(request)
         return self._create(request)
 

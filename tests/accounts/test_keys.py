@@ -3,12 +3,13 @@ from datetime import timedelta
 
 import pytest
 from django.core.management import call_command
+from django.core.management.base import CommandError
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts import keys
 from accounts.errors import ServiceError
-from accounts.models import ApiKey, Tenant
+from accounts.models import ApiKey, Plan, Tenant
 
 pytestmark = pytest.mark.django_db
 
@@ -77,11 +78,34 @@ def test_a_suspended_tenant_is_told(alice) -> None:
 
 def test_the_command_makes_a_tenant_with_a_working_key(capsys) -> None:
     call_command("create_tenant", "Globex", "--mode", "test")
-    call_command("create_tenant", "Globex")
-    call_command("create_tenant", "Globex", "--scope", "webhooks:write", "--scope", "keys:admin")
+    call_command("create_tenant", "Globex", "--further-key")
+    call_command("create_tenant", "Globex", "--further-key", "--scope", "webhooks:write", "--scope", "keys:admin")
 
     first, second, third = capsys.readouterr().out.split()
     assert keys.authenticate(third).scopes == ["webhooks:write", "keys:admin"]
     assert "webhooks:write" not in keys.authenticate(second).scopes
     assert keys.authenticate(first).mode == ApiKey.Mode.TEST
     assert keys.authenticate(second).tenant == Tenant.objects.get(name="Globex")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["Acme"], "There is a tenant 'Acme' already. For one more key of it add --further-key."),
+        (["Acme "], "There is a tenant 'Acme' already."),
+        ([""], "The name '' cannot be used: "),
+        (["  "], "The name '' cannot be used: "),
+        (["x" * 121], "cannot be used: Ensure this value has at most 120 characters"),
+        (["Globex", "--plan", "Nope"], "There is no plan 'Nope'; make it in the admin. There are: Test."),
+        (["Globex", "--further-key"], "There is no tenant 'Globex'; without --further-key it is made."),
+        (["Acme", "--further-key", "--plan", "Test"], "--plan is for a new tenant"),
+    ],
+)
+def test_the_command_makes_nothing_that_was_not_meant(alice, charlie, arguments: list[str], told: str) -> None:
+    before = [*Tenant.objects.values_list("name"), *Plan.objects.values_list("name"), ApiKey.objects.count()]
+
+    with pytest.raises(CommandError) as refused:
+        call_command("create_tenant", *arguments)
+
+    assert told in str(refused.value)
+    assert before == [*Tenant.objects.values_list("name"), *Plan.objects.values_list("name"), ApiKey.objects.count()]

@@ -253,9 +253,13 @@ def test_a_statement_can_be_read_by_programs_and_printed_for_people(alice, rows,
     page = alice.get(f"{USAGE}/statements/2026-05", {"as": "html"})
 
     assert told["month"] == "2026-05"
-    assert told["totals"] == usage.totals(
-        usage.entries(acme, Period.month(datetime(2026, 5, 1, tzinfo=UTC).date()), is_test=False)
-    )
+    [total] = told["totals"]
+    [of_usage] = usage.totals(usage.entries(acme, Period.month(datetime(2026, 5, 1, tzinfo=UTC).date()), is_test=False))
+    assert total["renders"] == sum(line["renders"] for line in told["lines"]) < of_usage["renders"]  # Some have failed.
+    for name, of_line in {"billed_seconds": "seconds", "amount_micros": "amount_micros"}.items():
+        assert total[name] == of_usage[name] == sum(row[of_line] for row in told["lines"] + told["adjustments"])
+    assert total["held_seconds"] == of_usage["held_seconds"] > 0
+    assert f"{total['billed_seconds']} s, of {total['renders']} renders and the corrections" in page.content.decode()
     total = Decimal(told["totals"][0]["amount_micros"]) / 1_000_000
     assert f"{total:,.2f}" in page.content.decode().replace(f"{total:,.6f}".rstrip("0"), f"{total:,.2f}")
     assert "May 2026" in page.content.decode()
@@ -265,6 +269,14 @@ def test_a_statement_can_be_read_by_programs_and_printed_for_people(alice, rows,
 @pytest.mark.parametrize("month", ["2026-13", "2026-00", "26-1", "x"])
 def test_there_is_no_such_month(alice, month):
     assert alice.get(f"{USAGE}/statements/{month}").status_code == 404
+
+
+def test_a_month_that_has_not_begun_has_no_statement(alice):
+    today = datetime.now(UTC).date()
+    later = usage.next_month(today.replace(day=1))
+
+    assert alice.get(f"{USAGE}/statements/{today:%Y-%m}").status_code == 200
+    assert alice.get(f"{USAGE}/statements/{later:%Y-%m}").status_code == 404
 
 
 def test_a_price_that_changes_later_changes_no_bill(alice, acme, plan):

@@ -143,7 +143,9 @@ def test_without_a_genuine_signature_nothing_is_served(client, film):
     ):
         assert client.get(f"{path}?{urlencode({**given, **changes})}").status_code == 403, changes
     film.with_name("other.mp4").write_bytes(FILM)
-    assert client.get(f"/media/renders/other.mp4?{query}").status_code == 403
+    refused = client.get(f"/media/renders/other.mp4?{query}")
+    assert (refused.status_code, refused["Content-Type"]) == (403, "text/plain; charset=utf-8")
+    assert b"Ask the API again" in refused.content
     assert client.get(path).status_code == 403
     assert client.get(genuine).status_code == 200
 
@@ -220,7 +222,8 @@ def test_it_serves_nothing_when_the_media_are_stored_elsewhere(client, film, set
     genuine = link("renders/film.mp4")
     settings.STORAGES = {**settings.STORAGES, "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"}}
 
-    assert client.get(genuine).status_code == 404
+    gone = client.get(genuine)
+    assert (gone.status_code, gone["Content-Type"]) == (404, "text/plain; charset=utf-8")
 
 
 def test_the_web_process_sends_it_piece_by_piece(film):

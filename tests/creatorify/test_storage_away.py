@@ -31,7 +31,7 @@ from tests.cloudinary_server import running_cloudinary
 from tests.creatorify.test_tenancy import METHODS, OPEN, api_routes, concrete
 from tests.projects.steps import NEW, PROJECTS, claim, create, finish, finished_project
 from tests.render.media_makers import picture
-from tests.s3_server import running_s3
+from tests.s3_server import running_s3, use_bucket_without_credentials
 
 pytestmark = pytest.mark.django_db
 
@@ -316,3 +316,22 @@ def test_a_check_that_finds_the_storage_away_lets_the_others_wait_for_another_ti
 
     failures = Asset.objects.filter(pk__in=[one.pk for one in waiting]).values_list("storage_failures", flat=True)
     assert sorted(failures) == [0, 1]
+
+
+def test_without_credentials_an_upload_and_a_link_are_answered_with_503_and_one_line(
+    alice, charlie, settings, monkeypatch, caplog
+) -> None:
+    mine, theirs = asset(alice), asset(charlie)
+    before = Asset.objects.filter(pk=theirs.pk).values().get()
+    use_bucket_without_credentials(settings, monkeypatch)
+    announced = {"filename": "me.jpg", "content_type": "image/jpeg", "bytes": 5}
+
+    for refused in (alice.post(UPLOADS, announced, format="json"), alice.get(f"{ASSETS}/{mine.pk}")):
+        told = refused.json()
+        assert (refused.status_code, told["code"], told["retryable"]) == (503, "unavailable", True)
+        assert refused["Retry-After"] and "redentials" not in told["detail"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "creatorify.errors"]
+    line = "Answered with 503: the media storage says wrong_credentials: Unable to locate credentials"
+    assert lines == [line, line]
+    assert Asset.objects.filter(tenant=alice.tenant).count() == 1  # Nothing is left of the upload.
+    assert Asset.objects.filter(pk=theirs.pk).values().get() == before
