@@ -149,7 +149,7 @@ def test_a_file_is_read_while_it_is_sent_and_not_before(alice, acme, charlie, mo
     """However many rows there are, so many are in memory."""
     day = datetime(2026, 5, 5, tzinfo=UTC)
     UsageEntry.objects.bulk_create(
-        UsageEntry(tenant=tenant, render_id=uuid.uuid4(), created_at=day + timedelta(minutes=number // 2))
+        UsageEntry(tenant=tenant, render_id=uuid.uuid4(), created_at=day + timedelta(minutes=(number + 1) // 2))
         for tenant in (acme, charlie.tenant)
         for number in range(4100)
     )
