@@ -43,15 +43,19 @@ AGAIN = timedelta(hours=1)  # after the first failure of a row; each further one
 AGAIN_AT_MOST = timedelta(days=7)
 FAILURES_KEPT = timedelta(days=30)  # after the last try: somebody else has deleted the row
 PROBE = "retention-probe"  # The name of a folder that never exists.
-SECONDS_AT_ONCE = 300.0  # The rest is for another ticket: renders wait meanwhile.
+SECONDS_AT_ONCE = 3.0  # The rest is for another ticket: renders wait meanwhile.
 
 Row = TypeVar("Row", bound=Model)
 
 
+class StorageAway(Exception):
+    """The storage does not answer: what is left is tried in the next hour."""
+
+
 def run() -> None:
-    """Delete what is over; goes on in another task if that takes long."""
+    """Delete what is over; what is left after some seconds, by another ticket."""
     deadline = time.monotonic() + SECONDS_AT_ONCE
-    steps: list[Callable[[float], None]] = [
+    steps: list[Callable[[float], bool]] = [
         partial(_each, "films", films(), outputs.delete_films),
         partial(_each, "work", work(), _delete_work),
         partial(_each, "speech", speech(), _delete_speech),
@@ -64,14 +68,17 @@ def run() -> None:
         partial(_rows, Session.objects.filter(expire_date__lt=Now())),
         partial(_rows, RetentionFailure.objects.filter(next_try_at__lt=Now() - FAILURES_KEPT)),
     ]
+    is_left = is_away = False
     for step in steps:
         try:
-            step(deadline)
+            is_left |= step(deadline)
         except (OperationalError, InterfaceError):
             raise  # The database is away, for the other steps, too.
+        except StorageAway:
+            is_away = True
         except Exception:
             logger.exception("A step of the retention has broken off, the next one goes on")
-    if time.monotonic() > deadline:
+    if is_left and not is_away:
         tickets.ring("keep_retention")
 
 
@@ -100,25 +107,29 @@ def dead_assets() -> QuerySet[Asset]:
     return Asset.objects.filter(useless | Q(deleted_at__lt=Now() - DEAD_ASSETS)).order_by("created_at")
 
 
-def _each(step: str, due: QuerySet[Row], delete: Callable[[Row], object], deadline: float) -> None:
-    """Delete what is due. A row that fails steps aside for a time that grows; while the storage is away, all wait."""
+def _each(step: str, due: QuerySet[Row], delete: Callable[[Row], object], deadline: float) -> bool:
+    """Delete what is due, one row at least; whether it ended because of the deadline.
+
+    A row that fails steps aside for a time that grows. Raises StorageAway.
+    """
     known = RetentionFailure.objects.filter(step=step)
     aside = known.filter(row_id=Cast(OuterRef("pk"), CharField()), next_try_at__gt=Now())
     failing = set(known.values_list("row_id", flat=True))
     for row in due.filter(~Exists(aside))[:BATCH].iterator():
-        if time.monotonic() > deadline:
-            return
         try:
             delete(row)
         except (OperationalError, InterfaceError):
             raise
         except Exception as failure:
             if isinstance(failure, StorageFailure) and not _storages_answer():
-                return
+                raise StorageAway from failure
             _step_aside(step, row, failure)
         else:
             if str(row.pk) in failing:
                 known.filter(row_id=str(row.pk)).delete()
+        if time.monotonic() > deadline:
+            return True
+    return False
 
 
 def _step_aside(step: str, row: Model, failure: Exception) -> None:
@@ -146,11 +157,12 @@ def _storages_answer() -> bool:
     return True
 
 
-def _rows(due: QuerySet[Row], deadline: float) -> None:
-    while time.monotonic() < deadline:
-        deleted, _ = due.model._default_manager.filter(pk__in=due.values("pk")[:BATCH]).delete()
-        if not deleted:
-            return
+def _rows(due: QuerySet[Row], deadline: float) -> bool:
+    """Delete them, one batch at least; whether it ended because of the deadline."""
+    while due.model._default_manager.filter(pk__in=due.values("pk")[:BATCH]).delete()[0]:
+        if time.monotonic() > deadline:
+            return True
+    return False
 
 
 def _delete_work(render: Render) -> None:
@@ -168,15 +180,16 @@ def _delete_dead_asset(asset: Asset) -> None:
     asset.delete()
 
 
-def _old_incoming(deadline: float) -> None:
+def _old_incoming(deadline: float) -> bool:
     """What a web process was receiving when it was killed, and no asset names."""
     storage = storages["default"]
     if not isinstance(storage, SignedFileStorage):
-        return
+        return False
     for name in storage.old_incoming(seconds=settings.UPLOAD_SECONDS):
-        if time.monotonic() > deadline:
-            return
         discards.discard(name)
+        if time.monotonic() > deadline:
+            break  # The next ticket would find the same ones, until they are deleted; the next hour's does not.
+    return False
 
 
 def _by_plan(days: str) -> Combinable:

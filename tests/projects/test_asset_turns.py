@@ -8,15 +8,17 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.errors import ServiceError
-from projects import asset_checks
+from projects import asset_checks, asset_claims
 from projects.models import Asset
-from render import work_folder
+from render import nodes, work_folder
 from render.media.isolation import TooSlow
 from render.storages.failures import Reason, StorageFailure
+from tests.stack import until
 
 WAIT_SECONDS = 20  # Until something has happened that takes moments.
 
@@ -34,7 +36,7 @@ def arrived():
 
 
 def claim() -> Asset | None:
-    return asset_checks._claim()
+    return asset_claims.claim(nodes.beat("cpu"))
 
 
 def end(asset: Asset) -> None:
@@ -174,20 +176,29 @@ def test_who_was_overtaken_writes_nothing(arrived, acme, monkeypatch) -> None:
     assert (row.state, row.being_checked, deleted) == (Asset.State.WAITING, True, [])
 
 
-@pytest.mark.django_db
-def test_a_long_check_keeps_its_claim_and_hears_that_it_was_lost(arrived, acme, monkeypatch) -> None:
+@pytest.mark.django_db(transaction=True)
+def test_a_long_check_keeps_its_claim_over_an_outage_and_hears_that_it_was_lost(arrived, acme, monkeypatch) -> None:
     arrived(acme)
-    monkeypatch.setattr(asset_checks, "RENEW_SECONDS", 0)
+    monkeypatch.setattr(asset_claims, "RENEW_SECONDS", 0.01)
     asset = claim()
-    held = asset_checks._Claim(asset)
     soon = timezone.now() + timedelta(seconds=1)
-    Asset.objects.update(check_after=soon)
+    outages = [OperationalError("away")]
+    real = asset_claims.held
 
-    held.check()
-    assert Asset.objects.get().check_after > soon + timedelta(seconds=100)
-    Asset.objects.update(deleted_at=timezone.now())
-    with pytest.raises(asset_checks.CheckLost):
-        held.check()
+    def held(asset: Asset) -> QuerySet[Asset]:
+        if outages:
+            raise outages.pop()
+        return real(asset)
+
+    monkeypatch.setattr(asset_claims, "held", held)
+    Asset.objects.update(check_after=soon)
+    with asset_claims.Keeper(asset) as keeper:
+        until(lambda: Asset.objects.get().check_after > soon + timedelta(seconds=60), WAIT_SECONDS)
+        assert outages == []
+        keeper.check()
+        Asset.objects.update(deleted_at=timezone.now())
+        with pytest.raises(asset_claims.CheckLost):
+            until(lambda: keeper.check(), WAIT_SECONDS)
 
 
 @pytest.mark.django_db
@@ -200,7 +211,7 @@ def test_what_a_killed_check_leaves_on_the_disk_is_swept(arrived, acme, monkeypa
             os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
     seen: list[Path] = []
-    monkeypatch.setattr(asset_checks, "_check", lambda asset, folder: seen.append(folder))
+    monkeypatch.setattr(asset_checks, "_check", lambda asset, folder, check: seen.append(folder))
 
     assert asset_checks.check_next()
 
