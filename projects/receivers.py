@@ -4,7 +4,7 @@ from django.db.models.functions import Now
 
 from projects import asset_queue, assets, deletions, webhook_events
 from projects.models import Project
-from render.models import Render, State
+from render.models import Phase, Render, State
 
 
 def follow_render(*, render: Render, **_: object) -> None:
@@ -13,7 +13,7 @@ def follow_render(*, render: Render, **_: object) -> None:
     # The update comes first: it waits for a deletion that is going on, so that the next line sees it.
     changed.update(updated_at=Now())
     webhook_events.note(render)
-    if render.sources is None and render.attempt and render.state != State.RUNNING:  # It was being prepared.
+    if render.phase == Phase.PREPARE and render.attempt and render.state != State.RUNNING:  # It was being prepared.
         asset_queue.ring_for(render.tenant_id)
     if render.is_terminal and changed.filter(deleted_at__isnull=False).exists():
         deletions.ring()

@@ -16,12 +16,12 @@ from django_q.signing import SignedPackage
 
 from render import nodes
 from render.models import Node
-from render.queue import RUN_TICKET
+from render.queue import CHORE_MARK, RUN_TICKET
 
 logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 0.5
-FULL_PAUSE_SECONDS = 0.02  # Until it is looked again whether a worker has taken the ticket before.
+FULL_PAUSE_SECONDS = 0.01  # Until it is looked again whether a worker has taken the ticket before.
 LOOK_SECONDS = 5.0  # between two looks at this machine's disk
 CHORE_SECONDS = 600  # After which a chore counts as done: its end may have come while the database was away.
 
@@ -36,7 +36,7 @@ class PatientBroker(ORM):  # type: ignore[misc]
     webhooks and the deletions that make room.
 
     A ticket that is of no render is of a chore, such as to check uploads. Whoever takes it does what is due, so one of
-    each chore is enough, however often it is rung for. Its key is the queue's name, a colon, and the chore. On each
+    each chore is enough, however often it is rung for. Its key is the queue's name, CHORE_MARK, and the chore. On each
     node, renders and chores take turns; and while one worker does a chore, the others go to renders first.
     """
 
@@ -51,7 +51,7 @@ class PatientBroker(ORM):  # type: ignore[misc]
         tickets = self.get_connection()
         if chore == RUN_TICKET:
             return tickets.create(key=self.list_key, payload=task, lock=Now()).pk
-        key = f"{self.list_key}:{chore}"
+        key = f"{self.list_key}{CHORE_MARK}{chore}"
         with transaction.atomic(savepoint=False):
             # One that waits already is enough, if nobody takes it before our commit, whose changes he would not see:
             # so it is locked until then. Nobody waits for that lock: who finds it locked takes, or adds, another one.
@@ -96,7 +96,7 @@ class PatientBroker(ORM):  # type: ignore[misc]
             due = tickets.filter(~Exists(own.filter(draining=True)), lock__lte=Now())
             if not self._can_work:
                 due = due.filter(~Exists(nodes.others_can_work(self.list_key)))
-            kinds = [due.filter(key__startswith=f"{self.list_key}:"), due.filter(key=self.list_key)]
+            kinds = [due.filter(key__startswith=f"{self.list_key}{CHORE_MARK}"), due.filter(key=self.list_key)]
             lately = Now() + timedelta(seconds=Conf.RETRY - CHORE_SECONDS)
             at_work = tickets.filter(pk__in=self._chores, lock__gt=lately)
             chores = frozenset(at_work.values_list("pk", flat=True))

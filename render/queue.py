@@ -18,6 +18,7 @@ from django_q.tasks import async_task
 from render.models import FINISHING, Node, Render, RunningRenders, State
 
 RUN_TICKET = "render.tasks.run_ticket"  # All other tickets are of chores, see `render.broker`.
+CHORE_MARK = ":"  # In the key of such a ticket, behind the name of the queue.
 MAX_READY_TICKETS = 50
 _CLAIM_LOCK = 0x43524541  # Any number that nothing else on this database uses.
 

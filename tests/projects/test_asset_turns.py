@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from django.db import OperationalError, connection, transaction
 from django.db.models import QuerySet
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.errors import ServiceError
@@ -67,6 +68,40 @@ def test_tenants_take_turns_however_many_files_one_has_sent(arrived, acme, charl
         end(asset)
 
     assert turns == ["Acme", "Other", "Acme", "Other", "Acme"]
+
+
+@pytest.mark.django_db
+def test_a_claim_costs_the_same_however_many_files_of_a_tenant_wait(acme, charlie) -> None:
+    now, statements = timezone.now(), set()
+    facts = {"filename": "a.wav", "content_type": "audio/wav", "num_bytes": 1, "uploaded_at": now}
+    for more in (10, 990):
+        for tenant in (acme, charlie.tenant):
+            Asset.objects.bulk_create(
+                Asset(tenant=tenant, **facts, check_after=now - timedelta(seconds=more - index))
+                for index in range(more)
+            )
+            with connection.cursor() as cursor:
+                cursor.execute("ANALYZE projects_asset")  # As Postgres does by itself, some time after such changes.
+            before = _touched_rows()
+            with CaptureQueriesContext(connection) as asked:
+                claimed = claim()
+            written, read = (now - then for now, then in zip(_touched_rows(), before, strict=True))
+
+            assert claimed.tenant == tenant and written == 2  # The file's, and the tenant's turn.
+            assert read < 200
+            statements.add(len(asked))
+            end(claimed)
+    assert len(statements) == 1
+
+
+def _touched_rows() -> tuple[int, int]:
+    """In this transaction: changed or made, and read."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT sum(n_tup_upd + n_tup_ins), sum(seq_tup_read + coalesce(idx_tup_fetch, 0))"
+            " FROM pg_stat_xact_user_tables WHERE relname IN ('projects_asset', 'projects_checkturn')"
+        )
+        return cursor.fetchone()
 
 
 @pytest.mark.django_db(transaction=True)

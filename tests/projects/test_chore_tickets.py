@@ -15,6 +15,7 @@ from django_q.signing import SignedPackage
 
 from accounts.errors import ServiceError
 from accounts.models import Tenant
+from creatorify.operations_view import queue_depths
 from projects import asset_checks, asset_queue, deletions, discards, tasks, tickets, webhook_events
 from projects.models import Asset, Deletion, DiscardedObject
 from render import broker as brokers
@@ -222,6 +223,7 @@ def test_only_tickets_of_renders_count_where_those_are_topped_up(alice, acme) ->
     assert queue.top_up("cpu") == 3
     assert queue.top_up("cpu") == 0
     assert waiting(RENDER) == {RENDER: 3}
+    assert [(depth.name, depth.tickets) for depth in queue_depths()] == [("cpu", 3)]
 
 
 def test_no_more_are_counted_than_get_a_ticket(alice, monkeypatch, django_assert_num_queries) -> None:
@@ -242,6 +244,7 @@ def test_what_a_schedule_rings_for_is_a_chore_too(alice, monkeypatch) -> None:
     monkeypatch.setattr("django_q.scheduler.close_old_django_connections", lambda: None)  # Not the test's.
     create(alice)
     OrmQ.objects.all().delete()
+    Schedule.objects.update_or_create(name="reaper", defaults={"func": "render.tasks.run_reaper", "cluster": "cpu"})
     for _ in range(3):
         Schedule.objects.filter(name="reaper").update(next_run=timezone.now() - timedelta(hours=1))
         scheduler(PatientBroker("cpu"))
