@@ -48,10 +48,6 @@ SECONDS_AT_ONCE = 3.0  # The rest is for another ticket: renders wait meanwhile.
 Row = TypeVar("Row", bound=Model)
 
 
-class StorageAway(Exception):
-    """The storage does not answer: what is left is tried in the next hour."""
-
-
 def run() -> None:
     """Delete what is over; what is left after some seconds, by another ticket."""
     deadline = time.monotonic() + SECONDS_AT_ONCE
@@ -68,17 +64,15 @@ def run() -> None:
         partial(_rows, Session.objects.filter(expire_date__lt=Now())),
         partial(_rows, RetentionFailure.objects.filter(next_try_at__lt=Now() - FAILURES_KEPT)),
     ]
-    is_left = is_away = False
+    is_left = False
     for step in steps:
         try:
             is_left |= step(deadline)
         except (OperationalError, InterfaceError):
             raise  # The database is away, for the other steps, too.
-        except StorageAway:
-            is_away = True
         except Exception:
             logger.exception("A step of the retention has broken off, the next one goes on")
-    if is_left and not is_away:
+    if is_left:
         tickets.ring("keep_retention")
 
 
@@ -110,7 +104,7 @@ def dead_assets() -> QuerySet[Asset]:
 def _each(step: str, due: QuerySet[Row], delete: Callable[[Row], object], deadline: float) -> bool:
     """Delete what is due, one row at least; whether it ended because of the deadline.
 
-    A row that fails steps aside for a time that grows. Raises StorageAway.
+    A row that fails steps aside for a time that grows. While the storage is away, all wait for the next hour.
     """
     known = RetentionFailure.objects.filter(step=step)
     aside = known.filter(row_id=Cast(OuterRef("pk"), CharField()), next_try_at__gt=Now())
@@ -122,7 +116,7 @@ def _each(step: str, due: QuerySet[Row], delete: Callable[[Row], object], deadli
             raise
         except Exception as failure:
             if isinstance(failure, StorageFailure) and not _storages_answer():
-                raise StorageAway from failure
+                return False
             _step_aside(step, row, failure)
         else:
             if str(row.pk) in failing:

@@ -71,7 +71,9 @@ def _is_of_machine(error: OSError, *, wrapped: bool) -> bool:
     if isinstance(error, av.error.FFmpegError):
         return not wrapped and error.errno in NO_DISK
     # EIO of the kernel is a broken disk.
-    return error.errno in NO_DISK | NO_MEMORY | {errno.EIO} or (error.errno in NO_RIGHTS and _is_in_work_place(error.filename))
+    return error.errno in NO_DISK | NO_MEMORY | {errno.EIO} or (
+        error.errno in NO_RIGHTS and _is_in_work_place(error.filename)
+    )
 
 
 def _is_in_work_place(filename: object) -> bool:

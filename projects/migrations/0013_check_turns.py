@@ -46,9 +46,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="asset",
-            index=models.Index(
-                condition=models.Q(("being_checked", True)), fields=["tenant"], name="assets_in_hand"
-            ),
+            index=models.Index(condition=models.Q(("being_checked", True)), fields=["tenant"], name="assets_in_hand"),
         ),
         migrations.RunSQL("DELETE FROM django_q_ormq", migrations.RunSQL.noop),
     ]

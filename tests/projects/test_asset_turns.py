@@ -72,7 +72,7 @@ def test_tenants_take_turns_however_many_files_one_has_sent(arrived, acme, charl
 
 @pytest.mark.django_db
 def test_a_claim_costs_the_same_however_many_files_of_a_tenant_wait(acme, charlie) -> None:
-    now, statements = timezone.now(), set()
+    now, statements, _ = timezone.now(), set(), nodes.beat("cpu")
     facts = {"filename": "a.wav", "content_type": "audio/wav", "num_bytes": 1, "uploaded_at": now}
     for more in (10, 990):
         for tenant in (acme, charlie.tenant):

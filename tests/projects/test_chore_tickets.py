@@ -349,7 +349,10 @@ def during_a_check(monkeypatch, act: Callable[[], None]) -> None:
 
 
 def preparing() -> list[Tenant]:
-    return [render.tenant for render in Render.objects.filter(state=State.RUNNING, sources__isnull=True).order_by("started_at")]
+    return [
+        render.tenant
+        for render in Render.objects.filter(state=State.RUNNING, sources__isnull=True).order_by("started_at")
+    ]
 
 
 def test_while_its_file_is_checked_a_tenant_gets_no_second_worker_of_the_node(
