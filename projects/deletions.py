@@ -52,7 +52,7 @@ def ring_if_due(**_: object) -> None:
 
 
 def sweep_next() -> bool:
-    """Delete the media of the deletion that is due for longest; False when there is none."""
+    """Delete the media of the deletion that is due for longest; False when there is none, or no storage answers."""
     deletion = _claim()
     if deletion is None:
         return False
@@ -60,6 +60,7 @@ def sweep_next() -> bool:
         _sweep(deletion)
     except StorageFailure as failure:
         logger.warning("The media of the deleted project %s are still there: %s", deletion.project_id, failure)
+        return not failure.reason.passes_at_once  # The others would only wait for the same storage.
     except (OperationalError, InterfaceError):
         raise  # The database is away.
     except Exception:  # The claim has put it off, so that it keeps back no other one.

@@ -6,7 +6,7 @@ from django.db.models.functions import Now
 
 from accounts.models import ApiKey, Tenant
 from projects.webhook_models import WebhookDelivery, WebhookEndpoint, WebhookEvent  # noqa: F401  # For Django.
-from render.models import Render
+from render.models import Node, Render
 
 MAX_TAKES = 100  # of a project
 
@@ -158,10 +158,23 @@ class Asset(models.Model):
             models.Index(fields=["tenant", "sha256"], name="assets_by_content"),
             models.Index(fields=["key"], name="assets_by_key"),
             models.Index(fields=["check_after"], name="assets_to_check", condition=Q(state="waiting")),
+            models.Index(fields=["tenant", "check_after"], name="assets_to_check_of", condition=Q(state="waiting")),
+            models.Index(fields=["tenant"], name="assets_in_hand", condition=Q(being_checked=True)),
         ]
 
     def __str__(self) -> str:
         return self.filename
+
+
+class CheckTurn(models.Model):
+    """A tenant's latest turn at the check of uploads. Written by `projects.asset_claims`."""
+
+    tenant = models.OneToOneField(Tenant, on_delete=models.CASCADE, primary_key=True, related_name="check_turn")
+    node = models.ForeignKey(Node, on_delete=models.SET_NULL, null=True, related_name="+")
+    begun_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"of {self.tenant_id}"
 
 
 class DiscardedObject(models.Model):

@@ -46,7 +46,7 @@ AGAIN_AT_MOST = timedelta(days=7)
 IN_USE_AGAIN = timedelta(days=1)  # after which what was still in use is asked for again
 FAILURES_KEPT = timedelta(days=30)  # after the last try: somebody else has deleted the row
 PROBE = "retention-probe"  # The name of a folder that never exists.
-SECONDS_AT_ONCE = 300.0  # The rest is for another ticket: renders wait meanwhile.
+SECONDS_AT_ONCE = 3.0  # The rest is for another ticket: renders wait meanwhile.
 
 Row = TypeVar("Row", bound=Model)
 
@@ -56,9 +56,9 @@ class _InUse(Exception):
 
 
 def run() -> None:
-    """Delete what is over; goes on in another task if that takes long."""
+    """Delete what is over; what is left after some seconds, by another ticket."""
     deadline = time.monotonic() + SECONDS_AT_ONCE
-    steps: list[Callable[[float], None]] = [
+    steps: list[Callable[[float], bool]] = [
         partial(_each, "test_projects", old_test_projects(), "updated_at", _delete_test_project),
         partial(_each, "films", films(), "completed_at", outputs.delete_films),
         partial(_each, "work", work(), "completed_at", _delete_work),
@@ -73,14 +73,15 @@ def run() -> None:
         partial(_rows, Session.objects.filter(expire_date__lt=Now())),
         partial(_rows, RetentionFailure.objects.filter(next_try_at__lt=Now() - FAILURES_KEPT)),
     ]
+    is_left = False
     for step in steps:
         try:
-            step(deadline)
+            is_left |= step(deadline)
         except (OperationalError, InterfaceError):
             raise  # The database is away, for the other steps, too.
         except Exception:
             logger.exception("A step of the retention has broken off, the next one goes on")
-    if time.monotonic() > deadline:
+    if is_left:
         tickets.ring("keep_retention")
 
 
@@ -114,19 +115,17 @@ def dead_assets() -> QuerySet[Asset]:
     return Asset.objects.filter(useless | Q(deleted_at__lt=Now() - DEAD_ASSETS))
 
 
-def _each(step: str, due: QuerySet[Row], by: str, delete: Callable[[Row], object], deadline: float) -> None:
-    """Delete what is due, by the time in the field `by`. Nothing is asked for twice.
+def _each(step: str, due: QuerySet[Row], by: str, delete: Callable[[Row], object], deadline: float) -> bool:
+    """Delete what is due, by the time in the field `by`, one row at least; whether it ended because of the deadline.
 
-    A row that fails steps aside for a time that grows, one that is in use for a day; while the storage is away, all
-    wait.
+    Nothing is asked for twice. A row that fails steps aside for a time that grows, one that is in use for a day. While
+    the storage is away, all wait for the next hour.
     """
     known = RetentionFailure.objects.filter(step=step)
     aside = known.filter(row_id=Cast(OuterRef("pk"), CharField()), next_try_at__gt=Now())
     for page in _pages(due.filter(~Exists(aside)), by):
         failing = set(known.filter(row_id__in=[str(row.pk) for row in page]).values_list("row_id", flat=True))
         for row in page:
-            if time.monotonic() > deadline:
-                return
             row_id = str(row.pk)
             try:
                 delete(row)
@@ -136,11 +135,14 @@ def _each(step: str, due: QuerySet[Row], by: str, delete: Callable[[Row], object
                 _set_aside(step, row_id, IN_USE_AGAIN, failures=0, error="It is in use.")
             except Exception as failure:
                 if isinstance(failure, StorageFailure) and not _storages_answer():
-                    return
+                    return False
                 _step_aside(step, row, failure)
             else:
                 if row_id in failing:
                     known.filter(row_id=row_id).delete()
+            if time.monotonic() > deadline:
+                return True
+    return False
 
 
 def _pages(due: QuerySet[Row], by: str) -> Iterator[list[Row]]:
@@ -179,11 +181,12 @@ def _storages_answer() -> bool:
     return True
 
 
-def _rows(due: QuerySet[Row], deadline: float) -> None:
-    while time.monotonic() < deadline:
-        deleted, _ = due.model._default_manager.filter(pk__in=due.values("pk")[:BATCH]).delete()
-        if not deleted:
-            return
+def _rows(due: QuerySet[Row], deadline: float) -> bool:
+    """Delete them, one batch at least; whether it ended because of the deadline."""
+    while due.model._default_manager.filter(pk__in=due.values("pk")[:BATCH]).delete()[0]:
+        if time.monotonic() > deadline:
+            return True
+    return False
 
 
 def _delete_test_project(project: Project) -> None:
@@ -205,18 +208,22 @@ def _delete_dead_asset(asset: Asset) -> None:
     asset.delete()
 
 
-def _abandoned(deadline: float) -> None:
+def _abandoned(deadline: float) -> bool:
     """What a process was receiving or storing when it was killed, and no asset names."""
     used = [storage for storage in (storages["default"], storages["work"]) if isinstance(storage, SignedFileStorage)]
+    has_deleted = False
     for storage in {storage.location: storage for storage in used}.values():  # Mostly both are the same folder.
         for name in storage.abandoned(seconds=settings.UPLOAD_SECONDS):
+            if discards.is_named(name):
+                continue
+            try:
+                storage.delete(name)
+                has_deleted = True
+            except StorageFailure as failure:
+                logger.warning("%s is kept for now: %s", name, failure)
             if time.monotonic() > deadline:
-                return
-            if not discards.is_named(name):
-                try:
-                    storage.delete(name)
-                except StorageFailure as failure:
-                    logger.warning("%s is kept for now: %s", name, failure)
+                return has_deleted
+    return False
 
 
 def _by_plan(days: str) -> Combinable:

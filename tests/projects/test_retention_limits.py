@@ -13,6 +13,7 @@ from projects import assets, retention
 from projects.models import Asset, Avatar, Project, RetentionFailure, Take
 from render.models import Render, State
 from render.storages.failures import Reason, StorageFailure
+from render.storages.files import SignedFileStorage
 from tests.projects.steps import create, finished_project, latest_render
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("neighbour")]
@@ -150,13 +151,20 @@ def test_what_is_in_use_hides_nothing_and_waits_a_day(alice, monkeypatch, admin_
     assert not RetentionFailure.objects.filter(step="speech").exists()
 
 
-def test_a_part_ends_with_its_time(alice) -> None:
-    old_render(alice, 33)
+def test_a_part_ends_with_its_time_and_has_done_something(alice, monkeypatch) -> None:
+    """However slowly it has come so far: else the next ticket might come no farther."""
+    monkeypatch.setattr(retention, "BATCH", 1)
+    over, taken = time.monotonic() - 1, []
+    renders = [old_render(alice, days) for days in (33, 32)]
+    for key in "ab":
+        IdempotentResponse.objects.create(tenant=alice.tenant, route="x", key=key, fingerprint="x", status=200, body={})
+    responses = IdempotentResponse.objects.filter(tenant=alice.tenant)
 
-    retention._each("films", retention.films(), "completed_at", lambda render: 1 / 0, time.monotonic() - 1)
-    IdempotentResponse.objects.create(tenant=alice.tenant, route="x", key="x", fingerprint="x", status=200, body={})
-    retention._rows(IdempotentResponse.objects.filter(tenant=alice.tenant), time.monotonic() - 1)
-    assert IdempotentResponse.objects.filter(tenant=alice.tenant).exists()
+    assert retention._each("films", retention.films(), "completed_at", taken.append, over)
+    assert retention._rows(responses, over)
+    assert (taken, responses.count()) == (renders[:1], 1)
+    assert not retention._each("films", retention.films().none(), "completed_at", taken.append, over)
+    assert not retention._rows(responses.none(), over)
 
 
 def test_what_the_storage_refuses_keeps_nothing_from_the_next(alice) -> None:
@@ -193,6 +201,27 @@ def test_another_ticket_is_rung_for_only_when_the_time_was_too_short(alice, monk
     retention.run()
     assert not OrmQ.objects.exists()
 
+    for days in (33, 32):
+        old_render(alice, days)
+    OrmQ.objects.all().delete()
     monkeypatch.setattr(retention, "SECONDS_AT_ONCE", -1.0)
     retention.run()
     assert [ticket.func() for ticket in OrmQ.objects.all()] == ["projects.tasks.keep_retention"]
+    assert retention.films().count() == 1
+
+
+def test_while_the_storage_is_away_it_is_left_to_the_next_hour(alice, monkeypatch) -> None:
+    """Else a worker would do nothing but wait for the storage."""
+    for days in (33, 32):
+        old_render(alice, days)
+    OrmQ.objects.all().delete()
+
+    def refuse(self, name: str) -> int:
+        raise StorageFailure(Reason.UNAVAILABLE, "away")
+
+    monkeypatch.setattr(SignedFileStorage, "delete_folder", refuse)
+    monkeypatch.setattr(retention, "SECONDS_AT_ONCE", -1.0)
+    retention.run()
+
+    assert not OrmQ.objects.exists()
+    assert retention.films().count() == 2

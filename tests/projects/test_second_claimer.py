@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from accounts import idempotency, keys, quota
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Plan, Tenant, UsageEntry
-from projects import asset_checks, assets, deletions, takes, webhook_delivery, webhook_events
+from projects import asset_claims, assets, deletions, takes, webhook_delivery, webhook_events
 from projects.models import Asset, Deletion, Project, Take
 from projects.webhook_delivery import Answer
 from projects.webhook_models import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
@@ -281,11 +281,12 @@ def test_a_second_checker_leaves_what_the_first_one_is_taking(alice) -> None:
     Asset.objects.create(
         tenant=alice.tenant, filename="x", content_type="image/png", num_bytes=1, key="k", check_after=Now()
     )
+    node = nodes.beat("cpu")
     with another_transaction() as other, never_waiting():
         lock(other, Asset)
-        assert asset_checks._claim() is None
+        assert asset_claims.claim(node) is None
         other.rollback()
-        assert asset_checks._claim() is not None
+        assert asset_claims.claim(node) is not None
 
 
 def test_the_same_request_a_second_time_meanwhile_is_told_to_come_again(alice) -> None:
