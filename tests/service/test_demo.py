@@ -58,6 +58,7 @@ def test_a_full_disk(var: Path, options: str, told: str) -> None:  # noqa: F811
 def test_a_folder_that_has_become_read_only(var: Path) -> None:  # noqa: F811
     made(var / "postgres")
     (var / "postgres" / "log").write_text("of an earlier start")
+    (var / "secret_key").write_text("x" * 50)  # It is made before the database is looked at.
 
     said = said_by(start(var, mount=f"mount --bind {var} {var} && mount -o remount,ro,bind {var}"))
 
