@@ -199,6 +199,22 @@ def test_a_tenant_has_so_many_messages_under_way_at_once(alice, receiver, monkey
     assert under_way == {"now": 0, "most": 2}
 
 
+def test_no_message_is_claimed_that_has_to_wait_for_a_thread(alice, receiver, monkeypatch):
+    """Its sender's time would run meanwhile."""
+    monkeypatch.setattr(webhook_delivery, "AT_ONCE", 2)
+    under_way = []
+    real = webhook_delivery._claim
+    monkeypatch.setattr(webhook_delivery, "_claim", lambda sent: under_way.append(len(sent)) or real(sent))
+    for number in range(4):
+        made = alice.post(ENDPOINTS, {"url": f"{receiver.url}/{number}"}, format="json").json()
+        alice.post(f"{ENDPOINTS}/{made['id']}/test")
+
+    deliver_webhooks()
+
+    assert not WebhookDelivery.objects.filter(delivered_at=None).exists()
+    assert set(under_way) == {0, 1}
+
+
 def test_those_that_have_failed_wait_for_one_another_and_hear_no_progress(alice, endpoint, receiver, monkeypatch):
     monkeypatch.setattr(webhook_delivery, "OF_A_TENANT", 3)
     listen(alice, endpoint, "project.progress")
