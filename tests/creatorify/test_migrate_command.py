@@ -33,5 +33,5 @@ def test_it_waits_for_the_one_at_work() -> None:
             assert at_work.execute("SELECT to_regclass('django_migrations')").fetchone() == (None,)
         for run in runs:
             _, said = run.communicate(timeout=100)
-            assert (run.returncode, said) == (0, "")
+            assert (run.returncode, said) == (0, "Another migrate is at work on this database: waiting for its end.\n")
         assert database.rows("SELECT count(*) FROM accounts_plan") == [(0,)]

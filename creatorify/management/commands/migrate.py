@@ -15,8 +15,10 @@ class Command(Migrate):
     def handle(self, *args: Any, **options: Any) -> None:
         with connections[options["database"]].cursor() as cursor:
             # Tried again and again: a wait in the database would be ended by the time-outs of its role.
-            while not _is_taken(cursor):
-                time.sleep(PAUSE_SECONDS)
+            if not _is_taken(cursor):
+                self.stderr.write("Another migrate is at work on this database: waiting for its end.")
+                while not _is_taken(cursor):
+                    time.sleep(PAUSE_SECONDS)
             try:
                 super().handle(*args, **options)
             finally:
