@@ -2,6 +2,7 @@
 
 import logging
 import uuid
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def expire() -> None:
         discards.discard_upload(asset)
 
 
-def _check(asset: Asset, folder: Path, check: inspection.Check) -> None:
+def _check(asset: Asset, folder: Path, check: Callable[[], None]) -> None:
     path = folder / f"file{assets.suffix_of(asset.filename, asset.content_type)}"
     sha256 = _bring(asset, path)
     longest = asset.tenant.plan.max_audio_seconds

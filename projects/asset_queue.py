@@ -1,7 +1,6 @@
 """When assets are looked at: by a ticket of the CPU queue, without an id as for renders, so a lost one does no harm."""
 
 from datetime import timedelta
-
 from uuid import UUID
 
 from django.db.models import Q

@@ -59,8 +59,8 @@ def decode(
             outcome["most_bytes"] / 1e6,
             outcome["signal"],
         )
-        # Who ignores SIGXCPU gets SIGKILL a second later. Else that comes from the kernel, which is out of memory, or from
-        # staff: limits of memory end in MemoryError.
+        # Who ignores SIGXCPU gets SIGKILL a second later. Else SIGKILL comes from the kernel, which is out of memory, or
+        # from staff: limits of memory end in MemoryError.
         used_up = outcome["cpu_seconds"] >= limits.cpu_seconds
         if outcome["signal"] == signal.SIGXCPU or (outcome["signal"] == signal.SIGKILL and used_up):
             said = {"exceeded": f"{limits.cpu_seconds} s of computing time"}

@@ -307,7 +307,8 @@ def test_it_knows_no_secret_and_holds_nothing_of_its_caller(long_film: Path, tmp
 
     def look() -> None:
         for process in [] if seen else decoders():
-            wait_until(lambda: process.rlimit(psutil.RLIMIT_CPU) != (-1, -1))  # The last one that is set.
+            # The last limit that is set.
+            wait_until(lambda process=process: process.rlimit(psutil.RLIMIT_CPU) != (-1, -1))
             seen.update(process.environ(), threads=process.parent().num_threads())
             seen["open"] = {os.readlink(path).split(":")[0] for path in Path(f"/proc/{process.pid}/fd").glob("[3-9]*")}
             limits = {name: process.rlimit(getattr(psutil, name)) for name in ("RLIMIT_CORE", "RLIMIT_DATA")}
