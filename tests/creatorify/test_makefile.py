@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def make(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = ["make", "PYTHON=./python", "INSTALL=true", *arguments]
+    command = ["make", "--no-print-directory", "PYTHON=./python", "INSTALL=true", *arguments]
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 

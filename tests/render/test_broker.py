@@ -42,14 +42,15 @@ def test_a_ticket_is_given_once_and_is_gone_when_it_was_acknowledged(broker) -> 
 @pytest.mark.django_db
 def test_tickets_that_nobody_takes_do_not_become_ever_more(broker, monkeypatch) -> None:
     monkeypatch.setattr("render.broker.MAX_TICKETS", 3)
-    for number in range(5):
-        broker.enqueue(str(number))
-    PatientBroker("gpu").enqueue("other")
+    tickets = [ticket_of(str(number)) for number in range(5)]
+    for ticket in tickets:
+        broker.enqueue(ticket)
+    PatientBroker("gpu").enqueue(FIRST)
 
-    assert list(OrmQ.objects.filter(key="cpu").order_by("pk").values_list("payload", flat=True)) == ["0", "1", "2"]
+    assert list(OrmQ.objects.filter(key="cpu").order_by("pk").values_list("payload", flat=True)) == tickets[:3]
     assert OrmQ.objects.filter(key="gpu").count() == 1
     broker.acknowledge(broker.dequeue()[0][0])
-    broker.enqueue("again")
+    broker.enqueue(SECOND)
     assert OrmQ.objects.filter(key="cpu").count() == 3
 
 
