@@ -14,8 +14,9 @@ JOBS ?= 1
 
 .PHONY: demo test faults chaos chaos-all mutants contract load siege hostile check bench bench-web bench-scale bench-gpu constraints clean
 
-demo: $(VENV)/.demo  ## A real video from a real portrait and voice. KEEP=1 leaves the service running.
-	$(RUN) manage.py demo $(if $(KEEP),--keep) $(if $(PORTRAIT),--portrait "$(PORTRAIT)") $(if $(SPEECH),--speech "$(SPEECH)")
+demo: $(VENV)/.demo  ## A real video: PORTRAIT=me.jpg SPEECH=me.wav. KEEP=1 leaves the service running, at PORT=8000.
+	$(RUN) manage.py demo $(if $(filter-out 0 no false,$(KEEP)),--keep) $(if $(PORT),--port "$(PORT)") \
+		$(if $(PORTRAIT),--portrait "$(PORTRAIT)") $(if $(SPEECH),--speech "$(SPEECH)")
 
 test: $(VENV)/.dev  ## Everything that CI runs.
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -66,7 +67,15 @@ bench-gpu: $(VENV)/.dev  ## Speed and memory of the model on this machine's GPU,
 	$(RUN) -m infinitetalk bench --random-weights full --compile-cache var/compiled --json var/bench-gpu.json
 	$(RUN) -m infinitetalk bench --random-weights full --compile-cache var/compiled --memory-limit 44 --json var/bench-gpu-44.json
 
+# The environment is made by one make at a time: another one waits, and then looks again at what is to be done.
+ifndef ALONE
+LOCKED = import fcntl, subprocess, sys; lock = open("Makefile"); fcntl.flock(lock, fcntl.LOCK_EX); sys.exit(subprocess.call(sys.argv[1:]))
+
+$(VENV)/.demo $(VENV)/.dev: pyproject.toml constraints.txt
+	@$(PYTHON) -c '$(LOCKED)' $(MAKE) --no-print-directory ALONE=yes $@
+else
 $(RUN):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, and $(PYTHON) is %d.%d: make PYTHON=python3.11 ..." % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(RUN)
@@ -76,6 +85,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(RUN)
 $(VENV)/.dev: pyproject.toml constraints.txt | $(RUN)
 	$(INSTALL) -c constraints.txt -e '.[dev]'
 	touch $@ $(VENV)/.demo
+endif
 
 constraints: $(VENV)/.dev  ## Resolve every version anew.
 	$(INSTALL) uv

@@ -31,6 +31,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         key = keys.authenticate(plain, ip_address=audit.ip_address_of(request))
         if key.last_used_at is None or key.last_used_at < timezone.now() - LAST_USED_PRECISION:
             ApiKey.objects.filter(pk=key.pk).update(last_used_at=Now())
+        request._request.is_of_tenant = True  # type: ignore[attr-defined]  # All its requests are logged.
         return None, key
 
     def authenticate_header(self, request: Request) -> str:

@@ -34,6 +34,7 @@ PROBLEM_TYPES = {
     "not_acceptable": ProblemType(406, "Not acceptable"),
     "asset_not_ready": ProblemType(409, "Asset not ready", retryable=True),
     "invalid_state": ProblemType(409, "Not possible in this state"),
+    "too_many_takes": ProblemType(409, "Too many takes of a project"),
     "idempotency_in_progress": ProblemType(409, "The same request is at work", retryable=True),
     "upload_expired": ProblemType(410, "Upload expired"),
     "request_timeout": ProblemType(408, "The request's body came too slowly", retryable=True),
@@ -69,6 +70,8 @@ PROBLEM_TYPES = {
     "queue_full": ProblemType(429, "Too many renders waiting", retryable=True),
     "too_many_streams": ProblemType(429, "Too many open streams", retryable=True),
     "too_many_uploads": ProblemType(429, "Too many uploads announced", retryable=True),
+    "too_many_changes": ProblemType(429, "Too many changes of API keys", retryable=True),
+    "too_many_idempotency_keys": ProblemType(429, "Too many Idempotency-Keys", retryable=True),
     "rate_limited": ProblemType(429, "Too many requests", retryable=True),
     "unavailable": ProblemType(503, "Temporarily unavailable", retryable=True),
     "internal": ProblemType(500, "Internal error", retryable=True),
@@ -78,6 +81,7 @@ PROBLEM_TYPES = {
     "render_timeout": ProblemType(500, "Render took too long", retryable=True),
     "speech_failed": ProblemType(500, "Speech engine not available", retryable=True),
     "upload_failed": ProblemType(500, "Upload of the result failed", retryable=True),
+    "work_lost": ProblemType(500, "Files of the render lost"),
     "worker_lost": ProblemType(500, "Worker lost too often", retryable=True),
 }
 

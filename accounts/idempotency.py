@@ -18,22 +18,30 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts import quota
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, IdempotentResponse
 
 WELL_FORMED = re.compile(r"[A-Za-z0-9._:~-]{1,255}")
 KEPT = timedelta(days=7)
+KEYS_OF_A_RENDER = 10  # For each that the plan allows in a month so many may be kept.
 REPLAYED = "Idempotency-Replayed"
 KEPT_HEADERS = ("Location",)
 
 View = Callable[..., Response]
 
 
-def idempotent(*, secrets: tuple[str, ...] = ()) -> Callable[[View], View]:
+def idempotent(
+    *, secrets: tuple[str, ...] = (), shown_anew: Callable[[Any], Any] | None = None
+) -> Callable[[View], View]:
     """For a method of a view. secrets: members of the answer that are shown once only: a replay has null for them.
 
+    shown_anew: makes the body of a replay, given the view. Of the answer itself only the id is kept then: for requests
+    that may be made again and again, and are answered with much that is kept elsewhere.
+
     Only success is remembered: what was refused has changed nothing, and may be asked for again. The view raises
-    ServiceError `invalid_idempotency_key`, `idempotency_key_reused` or `idempotency_in_progress`.
+    ServiceError `invalid_idempotency_key`, `idempotency_key_reused`, `idempotency_in_progress` or
+    `too_many_idempotency_keys`.
     """
 
     def decorate(view: View) -> View:
@@ -51,9 +59,13 @@ def idempotent(*, secrets: tuple[str, ...] = ()) -> Callable[[View], View]:
                     tenant=request.auth.tenant, route=route, key=key, created_at__gt=Now() - KEPT
                 ).first()
                 if known is not None:
-                    return _replay(known, fingerprint)
+                    _require_same(known, fingerprint)
+                    return _replay(known, shown_anew(self) if shown_anew else known.body)
+                _require_room(request.auth)
                 response = view(self, request, *args, **kwargs)
-                _remember(request.auth, route, key, fingerprint, response, secrets)
+                body = json.loads(JSONRenderer().render(response.data))
+                kept = {"id": body["id"]} if shown_anew else {**body, **dict.fromkeys(secrets)}
+                _remember(request.auth, route, key, fingerprint, response, kept)
             return response
 
         return answer
@@ -89,16 +101,28 @@ def _lock(name: str) -> None:
             raise ServiceError("idempotency_in_progress", "The first request with this key is still at work.")
 
 
-def _replay(known: IdempotentResponse, fingerprint: str) -> Response:
+def _require_same(known: IdempotentResponse, fingerprint: str) -> None:
     if known.fingerprint != fingerprint:
         raise ServiceError("idempotency_key_reused", "This key was used for another request.")
-    return Response(known.body, status=known.status, headers={**known.headers, REPLAYED: "true"})
+
+
+def _require_room(api_key: ApiKey) -> None:
+    most = KEYS_OF_A_RENDER * quota.max_renders(api_key.tenant.plan, is_test=False)
+    if api_key.is_test:
+        most //= 2  # The other half is there for live keys, whatever test keys do.
+    # Old ones, too, until they are deleted: so the index of the tenant is all that is read.
+    if IdempotentResponse.objects.filter(tenant=api_key.tenant)[:most].count() >= most:
+        detail = f"{most} Idempotency-Keys were used in the last {KEPT.days} days, and no more can be kept."
+        raise ServiceError("too_many_idempotency_keys", f"{detail} Requests without a key are still taken.")
+
+
+def _replay(known: IdempotentResponse, body: Any) -> Response:
+    return Response(body, status=known.status, headers={**known.headers, REPLAYED: "true"})
 
 
 def _remember(
-    api_key: ApiKey, route: str, key: str, fingerprint: str, response: Response, secrets: tuple[str, ...]
+    api_key: ApiKey, route: str, key: str, fingerprint: str, response: Response, body: dict[str, Any]
 ) -> None:
-    body = json.loads(JSONRenderer().render(response.data))
     answered = IdempotentResponse(
         tenant=api_key.tenant,
         route=route,
@@ -106,7 +130,7 @@ def _remember(
         fingerprint=fingerprint,
         status=response.status_code,
         headers={name: response[name] for name in KEPT_HEADERS if name in response},
-        body={**body, **dict.fromkeys(secrets)},
+        body=body,
     )
     # What an earlier answer with this key said is over, if it is there still.
     IdempotentResponse.objects.bulk_create(

@@ -15,10 +15,17 @@ from accounts.models import ApiKey, Scope, default_scopes
 
 
 class ApiKeyInline(ReadOnlyInline):
+    """Those that open something; the list of keys has the others, of which there may be many."""
+
     model = ApiKey
+    verbose_name_plural = "usable API keys"
     fields = ["prefix", "name", "mode", "expires_at", "revoked_at", "last_used_at", "created_at"]
     ordering = ["-created_at"]
     show_change_link = True
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ApiKey]:
+        found: QuerySet[ApiKey] = super().get_queryset(request)
+        return found.filter(keys.USABLE)
 
 
 class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -67,7 +74,11 @@ class ApiKeyAdmin(SupportAdmin):
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         if change:
-            obj.save(update_fields=form.changed_data)
+            changed = list(form.changed_data)
+            if "expires_at" in changed:  # Staff mean the key, not what a rotation has made of it.
+                obj.expiry_before_rotation = obj.expires_at
+                changed.append("expiry_before_rotation")
+            obj.save(update_fields=changed)
             return
         made, plain = keys.make(
             obj.tenant,

@@ -54,7 +54,11 @@ def require_networks(asking: ApiKey, allowed_ips: list[str]) -> None:
 
 
 def require_expiry(asking: ApiKey, expires_at: datetime | None) -> None:
-    """None means never. Raises ServiceError `exceeds_own_key`."""
-    if asking.expires_at is not None and (expires_at is None or expires_at > asking.expires_at):
-        detail = f"The key that asks expires at {asking.expires_at.isoformat()}; no other may last longer."
+    """None means never. Raises ServiceError `exceeds_own_key`.
+
+    The end of an overlap is no bound: else a key that was rotated could only give what ends with it.
+    """
+    bound = asking.own_expiry
+    if bound is not None and (expires_at is None or expires_at > bound):
+        detail = f"The key that asks expires at {bound.isoformat()}; no other may last longer."
         raise ServiceError("exceeds_own_key", detail, param="expires_at")

@@ -3,10 +3,12 @@
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
+from django.db.models.functions import Now
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema, inline_serializer
+from drf_spectacular.utils import extend_schema, extend_schema_view, inline_serializer
 from rest_framework import mixins, serializers, status
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -18,7 +20,7 @@ from accounts.errors import ServiceError
 from accounts.fields import FiniteFloatField, UniqueListField
 from accounts.idempotency import idempotent
 from accounts.keyed_view import KeyedView
-from accounts.models import ApiKey, Scope
+from accounts.models import ApiKey, AuditEntry, Scope
 from accounts.pagination import EnvelopePagination
 
 MAX_NETWORKS = 50
@@ -109,11 +111,16 @@ class RotationRequest(serializers.Serializer[Any]):
     expires_at = ExpiryField(
         required=False,
         allow_null=True,
-        help_text="Of the new key, not later than that of the key that asks. Default: that of the old key.",
+        help_text="Of the new key, not later than that of the key that asks. Default: that of the old key, as it was "
+        "before it was rotated.",
     )
 
 
 @extend_schema(tags=["keys"])
+@extend_schema_view(
+    list=extend_schema(summary="List API keys, newest first"),
+    retrieve=extend_schema(summary="Get an API key"),
+)
 class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView, GenericViewSet[ApiKey]):
     serializer_class = ApiKeySerializer
     pagination_class = EnvelopePagination
@@ -140,7 +147,7 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
             "mode": asking.mode,
             "scopes": [scope for scope in asking.scopes if scope != Scope.KEYS_ADMIN],
             "allowed_ips": asking.allowed_ips,
-            "expires_at": asking.expires_at,
+            "expires_at": asking.own_expiry,
             **wanted.validated_data,
         }
         if not given["scopes"]:
@@ -149,6 +156,11 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
         key_reach.require_scopes(asking, given["scopes"])
         key_reach.require_networks(asking, given["allowed_ips"])
         key_reach.require_expiry(asking, given["expires_at"])
+        usable = ApiKey.objects.filter(keys.USABLE, tenant=asking.tenant, mode=given["mode"])
+        if usable.count() >= settings.MAX_API_KEYS:
+            detail = f"There are {settings.MAX_API_KEYS} {given['mode']} keys already; revoke one that is not needed."
+            raise ServiceError("invalid_state", detail)
+        _require_few_changes(asking)
         made, plain = keys.make(asking.tenant, **given)
         return self._made("key.created", request, made, plain)
 
@@ -164,6 +176,7 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
         for name, value in changes.validated_data.items():
             setattr(key, name, value)
         if changes.validated_data:
+            _require_few_changes(asking)
             key.save(update_fields=list(changes.validated_data))
             self._record("key.changed", request, key, **changes.validated_data)
         return Response(ApiKeySerializer(key).data)
@@ -173,15 +186,20 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
     @idempotent(secrets=("key",))
     @transaction.atomic
     def rotate(self, request: Request, pk: str) -> Response:
-        """The successor may do the same. Both keys work until `overlap_hours` have passed, or the old one expires."""
+        """The successor may do the same. Both keys work until `overlap_hours` have passed, or the old one expires.
+
+        If the answer was lost, ask again, and revoke the successor that you do not know: its `rotated_from` is the old
+        key.
+        """
         wanted = RotationRequest(data=request.data)
         wanted.is_valid(raise_exception=True)
         overlap = timedelta(hours=wanted.validated_data["overlap_hours"])
         asking, key = key_reach.lock(self.api_key, self.get_object())
-        expires_at = wanted.validated_data.get("expires_at", key.expires_at)
+        expires_at = wanted.validated_data.get("expires_at", key.own_expiry)
         key_reach.require_may_touch(asking, key)
         key_reach.require_networks(asking, key.allowed_ips)
         key_reach.require_expiry(asking, expires_at)
+        _require_few_changes(asking)
         made, plain = keys.rotate(key, overlap=overlap, expires_at=expires_at)
         return self._made("key.rotated", request, made, plain, overlap_hours=wanted.validated_data["overlap_hours"])
 
@@ -207,3 +225,11 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
     def _record(self, action: str, request: Request, key: ApiKey, **details: Any) -> None:
         asking = self.api_key
         audit.record(action, key, request=request._request, api_key=asking, tenant=asking.tenant, details=details)
+
+
+def _require_few_changes(asking: ApiKey) -> None:
+    """Not for revoking, which is possible at any time: a key may be in wrong hands."""
+    lately = AuditEntry.objects.filter(tenant=asking.tenant, created_at__gt=Now() - timedelta(days=1))
+    if lately.filter(api_key__mode=asking.mode).count() >= settings.MAX_KEY_CHANGES:
+        times = f"{settings.MAX_KEY_CHANGES} times in a day"
+        raise ServiceError("too_many_changes", f"{asking.mode} keys have made or changed keys {times}; go on tomorrow.")

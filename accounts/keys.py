@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from accounts import networks
@@ -55,6 +55,8 @@ def make(
 def rotate(key: ApiKey, *, overlap: timedelta, expires_at: datetime | None) -> tuple[ApiKey, str]:
     """Make a successor that may do the same; the old key opens for `overlap` more, and never beyond its own expiry.
 
+    Whose answer was lost may do so again: the key's own expiry stays known, see `ApiKey.own_expiry`.
+
     expires_at: of the successor; None: never. Raises ServiceError `invalid_state`.
     """
     key = ApiKey.objects.select_for_update(of=("self",), no_key=True).select_related("tenant").get(pk=key.pk)
@@ -70,6 +72,7 @@ def rotate(key: ApiKey, *, overlap: timedelta, expires_at: datetime | None) -> t
         rotated_from=key,
     )
     ApiKey.objects.filter(pk=successor[0].pk).update(legacy_200=key.legacy_200)
+    ApiKey.objects.filter(pk=key.pk, rotated_at=None).update(rotated_at=Now(), expiry_before_rotation=F("expires_at"))
     end = Now() + overlap
     ApiKey.objects.filter(Q(expires_at=None) | Q(expires_at__gt=end), pk=key.pk).update(expires_at=end)
     return successor

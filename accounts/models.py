@@ -1,4 +1,5 @@
 import uuid
+from datetime import datetime
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
@@ -122,7 +123,12 @@ class ApiKey(models.Model):
         "self", on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="rotated_to"
     )
     legacy_200 = models.BooleanField(default=False, help_text="Answer 200 to POST /projects, as the older service did.")
-    expires_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField(
+        null=True, blank=True, help_text="From then on it opens nothing. A rotation may have brought it forward."
+    )
+    # Kept apart since `expires_at` ends a rotated key with its overlap: that is no bound of what it may give.
+    rotated_at = models.DateTimeField(null=True, editable=False, help_text="When it was first rotated.")
+    expiry_before_rotation = models.DateTimeField(null=True, editable=False)
     revoked_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -133,6 +139,11 @@ class ApiKey(models.Model):
     @property
     def is_test(self) -> bool:
         return self.mode == self.Mode.TEST
+
+    @property
+    def own_expiry(self) -> datetime | None:
+        """When it expires, or would expire if it had not been rotated; None: never."""
+        return self.expires_at if self.rotated_at is None else self.expiry_before_rotation
 
     @property
     def is_usable(self) -> bool:

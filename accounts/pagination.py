@@ -5,20 +5,40 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from django.utils.dateparse import parse_datetime
+from rest_framework import serializers
 from rest_framework.exceptions import NotFound
 from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import usage
+from accounts import queries, usage
 from accounts.errors import ServiceError
+
+
+class LimitField(serializers.IntegerField):
+    """More than the most is the most: who asks for everything gets a page, and `has_more`."""
+
+    def __init__(self, *, most: int, default: int) -> None:
+        self._most = most
+        super().__init__(min_value=1, default=default)
+
+    def to_internal_value(self, data: Any) -> int:
+        return min(super().to_internal_value(data), self._most)
+
+
+class LimitQuery(serializers.Serializer[Any]):
+    limit = LimitField(most=100, default=20)
 
 
 class EnvelopePagination(CursorPagination):
     page_size = 20
     page_size_query_param = "limit"
-    max_page_size = 100
+    page_size_query_description = "1 or more; more than 100 is 100. Default: 20."
     ordering = ("-created_at", "-pk")
+
+    def get_page_size(self, request: Request) -> int:
+        limit: int = queries.read(LimitQuery, request)["limit"]
+        return limit
 
     def decode_cursor(self, request: Request) -> Any:
         try:

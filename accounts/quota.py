@@ -11,17 +11,19 @@ from datetime import UTC, date, datetime
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import BigIntegerField, F, Q, Sum
+from django.db.models import BigIntegerField, Count, F, Q, Sum
 from django.db.models.functions import Coalesce, Least, Now
 from django.utils import timezone
 
 from accounts import prices
 from accounts.errors import ServiceError
-from accounts.models import ApiKey, Tenant, UsageEntry, UsageThreshold
+from accounts.models import ApiKey, Plan, Tenant, UsageEntry, UsageThreshold
 from accounts.usage import Period
 
 THRESHOLDS = (80, 100)  # percent of what the plan allows
 MINIMUM_HOLD_SECONDS = 1  # Until the voice was measured: enough that an empty account is refused at once.
+# What is canceled, fails or is of a test key costs nothing, but leaves rows that are kept for ever.
+FREE_RENDERS = 10_000  # a month
 
 
 @transaction.atomic
@@ -43,8 +45,16 @@ def hold(
     """
     tenant, now = _lock(tenant)
     price = 0 if is_test else prices.per_second(tenant.plan, engine=engine, resolution=resolution)
+    month = _month_of(now)
+    sums, most = _sums(tenant, month, is_test=is_test), max_renders(tenant.plan, is_test=is_test)
+    if sums["renders"] >= most:
+        whose = "test keys" if is_test else "live keys"
+        detail = (
+            f"With {whose} {most} renders may be asked for in {month:%Y-%m}, the canceled and failed ones included."
+        )
+        raise ServiceError("quota_exceeded", detail)
     if not is_test:
-        _require(tenant, seconds, price, month=_month_of(now))
+        _require(tenant, sums, seconds, price, month=month)
     return UsageEntry.objects.create(
         tenant=tenant,
         api_key=api_key,
@@ -68,7 +78,8 @@ def set_hold(render_id: uuid.UUID, seconds: int) -> None:
     tenant, _ = _lock(entry.tenant)
     more = seconds - entry.reserved_seconds
     if more > 0 and not entry.is_test:  # What is held already is kept, even where the plan allows less by now.
-        _require(tenant, more, entry.price_micros, month=_month_of(entry.created_at))
+        month = _month_of(entry.created_at)
+        _require(tenant, _sums(tenant, month), more, entry.price_micros, month=month)
     UsageEntry.objects.filter(render_id=render_id, billed_seconds=None).update(
         reserved_seconds=seconds, amount_micros=seconds * F("price_micros")
     )
@@ -124,8 +135,12 @@ def seconds_available(tenant: Tenant, *, at: datetime | None = None) -> int:
     return tenant.plan.monthly_seconds - _sums(tenant, _month_of(at or timezone.now()))["seconds"]
 
 
-def _require(tenant: Tenant, seconds: int, price_micros: int, *, month: date) -> None:
-    sums = _sums(tenant, month)
+def max_renders(plan: Plan, *, is_test: bool) -> int:
+    """That may be asked for in a month. Each that is finished with a live key uses a second of the plan at least."""
+    return FREE_RENDERS if is_test else FREE_RENDERS + plan.monthly_seconds
+
+
+def _require(tenant: Tenant, sums: dict[str, int], seconds: int, price_micros: int, *, month: date) -> None:
     available = tenant.plan.monthly_seconds - sums["seconds"]
     if seconds > available:
         raise ServiceError(
@@ -158,10 +173,11 @@ def _month_of(moment: datetime) -> date:
     return moment.astimezone(UTC).date().replace(day=1)
 
 
-def _sums(tenant: Tenant, month: date) -> dict[str, int]:
+def _sums(tenant: Tenant, month: date, *, is_test: bool = False) -> dict[str, int]:
     start, end = Period.month(month).bounds
-    rows = UsageEntry.objects.filter(tenant=tenant, is_test=False, created_at__gte=start, created_at__lt=end)
+    rows = UsageEntry.objects.filter(tenant=tenant, is_test=is_test, created_at__gte=start, created_at__lt=end)
     return rows.aggregate(
+        renders=Count("render_id"),
         seconds=Coalesce(Sum(Coalesce("billed_seconds", "reserved_seconds", output_field=BigIntegerField())), 0),
         amount=Coalesce(Sum("amount_micros", filter=Q(currency=tenant.plan.currency)), 0),
     )

@@ -29,7 +29,9 @@ class Statement:
 def make(tenant: Tenant, month: date, *, is_test: bool) -> Statement:
     """is_test: of what test keys have made, which costs nothing; corrections are live."""
     rows = usage.entries(tenant, Period.month(month), is_test=is_test)
-    charged = rows.filter(usage.SETTLED, render_id__isnull=False, billed_seconds__gt=0)
+    # What was not billed, as it failed, is no line, and so in no total: these are what the lines come to.
+    rows = rows.exclude(render_id__isnull=False, billed_seconds=0)
+    charged = rows.filter(usage.SETTLED, render_id__isnull=False)
     lines: Iterable[Any] = (
         charged.order_by()
         .values("currency", "engine", "resolution", "price_micros")

@@ -5,7 +5,7 @@ yet, has seconds that are held and no bill; it is in no amount.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -14,6 +14,7 @@ from django.db.models import Case, Count, F, Q, QuerySet, Sum, Value, When
 from django.db.models.fields import CharField
 from django.db.models.functions import Cast, Coalesce, TruncDay, TruncMonth
 
+from accounts.errors import ServiceError
 from accounts.models import Tenant, UsageEntry
 
 SETTLED = Q(billed_seconds__isnull=False)
@@ -35,6 +36,7 @@ SUMS = {
 }
 
 
+MAX_GROUPS = 10_000  # in one answer
 YEARS = range(2000, 3000)  # Far enough from the end of time for a month more, in any time zone.
 _MONTH = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
 
@@ -73,10 +75,16 @@ def entries(tenant: Tenant, period: Period, *, is_test: bool) -> QuerySet[UsageE
 
 
 def grouped(rows: QuerySet[UsageEntry], names: Sequence[str]) -> list[dict[str, Any]]:
-    """The sums of each group, each in one currency; names: of GROUPS."""
+    """The sums of each group, each in one currency; names: of GROUPS. Raises ServiceError for more than MAX_GROUPS."""
     named = {f"group_{name}": GROUPS[name] for name in names}
     sums = rows.order_by().values(**named).values("currency", *named).annotate(**SUMS).order_by(*named, "currency")
-    return [{_public(name): _shown(name, value) for name, value in row.items()} for row in sums]
+    found = list(sums[: MAX_GROUPS + 1])
+    if len(found) > MAX_GROUPS:
+        detail = (
+            f"These are more than {MAX_GROUPS} groups. Ask for fewer days, for less to group by, or for one user_id."
+        )
+        raise ServiceError("invalid", f"group_by: {detail}", param="group_by")
+    return [{_public(name): _shown(name, value) for name, value in row.items()} for row in found]
 
 
 def totals(rows: QuerySet[UsageEntry]) -> list[dict[str, Any]]:
@@ -105,9 +113,12 @@ def _shown(name: str, value: Any) -> Any:
     return value.date().isoformat() if name == "group_day" else value
 
 
-def chunked(rows: QuerySet[UsageEntry], size: int = 2000) -> Iterable[UsageEntry]:
+def chunked(rows: QuerySet[UsageEntry], size: int = 2000) -> Iterator[UsageEntry]:
     """All rows, oldest first, some at a time: poolers in transaction mode keep no cursor."""
-    last = 0
-    while batch := list(rows.filter(pk__gt=last).order_by("pk")[:size]):
+    ordered = after = rows.order_by("created_at", "pk")
+    while batch := list(after[:size]):
         yield from batch
-        last = batch[-1].pk
+        last = batch[-1]
+        # In this form, the index of the tenant's rows by time leads to the next ones.
+        later = Q(created_at__gt=last.created_at) | Q(pk__gt=last.pk)
+        after = ordered.filter(later, created_at__gte=last.created_at)

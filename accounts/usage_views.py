@@ -5,7 +5,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from django.db.models import QuerySet
-from django.http import HttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.utils import timezone
 from drf_spectacular.helpers import forced_singular_serializer
 from drf_spectacular.types import OpenApiTypes
@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from accounts import statement, usage, usage_csv
+from accounts import queries, statement, usage, usage_csv
 from accounts.errors import ServiceError
 from accounts.keyed_view import KeyedView
 from accounts.models import Scope, UsageEntry
@@ -74,6 +74,13 @@ class EntriesQuery(PeriodQuery):
         return _named_as(super().get_fields())
 
 
+class StatementQuery(serializers.Serializer[Any]):
+    as_ = serializers.ChoiceField(choices=["json", "html"], default="json", help_text="`html` prints on paper.")
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        return _named_as(super().get_fields())
+
+
 class SumSerializer(serializers.Serializer[Any]):
     currency = serializers.CharField()
     renders = serializers.IntegerField(help_text="That have ended, billed or not.")
@@ -121,6 +128,14 @@ class LineSerializer(serializers.Serializer[Any]):
     amount_micros = serializers.IntegerField(source="total_micros")
 
 
+class StatementSumSerializer(SumSerializer):
+    renders = serializers.IntegerField(help_text="That were billed: the sum of the lines.")
+    billed_seconds = serializers.IntegerField(help_text="The sum of the lines and the adjustments.")
+    amount_micros = serializers.IntegerField(
+        help_text="In millionths of the currency: the sum of the lines and the adjustments."
+    )
+
+
 @extend_schema_field({"type": "string", "examples": ["2026-11"]})
 class MonthField(serializers.DateField):
     pass
@@ -130,7 +145,7 @@ class StatementSerializer(serializers.Serializer[Any]):
     month = MonthField(format="%Y-%m")
     lines = LineSerializer(many=True)
     adjustments = serializers.SerializerMethodField()
-    totals = SumSerializer(many=True)
+    totals = StatementSumSerializer(many=True, help_text="One for each currency.")
 
     @extend_schema(responses=EntrySerializer(many=True))
     def get_adjustments(self, made: statement.Statement) -> list[dict[str, Any]]:
@@ -161,9 +176,12 @@ class UsageViewSet(mixins.ListModelMixin, KeyedView, GenericViewSet[UsageEntry])
         parameters=[UsageQuery],
         responses={200: ONE_USAGE, (200, "text/csv"): OpenApiTypes.STR},
     )
-    def list(self, request: Request) -> HttpResponse | Response:  # type: ignore[override]
-        """Of the rows of a period, by day, month, API key, user, engine or size, and always by currency."""
-        query = _validated(UsageQuery, request)
+    def list(self, request: Request) -> StreamingHttpResponse | Response:  # type: ignore[override]
+        """Of the rows of a period, by day, month, API key, user, engine or size, and always by currency.
+
+        More than 10,000 groups are refused with 422.
+        """
+        query = queries.read(UsageQuery, request)
         rows = self._rows(query)
         period: Period = query["period"]
         groups = usage.grouped(rows, query["group_by"])
@@ -179,9 +197,9 @@ class UsageViewSet(mixins.ListModelMixin, KeyedView, GenericViewSet[UsageEntry])
         responses={200: EntrySerializer(many=True), (200, "text/csv"): OpenApiTypes.STR},
     )
     @action(detail=False)
-    def entries(self, request: Request) -> HttpResponse | Response:
+    def entries(self, request: Request) -> StreamingHttpResponse | Response:
         """One row a render, and one for each credit or correction; `as=csv` gives all of them in one file."""
-        query = _validated(EntriesQuery, request)
+        query = queries.read(EntriesQuery, request)
         rows = usage.with_kind(self._rows(query))
         if query["as"] == "json":
             page = self.paginate_queryset(rows)
@@ -199,19 +217,22 @@ class UsageViewSet(mixins.ListModelMixin, KeyedView, GenericViewSet[UsageEntry])
         summary="Get the statement of a month",
         parameters=[
             OpenApiParameter("month", str, OpenApiParameter.PATH, description="YYYY-MM"),
-            OpenApiParameter("as", str, enum=["json", "html"], description="`html` prints on paper."),
+            StatementQuery,
         ],
         responses={200: StatementSerializer, (200, "text/html"): OpenApiTypes.STR},
     )
     @action(detail=False, url_path=r"statements/(?P<month>[0-9]{4}-(?:0[1-9]|1[0-2]))")
     def statement(self, request: Request, month: str) -> HttpResponse | Response:
-        key = self.api_key
+        """Of the month under way, what has come so far."""
+        key, query = self.api_key, queries.read(StatementQuery, request)
         try:
             first = usage.month_of(month)
         except ValueError as error:
             raise ServiceError("not_found", str(error)) from None
+        if first > timezone.now().date():
+            raise ServiceError("not_found", f"The month {month} has not begun (UTC).")
         made = statement.make(key.tenant, first, is_test=key.is_test)
-        if request.query_params.get("as") == "html":
+        if query["as"] == "html":
             return HttpResponse(statement.as_html(made))
         return Response(StatementSerializer(made).data)
 
@@ -226,15 +247,8 @@ def _named_as(fields: dict[str, Any]) -> dict[str, Any]:
     return {name.rstrip("_"): field for name, field in fields.items()}
 
 
-def _validated(serializer: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
-    query = serializer(data={name: value for name, value in request.query_params.items() if value})
-    query.is_valid(raise_exception=True)
-    values: dict[str, Any] = query.validated_data
-    return values
-
-
-def _file(lines: Iterator[str], name: str) -> HttpResponse:
-    # Not streamed: an ASGI server would read a generator that asks the database to its end anyway.
-    response = HttpResponse("".join(lines), content_type="text/csv; charset=utf-8")
+def _file(lines: Iterator[str], name: str) -> StreamingHttpResponse:
+    """However long it is: what is not sent yet is not read yet."""
+    response = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{name}"'
     return response

@@ -78,7 +78,8 @@ def complete(result: dict[str, Any], **_: object) -> dict[str, Any]:
 
 @require_safe
 def errors(request: HttpRequest) -> HttpResponse:
-    return render(request, "docs/errors.html", {"problem_types": PROBLEM_TYPES})
+    by_status = sorted(PROBLEM_TYPES.items(), key=lambda item: item[1].status)
+    return render(request, "docs/errors.html", {"problem_types": by_status})
 
 
 def _may_answer(status: str, path: str, method: str, *, needs_key: bool) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from botocore.session import Session
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connection
@@ -60,6 +61,18 @@ def check_engines(**_: Any) -> Iterable[CheckMessage]:
             f"DEFAULT_ENGINE is {settings.DEFAULT_ENGINE}, which is not installed.",
             hint=f"Choose one of: {', '.join(settings.RENDER_ENGINES)}",
             id="creatorify.E004",
+        )
+
+
+@register()
+def check_storage_credentials(**_: Any) -> Iterable[CheckMessage]:
+    """A warning: where a role gives them, it may be away for a moment, and the renders wait for it."""
+    of_s3 = [entry["OPTIONS"] for entry in settings.STORAGES.values() if entry["BACKEND"].endswith("SignedS3Storage")]
+    if any(options["access_key"] is None for options in of_s3) and Session().get_credentials() is None:
+        yield Warning(
+            "S3_BUCKET is set, and no credentials for it are found: no file can be stored.",
+            hint="Set S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY, or give this machine a role or a profile.",
+            id="creatorify.W005",
         )
 
 

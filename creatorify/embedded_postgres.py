@@ -38,7 +38,8 @@ def start_or_find(data_directory: Path) -> str:
     START_SECONDS and some more; nothing that was started here is then left running.
     """
     was_running = _postmaster(data_directory) is not None
-    said = _Said()
+    log, said = data_directory / "log", _Said()
+    logged_before = _size(log)
     try:
         data_directory.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale_lock(data_directory)
@@ -54,12 +55,19 @@ def start_or_find(data_directory: Path) -> str:
         reason = said.last or str(error)
         if isinstance(error, (ValueError, AssertionError)):  # The library could not read one of its files.
             reason = f"The folder is damaged ({error})."
-        log = data_directory / "log"
+        # What an earlier start has logged would only lead astray.
+        told = f"Its log is {log} and ends with:\n{end_of(log)}\n" if _size(log) > logged_before else ""
         raise CannotStart(
-            f"The embedded Postgres in {data_directory} does not start: {reason}\n"
-            f"Its log is {log} and ends with:\n{end_of(log)}\n"
+            f"The embedded Postgres in {data_directory} does not start: {reason}\n{told}"
             "Mend that, or move the folder away for a new and empty database, or set DATABASE_URL to another one."
         ) from error
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _start(data_directory: Path) -> PostgresServer:

@@ -16,12 +16,13 @@ from rest_framework.views import exception_handler as drf_exception_handler
 
 from accounts.errors import CONTENT_TYPE, PROBLEM_TYPES, ServiceError, problem
 from render.node_faults import is_of_disk
+from render.storages.failures import StorageFailure
 
 logger = logging.getLogger(__name__)
 
 RATE_PROBLEM = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 API_PREFIX = "/api/"
-QUEUE_FULL_RETRY_SECONDS = 30
+RETRY_SECONDS = 30
 MAX_ERRORS = 50  # that are told of one request
 MAX_DETAIL = 3000  # characters
 
@@ -50,15 +51,17 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     body = _problem_of(exc)
     if body is None:
         return None
-    if body["status"] == 503:
-        logger.error("Answered with 503: the database, the media storage or this machine's disk", exc_info=exc)
+    if isinstance(exc, StorageFailure):
+        logger.error("Answered with 503: the media storage says %s", exc)
+    elif body["status"] == 503:
+        logger.error("Answered with 503: the database or this machine's disk", exc_info=exc)
     headers = {name: value for name, value in (response.items() if response else []) if name != "Content-Type"}
     request = context["request"]
     if body["status"] == 401:
         # Whatever raised it: without this header a 401 is not valid HTTP.
         headers["WWW-Authenticate"] = context["view"].get_authenticate_header(request)
     if body["status"] in (429, 503):
-        headers.setdefault("Retry-After", str(QUEUE_FULL_RETRY_SECONDS))
+        headers.setdefault("Retry-After", str(RETRY_SECONDS))
     if body["code"] == "idempotency_in_progress":
         headers["Retry-After"] = "1"
     if isinstance(exc, exceptions.Throttled):
@@ -84,6 +87,13 @@ def server_error(request: HttpRequest) -> HttpResponse:
     return _response(request, problem("internal", "Something went wrong here. The error was logged."))
 
 
+def unavailable(request: HttpRequest) -> HttpResponse:
+    """For a view that is not of the API, and cannot answer because of this machine, its disk or the database."""
+    response = _response(request, problem("unavailable", "Temporarily unavailable."))
+    response["Retry-After"] = str(RETRY_SECONDS)
+    return response
+
+
 @csrf_exempt  # Else an unknown address would answer a POST with an HTML page about CSRF.
 def unknown_path(request: HttpRequest) -> HttpResponse:
     """What no other API path has taken."""
@@ -100,6 +110,8 @@ def _problem_of(exc: Exception) -> dict[str, Any] | None:
         return problem(exc.code, _shown(exc.detail, MAX_DETAIL), param=exc.param)
     if isinstance(exc, exceptions.ValidationError):
         return _problem_of_validation(exc)
+    if isinstance(exc, StorageFailure):
+        return problem("unavailable", "The media storage cannot be used at the moment; ask again soon.")
     if isinstance(exc, OSError) and is_of_disk(exc):
         return problem("unavailable", "This server has no room to take the request now.")
     code = next((code for kind, code in CODES.items() if isinstance(exc, kind)), None)

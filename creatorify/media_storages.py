@@ -15,7 +15,9 @@ def cloudinary(url: str, *, auth_token_key: str) -> dict[str, Any]:
     """url: `cloudinary://KEY:SECRET@CLOUD`, as Cloudinary's console shows it; `?upload_prefix=` names another API."""
     parts = urlsplit(url)
     if parts.scheme != "cloudinary" or not (parts.username and parts.password and parts.hostname):
-        raise ImproperlyConfigured("CLOUDINARY_URL must look like cloudinary://KEY:SECRET@CLOUD")
+        raise ImproperlyConfigured(
+            "The environment variable CLOUDINARY_URL must look like cloudinary://KEY:SECRET@CLOUD"
+        )
     return {
         "BACKEND": "render.storages.cloudinary_media.CloudinaryStorage",
         "OPTIONS": {
@@ -31,7 +33,12 @@ def cloudinary(url: str, *, auth_token_key: str) -> dict[str, Any]:
 def s3(bucket: str, *, endpoint_url: str, region: str, access_key_id: str, secret_access_key: str) -> dict[str, Any]:
     """What is empty is found as the AWS tools find it: a role of the machine, a profile."""
     if not bucket:
-        raise ImproperlyConfigured("S3_BUCKET is missing.")
+        raise ImproperlyConfigured("The environment variable S3_BUCKET is missing: the media storage is to be s3.")
+    if bool(access_key_id) != bool(secret_access_key):
+        raise ImproperlyConfigured(
+            "Of the environment variables S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY only one is set: "
+            "set both, or neither to use the machine's own role or profile."
+        )
     return {
         "BACKEND": "render.storages.s3.SignedS3Storage",
         "OPTIONS": {

@@ -4,6 +4,8 @@ Only a signed link that has not expired is answered, and none while its tenant i
 storage itself does this better.
 """
 
+import errno
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -11,16 +13,25 @@ from pathlib import Path
 from typing import BinaryIO
 
 from django.core.exceptions import PermissionDenied, SuspiciousFileOperation
+from django.db import OperationalError
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.utils.cache import get_conditional_response
 from django.utils.http import http_date, parse_http_date_safe, quote_etag
 from django.views.decorators.http import require_safe
 
 from accounts.models import Tenant
+from creatorify import errors
 from render import objects
 from render.media_types import content_type_of
 from render.storages.files import SignedFileStorage, is_signed, is_signed_for_staff
 
+logger = logging.getLogger(__name__)
+
+TEXT = "text/plain; charset=utf-8"
+NO_LINK = (
+    "This link is not valid, or not any more. Ask the API again for what it belongs to: its answer has a new one.\n"
+)
+NO_FILE = "There is no such file, or not any more.\n"
 PIECE_BYTES = 256 * 1024
 ONE_RANGE = re.compile(
     r"bytes=([0-9]{0,18})-([0-9]{0,18})"
@@ -29,6 +40,18 @@ ONE_RANGE = re.compile(
 
 @require_safe
 def media(request: HttpRequest, path: str) -> HttpResponseBase:
+    try:
+        return _answer(request, path)
+    except PermissionDenied:
+        return HttpResponse(NO_LINK, status=403, content_type=TEXT)
+    except Http404:
+        return HttpResponse(NO_FILE, status=404, content_type=TEXT)
+    except (OSError, OperationalError) as error:
+        logger.error("%s cannot be served now: %s", path, error)
+        return errors.unavailable(request)
+
+
+def _answer(request: HttpRequest, path: str) -> HttpResponseBase:
     _require_signature(request.GET, path)
     file = _open(path)
     facts = os.fstat(file.fileno())
@@ -77,14 +100,19 @@ def _require_not_suspended(path: str) -> None:
 
 
 def _open(path: str) -> BinaryIO:
+    """Raises Http404 for what is not there; OSError where this machine or its disk fails."""
     storage = objects.storage_of(path)
     if not isinstance(storage, SignedFileStorage):
         raise Http404
     try:
         # `path` refuses what leads out of the folder, `open` what is not a file.
         return Path(storage.path(path)).open("rb")
-    except (OSError, ValueError, SuspiciousFileOperation):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, SuspiciousFileOperation):
         raise Http404 from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise Http404 from None
+        raise
 
 
 def _requested_span(request: HttpRequest, whole: range, *, etag: str, modified: int) -> range | None:

@@ -15,6 +15,7 @@ from django_q.models import OrmQ
 from creatorify import invariants
 from render.estimates import estimate
 from render.models import Node, Render, State
+from render.queue import CHORE_MARK
 
 LOOKED_AT = 500  # of the waiting renders, the oldest: why they wait
 
@@ -42,7 +43,8 @@ def queue_depths() -> list[QueueDepth]:
         )
     )
     depths: dict[str, Any] = {row["queue"]: row for row in by_queue}
-    tickets = dict(OrmQ.objects.order_by().values_list("key").annotate(Count("pk")))
+    of_renders = OrmQ.objects.exclude(key__contains=CHORE_MARK)
+    tickets = dict(of_renders.order_by().values_list("key").annotate(Count("pk")))
     waiting = list(Render.objects.filter(state=State.QUEUED).order_by("created_at")[:LOOKED_AT])
     estimates = estimate(waiting)
     reasons: dict[str, Counter[str]] = {}

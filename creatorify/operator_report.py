@@ -39,6 +39,8 @@ FROM shared LEFT JOIN render_node node ON node.id = shared.node_id
 GROUP BY 1, 2 ORDER BY 1, 2
 """
 
+SHOWN_ROWS = 200  # of a table
+
 
 @dataclass(frozen=True)
 class Row:
@@ -126,11 +128,23 @@ def report_view(request: HttpRequest, month: str | None = None) -> HttpResponse:
         "month": first,
         "previous": (first - timedelta(days=1)).replace(day=1),
         "next": next_month(first),
-        "tables": [("By tenant", by_tenant(period)), ("By engine", by_engine(period)), ("By node", by_node(period))],
+        "tables": [
+            ("By tenant", *_shown(by_tenant(period))),
+            ("By engine", *_shown(by_engine(period))),
+            ("By node", *_shown(by_node(period))),
+        ],
         "totals": totals(period),
         "charts": _charts(days, tallest),
     }
     return render_page(request, "admin/report.html", context)
+
+
+def _shown(rows: list[Row]) -> tuple[list[Row], int]:
+    """The rows as they are, or of very many those with the most revenue; and how many are left out."""
+    if len(rows) <= SHOWN_ROWS:
+        return rows, 0
+    most = sorted(rows, key=lambda row: row.revenue_micros, reverse=True)
+    return most[:SHOWN_ROWS], len(rows) - SHOWN_ROWS
 
 
 def _charts(days: list[Day], tallest: int) -> dict[str, list[dict[str, Any]]]:

@@ -8,10 +8,12 @@ from contextvars import ContextVar
 
 from django.http import HttpRequest, HttpResponse
 
+from creatorify.log_lines import MAX_MESSAGE, without_secrets
+
 logger = logging.getLogger("creatorify.requests")
 
-LINES_PER_SECOND = 20
 HEALTH = "/healthz"  # Load balancers ask for it each second.
+MAX_PATH = 200  # characters of it in a line
 _current: ContextVar[str] = ContextVar("request_id", default="-")
 
 
@@ -27,45 +29,36 @@ class RequestIdMiddleware:
         try:
             response = self.get_response(request)
             response["Request-Id"] = request_id
-            _log(request.method or "", request.path, response.status_code, began)
+            _log(request.method or "", request.path, response.status_code, began, is_known=_is_known(request))
             return response
         finally:
             _current.reset(token)
 
 
 def log_answer(request_id: str, method: str, path: str, status: int, *, began: float) -> None:
-    """For what is answered before Django is asked. began: by `time.perf_counter`.
-
-    At most LINES_PER_SECOND: to be refused costs a stranger nothing, and must not fill the disk with lines.
-    """
-    if not _has_room():
-        return
+    """For what is answered before Django is asked. began: by `time.perf_counter`."""
     token = _current.set(request_id)
     try:
-        _log(method, path, status, began)
+        _log(method, path, status, began, is_known=False)
     finally:
         _current.reset(token)
 
 
-_second, _lines = 0, 0  # The present second by the monotonic clock, and what it has had. Of the event loop alone.
+def _is_known(request: HttpRequest) -> bool:
+    """Whether an API key or somebody who has logged in asks."""
+    user = getattr(request, "_cached_user", None)  # Only if the view has looked: nobody is looked up for the log.
+    return getattr(request, "is_of_tenant", False) or (user is not None and user.is_authenticated)
 
 
-def _has_room() -> bool:
-    global _second, _lines
-    now = int(time.monotonic())
-    if now != _second:
-        if _lines > LINES_PER_SECOND:
-            logger.warning("%d more requests were refused in a second and not logged", _lines - LINES_PER_SECOND)
-        _second, _lines = now, 0
-    _lines += 1
-    return _lines <= LINES_PER_SECOND
-
-
-def _log(method: str, path: str, status: int, began: float) -> None:
+def _log(method: str, path: str, status: int, began: float, *, is_known: bool) -> None:
+    """Of those who are not known only so many a second are logged, see `creatorify.line_limit`."""
     level = logging.WARNING if status >= 400 else logging.INFO
     if level > logging.INFO or path != HEALTH:
         # Never the query: it may hold a signature.
-        logger.log(level, "%s %s %d %.0f ms", method, path, status, 1000 * (time.perf_counter() - began))
+        shown = without_secrets(path[:MAX_MESSAGE])  # Before it is cut, which may leave half a secret.
+        shown = shown if len(shown) <= MAX_PATH else f"{shown[:MAX_PATH]}..."
+        milliseconds = 1000 * (time.perf_counter() - began)
+        logger.log(level, "%s %s %d %.0f ms", method, shown, status, milliseconds, extra={"is_known": is_known})
 
 
 class RequestIdFilter(logging.Filter):

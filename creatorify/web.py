@@ -5,40 +5,51 @@ Uvicorn has neither limit.
 """
 
 import argparse
-import resource
+import os
 import socket
 import sys
 
+from django.conf import settings
+from django.core.management.base import BaseCommand, SystemCheckError
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.net import SocketHolder  # type: ignore[attr-defined]
 from granian.server.mp import MPServer
 
+from creatorify import connections
 from creatorify.asgi_middleware.asgi import Application
 from creatorify.asgi_middleware.client_limits import READ_SECONDS
+from creatorify.port import port_number
+from creatorify.start import read_settings
 from render.parent_death import die_with_parent
 
 HEADER_SECONDS = 20  # To send the headers of a request, the pause before it included. Proxies must end theirs sooner.
 HEADER_BYTES = 64 * 1024
 STOP_SECONDS = 8  # For requests at work when the process is told to stop. Streams are resumed by their clients.
-OTHER_DESCRIPTORS = 200  # Of files, database connections and libraries, beside the clients' connections.
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m creatorify.web", description="The web process.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8000, help="(default: %(default)s)")
+    parser.add_argument("--port", type=port_number, default=8000, help="(default: %(default)s)")
     options = parser.parse_args()
     # In this process, so that its faults show at the start, and the workers, which are forks, share its memory.
-    from django.conf import settings
-
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "creatorify.settings")
+    os.environ.setdefault("DATABASE_POOL_SIZE", "10")  # As in creatorify/asgi.py, which other servers may load.
+    read_settings()
     from creatorify.asgi import application
+
+    try:
+        BaseCommand().check()
+    except SystemCheckError as error:
+        sys.exit(str(error))
 
     def load() -> Application:
         die_with_parent()  # This process alone is watched and restarted.
         return application
 
+    connections.raise_descriptor_limit()
     _Server(
         "creatorify.asgi:application",
         address=options.host,
@@ -51,18 +62,9 @@ def main() -> None:
         http1_settings=HTTP1Settings(header_read_timeout=HEADER_SECONDS * 1000, max_buffer_size=HEADER_BYTES),
         websockets=False,
         backlog=1024,
-        backpressure=_max_connections(settings.MAX_CONNECTIONS),
+        backpressure=connections.most(),
         log_level=LogLevels.warning,
     ).serve(target_loader=load, wrap_loader=False)
-
-
-def _max_connections(wanted: int) -> int:
-    """Of each worker, below the limit of its file descriptors; that is raised as far as it may be."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    allowed = hard if hard != resource.RLIM_INFINITY else max(soft, wanted + OTHER_DESCRIPTORS)
-    soft = min(allowed, wanted + OTHER_DESCRIPTORS)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return max(soft - OTHER_DESCRIPTORS, 1)
 
 
 class _Server(MPServer):

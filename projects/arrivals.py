@@ -6,11 +6,14 @@ what was checked cannot be overwritten, however many bodies are sent to one addr
 
 import hashlib
 import threading
+import time
 from pathlib import PurePosixPath
+from uuid import UUID
 
 from django.conf import settings
 from django.core import signing
 from django.db import Error as DatabaseError
+from django.utils import timezone
 
 from accounts.errors import ServiceError
 from projects import assets
@@ -44,8 +47,19 @@ class Arrival:
         if num_bytes is not None and num_bytes != self._announced.num_bytes:
             raise self._size_mismatch(f"{num_bytes} bytes")
 
+    @property
+    def tenant_id(self) -> UUID | None:
+        """Whose file it is to become."""
+        return objects.tenant_id_of(self._announced.name)
+
     def count(self, num_bytes: int) -> None:
-        """So many bytes have come. Raises ServiceError `size_mismatch` at the first one too many."""
+        """So many bytes have come. Raises ServiceError `size_mismatch` at the first one too many, or `upload_expired`.
+
+        An address is good until its time is over, and so is what began to come in that time: else it could come for
+        hours, little by little.
+        """
+        if time.monotonic() > self._ends:
+            raise _expired()
         self._received += num_bytes
         if self._received > self._announced.num_bytes:
             raise self._size_mismatch(f"{self._received} bytes or more")
@@ -53,6 +67,9 @@ class Arrival:
     def begin(self) -> Asset:
         """Find what it is for. Raises ServiceError, see `_find`."""
         self._asset = _find(self._announced)
+        left = (self._asset.expires_at - timezone.now()).total_seconds() if self._asset.expires_at else 0.0
+        # By a clock that does not jump.
+        self._ends = time.monotonic() + min(left, settings.UPLOAD_SECONDS)
         return self._asset
 
     def write(self, block: bytes) -> None:
@@ -77,7 +94,7 @@ class Arrival:
             if self._announced.sha256 and self._digest.hexdigest() != self._announced.sha256:
                 raise ServiceError("hash_mismatch", "The body's SHA-256 is not the announced one.", param="sha256")
             try:
-                self._file.close()
+                self._file.flush()
             except StorageFailure as failure:
                 raise ServiceError("unavailable", "The file cannot be stored at the moment.") from failure
             try:
@@ -91,9 +108,12 @@ class Arrival:
     def abandon(self) -> None:
         """Leave nothing of it, unless it has become the asset's file."""
         with self._lock:
-            if not self._is_over:
-                self._is_over = True
-                self._file.delete()
+            try:
+                if not self._is_over:
+                    self._is_over = True
+                    self._file.delete()
+            finally:
+                self._file.release()
 
     def _size_mismatch(self, received: str) -> ServiceError:
         detail = f"The body has {received}, {self._announced.num_bytes} were announced."
@@ -104,9 +124,13 @@ def _read(token: str) -> UploadToken:
     try:
         return read_upload_token(token, seconds=settings.UPLOAD_SECONDS)
     except signing.SignatureExpired:
-        raise ServiceError("upload_expired", "The time for this upload is over; announce it again.") from None
+        raise _expired() from None
     except signing.BadSignature:
         raise ServiceError("not_found", "There is no such upload.") from None
+
+
+def _expired() -> ServiceError:
+    return ServiceError("upload_expired", "The time for this upload is over; announce it again.")
 
 
 def _find(announced: UploadToken) -> Asset:
@@ -118,7 +142,7 @@ def _find(announced: UploadToken) -> Asset:
     if asset.tenant.suspended_at is not None:
         raise ServiceError("tenant_suspended", "This account is suspended.")
     if asset.state == Asset.State.EXPIRED:
-        raise ServiceError("upload_expired", "The time for this upload is over; announce it again.")
+        raise _expired()
     if asset.uploaded_at is not None or asset.state != Asset.State.WAITING:
         raise ServiceError("invalid_state", "This file has arrived already.")
     return asset

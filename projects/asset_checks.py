@@ -1,46 +1,36 @@
-"""What has arrived is read to its end before it can be used: size, hash, and what it is. Never in the web process.
-
-One file of a tenant is checked at a time, and the tenants take turns: whoever sends twenty files, each of which takes
-as long as a check may, holds one worker.
-"""
+"""What has arrived is read to its end before it can be used: size, hash, and what it is. Never in the web process."""
 
 import logging
-import time
 import uuid
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from django.db import connection, transaction
-from django.db.models import Exists, F, OuterRef, QuerySet
-from django.db.models.expressions import CombinedExpression
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.errors import ServiceError
-from projects import assets, discards
+from projects import asset_queue, assets, discards
+from projects.asset_claims import CheckLost, Keeper, claim, held, is_wanted, later
 from projects.models import Asset, DiscardedObject
-from render import inspection, media_types, nodes, objects, work_folder
+from render import inspection, media_types, nodes, objects, queue, work_folder
 from render.lifecycle import COMMON_QUEUE
+from render.media.isolated import Check
+from render.models import Node
 from render.node_faults import NodeFault, recognised
 from render.storages.failures import Reason, StorageFailure
 
 logger = logging.getLogger(__name__)
 
-WORKER_SECONDS = 300  # After which a check is taken from a worker that has not renewed it.
-RENEW_SECONDS = 60
 STORAGE_PAUSE_SECONDS = 60  # after the first failure of the storage; it doubles with each, up to
 LONGEST_PAUSE_SECONDS = 3600
-NODE_PAUSE_SECONDS = 10  # until another machine, or this one, checks what this one could not
 FAILURE_PAUSE_SECONDS = 30
 MAX_CHECKS = 5  # that are broken off, by the death of a worker or an unknown error
-_CLAIM_LOCK = 0x41535354  # Any number that nothing else on this database uses.
 EXPIRED_AT_ONCE = 50
 TAKEN_OVER = timedelta(days=1)  # in which a check that has stored a file either ends or was killed
-
-
-class CheckLost(Exception):
-    """Another worker has the check now, or the asset was deleted."""
 
 
 def check_next() -> bool:
@@ -48,24 +38,36 @@ def check_next() -> bool:
     node = nodes.beat(COMMON_QUEUE)
     if not nodes.can_work(node):
         return False
-    asset = _claim()
+    asset = claim(node)
     if asset is None:
         return False
+    if is_wanted(node):
+        asset_queue.ring()  # Who is free may check another tenant's meanwhile.
+    try:
+        return _check_claimed(asset, node)
+    finally:
+        queue.top_up(COMMON_QUEUE)  # The tenant may have a render that this check has kept from being prepared.
+
+
+def _check_claimed(asset: Asset, node: Node) -> bool:
+    """False when machine or storage cannot work."""
     try:
         if asset.checks - asset.put_offs > MAX_CHECKS:
             raise ServiceError("worker_lost", f"The check of the file was broken off {MAX_CHECKS} times.")
-        with recognised(), work_folder.locked_folder(f"check-a{asset.checks}") as folder:
-            _check(asset, folder)
+        with recognised(), work_folder.locked_folder(f"check-a{asset.checks}") as folder, Keeper(asset) as keeper:
+            _check(asset, folder, keeper.check)
     except NodeFault as fault:
         logger.warning("Asset %s waits for another machine, or for this one: %s", asset.pk, fault)
         nodes.rest(node.pk, str(fault))
-        put_off(asset, NODE_PAUSE_SECONDS)
+        # As a render: a file that asks too much of every machine waits longer each time.
+        pauses = settings.NODE_FAULT_DELAYS
+        put_off(asset, pauses[min(asset.put_offs - asset.storage_failures, len(pauses) - 1)])
         return False
     except ServiceError as error:
         _refuse(asset, error)
     except CheckLost:
         logger.warning("Asset %s is checked by another worker, or was deleted", asset.pk)
-        _held(asset).update(being_checked=False)
+        held(asset).update(being_checked=False)
     except StorageFailure as failure:
         if not failure.reason.passes_later:
             logger.error("Asset %s is never taken by the storage: %s", asset.pk, failure)
@@ -75,7 +77,7 @@ def check_next() -> bool:
         _wait_for_storage(asset)
         return False
     except Exception:  # It counts, and the tenant's other files need not wait until the claim is over.
-        _held(asset).update(being_checked=False, check_after=_in(FAILURE_PAUSE_SECONDS))
+        held(asset).update(being_checked=False, check_after=later(FAILURE_PAUSE_SECONDS))
         raise
     return True
 
@@ -89,57 +91,11 @@ def expire() -> None:
         discards.discard_upload(asset)
 
 
-@transaction.atomic
-def _claim() -> Asset | None:
-    with connection.cursor() as cursor:
-        # One claim at a time, else two workers could each see that nothing of a tenant is being checked.
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIM_LOCK])
-    waiting = Asset.objects.filter(state=Asset.State.WAITING)
-    # A deleted one, too: its check ends a while later.
-    in_hand = waiting.filter(tenant=OuterRef("tenant"), being_checked=True, check_after__gt=Now())
-    due = waiting.filter(~Exists(in_hand), check_after__lte=Now(), deleted_at=None)
-    asset = due.order_by("check_after", "uploaded_at").select_for_update(skip_locked=True, no_key=True).first()
-    if asset is not None:
-        # The tenant's other files go behind those of all others.
-        waiting.filter(tenant=asset.tenant_id, check_after__lte=Now()).exclude(pk=asset.pk).update(check_after=Now())
-        asset.checks += 1
-        Asset.objects.filter(pk=asset.pk).update(
-            checks=asset.checks, being_checked=True, check_after=_in(WORKER_SECONDS)
-        )
-    return asset
-
-
-def _held(asset: Asset) -> QuerySet[Asset]:
-    """The asset's row, as long as the check is this worker's: `checks` grows with each claim."""
-    return Asset.objects.filter(pk=asset.pk, state=Asset.State.WAITING, checks=asset.checks)
-
-
-class _Claim:
-    """Renews the claim of a check that goes on. Raises CheckLost when it is not ours any more."""
-
-    def __init__(self, asset: Asset) -> None:
-        self._asset = asset
-        self._renewed_at = time.monotonic()
-
-    def check(self) -> None:
-        if time.monotonic() - self._renewed_at < RENEW_SECONDS:
-            return
-        if not _held(self._asset).filter(deleted_at=None).update(check_after=_in(WORKER_SECONDS)):
-            raise CheckLost
-        self._renewed_at = time.monotonic()
-
-
-def _in(seconds: float) -> CombinedExpression:
-    """So many seconds from now, by the clock of the database."""
-    return Now() + timedelta(seconds=seconds)
-
-
-def _check(asset: Asset, folder: Path) -> None:
+def _check(asset: Asset, folder: Path, check: Check) -> None:
     path = folder / f"file{assets.suffix_of(asset.filename, asset.content_type)}"
-    claim = _Claim(asset)
     sha256 = _bring(asset, path)
     longest = asset.tenant.plan.max_audio_seconds
-    kind, facts = inspection.inspect(path, folder, max_audio_seconds=longest, check=claim.check)
+    kind, facts = inspection.inspect(path, folder, max_audio_seconds=longest, check=check)
     _accept(asset, path, sha256=sha256, kind=kind, facts=facts)
 
 
@@ -149,7 +105,7 @@ def _bring(asset: Asset, path: Path) -> str:
         num_bytes = objects.size(asset.key)
         if num_bytes == asset.num_bytes:
             num_bytes, sha256 = objects.bring(asset.key, path)
-    except FileNotFoundError:
+    except objects.MissingObject:
         raise ServiceError("upload_missing", "The file was said to be complete, and is not there.") from None
     if num_bytes != asset.num_bytes:
         detail = f"The file has {num_bytes} bytes, {asset.num_bytes} were announced."
@@ -175,7 +131,7 @@ def _accept(asset: Asset, path: Path, *, sha256: str, kind: str, facts: dict[str
         twin = twins.select_for_update(no_key=True).first()
         # It may have been deleted meanwhile, or checked by another one who has taken this one for dead.
         is_accepted = (
-            _held(asset)
+            held(asset)
             .filter(deleted_at=None)
             .update(
                 state=Asset.State.READY,
@@ -198,19 +154,19 @@ def _accept(asset: Asset, path: Path, *, sha256: str, kind: str, facts: dict[str
 
 def put_off(asset: Asset, seconds: float) -> None:
     """Give a check up that this machine or the storage cannot do now; it does not count."""
-    _held(asset).update(being_checked=False, check_after=_in(seconds), put_offs=F("put_offs") + 1)
+    held(asset).update(being_checked=False, check_after=later(seconds), put_offs=F("put_offs") + 1)
 
 
 def _wait_for_storage(asset: Asset) -> None:
     """Try again later; this was no try of the check's own."""
     pause = min(STORAGE_PAUSE_SECONDS * 2 ** min(asset.storage_failures, 10), LONGEST_PAUSE_SECONDS)
-    _held(asset).update(storage_failures=F("storage_failures") + 1)
+    held(asset).update(storage_failures=F("storage_failures") + 1)
     put_off(asset, pause)
 
 
 @transaction.atomic
 def _refuse(asset: Asset, error: ServiceError) -> None:
-    is_refused = _held(asset).update(
+    is_refused = held(asset).update(
         state=Asset.State.ERRORED,
         error_code=error.code,
         error_message=error.detail,

@@ -1,6 +1,7 @@
 """When assets are looked at: by a ticket of the CPU queue, without an id as for renders, so a lost one does no harm."""
 
 from datetime import timedelta
+from uuid import UUID
 
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -14,6 +15,12 @@ _WAITING = Q(state=Asset.State.WAITING)
 
 def ring() -> None:
     tickets.ring("tend_assets")
+
+
+def ring_for(tenant_id: UUID) -> None:
+    """None of the tenant's renders is being prepared any more, which may have kept its uploads from being checked."""
+    if Asset.objects.filter(_WAITING, tenant=tenant_id, check_after__lte=Now(), deleted_at=None).exists():
+        ring()
 
 
 def ring_if_due(**_: object) -> None:

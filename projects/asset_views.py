@@ -8,7 +8,13 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field, inline_serializer
+from drf_spectacular.utils import (
+    OpenApiParameter,
+    extend_schema,
+    extend_schema_field,
+    extend_schema_view,
+    inline_serializer,
+)
 from rest_framework import mixins, serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -35,12 +41,19 @@ WAITING_FOR = ["file", "check", "storage"]
 
 class UploadRequest(serializers.Serializer[Any]):
     filename = serializers.CharField(max_length=200)
-    content_type = serializers.RegexField(CONTENT_TYPE, help_text="Of an image, a video or a sound.")
+    content_type = serializers.RegexField(
+        CONTENT_TYPE,
+        help_text="Of an image, a video or a sound.",
+        error_messages={
+            "invalid": "Must be of an image, a video or a sound, such as image/jpeg, video/mp4, audio/wav."
+        },
+    )
     bytes = serializers.IntegerField(min_value=1, max_value=2**40, help_text="The size of the file, exactly.")
     sha256 = serializers.RegexField(
         r"^[0-9a-f]{64}$",
         required=False,
         help_text="Of the file, in hex. A file that you have sent before is then found, and not sent again.",
+        error_messages={"invalid": "Must be 64 hexadecimal digits, in lower case."},
     )
 
     def to_internal_value(self, data: Any) -> Any:
@@ -222,6 +235,10 @@ class UploadViewSet(OwnAssets):
 
 
 @extend_schema(tags=["assets"])
+@extend_schema_view(
+    list=extend_schema(summary="List assets, newest first"),
+    retrieve=extend_schema(summary="Get an asset"),
+)
 class AssetViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, OwnAssets):
     required_scopes = {
         "list": Scope.PROJECTS_READ,

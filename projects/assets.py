@@ -41,8 +41,9 @@ def announce(key: ApiKey, *, filename: str, content_type: str, num_bytes: int, s
         return known, False
     limit = settings.MAX_AUDIO_BYTES if content_type.startswith("audio/") else settings.MAX_IMAGE_BYTES
     if num_bytes > limit:
-        raise ServiceError("media_too_large", f"A file of this kind may have {limit} bytes.", param="bytes")
-    require_room(tenant, num_bytes)
+        detail = f"A file of this type may have {limit:,} bytes at most; this one has {num_bytes:,}."
+        raise ServiceError("media_too_large", detail, param="bytes")
+    require_room(tenant, num_bytes, is_test=key.is_test)
     asset_id = uuid.uuid4()
     asset = Asset.objects.create(
         id=asset_id,
@@ -59,8 +60,12 @@ def announce(key: ApiKey, *, filename: str, content_type: str, num_bytes: int, s
     return asset, True
 
 
-def require_room(tenant: Tenant, num_bytes: int) -> None:
+def require_room(tenant: Tenant, num_bytes: int, *, is_test: bool) -> None:
     """What waits to arrive counts, too. Raises ServiceError `storage_quota_exceeded` or `too_many_uploads`."""
+    most = settings.MAX_ASSETS // 2 if is_test else settings.MAX_ASSETS
+    if Asset.objects.filter(tenant=tenant)[:most].count() >= most:
+        which = "those that were deleted or could not be used in the last 30 days included"
+        raise ServiceError("too_many_uploads", f"There are {most} assets, {which}; no more are possible.")
     counted = Asset.objects.filter(tenant=tenant, deleted_at=None, state__in=[Asset.State.WAITING, Asset.State.READY])
     unsent = Q(state=Asset.State.WAITING, uploaded_at=None, expires_at__gt=Now())
     sums = counted.aggregate(
@@ -150,15 +155,17 @@ def delete(asset: Asset) -> None:
 
 
 @transaction.atomic
-def delete_unused_speech(asset: Asset, *, within: timedelta | None = None) -> None:
-    """Unless a project still names it, see `is_used`, or a render needs it."""
+def delete_unused_speech(asset: Asset, *, within: timedelta | None = None) -> bool:
+    """Unless a project still names it, see `is_used`, or a render needs it. Whether it is deleted."""
     Asset.objects.select_for_update(no_key=True).get(pk=asset.pk)
     if is_used(asset, within=within):
-        return
+        return False
     try:
         delete(asset)
     except ServiceError as error:
         logger.info("The speech %s is kept for now: %s", asset.pk, error.detail)
+        return False
+    return True
 
 
 def delete_stray_speech(render: Render) -> int:

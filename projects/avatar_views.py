@@ -4,7 +4,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema, extend_schema_field, inline_serializer
+from drf_spectacular.utils import extend_schema, extend_schema_field, extend_schema_view, inline_serializer
 from rest_framework import mixins, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -13,13 +13,14 @@ from rest_framework.viewsets import GenericViewSet
 from accounts.errors import ServiceError
 from accounts.idempotency import idempotent
 from accounts.keyed_view import KeyedView
-from accounts.models import Scope
+from accounts.models import Scope, Tenant
 from accounts.pagination import EnvelopePagination
 from projects import references
 from projects.assets import ASSET
 from projects.models import Asset, Avatar, Project
 
 PARAM = "image_url"
+MAX_AVATARS = 1000  # of a tenant, and as many of its test keys
 
 
 class AvatarRequest(serializers.Serializer[Any]):
@@ -58,6 +59,10 @@ class AvatarSerializer(serializers.ModelSerializer[Avatar]):
 
 
 @extend_schema(tags=["avatars"])
+@extend_schema_view(
+    list=extend_schema(summary="List avatars, newest first"),
+    retrieve=extend_schema(summary="Get an avatar"),
+)
 class AvatarViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView, GenericViewSet[Avatar]):
     serializer_class = AvatarSerializer
     pagination_class = EnvelopePagination
@@ -80,6 +85,10 @@ class AvatarViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
         wanted = AvatarRequest(data=request.data)
         wanted.is_valid(raise_exception=True)
         key, given = self.api_key, wanted.validated_data
+        # So that the count stays as it is.
+        Tenant.objects.select_for_update(no_key=True).get(pk=key.tenant_id)
+        if self.get_queryset().count() >= MAX_AVATARS:
+            raise ServiceError("invalid_state", f"There are {MAX_AVATARS} avatars already; delete one first.")
         project = Project(tenant=key.tenant, is_test=key.is_test)
         asset = references.find(project, given["image_url"], param=PARAM)
         # It must not be deleted meanwhile.
@@ -87,7 +96,11 @@ class AvatarViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
         if asset.deleted_at is not None:
             raise ServiceError("asset_not_found", "There is no such asset.", param=PARAM)
         if asset.kind != Asset.Kind.IMAGE:
-            raise ServiceError("image_invalid", f"The asset is of the kind {asset.kind}.", param=PARAM)
+            raise ServiceError(
+                "image_invalid",
+                f"An avatar needs a picture, and this asset is {references.KINDS[asset.kind]}.",
+                param=PARAM,
+            )
         if not asset.facts["faces"]:
             raise ServiceError("no_face", "No face was found in the picture.", param=PARAM)
         avatar = Avatar.objects.create(tenant=key.tenant, is_test=key.is_test, name=given["name"], asset=asset)

@@ -1,6 +1,8 @@
 """Receipts of deleted projects, for support staff: what to show to who asks whether something is gone."""
 
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 
 from accounts.admin_base import ReadOnlyAdmin, object_link
 from projects.models import Deletion, RetentionFailure
@@ -31,3 +33,6 @@ class RetentionFailureAdmin(ReadOnlyAdmin):
     id_lookups = ["row_id"]
     ordering = ["-failures", "-created_at"]
     fields = ["step", "row_id", "failures", "error", "next_try_at", "created_at"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RetentionFailure]:
+        return super().get_queryset(request).filter(failures__gt=0)  # What is in use is no failure.

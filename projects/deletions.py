@@ -27,8 +27,8 @@ AGAIN_SECONDS = 600  # after which another worker tries what one has begun, or w
 TITLE = "(deleted)"
 
 
-def delete_project(project: Project, api_key: ApiKey) -> None:
-    """Hide the project for good, stop what it renders and have its media deleted.
+def delete_project(project: Project, api_key: ApiKey | None) -> None:
+    """Hide the project for good, stop what it renders and have its media deleted. api_key: None when its time is over.
 
     No transaction around it: a worker locks a render before its project, this would lock them the other way round.
     Canceling comes first, so that a crash in between leaves a project that can be deleted again.
@@ -52,7 +52,7 @@ def ring_if_due(**_: object) -> None:
 
 
 def sweep_next() -> bool:
-    """Delete the media of the deletion that is due for longest; False when there is none."""
+    """Delete the media of the deletion that is due for longest; False when there is none, or no storage answers."""
     deletion = _claim()
     if deletion is None:
         return False
@@ -60,6 +60,7 @@ def sweep_next() -> bool:
         _sweep(deletion)
     except StorageFailure as failure:
         logger.warning("The media of the deleted project %s are still there: %s", deletion.project_id, failure)
+        return not failure.reason.passes_at_once  # The others would only wait for the same storage.
     except (OperationalError, InterfaceError):
         raise  # The database is away.
     except Exception:  # The claim has put it off, so that it keeps back no other one.
@@ -69,7 +70,7 @@ def sweep_next() -> bool:
 
 @transaction.atomic
 def _claim() -> Deletion | None:
-    deletion = _due().order_by("sweep_after").select_for_update(of=("self",), skip_locked=True, no_key=True).first()
+    deletion = _due().order_by("sweep_after").select_for_update(skip_locked=True, no_key=True).first()
     if deletion is not None:
         later = Now() + timedelta(seconds=AGAIN_SECONDS)
         Deletion.objects.filter(pk=deletion.pk).update(sweep_after=later)

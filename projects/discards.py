@@ -6,6 +6,7 @@ So no request waits for the storage, and none is forgotten while the storage is 
 import logging
 from datetime import datetime, timedelta
 
+from django.core.cache import cache
 from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
@@ -22,6 +23,7 @@ FIRST_PAUSE_SECONDS = 60  # after a failure; it doubles with each
 LONGEST_PAUSE_SECONDS = 3600
 # A storage checks the end of a link when a request begins; the body of a large file may come for long after that.
 LAST_BODY = timedelta(hours=1)
+_AWAY = "discards:away"  # In the cache of a worker while it leaves a storage alone that has not answered.
 USELESS = (Asset.State.EXPIRED, Asset.State.ERRORED)
 
 
@@ -49,18 +51,18 @@ def due() -> QuerySet[DiscardedObject]:
 
 
 def delete_next() -> bool:
-    """Delete the object that is due for longest. False when there is none, or the storage does not answer."""
-    discarded = _claim()
+    """Delete the object that is due for longest. False when there is none, or the storage has not answered lately."""
+    discarded = None if cache.get(_AWAY) else _claim()
     if discarded is None:
         return False
     try:
-        if not _is_named(discarded.key):
+        if not is_named(discarded.key):
             objects.storage_of(discarded.key).delete(discarded.key)
     except StorageFailure as failure:
         logger.warning("The object %s is still there: %s", discarded.key, failure)
         if failure.reason.passes_at_once:
             # The others would only wait for the same storage, one after the other.
-            due().update(delete_after=Now() + timedelta(seconds=FIRST_PAUSE_SECONDS))
+            cache.set(_AWAY, True, FIRST_PAUSE_SECONDS)
         return not failure.reason.passes_at_once
     discarded.delete()
     return True
@@ -77,6 +79,9 @@ def _claim() -> DiscardedObject | None:
     return discarded
 
 
-def _is_named(key: str) -> bool:
-    """Once it is not, it stays so: a key is taken over only from an asset that is there, whose row is locked for it."""
+def is_named(key: str) -> bool:
+    """Whether an asset names the object. Once none does, it stays so.
+
+    A key is taken over only from an asset that is there, whose row is locked for it.
+    """
     return Asset.objects.filter(key=key, deleted_at=None).exclude(state__in=USELESS).exists()

@@ -1,6 +1,7 @@
 """What `POST /projects?dry_run=true` answers: whether it would be accepted, at what price and how soon."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from rest_framework import serializers
 
@@ -8,6 +9,10 @@ from accounts.models import UsageEntry
 from projects.representation import TYPES, Representation
 from projects.serializers import WarningSerializer
 from render.estimates import WaitingReason
+
+
+class CreateQuery(serializers.Serializer[Any]):
+    dry_run = serializers.BooleanField(default=False, help_text="Only check, and tell the price: nothing is written.")
 
 
 @dataclass(frozen=True)

@@ -25,13 +25,10 @@ CURSOR_SALT = "projects.cursor"
 
 
 class LimitField(serializers.IntegerField):
-    """The older service took any number, so this one answers any: out of range is clamped, garbage is the default."""
+    """The older service took any number, so this one answers any: out of range is clamped."""
 
     def to_internal_value(self, data: Any) -> int:
-        try:
-            return min(max(super().to_internal_value(data), 1), MAX_LIMIT)
-        except serializers.ValidationError:
-            return DEFAULT_LIMIT
+        return min(max(super().to_internal_value(data), 1), MAX_LIMIT)
 
 
 class ListQuery(serializers.Serializer[Any]):

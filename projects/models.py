@@ -6,7 +6,9 @@ from django.db.models.functions import Now
 
 from accounts.models import ApiKey, Tenant
 from projects.webhook_models import WebhookDelivery, WebhookEndpoint, WebhookEvent  # noqa: F401  # For Django.
-from render.models import Render
+from render.models import Node, Render
+
+MAX_TAKES = 100  # of a project
 
 
 class AudioOrder(models.TextChoices):
@@ -53,6 +55,7 @@ class Project(models.Model):
             models.Index(fields=["-created_at", "-id"], name="newest_projects"),
             models.Index(fields=["tenant", "-created_at", "-id"], name="newest_of_tenant"),
             models.Index(fields=["tenant", "user_id", "-created_at"], name="newest_of_user"),
+            models.Index(fields=["updated_at"], name="oldest_tests", condition=Q(is_test=True, deleted_at=None)),
         ]
 
     def __str__(self) -> str:
@@ -60,7 +63,10 @@ class Project(models.Model):
 
 
 class RetentionFailure(models.Model):
-    """Something that could not be deleted when its time was over: it steps aside, so that it keeps back no other."""
+    """Something that could not be deleted when its time was over: it steps aside, so that it keeps back no other.
+
+    Without failures it is still in use.
+    """
 
     step = models.CharField(max_length=20, help_text="Of `projects.retention`.")
     row_id = models.CharField(max_length=40, help_text="Of the render or the asset.")
@@ -152,10 +158,23 @@ class Asset(models.Model):
             models.Index(fields=["tenant", "sha256"], name="assets_by_content"),
             models.Index(fields=["key"], name="assets_by_key"),
             models.Index(fields=["check_after"], name="assets_to_check", condition=Q(state="waiting")),
+            models.Index(fields=["tenant", "check_after"], name="assets_to_check_of", condition=Q(state="waiting")),
+            models.Index(fields=["tenant"], name="assets_in_hand", condition=Q(being_checked=True)),
         ]
 
     def __str__(self) -> str:
         return self.filename
+
+
+class CheckTurn(models.Model):
+    """A tenant's latest turn at the check of uploads. Written by `projects.asset_claims`."""
+
+    tenant = models.OneToOneField(Tenant, on_delete=models.CASCADE, primary_key=True, related_name="check_turn")
+    node = models.ForeignKey(Node, on_delete=models.SET_NULL, null=True, related_name="+")
+    begun_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"of {self.tenant_id}"
 
 
 class DiscardedObject(models.Model):

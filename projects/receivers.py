@@ -2,9 +2,9 @@
 
 from django.db.models.functions import Now
 
-from projects import assets, deletions, webhook_events
+from projects import asset_queue, assets, deletions, webhook_events
 from projects.models import Project
-from render.models import Render
+from render.models import Phase, Render, State
 
 
 def follow_render(*, render: Render, **_: object) -> None:
@@ -13,12 +13,15 @@ def follow_render(*, render: Render, **_: object) -> None:
     # The update comes first: it waits for a deletion that is going on, so that the next line sees it.
     changed.update(updated_at=Now())
     webhook_events.note(render)
+    if render.phase == Phase.PREPARE and render.attempt and render.state != State.RUNNING:  # It was being prepared.
+        asset_queue.ring_for(render.tenant_id)
     if render.is_terminal and changed.filter(deleted_at__isnull=False).exists():
         deletions.ring()
 
 
-def keep_speech(*, render: Render, **_: object) -> None:
-    """What was spoken of a script becomes the project's voice."""
+def end_preparation(*, render: Render, **_: object) -> None:
+    """The tenant's uploads may go on, and what was spoken of a script becomes the project's voice."""
+    asset_queue.ring_for(render.tenant_id)
     if render.sources and "speech" in render.sources:
         for project in Project.objects.filter(takes__render=render, deleted_at=None):
             assets.keep_speech(project, render.sources["speech"])

@@ -9,6 +9,7 @@ from projects import assets
 from projects.models import Asset, AudioOrder, Avatar, Project
 
 AVATAR = "avatar:"
+KINDS: dict[str, str] = {Asset.Kind.IMAGE: "a picture", Asset.Kind.VIDEO: "a video", Asset.Kind.AUDIO: "a sound"}
 _REFERENCE = re.compile(r"(?:asset|avatar):[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)
 _PORTRAITS = (Asset.Kind.IMAGE, Asset.Kind.VIDEO)
 _VOICES = (Asset.Kind.AUDIO, Asset.Kind.VIDEO)
@@ -81,7 +82,8 @@ def _source(project: Project, param: str, kinds: tuple[str, ...]) -> tuple[str, 
     asset = find(project, text, param=param)
     if asset.kind not in kinds:
         code = "image_invalid" if param == "image_url" else "audio_invalid"
-        raise ServiceError(code, f"The asset is of the kind {asset.kind}.", param=param)
+        needed = "a picture or a video" if param == "image_url" else "a sound or a video"
+        raise ServiceError(code, f"{param} needs {needed}, and this asset is {KINDS[asset.kind]}.", param=param)
     seconds: float | None = asset.facts.get("duration_seconds") if asset.kind == Asset.Kind.AUDIO else None
     limit = project.tenant.plan.max_audio_seconds
     if seconds is not None and seconds > limit:

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from django.conf import settings
-from django.db.models import Count, Prefetch, QuerySet
+from django.db.models import Count, OuterRef, Prefetch, QuerySet, Subquery, Value
 from django.urls import reverse
 
 from accounts.errors import PROBLEM_TYPES, problem
@@ -28,16 +28,33 @@ STATUS_OF_STATE = {
 }
 STATUSES = ["queued", "processing", "finished", "failed"]
 TYPES = ["single_person", "multi_person"]
+SHOWN_TAKES = 20
 
 
-def with_takes(projects: QuerySet[Project], *, up_to: int | None = None) -> QuerySet[Project]:
-    """What `represent` needs, in one more query however many projects there are. up_to: the last take to be shown."""
-    unseen = [f"render__{name}" for name in ("sources", "plan", "parameters", "script", "error_trace")]  # and large
-    takes = Take.objects.select_related("render").defer(*unseen).annotate(num_segments=Count("render__segments"))
-    if up_to is not None:
-        takes = takes.filter(number__lte=up_to)
-    takes = takes.order_by("number")
-    return projects.prefetch_related(Prefetch("takes", queryset=takes))
+def with_takes(projects: QuerySet[Project], *, shown: int = SHOWN_TAKES, up_to: int | None = None) -> QuerySet[Project]:
+    """What `represent` needs, in one more query however many projects there are.
+
+    shown: of each project, the newest takes. up_to: the number of the last one.
+    """
+    if up_to is None:
+        newest = Take.objects.filter(project=OuterRef("project")).order_by("-number")
+        takes = Take.objects.filter(number__gt=Subquery(newest.values("number")[:1]) - Value(shown))
+    else:
+        takes = Take.objects.filter(number__gt=up_to - shown, number__lte=up_to)
+    large = (
+        "sources",
+        "plan",
+        "parameters",
+        "script",
+        "error_trace",
+        "image_url",
+        "audio_url",
+        "audio_url_2",
+        "prompt",
+    )
+    unseen = [f"render__{name}" for name in large]
+    takes = takes.select_related("render").defer(*unseen).annotate(num_segments=Count("render__segments"))
+    return projects.prefetch_related(Prefetch("takes", queryset=takes.order_by("number")))
 
 
 @dataclass(frozen=True)
@@ -76,13 +93,17 @@ class TakeRepresentation:
 @dataclass(frozen=True)
 class Representation:
     project: Project
-    takes: list[TakeRepresentation]
+    takes: list[TakeRepresentation]  # the newest ones
     estimate: Estimate
     base_url: str
 
     @property
     def latest(self) -> TakeRepresentation:
         return self.takes[-1]
+
+    @property
+    def takes_total(self) -> int:
+        return self.latest.take.number
 
     @property
     def render(self) -> Render:

@@ -22,6 +22,7 @@ MAX_METADATA = 20
 MAX_SCRIPT = 50_000  # characters: an hour, spoken
 MAX_WARNINGS = 20
 MAX_NAME = 100
+NO_VOICE = "A voice is needed: give audio_url, or else a script, which is then spoken."
 NAME_RULE = f"Names have at most {MAX_NAME} printable characters."
 
 
@@ -133,6 +134,7 @@ class ProjectRequest(serializers.Serializer[Any]):
         required=False,
         allow_null=True,
         help_text="Of the script (BCP 47). Default: the voice's.",
+        error_messages={"invalid": "Must be a language tag (BCP 47), such as en or pt-BR."},
     )
     audio_url_2 = SourceUrlField(
         required=False, allow_null=True, allow_blank=True, help_text="The voice of the second person."
@@ -156,7 +158,7 @@ class ProjectRequest(serializers.Serializer[Any]):
     metadata = MetadataField(
         required=False,
         allow_null=True,
-        help_text=f"Yours, echoed: up to {MAX_METADATA} strings of up to 500 characters.",
+        help_text=f"Yours, echoed: up to {MAX_METADATA} strings of up to 500 characters; a number becomes a string.",
     )
     webhook_url = WebhookUrlField(
         required=False,
@@ -178,6 +180,7 @@ class ProjectRequest(serializers.Serializer[Any]):
         if not (script.strip() if isinstance(script, str) else script):
             voice = self.fields["audio_url"]
             voice.required, voice.allow_null, voice.allow_blank = True, False, False  # type: ignore[attr-defined]
+            voice.error_messages |= dict.fromkeys(("required", "null", "blank"), NO_VOICE)
         values: dict[str, Any] = _without_nulls(super().to_internal_value(data))
         given = data.get("parameters") or {}
         known = self.fields["parameters"].fields  # type: ignore[attr-defined]

@@ -5,8 +5,8 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from projects.models import AudioOrder, Take
-from projects.representation import STATUSES, TYPES, Representation, TakeRepresentation
+from projects.models import MAX_TAKES, AudioOrder, Take
+from projects.representation import SHOWN_TAKES, STATUSES, TYPES, Representation, TakeRepresentation
 from render.estimates import WaitingReason
 from render.models import Phase, State
 
@@ -118,7 +118,11 @@ class ProjectSerializer(StatusSerializer):
     video_expires_at = serializers.DateTimeField(
         allow_null=True, help_text="When the film and its poster are deleted, by your plan; the project stays."
     )
-    takes = TakeSerializer(many=True, help_text="Oldest first; the other keys tell of the last one.")
+    takes = TakeSerializer(
+        many=True,
+        help_text=f"The newest, {SHOWN_TAKES} at most, oldest first; the other keys tell of the last one.",
+    )
+    takes_total = serializers.IntegerField(help_text=f"With those that are not shown; {MAX_TAKES} at most.")
     urls = UrlsSerializer()
     created_at = serializers.DateTimeField(source="project.created_at")
     updated_at = serializers.DateTimeField(source="project.updated_at")

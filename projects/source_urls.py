@@ -13,8 +13,15 @@ MAX_LENGTH = 4096
 
 def validate_source_url(url: str) -> None:
     """Where a name leads to is checked at the download, when it is resolved; whether an asset exists, by its use."""
-    if not is_reference(url):
-        validate_address(url)
+    if is_reference(url):
+        return
+    if not url.lower().startswith(("http:", "https:")):
+        raise serializers.ValidationError(
+            "Must be an address that begins with https:// or http://, or name a file of yours as asset:ID, "
+            "a portrait also as avatar:ID, with the id that it was given here.",
+            code="url_not_allowed",
+        )
+    validate_address(url)
 
 
 def validate_address(url: str) -> None:

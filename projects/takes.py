@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Tenant
 from projects import references, webhook_events
-from projects.models import Project, Take
+from projects.models import MAX_TAKES, Project, Take
 from render import lifecycle, submission
 from render.engines import registry
 from render.models import Render, State
@@ -23,7 +23,7 @@ def create_project(project: Project, *, test_scenario: str = "") -> None:
     project.parameters.setdefault("seed", secrets.randbelow(MAX_SEED + 1))
     engine = project.parameters.get("engine", settings.DEFAULT_ENGINE)
     if project.is_test and engine != settings.TEST_ENGINE:
-        registry.require(engine)
+        registry.require_known(engine)
         if "engine" in project.parameters:
             project.warnings.append({"param": "parameters.engine", "code": "test_key_renders_drafts"})
         engine = settings.TEST_ENGINE
@@ -58,7 +58,7 @@ def finalize(project: Project, api_key: ApiKey) -> Take:
     """Render the latest finished draft again on the final engine: same inputs, parameters and seed.
 
     Raises ServiceError `invalid_state` without such a draft or with a final already, `not_found` when it was deleted
-    meanwhile, and what `submission.enqueue` raises.
+    meanwhile, `too_many_takes`, and what `submission.enqueue` raises.
     """
     engine = settings.TEST_ENGINE if project.is_test else settings.FINAL_ENGINE
     registry.require(engine)
@@ -80,19 +80,27 @@ def finalize(project: Project, api_key: ApiKey) -> Take:
 def retry(project: Project, api_key: ApiKey | None) -> Take:
     """Render the latest take again, after it has failed or was canceled: same engine, inputs, parameters and seed.
 
-    Raises ServiceError `invalid_state` in any other state, `not_found` when the project was deleted meanwhile, and what
-    `submission.enqueue` raises.
+    Raises ServiceError `invalid_state` in any other state, `not_found` when the project was deleted meanwhile,
+    `too_many_takes`, and what `submission.enqueue` raises.
     """
     Tenant.objects.select_for_update(no_key=True).get(pk=project.tenant_id)
     if not Project.objects.select_for_update(no_key=True).filter(pk=project.pk, deleted_at=None).exists():
         raise ServiceError("not_found", "There is no such project.")
     latest = Take.objects.filter(project=project).select_related("render").order_by("-number")[0]
     if latest.render.state not in (State.FAILED, State.CANCELED):
-        raise ServiceError("invalid_state", f"The latest render is {latest.render.state}, it needs no other try.")
+        detail = (
+            f"Only a render that has failed or was canceled can be tried again; the latest is {latest.render.state}."
+        )
+        raise ServiceError("invalid_state", detail)
+
     return _add_take(project, latest, kind=latest.kind, engine=latest.render.engine, api_key=api_key)
 
 
 def _add_take(project: Project, like: Take, *, kind: str, engine: str, api_key: ApiKey | None) -> Take:
+    """The tenant and the project are locked. Raises what `submission.enqueue` raises, and `too_many_takes`."""
+    number = Take.objects.filter(project=project).order_by("-number").values_list("number", flat=True)[0] + 1
+    if number > MAX_TAKES:
+        raise ServiceError("too_many_takes", f"The project has {MAX_TAKES} takes, which is the most; make a new one.")
     spoken = references.source_of_speech(project) if like.render.script else ""
     render = submission.enqueue(
         tenant=project.tenant,
@@ -110,7 +118,6 @@ def _add_take(project: Project, like: Take, *, kind: str, engine: str, api_key: 
         # Only its upload had failed: nothing needs to be rendered twice.
         continues=like.render if like.render.error_code == "upload_failed" and like.render.sources else None,
     )
-    number = Take.objects.filter(project=project).order_by("-number").values_list("number", flat=True)[0] + 1
     take = Take.objects.create(project=project, number=number, kind=kind, render=render)
     webhook_events.note(render)
     Project.objects.filter(pk=project.pk).update(updated_at=Now())

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from projects import tickets
 
-SECONDS_AT_ONCE = 3.0  # What is left then is for another ticket, behind those of the renders that wait.
+SECONDS_AT_ONCE = 3.0  # What is left then is for another ticket: renders and chores take turns.
 
 
 def tend_assets() -> None:
@@ -13,22 +13,20 @@ def tend_assets() -> None:
 
     asset_checks.expire()
     # What a check has made useless goes at once: it is a second copy of a file, or one that was refused.
-    _work_off("tend_assets", lambda: discards.delete_next() or asset_checks.check_next())
+    _work_off("tend_assets", asset_checks.check_next, discards.delete_next)
 
 
 def deliver_webhooks() -> None:
     from projects import webhook_delivery, webhook_events
 
-    while webhook_events.hand_out():
-        pass
+    _work_off("deliver_webhooks", lambda: webhook_events.hand_out() > 0)
     webhook_delivery.send_in_background()
 
 
 def delete_media() -> None:
     from projects import deletions, discards
 
-    _work_off("delete_media", deletions.sweep_next)
-    _work_off("delete_media", discards.delete_next)
+    _work_off("delete_media", deletions.sweep_next, discards.delete_next)
 
 
 def keep_retention() -> None:
@@ -37,9 +35,11 @@ def keep_retention() -> None:
     retention.run()
 
 
-def _work_off(task: str, do_next: Callable[[], bool]) -> None:
+def _work_off(task: str, *steps: Callable[[], bool]) -> None:
+    """Do the steps by turns, each until it has nothing to do; after some seconds the rest is left to another ticket."""
     deadline = time.monotonic() + SECONDS_AT_ONCE
-    while do_next():
-        if time.monotonic() > deadline:
+    while steps:
+        steps = tuple(step for step in steps if step())
+        if steps and time.monotonic() > deadline:
             tickets.ring(task)
             return

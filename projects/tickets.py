@@ -9,6 +9,9 @@ from render.lifecycle import COMMON_QUEUE
 
 
 def ring(task: str) -> None:
-    """task: a name in `projects.tasks`. In a transaction the ticket appears with the commit, or not at all."""
+    """task: a name in `projects.tasks`. In a transaction the ticket is there with the commit, or not at all.
+
+    However often it is rung for, one ticket waits, see `render.broker`.
+    """
     name = task.replace("_", "-")
     async_task(f"projects.tasks.{task}", cluster=COMMON_QUEUE, q_options={"task_name": name})

@@ -10,6 +10,8 @@ from accounts.models import AuditEntry, UsageEntry
 from projects.models import Deletion, Project
 from render.models import Attempt, Render, Segment
 
+SEGMENTS = 1000  # the newest ones: of many takes there may be very many
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -35,7 +37,7 @@ def time_line(project: Project) -> list[Moment]:
         moments += _of_render(take.render, f"{names[take.render_id]} ({take.kind})")
     for attempt in Attempt.objects.filter(render__in=names).select_related("node"):
         moments += _of_attempt(attempt, names[attempt.render_id])
-    for segment in Segment.objects.filter(render__in=names):
+    for segment in Segment.objects.filter(render__in=names).order_by("-created_at")[:SEGMENTS]:
         details = f"{segment.frames} frames, attempt {segment.attempt}"
         moments.append(Moment(segment.created_at, f"{names[segment.render_id]}: segment {segment.index + 1}", details))
     for entry in UsageEntry.objects.filter(render_id__in=names):
@@ -67,7 +69,7 @@ def _of_attempt(attempt: Attempt, name: str) -> list[Moment]:
 
 
 def _of_usage(entry: UsageEntry, name: str) -> list[Moment]:
-    moments = [Moment(entry.created_at, f"{name}: hold", f"of {entry.reserved_seconds} s in the end")]
+    moments = [Moment(entry.created_at, f"{name}: hold", f"{entry.reserved_seconds} s, as it was last set")]
     if entry.settled_at:
         amount = money(entry.amount_micros, entry.currency)
         moments.append(Moment(entry.settled_at, f"{name}: bill", f"{entry.billed_seconds} s, {amount}"))

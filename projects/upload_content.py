@@ -48,6 +48,7 @@ class UploadContentView(APIView):
     def put(self, request: Request, token: str) -> Response:
         """`url` of an upload leads here. A body of another size or hash is refused, and may be sent again.
 
+        It must be here, whole, before the asset's `expires_at`: then a body that is still coming ends with 410.
         The first body that is whole counts: 409 for those after it. With a bad or an old address, or another
         `Content-Length` than announced, the answer comes before the body is read, and ends the connection.
         """

@@ -17,19 +17,18 @@ from drf_spectacular.utils import (
 )
 from rest_framework import serializers, status
 from rest_framework.decorators import action
-from rest_framework.fields import BooleanField
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from accounts import audit, quota
+from accounts import audit, queries, quota
 from accounts.errors import ServiceError
 from accounts.idempotency import idempotent
 from accounts.keyed_view import KeyedView
 from accounts.models import Scope, UsageEntry
 from projects import deletions, events_view, references, takes
-from projects.dry_run import DryRun, DryRunSerializer
+from projects.dry_run import CreateQuery, DryRun, DryRunSerializer
 from projects.listing import ListQuery, Page
 from projects.live import Access
 from projects.models import Project
@@ -50,6 +49,12 @@ PROJECT_LIST = PolymorphicProxySerializer(
     resource_type_field_name=None,
     many=False,  # It is a list already, or is none.
 )
+
+
+def _shown(view: "ProjectViewSet") -> dict[str, Any]:
+    """The project of the request as it is now."""
+    [representation] = view._represent([view.get_object()])
+    return ProjectSerializer(representation).data
 
 
 @extend_schema(tags=["projects"])
@@ -73,9 +78,10 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
             return Project.objects.none()  # The documentation asks without a key.
         key = self.api_key
         projects = Project.objects.filter(tenant=key.tenant, is_test=key.is_test, deleted_at=None)
-        # A poll, by far the most frequent request, shows nothing of the project itself.
-        seen = projects.only("pk") if self.action in ("status", "events") else projects.select_related("tenant__plan")
-        return with_takes(seen)
+        if self.action in ("status", "events"):
+            # A poll, by far the most frequent request, shows nothing of the project itself, nor of its earlier takes.
+            return with_takes(projects.only("pk"), shown=1)
+        return with_takes(projects.select_related("tenant__plan"))
 
     @extend_schema(
         summary="List projects, newest first",
@@ -90,15 +96,12 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
     )
     def list(self, request: Request) -> Response:
         """With `envelope=true` the answer is `{"data": [...], "has_more": ..., "next_cursor": ...}`."""
-        # An empty value filters nothing: that is how forms send a field that was left alone.
-        given = {name: value for name, value in request.query_params.items() if value}
-        query = ListQuery(data=given)
-        query.is_valid(raise_exception=True)
-        page = Page(self.get_queryset(), query.validated_data, tenant=self.api_key.tenant)
+        query = queries.read(ListQuery, request)
+        page = Page(self.get_queryset(), query, tenant=self.api_key.tenant)
         data = serializers.ListSerializer(child=ProjectSerializer()).to_representation(self._represent(page.projects))
         envelope = {"data": data, "has_more": page.next_cursor is not None, "next_cursor": page.next_cursor}
         return Response(
-            envelope if query.validated_data["envelope"] else data,
+            envelope if query["envelope"] else data,
             headers=page.headers(request, base_url=self.base_url),
         )
 
@@ -107,13 +110,13 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
         request=ProjectRequest,
         parameters=[
             OpenApiParameter("Location", str, OpenApiParameter.HEADER, response=[201]),
-            OpenApiParameter("dry_run", bool, description="Only check, and tell the price: nothing is written."),
+            CreateQuery,
         ],
         responses={201: ProjectSerializer, 200: DryRunSerializer},
     )
     def create(self, request: Request) -> Response:
         """Unknown fields are not an error, they come back in `warnings`."""
-        if BooleanField().to_internal_value(request.query_params.get("dry_run") or False):
+        if queries.read(CreateQuery, request)["dry_run"]:
             return self._dry_run(request)
         return self._create(request)
 
@@ -154,7 +157,7 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
     @extend_schema(summary="Get a project", responses=ProjectSerializer)
     @method_decorator(conditional_page)
     def retrieve(self, request: Request, pk: str) -> Response:
-        return Response(self._body(self.get_object()))
+        return Response(_shown(self))
 
     @extend_schema(
         summary="Delete a project",
@@ -209,33 +212,29 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
         },
     )
     @action(detail=True, methods=["post"])
-    @idempotent()
+    @idempotent(shown_anew=_shown)
     def cancel(self, request: Request, pk: str) -> Response:
         """What is canceled is not billed."""
         project = self.get_object()
         render = takes.cancel(project)
         done = render.state == State.CANCELED
-        return Response(self._body(self.get_object()), status=200 if done else 202)
+        return Response(_shown(self), status=200 if done else 202)
 
     @extend_schema(summary="Render again what failed or was canceled", request=None, responses={202: ProjectSerializer})
     @action(detail=True, methods=["post"])
-    @idempotent()
+    @idempotent(shown_anew=_shown)
     def retry(self, request: Request, pk: str) -> Response:
         """Another take: same engine, inputs, parameters and seed."""
         takes.retry(self.get_object(), self.api_key)
-        return Response(self._body(self.get_object()), status=202)
+        return Response(_shown(self), status=202)
 
     @extend_schema(summary="Render the draft in full quality", request=None, responses={202: ProjectSerializer})
     @action(detail=True, methods=["post"])
-    @idempotent()
+    @idempotent(shown_anew=_shown)
     def finalize(self, request: Request, pk: str) -> Response:
         """Takes the latest finished draft: same inputs, parameters and seed, on the final engine."""
         takes.finalize(self.get_object(), self.api_key)
-        return Response(self._body(self.get_object()), status=202)
-
-    def _body(self, project: Project) -> dict[str, Any]:
-        [representation] = self._represent([project])
-        return ProjectSerializer(representation).data
+        return Response(_shown(self), status=202)
 
     def _represent(self, projects: Iterable[Project]) -> Sequence[Representation]:
         return represent(projects, base_url=self.base_url)

@@ -57,6 +57,10 @@ class WebhookEventAdmin(ReadOnlyAdmin):
         *("created_at", "next_hand_out_at", "handed_out_at", "given_up_at"),
     ]
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookEvent]:
+        events: QuerySet[WebhookEvent] = super().get_queryset(request)
+        return events.defer("body")
+
     @admin.display(ordering="project_id")
     def project(self, event: WebhookEvent) -> str:
         return str(event.project_id or NOTHING)
@@ -87,7 +91,7 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookDelivery]:
         deliveries: QuerySet[WebhookDelivery] = super().get_queryset(request)
-        return deliveries.defer("body")
+        return deliveries.defer("body", "event__body")
 
     @admin.display(description="event", ordering="event__type")
     def event_type(self, delivery: WebhookDelivery) -> str:

@@ -152,12 +152,12 @@ def _send(delivery: WebhookDelivery) -> Answer:
         "User-Agent": "creatorify",
         "Webhook-Id": message_id,
         "Webhook-Timestamp": str(int(moment.timestamp())),
-        "Webhook-Signature": signatures(delivery.endpoint, message_id, moment, delivery.body),
+        "Webhook-Signature": signatures(delivery.endpoint, message_id, moment, delivery.message),
     }
     transport = OutboundTransport(allow_private=settings.ALLOW_PRIVATE_MEDIA_URLS, total_seconds=TOTAL_SECONDS)
     with (
         httpx.Client(transport=transport, trust_env=False, timeout=TOTAL_SECONDS) as client,
-        client.stream("POST", delivery.receiver, content=delivery.body.encode(), headers=headers) as response,
+        client.stream("POST", delivery.receiver, content=delivery.message.encode(), headers=headers) as response,
     ):
         # Its body is never read: only the status counts, and a redirect is a failure.
         return Answer(status=response.status_code, retry_after=_retry_after(response))
@@ -193,7 +193,7 @@ def _note_failure(endpoint: WebhookEndpoint, answer: Answer) -> None:
             type=EventType.ENDPOINT_DISABLED,
             tenant_id=endpoint.tenant_id,
             is_test=endpoint.is_test,
-            subject=f"disabled {endpoint.pk} {now.isoformat()}",
+            subject=f"disabled {endpoint.pk} {now:%Y-%m-%dT%H}",  # Once an hour, however often it is enabled again.
             data=disabled,
         )
         webhook_events.note_once([event])

@@ -28,6 +28,8 @@ TYPES = {
 }
 AT_ONCE = 100
 HAND_OUT_AGAIN_SECONDS = [60, 5 * 60, 30 * 60, *(hours * 3600 for hours in (2, 6, 12, 24))]
+SHARED_FROM = 8192  # characters of a message: what is longer is kept once, and not for each of its receivers
+PINGS_KEPT = 100  # of a tenant, and as many of its test keys
 OVERDUE = timedelta(seconds=5)  # Until then, the ticket of the event itself is on its way.
 
 
@@ -122,7 +124,10 @@ def _put_off(event: WebhookEvent, error: Exception) -> None:
 
 def ping(endpoint: WebhookEndpoint) -> WebhookDelivery:
     """A message without a project, to try an endpoint with."""
-    event = WebhookEvent.objects.create(type=EventType.PING, handed_out_at=Now())
+    of_tenant = {"type": EventType.PING, "tenant": endpoint.tenant, "is_test": endpoint.is_test}
+    older = WebhookEvent.objects.filter(**of_tenant).order_by("-version")[PINGS_KEPT - 1 :]
+    WebhookEvent.objects.filter(pk__in=list(older.values_list("pk", flat=True))).delete()
+    event = WebhookEvent.objects.create(**of_tenant, handed_out_at=Now())
     event.refresh_from_db()
     delivery = WebhookDelivery.objects.create(event=event, endpoint=endpoint, body=_body(event, {}))
     ring()
@@ -143,6 +148,9 @@ def _add_deliveries(event: WebhookEvent, project: Project | None) -> None:
     data = _data(event, project) if project else event.data
     if data is not None:
         body = _body(event, data)
+        if len(receivers) > 1 and len(body) > SHARED_FROM:
+            WebhookEvent.objects.filter(pk=event.pk).update(body=body)
+            body = ""
         for endpoint in receivers:
             url = "" if endpoint.url else own_url
             WebhookDelivery.objects.create(event=event, endpoint=endpoint, url=url, body=body)

@@ -80,6 +80,7 @@ class WebhookEvent(models.Model):
     subject = models.CharField(max_length=200, null=True, unique=True, help_text="Told once.")  # noqa: DJ001
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     handed_out_at = models.DateTimeField(null=True)
+    body = models.TextField(blank=True, default="", db_default="", help_text="If it is long, for all deliveries.")
     # When its message could not be made. In the database, too: the service before these fields still writes events.
     hand_out_tries = models.PositiveSmallIntegerField(default=0, db_default=0, help_text="That have failed.")
     next_hand_out_at = models.DateTimeField(null=True, help_text="None: at once.")
@@ -110,7 +111,7 @@ class WebhookDelivery(models.Model):
     event = models.ForeignKey(WebhookEvent, on_delete=models.CASCADE, related_name="deliveries")
     endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.CASCADE, related_name="deliveries")
     url = models.TextField(blank=True, default="", db_default="", help_text="Of an endpoint without one.")
-    body = models.TextField()
+    body = models.TextField(blank=True, help_text="Empty: the event has it.")
     tries = models.PositiveSmallIntegerField(default=0)
     next_try_at = models.DateTimeField(null=True, db_default=Now(), help_text="None once it was taken or given up.")
     delivered_at = models.DateTimeField(null=True)
@@ -128,6 +129,10 @@ class WebhookDelivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.event} to {self.receiver}"
+
+    @property
+    def message(self) -> str:
+        return self.body or self.event.body
 
     @property
     def receiver(self) -> str:

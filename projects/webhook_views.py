@@ -7,19 +7,19 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serializer
+from drf_spectacular.utils import extend_schema, extend_schema_view, inline_serializer
 from rest_framework import mixins, serializers
 from rest_framework.decorators import action
-from rest_framework.fields import BooleanField
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from accounts import queries
 from accounts.errors import ServiceError
 from accounts.fields import FiniteFloatField, UniqueListField
 from accounts.idempotency import idempotent
 from accounts.keyed_view import KeyedView
-from accounts.models import Scope
+from accounts.models import Scope, Tenant
 from accounts.pagination import EnvelopePagination
 from projects import webhook_events
 from projects.webhook_models import EventType, WebhookDelivery, WebhookEndpoint, default_events, new_secret
@@ -113,6 +113,10 @@ class _OfTenant(KeyedView, GenericViewSet[Any]):
 
 
 @extend_schema(tags=["webhooks"])
+@extend_schema_view(
+    list=extend_schema(summary="List endpoints, newest first"),
+    retrieve=extend_schema(summary="Get an endpoint"),
+)
 class WebhookEndpointViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, _OfTenant):
     serializer_class = EndpointSerializer
     queryset = WebhookEndpoint.objects.none()  # For the documentation, which asks for the type of the id.
@@ -130,6 +134,8 @@ class WebhookEndpointViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, _
         """Messages follow the Standard Webhooks specification: verify them with one of its libraries and the secret."""
         wanted = EndpointRequest(data=request.data)
         wanted.is_valid(raise_exception=True)
+        # So that the count stays as it is.
+        Tenant.objects.select_for_update(no_key=True).get(pk=self.api_key.tenant_id)
         if self.endpoints().exclude(url="").count() >= MAX_ENDPOINTS:
             raise ServiceError("invalid_state", f"There are {MAX_ENDPOINTS} endpoints already.")
         made = WebhookEndpoint.objects.create(
@@ -187,7 +193,7 @@ class WebhookEndpointViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, _
     @idempotent()
     @transaction.atomic
     def test(self, request: Request, pk: str) -> Response:
-        """Of the type `ping`. What came of it is among the deliveries."""
+        """Of the type `ping`. What came of it is among the deliveries, as of the last hundred."""
         endpoint = self.get_object()
         _require_enabled(endpoint)
         if not endpoint.url:
@@ -196,7 +202,14 @@ class WebhookEndpointViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, _
         return Response(DeliverySerializer(WebhookDelivery.objects.get(pk=delivery.pk)).data, status=202)
 
 
+class DeliveryQuery(serializers.Serializer[Any]):
+    delivered = serializers.BooleanField(required=False, help_text="Only those that were taken, or were not.")
+
+
 @extend_schema(tags=["webhooks"])
+@extend_schema_view(
+    retrieve=extend_schema(summary="Get a delivery"),
+)
 class WebhookDeliveryViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, _OfTenant):
     serializer_class = DeliverySerializer
     queryset = WebhookDelivery.objects.none()
@@ -204,14 +217,15 @@ class WebhookDeliveryViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, _
 
     def get_queryset(self) -> QuerySet[WebhookDelivery]:
         found = WebhookDelivery.objects.filter(endpoint__in=self.endpoints()).select_related("event", "endpoint")
-        delivered = self.request.query_params.get("delivered") if self.action == "list" else None
-        if delivered:
-            found = found.filter(delivered_at__isnull=not BooleanField().to_internal_value(delivered))
+        found = found.defer("body", "event__body")  # They may be long, and are not shown.
+        query = queries.read(DeliveryQuery, self.request) if self.action == "list" else {}
+        if "delivered" in query:
+            found = found.filter(delivered_at__isnull=not query["delivered"])
         return found
 
     @extend_schema(
         summary="List deliveries, newest first",
-        parameters=[OpenApiParameter("delivered", bool, description="Only those that were taken, or were not.")],
+        parameters=[DeliveryQuery],
     )
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().list(request, *args, **kwargs)

@@ -34,7 +34,7 @@ def install() -> None:
     if isinstance(cluster.worker, _DiesWithParent):
         return
     cluster.worker = _DiesWithParent(cluster.worker)
-    cluster.pusher = _DiesWithParent(_with_canary(cluster.pusher))
+    cluster.pusher = _DiesWithParent(_pushing(cluster.pusher))
     cluster.monitor = _DiesWithParent(cluster.monitor)
     cluster.Sentinel = _crash_only(cluster.Sentinel)
     cluster.Cluster = _growing_again(cluster.Cluster)
@@ -52,15 +52,22 @@ class _DiesWithParent:
         return self._function(*arguments)
 
 
-def _with_canary(pusher: Callable[..., Any]) -> Callable[..., Any]:
+def _pushing(pusher: Callable[..., Any]) -> Callable[..., Any]:
+    """With a canary beside it. And no ticket is taken while the one before it still waits for a worker: it could not be
+    overtaken in memory by one whose turn comes first, and no other node could have it.
+    """
+
     @functools.wraps(pusher)
     def push(task_queue: Any, event: Any, broker: Any = None) -> Any:
+        from django_q.brokers import get_broker  # Their models need the app registry to be ready.
         from django_q.conf import Conf
 
-        from render import canary  # Its models need the app registry to be ready.
+        from render import canary
 
         named = {"exit_status": EXIT_STATUS}
         threading.Thread(target=canary.watch, args=(task_queue, Conf.CLUSTER_NAME), kwargs=named, daemon=True).start()
+        broker = broker or get_broker()
+        broker.is_full = lambda: not task_queue.empty()
         return pusher(task_queue, event, broker)
 
     return push

@@ -37,7 +37,7 @@ class Claim:
 def fence(claim: Claim) -> Iterator[Render]:
     """A transaction in which the render is locked and ours. Raises Fenced. Announces the change at its end."""
     with transaction.atomic():
-        render = _held(claim).select_for_update(of=("self",), no_key=True).first()
+        render = _held(claim).select_for_update(no_key=True).first()
         if render is None:
             raise Fenced
         yield render

@@ -106,11 +106,13 @@ def fail(claim: Claim, error: ServiceError, *, trace: str = "") -> None:
         _end_attempt(claim, Attempt.Outcome.FAILED)
 
 
-def retry_later(claim: Claim, error: ServiceError, *, trace: str, of_storage: bool = False) -> None:
+def retry_later(claim: Claim, error: ServiceError, *, trace: str, of_storage: bool = False, anew: bool = False) -> None:
     """Try again after a while, or end with `error` once it has failed too often.
 
     of_storage: what failed is the media storage, which is counted apart and gets about a day to come back.
+    anew: from the customer's files. `progress.prepared` then drops what was recorded before.
     """
+    changes = {"sources": None, "queue": COMMON_QUEUE, "phase": Phase.PREPARE, "progress": 0} if anew else {}
     counter = "storage_failures" if of_storage else "failures"
     delays = settings.STORAGE_RETRY_DELAYS if of_storage else settings.RENDER_RETRY_DELAYS
     limit = len(delays) + 1 if of_storage else settings.RENDER_MAX_FAILURES
@@ -121,7 +123,7 @@ def retry_later(claim: Claim, error: ServiceError, *, trace: str, of_storage: bo
             _close(render, State.FAILED, error, trace=trace)
             _end_attempt(claim, Attempt.Outcome.FAILED)
         else:
-            _requeue(claim, render, Attempt.Outcome.FAILED, delay=_nth(delays, failures))
+            _requeue(claim, render, Attempt.Outcome.FAILED, delay=_nth(delays, failures), **changes)
 
 
 @transaction.atomic

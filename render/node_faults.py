@@ -10,6 +10,8 @@ from django.conf import settings
 
 from render.storages.failures import StorageFailure
 
+# Of a process that decodes a customer's file the limit of memory is told as such, see `render.media.isolation`.
+NO_MEMORY = {errno.ENOMEM}
 NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
 NO_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 NO_RIGHTS = {errno.EACCES, errno.EPERM}  # Only where it concerns the folders that a worker writes to.
@@ -69,7 +71,9 @@ def _is_of_machine(error: OSError, *, wrapped: bool) -> bool:
     if isinstance(error, av.error.FFmpegError):
         return not wrapped and error.errno in NO_DISK
     # EIO of the kernel is a broken disk.
-    return error.errno in NO_DISK | {errno.EIO} or (error.errno in NO_RIGHTS and _is_in_work_place(error.filename))
+    return error.errno in NO_DISK | NO_MEMORY | {errno.EIO} or (
+        error.errno in NO_RIGHTS and _is_in_work_place(error.filename)
+    )
 
 
 def _is_in_work_place(filename: object) -> bool:

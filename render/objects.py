@@ -5,9 +5,7 @@ else is for people: films, posters, uploads. Names cannot be guessed and are nev
 so a fenced-off worker can overwrite nothing.
 """
 
-import contextlib
 import hashlib
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +26,10 @@ THUMBNAIL_WIDTH = 320  # pixels
 
 class DamagedObject(Exception):
     """The storage returned something else than was stored."""
+
+
+class MissingObject(Exception):
+    """The storage does not have it, or not any more."""
 
 
 class _CountedFile(File):  # type: ignore[type-arg]
@@ -124,39 +126,45 @@ def store_film(
 
 
 def fetch(key: str, folder: Path) -> Path:
-    """Bring an object to this machine, checked against the hash in its name. Raises DamagedObject."""
+    """Bring an object to this machine, checked against the hash in its name. Raises as `download`."""
     destination = folder / Path(key).name
-    while not destination.exists():
-        if SOURCES not in Path(key).parts:
-            download(key, destination, sha256=Path(key).stem[-64:])
+    if not destination.exists():
+        if SOURCES in Path(key).parts:
+            keep_source(key, link=destination)
         else:
-            with contextlib.suppress(FileNotFoundError):  # Another process may just have trimmed it.
-                os.link(keep_source(key), destination)
+            download(key, destination, sha256=Path(key).stem[-64:])
     return destination
 
 
-def keep_source(key: str) -> Path:
-    """Bring a source file to this machine ahead of its render. Raises DamagedObject."""
-    return source_cache.bring(Path(key).name, lambda path: download(key, path, sha256=Path(key).stem[-64:]))
+def keep_source(key: str, *, link: Path | None = None) -> None:
+    """Bring a source file to this machine, also to `link`, or ahead of its render. Raises as `download`."""
+    source_cache.bring(Path(key).name, lambda path: download(key, path, sha256=Path(key).stem[-64:]), link=link)
 
 
 def download(key: str, path: Path, *, sha256: str) -> None:
-    """sha256: hex, of what it must be. Raises DamagedObject, FileNotFoundError or StorageFailure."""
+    """sha256: hex, of what it must be. Raises DamagedObject, MissingObject or StorageFailure."""
     if bring(key, path)[1] != sha256:
         path.unlink()
         raise DamagedObject(key)
 
 
 def bring(key: str, path: Path) -> tuple[int, str]:
-    """Copy an object to `path`; return its size and its SHA-256. Raises FileNotFoundError or StorageFailure."""
-    with storage_of(key).open(key) as source, path.open("wb") as target:
+    """Copy an object to `path`; return its size and its SHA-256. Raises MissingObject or StorageFailure."""
+    try:
+        source = storage_of(key).open(key)
+    except FileNotFoundError as error:
+        raise MissingObject(key) from error
+    with source, path.open("wb") as target:
         shutil.copyfileobj(source, target)
     return path.stat().st_size, sha256_of(path)
 
 
 def size(key: str) -> int:
-    """Bytes of an object. Raises FileNotFoundError or StorageFailure."""
-    number: int = storage_of(key).size(key)
+    """Bytes of an object. Raises MissingObject or StorageFailure."""
+    try:
+        number: int = storage_of(key).size(key)
+    except FileNotFoundError as error:
+        raise MissingObject(key) from error
     return number
 
 

@@ -11,11 +11,17 @@ logger = logging.getLogger(__name__)
 RENDERS_AHEAD = 2  # Another node may take the first of them.
 
 
-def prefetch(queue_name: str) -> None:
-    """Fetch what the node does not have yet. A failure costs nothing: the render fetches it again, and reports it."""
-    for render in queue.claimable(queue_name).exclude(sources__isnull=True)[:RENDERS_AHEAD]:
-        for key in keys_of(cast(Sources, render.sources)):
-            try:
-                objects.keep_source(key)
-            except (OSError, objects.DamagedObject):
-                logger.warning("Not fetched ahead: %s", key, exc_info=True)
+def prefetch(queue_name: str, failed: set[str]) -> None:
+    """Fetch what the node does not have yet. A failure costs nothing: the render fetches it again, and reports it.
+
+    failed: keys that were tried in vain, and are not tried ahead again; it is kept up to date here.
+    """
+    renders = queue.claimable(queue_name).exclude(sources__isnull=True)[:RENDERS_AHEAD]
+    keys = {key for render in renders for key in keys_of(cast(Sources, render.sources))}
+    failed &= keys  # Else it would grow for as long as the process lives.
+    for key in keys - failed:
+        try:
+            objects.keep_source(key)
+        except (OSError, objects.DamagedObject, objects.MissingObject):
+            logger.warning("Not fetched ahead: %s", key, exc_info=True)
+            failed.add(key)

@@ -82,7 +82,7 @@ def _fetch_stored(source: str, destination: Path, param: str) -> Path:
     sha256, _, key = source.removeprefix(objects.STORED).partition("/")
     try:
         objects.download(key, destination, sha256=sha256)
-    except FileNotFoundError as error:
+    except objects.MissingObject as error:
         raise ServiceError("asset_not_found", "The asset was deleted.", param=param) from error
     return destination
 

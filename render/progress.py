@@ -37,6 +37,7 @@ def prepared(
     """Note what `prepare` found and set the hold to the true price. Raises ServiceError `quota_exceeded`."""
     with fence(claim) as render:
         quota.set_hold(claim.render_id, ceil(num_frames / FPS))
+        Segment.objects.filter(render=render).delete()  # Of sources that were lost, as some of the segments may be.
         Render.objects.filter(pk=claim.render_id).update(
             sources=sources, plan=plan, num_frames=num_frames, segments_total=segments_total, phase=Phase.WAITING
         )

@@ -4,31 +4,38 @@ A ticket on django-q2's broker carries no render id: a worker that is really fre
 lost, doubled, late or reordered ticket does no harm.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import Any
 
 from django.conf import settings
 from django.db import connection
 from django.db.models import Case, Count, F, FloatField, OuterRef, Q, QuerySet, Subquery, When
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast, Coalesce, Now
 from django_q.models import OrmQ
 from django_q.tasks import async_task
 
 from render.models import FINISHING, Node, Render, RunningRenders, State
 
+RUN_TICKET = "render.tasks.run_ticket"  # All other tickets are of chores, see `render.broker`.
+CHORE_MARK = ":"  # In the key of such a ticket, behind the name of the queue.
 MAX_READY_TICKETS = 50
 _CLAIM_LOCK = 0x43524541  # Any number that nothing else on this database uses.
+
+# Name of a queue -> what, beside renders, holds a worker of one of its nodes for a tenant: rows that have a `tenant`.
+also_held: dict[str, Callable[[Node], QuerySet[Any]]] = {}
 
 
 def add_ticket(queue: str) -> None:
     """Ring the doorbell of a queue. In a transaction the ticket appears with the commit, or not at all."""
-    async_task("render.tasks.run_ticket", queue, cluster=queue, q_options={"task_name": f"ticket-{queue}"})
+    async_task(RUN_TICKET, queue, cluster=queue, q_options={"task_name": f"ticket-{queue}"})
 
 
 def top_up(queue: str) -> int:
     """Make sure that the claimable renders have tickets; return how many were added."""
-    waiting = claimable(queue).count()
-    ready = OrmQ.objects.filter(key=queue, lock__lte=Now()).count()
-    missing: int = max(min(waiting, MAX_READY_TICKETS) - ready, 0)
+    waiting = claimable(queue).order_by()[:MAX_READY_TICKETS].count()
+    ready = OrmQ.objects.filter(key=queue, lock__lte=Now())[:MAX_READY_TICKETS].count()
+    missing: int = max(waiting - ready, 0)
     for _ in range(missing):
         add_ticket(queue)
     return missing
@@ -66,19 +73,41 @@ def has_waiting(queue: str) -> bool:
 def lock_next(queue: str, node: Node, *, without_engines: Collection[str] = ()) -> Render | None:
     """The render that this node is to claim, locked. To be called in the claiming transaction.
 
-    Of a tenant's renders whose sources are not prepared yet, a node takes no more than leave one of its workers free
-    for others: until then nobody knows how slow the source's server is, or how long its files take to decode.
+    One whose sources are not prepared yet only where the node has room for its tenant, see `workers_held`.
     """
-    with connection.cursor() as cursor:
-        # One claim at a time, else two workers could both see room below a tenant's limit.
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIM_LOCK])
-    preparing = Render.objects.filter(node=node, state=State.RUNNING, sources__isnull=True, tenant=OuterRef("tenant"))
-    number = preparing.order_by().values("tenant").annotate(number=Count("*")).values("number")
-    has_room = Q(sources__isnull=False) | Q(preparing__lt=max(settings.CPU_WORKERS - 1, 1))
+    lock_claims()
     renders = (
         claimable(queue)
-        .annotate(preparing=Coalesce(Subquery(number), 0))
-        .filter(has_room)
+        .annotate(held=workers_held(node, OuterRef("tenant")))
+        .filter(Q(sources__isnull=False) | Q(held__lt=most_held()))
         .exclude(engine__in=without_engines)
     )
     return renders.select_for_update(of=("self",), skip_locked=True, no_key=True).first()
+
+
+def lock_claims() -> None:
+    """One claim at a time until the transaction ends, else two workers could both see room below a tenant's limit."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIM_LOCK])
+
+
+def workers_held(node: Node, tenant: OuterRef) -> Combinable:
+    """How many workers of the node prepare renders for a tenant, or do other such work with its files.
+
+    Nobody knows yet how slow the files' server is, or how long they take to decode, so they hold at most `most_held`.
+    """
+    held: Combinable = _number_of(tenant, Render.objects.filter(node=node, state=State.RUNNING, sources__isnull=True))
+    if node.queue in also_held:
+        held = held + _number_of(tenant, also_held[node.queue](node))
+    return held
+
+
+def most_held() -> int:
+    """Of a node's workers, one is left free for other tenants, if there are several."""
+    most: int = max(settings.CPU_WORKERS - 1, 1)
+    return most
+
+
+def _number_of(tenant: OuterRef, rows: QuerySet[Any]) -> Coalesce:
+    numbers = rows.filter(tenant=tenant).order_by().values("tenant").annotate(number=Count("*")).values("number")
+    return Coalesce(Subquery(numbers), 0)

@@ -60,6 +60,10 @@ def run(claim: Claim) -> None:
             _unless_fenced(lifecycle.fail, claim, error, trace=traceback.format_exc())
         except StorageFailure as failure:
             _storage_failed(claim, failure)
+        except objects.MissingObject as missing:
+            logger.warning("Render %s: the storage does not have %s any more", claim.render_id, missing)
+            lost = ServiceError("work_lost", "Files of the render were lost, also when it was begun anew.")
+            _unless_fenced(lifecycle.retry_later, claim, lost, trace=traceback.format_exc(), anew=True)
         except SpeechUnavailable as failure:
             logger.warning("Render %s: speech: %s", claim.render_id, failure)
             speech = ServiceError("speech_failed", "The speech engine does not answer.", param="script")

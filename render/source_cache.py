@@ -12,27 +12,36 @@ from pathlib import Path
 
 from django.conf import settings
 
+from render import written_files
 from render.private_folder import private_folder
 
+PART = "."  # What the name of a file begins with that is not whole yet.
 UNUSED_SECONDS = 24 * 3600  # A customer's files stay no longer than they are of use.
 
 
-def bring(name: str, download: Callable[[Path], None]) -> Path:
-    """The file of this name; `download` fetches it, checked, to the path it is given, unless it is here."""
+def bring(name: str, download: Callable[[Path], None], *, link: Path | None = None) -> None:
+    """Have the file of this name here; `download` fetches it, checked, to the path it is given, if it is not.
+
+    link: where it is to be found, too, whoever removes it here at this moment.
+    """
     folder = Path(settings.WORK_DIR) / "sources"
     path = folder / name
     with contextlib.suppress(FileNotFoundError):
         os.utime(path)  # for `_trim`
-        return path
-    private_folder(folder)
-    part = folder / f".{uuid.uuid4().hex}"
+        if link is not None:
+            os.link(path, link)
+        return
+    part = private_folder(folder) / f"{PART}{uuid.uuid4().hex}"
+    descriptor = written_files.create(part)
     try:
         download(part)
+        if link is not None:
+            os.link(part, link)
         part.rename(path)
     finally:
         part.unlink(missing_ok=True)
+        os.close(descriptor)
     _trim(folder, keep=path)
-    return path
 
 
 def clear() -> None:
@@ -40,7 +49,7 @@ def clear() -> None:
     folder = Path(settings.WORK_DIR) / "sources"
     with contextlib.suppress(FileNotFoundError):
         for path in folder.iterdir():
-            path.unlink(missing_ok=True)
+            _remove(path)
 
 
 def _trim(folder: Path, *, keep: Path) -> None:
@@ -55,6 +64,13 @@ def _trim(folder: Path, *, keep: Path) -> None:
     for used, size, path in sorted(files):
         if used > oldest and total <= settings.SOURCE_CACHE_BYTES:
             return
-        if path != keep:
-            path.unlink(missing_ok=True)
+        if path != keep and _remove(path):
             total -= size
+
+
+def _remove(path: Path) -> bool:
+    """Unless another process is just fetching it."""
+    if path.name.startswith(PART):
+        return written_files.delete_abandoned(path)
+    path.unlink(missing_ok=True)
+    return True

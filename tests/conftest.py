@@ -1,12 +1,16 @@
+import logging
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.core.cache import cache
 from rest_framework.test import APIClient
 
 from accounts import keys
 from accounts.models import ApiKey, Plan, Tenant
+from creatorify.line_limit import LineLimit
 from tests.database_clock import DatabaseClock
 from tests.neighbour import Neighbour
 from tests.prices import full_prices
@@ -56,6 +60,15 @@ def _own_folders(settings, tmp_path: Path) -> None:
     settings.MEDIA_ROOT = tmp_path / "media"
     settings.WORK_DIR = tmp_path / "work"
     settings.CPU_WORKERS = 100  # Tests claim more renders of one tenant than a machine would.
+
+
+@pytest.fixture(autouse=True)
+def _room_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another test has had logged in this second leaves no line out."""
+    limits: dict[str, LineLimit] = defaultdict(LineLimit)
+    for name, logger in settings.LOGGING["loggers"].items():
+        if "filters" in logger:
+            monkeypatch.setattr(logging.getLogger(name), "filters", [limits[each] for each in logger["filters"]])
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from accounts.models import (
     UsageEntry,
     UsageThreshold,
 )
-from projects.models import Asset, Avatar, Deletion, DiscardedObject, Project, RetentionFailure, Take
+from projects.models import Asset, Avatar, CheckTurn, Deletion, DiscardedObject, Project, RetentionFailure, Take
 from projects.webhook_models import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from render.models import TERMINAL_STATES, Attempt, Render, Segment, State
 
@@ -75,6 +75,7 @@ class Neighbour:
         UsageEntry.objects.create(
             tenant=self.tenant, billed_seconds=5, amount_micros=35, reason=SECRET, settled_at=timezone.now()
         )
+        CheckTurn.objects.create(tenant=self.tenant, begun_at=timezone.now())
         AuditEntry.objects.create(tenant=self.tenant, action="look", target=SECRET)
         later = timezone.now() + FAR
         DiscardedObject.objects.create(key=f"{self.tenant.pk}/uploads/{SECRET}", delete_after=later)

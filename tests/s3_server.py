@@ -7,6 +7,8 @@ import boto3
 import httpx
 from moto.server import ThreadedMotoServer
 
+from creatorify import media_storages
+
 BUCKET, KEY, SECRET, REGION = "creatorify-media", "test-key", "test-secret", "eu-central-1"
 
 
@@ -32,3 +34,16 @@ def running_s3() -> Iterator[dict[str, str]]:
         }
     finally:
         server.stop()
+
+
+def use_bucket_without_credentials(settings, monkeypatch) -> None:
+    """Of a machine that has neither a role nor a profile."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    entry = media_storages.s3(
+        BUCKET, endpoint_url="http://127.0.0.1:1", region=REGION, access_key_id="", secret_access_key=""
+    )
+    settings.STORAGES = {**settings.STORAGES, "default": entry, "work": entry}

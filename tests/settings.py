@@ -13,4 +13,5 @@ RENDER_ENGINES = {
 }
 FINAL_ENGINE = "stateful"
 
+MAX_API_KEYS = MAX_KEY_CHANGES = 10**6  # `make contract` makes very many.
 ESTIMATE_SECONDS = 0  # Tests look at what has just happened.

@@ -96,8 +96,11 @@ class DjangoRequests:
 def _next_block(pieces: Iterator[bytes]) -> bytes:
     """Some pieces together, since each turn to a thread and back costs as much as reading them. Empty at the end."""
     block = b""
-    while len(block) < BLOCK_BYTES and (piece := next(pieces, None)) is not None:
-        block += piece
+    try:
+        while len(block) < BLOCK_BYTES and (piece := next(pieces, None)) is not None:
+            block += piece
+    finally:
+        close_old_connections()  # A piece may be made of rows; the client may read the block slowly.
     return block
 
 

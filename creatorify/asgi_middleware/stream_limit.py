@@ -14,6 +14,7 @@ from django.db import DatabaseError, connection
 
 from accounts import keys
 from accounts.authentication import presented_key
+from creatorify import connections
 from creatorify.asgi_middleware.asgi import Application, Receive, Scope, Send, header
 from creatorify.asgi_middleware.problem_response import send_problem
 from creatorify.asgi_middleware.routes import EVENTS, STATUS
@@ -38,7 +39,7 @@ class StreamLimit:
         if tenant is None:  # It is refused at once, and holds nothing.
             await self._application(scope, receive, send)
             return
-        limit = max(settings.MAX_CONNECTIONS // SHARE // settings.WEB_CONCURRENCY, 1)
+        limit = max(connections.most() // SHARE // settings.WEB_CONCURRENCY, 1)
         if self._open[tenant] >= limit:
             detail = f"{limit} streams and waiting requests of this account are open on this server; no more may be."
             await send_problem(scope, send, "too_many_streams", detail, began=time.perf_counter())

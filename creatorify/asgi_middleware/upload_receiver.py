@@ -28,8 +28,8 @@ from projects.upload_content import received
 
 logger = logging.getLogger(__name__)
 
-AT_ONCE = 64  # bodies in one process; each has up to BLOCK_BYTES in memory
-AT_ONCE_OF_TENANT = 8
+AT_ONCE = 128  # bodies in one process; each has up to BLOCK_BYTES in memory
+AT_ONCE_OF_TENANT = 4  # A small share: a body may come for as long as its announcement lasts.
 THREADS = 4  # for the disk and the database
 
 Result = TypeVar("Result")
@@ -44,8 +44,7 @@ class UploadReceiver:
     def __init__(self, application: Application) -> None:
         self._application = application
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="upload")
-        self._at_once = 0
-        self._of_tenant: Counter[uuid.UUID] = Counter()
+        self._of_tenant: Counter[uuid.UUID | None] = Counter()  # bodies that are coming
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_put = scope["type"] == "http" and scope["method"] == "PUT"
@@ -67,12 +66,11 @@ class UploadReceiver:
         arrival = Arrival(token)
         arrival.expect(content_length)
         try:
-            with self._place():
-                asset = await self._in_thread(arrival.begin)
-                with self._place_of_tenant(asset.tenant_id):
-                    if not await self._write(arrival, receive):
-                        return None
-                    return await self._in_thread(arrival.finish)
+            with self._place(arrival.tenant_id):
+                await self._in_thread(arrival.begin)
+                if not await self._write(arrival, receive):
+                    return None
+                return await self._in_thread(arrival.finish)
         finally:
             # Not waited for: the request may be over, and a thread still be writing for it.
             self._threads.submit(arrival.abandon)
@@ -93,20 +91,12 @@ class UploadReceiver:
         return True
 
     @contextmanager
-    def _place(self) -> Iterator[None]:
-        if self._at_once >= AT_ONCE:
-            raise ServiceError("unavailable", "Too many files are being sent at the moment; send it again soon.")
-        self._at_once += 1
-        try:
-            yield
-        finally:
-            self._at_once -= 1
-
-    @contextmanager
-    def _place_of_tenant(self, tenant_id: uuid.UUID) -> Iterator[None]:
+    def _place(self, tenant_id: uuid.UUID | None) -> Iterator[None]:
         if self._of_tenant[tenant_id] >= AT_ONCE_OF_TENANT:
             detail = f"At most {AT_ONCE_OF_TENANT} files may be sent at once; send it again after one of them."
             raise ServiceError("too_many_uploads", detail)
+        if self._of_tenant.total() >= AT_ONCE:
+            raise ServiceError("unavailable", "Too many files are being sent at the moment; send it again soon.")
         self._of_tenant[tenant_id] += 1
         try:
             yield

@@ -20,6 +20,12 @@ def require(name: str) -> None:
         raise ServiceError("engine_unavailable", f"The engine {name} is not available here.", param="parameters.engine")
 
 
+def require_known(name: str) -> None:
+    """For what asks for an engine and gets another: it need not be installed. Raises ServiceError, as `require`."""
+    if name not in settings.KNOWN_ENGINES:
+        require(name)
+
+
 def queue_of(name: str) -> str:
     queue: str = settings.RENDER_ENGINES[name]["queue"]
     return queue

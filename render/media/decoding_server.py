@@ -1,19 +1,20 @@
 """`python -m render.media.decoding_server`: decodes strangers' files, each in a process of its own.
 
-Reads a job a line, as JSON, and writes a line of what came of it. It has loaded the decoders and does nothing else, so
-that a new process for each file costs a fork of some milliseconds. It holds no secret and no connection, has one
-thread, and ends with the process that started it. See `render.media.isolation` for the other end.
+Says READY, then reads a job a line, as JSON, and writes a line of what came of it. It has loaded the decoders and does
+nothing else, so that a new process for each file costs a fork of some milliseconds. It holds no secret and no
+connection, has one thread, and ends with the process that started it. See `render.media.isolation` for the other end.
 """
 
 import json
 import os
 import sys
 import traceback
-from errno import EFBIG
+from errno import EFBIG, ENOMEM
 from typing import Any, NoReturn
 
 from render.parent_death import die_with_parent
 
+READY = b"ready\n"  # Before the first job, so that a server that cannot start is not taken for a file that ended it.
 MAX_ANSWER_BYTES = 2**20
 
 
@@ -23,13 +24,17 @@ def main() -> None:
 
     answers = os.dup(1)
     os.dup2(2, 1)  # Whatever a library prints must not be taken for an answer.
+    os.write(answers, READY)
     for line in sys.stdin.buffer:
         os.write(answers, json.dumps(_in_own_process(json.loads(line), answers)).encode() + b"\n")
 
 
 def _in_own_process(job: dict[str, Any], answers: int) -> dict[str, Any]:
-    read, write = os.pipe()
-    child = os.fork()
+    try:
+        read, write = os.pipe()
+        child = os.fork()
+    except OSError as error:  # The machine has no memory or no descriptor left. Who reads this starts another server.
+        return {"not_started": error.strerror}
     if child == 0:
         os.close(answers)
         os.close(read)
@@ -61,7 +66,8 @@ def _decode(job: dict[str, Any], write: int) -> NoReturn:
     except MemoryError:
         said = {"exceeded": "memory"}
     except OSError as error:
-        said = {"exceeded": "file size"} if error.errno == EFBIG else {"errno": error.errno, "text": error.strerror}
+        exceeded = {EFBIG: "file size", ENOMEM: "memory"}.get(error.errno or 0)
+        said = {"exceeded": exceeded} if exceeded else {"errno": error.errno, "text": error.strerror}
     except Exception:  # noqa: BLE001  # It is raised again where the job came from.
         said = {"bug": traceback.format_exc()}
     try:

@@ -6,6 +6,7 @@ raises: the render was canceled, or the lease is lost.
 """
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -28,6 +29,7 @@ from render.media.process_limits import Limits
 logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 0.25
+START_SECONDS, END_SECONDS = 120, 5  # of a decoding server, on a busy machine
 TRIES = 2  # with a file that crashes its decoder: the first time it may have been the machine
 CODE = str(Path(render.__file__).parents[1])
 _SERVERS = threading.local()
@@ -43,8 +45,8 @@ def decode(
     """Do one of `render.media.jobs` and return its answer.
 
     Raises what the job raises as ServiceError or OSError; ServiceError media_too_complex for a file that takes more
-    than `limits`, or that crashes its decoder twice; TooSlow; and whatever `check` raises, which is called every
-    CHECK_SECONDS.
+    than `limits`, or that crashes its decoder twice; OSError ENOMEM where the machine has no memory for the process;
+    TooSlow; and whatever `check` raises, which is called every CHECK_SECONDS.
     """
     order = {"job": job, "arguments": plain({**arguments, "param": param}), "limits": asdict(limits)}
     for _ in range(TRIES):
@@ -57,8 +59,13 @@ def decode(
             outcome["most_bytes"] / 1e6,
             outcome["signal"],
         )
-        if outcome["signal"] == signal.SIGXCPU:
+        # Who ignores SIGXCPU gets SIGKILL a second later. Else that comes from the kernel, which is out of memory, or
+        # from staff: limits of memory end in MemoryError.
+        used_up = outcome["cpu_seconds"] >= limits.cpu_seconds
+        if outcome["signal"] == signal.SIGXCPU or (outcome["signal"] == signal.SIGKILL and used_up):
             said = {"exceeded": f"{limits.cpu_seconds} s of computing time"}
+        elif outcome["signal"] == signal.SIGKILL:
+            raise _no_memory("the process that decodes a file was killed")
         if said is not None:
             return _answer(said, limits, param)
         logger.warning("%s of %s crashed with signal %d", job, param, outcome["signal"])
@@ -81,7 +88,7 @@ def _answer(said: dict[str, Any], limits: Limits, param: str) -> Any:
 
 
 def _ask(order: dict[str, Any], seconds: float, check: Callable[[], None]) -> dict[str, Any]:
-    server = _server()
+    server = _server(check)
     assert server.stdin is not None and server.stdout is not None
     try:
         with contextlib.suppress(BrokenPipeError):  # It has died; the answer tells.
@@ -92,10 +99,21 @@ def _ask(order: dict[str, Any], seconds: float, check: Callable[[], None]) -> di
         _kill(server)
         raise
     if not line.endswith(b"\n"):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(END_SECONDS)  # It has closed its end: so it is about to end.
+        status = server.poll()
         _kill(server)
-        return {"said": None, "signal": signal.SIGKILL, "cpu_seconds": 0.0, "most_bytes": 0}
+        return {"said": None, "signal": -status if status and status < 0 else 0, "cpu_seconds": 0.0, "most_bytes": 0}
     outcome: dict[str, Any] = json.loads(line)
+    if "not_started" in outcome:
+        _kill(server)
+        raise _no_memory(outcome["not_started"])
     return outcome
+
+
+def _no_memory(text: str) -> OSError:
+    """The machine's fault, see `render.node_faults`."""
+    return OSError(errno.ENOMEM, f"No memory to decode a file: {text}")
 
 
 def _read_line(descriptor: int, deadline: float, check: Callable[[], None]) -> bytes:
@@ -112,18 +130,28 @@ def _read_line(descriptor: int, deadline: float, check: Callable[[], None]) -> b
     return line
 
 
-def _server() -> "subprocess.Popen[bytes]":
+def _server(check: Callable[[], None]) -> "subprocess.Popen[bytes]":
     found: subprocess.Popen[bytes] | None = getattr(_SERVERS, "server", None)
     if found is None or _SERVERS.owner != os.getpid() or found.poll() is not None:
-        found = subprocess.Popen(
-            [sys.executable, "-P", "-m", "render.media.decoding_server"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            # Nothing of this process's environment: it holds passwords. One thread, so that it can fork.
-            env={"PYTHONPATH": CODE, "PATH": os.defpath, "LANG": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1"},
-            process_group=0,
-        )
+        try:
+            found = subprocess.Popen(
+                [sys.executable, "-P", "-m", "render.media.decoding_server"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                # Nothing of this process's environment: it holds passwords. One thread, so that it can fork.
+                env={"PYTHONPATH": CODE, "PATH": os.defpath, "LANG": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1"},
+                process_group=0,
+            )
+        except BlockingIOError as error:  # EAGAIN: there may be no more processes.
+            raise _no_memory(str(error.strerror)) from error
         _SERVERS.server, _SERVERS.owner = found, os.getpid()
+        assert found.stdout is not None
+        try:
+            if not _read_line(found.stdout.fileno(), time.monotonic() + START_SECONDS, check).endswith(b"\n"):
+                raise _no_memory("the program that decodes it does not start")
+        except BaseException:
+            _kill(found)
+            raise
     return found
 
 

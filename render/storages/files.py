@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 from django.core import signing
@@ -16,6 +16,8 @@ from django.core.files.base import File
 from django.core.files.storage import FileSystemStorage
 from django.urls import reverse
 
+from render import written_files
+from render.private_folder import private_folder
 from render.storages.failures import Reason, StorageFailure
 from render.storages.links import DirectUpload, link_expiry
 
@@ -23,7 +25,9 @@ _links = signing.Signer(salt="render.storages.files.link")
 _staff_links = signing.Signer(salt="render.storages.files.staff_link")
 STAFF_LINK_SECONDS = 3600  # As long as the longest film: whoever watches it asks for parts of it until its end.
 _UPLOAD_SALT = "render.storages.files.upload.2"
-INCOMING = "incoming"  # The folder of what customers send, until it is checked.
+INCOMING = (
+    "incoming"  # The folder of what customers send, until it is checked, and of what is stored, until it is whole.
+)
 UPLOAD_VIEW = "upload-content"  # The name of the route that takes a direct upload.
 
 
@@ -34,43 +38,55 @@ class UploadToken(NamedTuple):
 
 
 class IncomingFile:
-    """A new file of the storage, written piece by piece under a name that nobody else has. Raises StorageFailure."""
+    """A new file of the storage, written piece by piece under a name that nobody else has. Raises StorageFailure.
+
+    Until `release`, which must be called, nobody takes it for one whose writer was killed.
+    """
 
     def __init__(self, storage: "SignedFileStorage") -> None:
-        self.name = f"{INCOMING}/{uuid.uuid4().hex}"
+        self.name = _new_incoming()
         self._path = Path(storage.path(self.name))
-        self._file: BinaryIO | None = None
+        self._descriptor: int | None = None
 
     def write(self, block: bytes) -> None:
         with _failures():
-            if self._file is None:
-                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._file = os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb", 0)
+            if self._descriptor is None:
+                private_folder(self._path.parent)
+                self._descriptor = written_files.create(self._path)
             remaining = memoryview(block)
-            while remaining:  # An unbuffered write may take less than it is given.
-                remaining = remaining[self._file.write(remaining) :]
+            while remaining:  # A write may take less than it is given.
+                remaining = remaining[os.write(self._descriptor, remaining) :]
 
-    def close(self) -> None:
-        if self._file is not None:
-            with _failures():  # Some network file systems tell only now that they are full.
-                self._file.close()
+    def flush(self) -> None:
+        """All is written. Raises StorageFailure if it was not: some network file systems tell that only at a close."""
+        if self._descriptor is not None:
+            with _failures():
+                os.close(os.dup(self._descriptor))
 
     def delete(self) -> None:
-        with contextlib.suppress(OSError):
-            self.close()
         with _failures():
             self._path.unlink(missing_ok=True)
 
+    def release(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            with contextlib.suppress(OSError):  # What it may tell now was told by `flush`.
+                os.close(descriptor)
+
 
 class SignedFileStorage(FileSystemStorage):
-    """Files that are either whole or not there: a killed writer leaves no torn file under a name that others trust."""
+    """Files that are either whole or not there: a killed writer leaves no torn file under a name that others trust.
+
+    What it does leave lies where `abandoned` finds it.
+    """
 
     def _save(self, name: str, content: File) -> str:  # type: ignore[type-arg]
         final = Path(self.path(name))
-        partial = f"{name}.{uuid.uuid4().hex}.partial"
+        partial = _new_incoming()
         with _failures():
             try:
-                super()._save(partial, content)  # type: ignore[misc]
+                super()._save(partial, content)  # type: ignore[misc]  # It locks the file while it writes.
+                private_folder(final.parent)
                 os.replace(self.path(partial), final)
             except BaseException:
                 with contextlib.suppress(FileNotFoundError):
@@ -97,13 +113,14 @@ class SignedFileStorage(FileSystemStorage):
             shutil.rmtree(folder)
         return number
 
-    def old_incoming(self, *, seconds: float) -> Iterator[str]:
-        """Names of files that were sent here and were last written so long ago."""
+    def abandoned(self, *, seconds: float) -> Iterator[str]:
+        """Names of what was sent here, or was being stored, that nobody writes, and nobody has for so long."""
         folder = Path(self.path(INCOMING))
         with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
             for entry in entries:
                 with contextlib.suppress(FileNotFoundError):
-                    if entry.stat().st_mtime < time.time() - seconds:
+                    is_old = entry.stat().st_mtime < time.time() - seconds
+                    if is_old and not written_files.is_being_written(Path(entry.path)):
                         yield f"{INCOMING}/{entry.name}"
 
     def url(self, name: str | None) -> str:
@@ -145,6 +162,10 @@ def _is_genuine(signer: signing.Signer, name: str, expires: str, signature: str)
 def read_upload_token(token: str, *, seconds: int) -> UploadToken:
     """What a direct upload is for. Raises signing.SignatureExpired or signing.BadSignature."""
     return UploadToken(*signing.loads(token, salt=_UPLOAD_SALT, max_age=seconds))
+
+
+def _new_incoming() -> str:
+    return f"{INCOMING}/{uuid.uuid4().hex}"
 
 
 @contextlib.contextmanager

@@ -7,7 +7,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    TokenRetrievalError,
+)
 from django.conf import settings
 from django.core.files.base import File
 from storages.backends.s3 import S3Storage
@@ -23,6 +30,8 @@ CONFIGURATION = {
     "AccessDenied",
     "AuthorizationHeaderMalformed",
 }
+# There are none, or the role's cannot be fetched.
+NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError)
 FULL = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "ServiceQuotaExceededException"}
 LIMITED = {"SlowDown", "TooManyRequests", "ThrottlingException", "RequestLimitExceeded"}
 IN_MEMORY_BYTES = 8 * 2**20  # A larger file that is read goes through the disk.
@@ -89,7 +98,8 @@ class SignedS3Storage(S3Storage):
     def url(self, name: str, *args: Any, **kwargs: Any) -> str:
         def make(expiry: int) -> str:
             seconds = min(expiry - int(time.time()), LONGEST_LINK_SECONDS)
-            link: str = super(SignedS3Storage, self).url(name, expire=seconds)
+            with _failures():  # Signing needs credentials.
+                link: str = super(SignedS3Storage, self).url(name, expire=seconds)
             return link
 
         return kept_link(f"{self.bucket_name}:{name}", make)
@@ -101,8 +111,9 @@ class SignedS3Storage(S3Storage):
         if sha256:
             signed["ChecksumSHA256"] = base64.b64encode(bytes.fromhex(sha256)).decode()
             headers["x-amz-checksum-sha256"] = signed["ChecksumSHA256"]
-        client = self.connection.meta.client
-        url = client.generate_presigned_url("put_object", Params=signed, ExpiresIn=seconds)
+        with _failures():
+            client = self.connection.meta.client
+            url = client.generate_presigned_url("put_object", Params=signed, ExpiresIn=seconds)
         return DirectUpload("PUT", url, headers=headers)
 
 
@@ -113,6 +124,8 @@ def _failures() -> Iterator[None]:
         yield
     except ClientError as error:
         raise StorageFailure(_reason(error), str(error)) from error
+    except NO_CREDENTIALS as error:
+        raise StorageFailure(Reason.CREDENTIALS, str(error)) from error
     except BotoCoreError as error:
         raise StorageFailure(Reason.UNAVAILABLE, str(error)) from error
 

@@ -182,6 +182,27 @@ def test_no_expiry_beyond_the_own(acme, expiry, request_):
     assert set(ApiKey.objects.filter(name__in=["asks", "target"]).values_list("expires_at", flat=True)) == {SOON}
 
 
+@pytest.mark.parametrize("deed", ["create", "rotate"])
+def test_to_be_rotated_frees_no_key_from_its_own_expiry(acme, deed):
+    asking = caller(acme, expires_at=SOON)
+    path = KEYS if deed == "create" else f"{KEYS}/{asking.key.pk}/rotate"
+    assert asking.post(f"{KEYS}/{asking.key.pk}/rotate", {"overlap_hours": 1}, format="json").status_code == 201
+
+    for expiry in (None, LATER.isoformat()):
+        refused = asking.post(path, {"name": "x", "expires_at": expiry}, format="json")
+        assert (refused.status_code, refused.json()["code"]) == (403, "exceeds_own_key")
+    made = asking.post(path, {"name": "x"}, format="json").json()
+    assert ApiKey.objects.get(pk=made["id"]).expires_at == SOON
+
+
+def test_a_renewal_that_lasts_longer_frees_not_the_key_that_it_renews(acme):
+    """A key without an end has given the successor more time; the old key gives no more than it had."""
+    asking, target = caller(acme), make(acme, expires_at=SOON)
+    asking.post(f"{KEYS}/{target.pk}/rotate", {"expires_at": LATER.isoformat()}, format="json")
+
+    assert ApiKey.objects.get(pk=target.pk).own_expiry == SOON
+
+
 @pytest.mark.parametrize("expiry", [None, LATER])
 def test_a_key_that_ends_does_not_replace_one_that_lasts_longer(acme, expiry):
     asking, target = caller(acme, expires_at=SOON), make(acme, expires_at=expiry)

@@ -118,6 +118,28 @@ def test_rotation_lets_both_keys_work_until_the_overlap_is_over(owner, client):
     assert (again.status_code, again.json()["code"]) == (409, "invalid_state")
 
 
+@pytest.mark.parametrize("expiry", [None, timezone.now() + timedelta(days=90)])
+@pytest.mark.parametrize("by", ["itself", "another"])
+def test_who_has_lost_the_answer_rotates_again_and_gets_a_key_that_lasts(owner, charlie, expiry, by):
+    given = {"expires_at": expiry.isoformat()} if expiry else {}
+    old = owner.post(KEYS, {"name": "Server", "scopes": ["keys:admin"], **given}, format="json").json()
+    asking = Caller(owner.tenant, "unused") if by == "itself" else owner
+    if by == "itself":
+        asking.credentials(HTTP_X_API_KEY=old["key"])
+    stranger = ApiKey.objects.filter(pk=charlie.key.pk).values().get()
+
+    made = [asking.post(f"{KEYS}/{old['id']}/rotate", {"overlap_hours": 2}, format="json").json() for _ in range(3)]
+
+    rows = [ApiKey.objects.get(pk=one["id"]) for one in made]
+    assert [row.expires_at for row in rows] == [expiry] * 3
+    assert ApiKey.objects.get(pk=old["id"]).expires_at < timezone.now() + timedelta(hours=2)
+    lost = [key["id"] for key in owner.get(KEYS).json()["data"] if key["rotated_from"] == old["id"]]
+    assert set(lost) == {one["id"] for one in made}
+    child = asking.post(KEYS, {"name": "child", "scopes": ["keys:admin"]}, format="json").json()
+    assert ApiKey.objects.get(pk=child["id"]).expires_at == (expiry if by == "itself" else None)
+    assert ApiKey.objects.filter(pk=charlie.key.pk).values().get() == stranger
+
+
 def test_rotation_never_prolongs_a_key(owner):
     soon = timezone.now() + timedelta(hours=1)
     old = owner.post(KEYS, {"name": "x", "expires_at": soon.isoformat()}, format="json").json()

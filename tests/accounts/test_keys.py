@@ -3,6 +3,7 @@ from datetime import timedelta
 
 import pytest
 from django.core.management import call_command
+from django.core.management.base import CommandError
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -85,3 +86,27 @@ def test_the_command_makes_a_tenant_with_a_working_key(capsys) -> None:
     assert "webhooks:write" not in keys.authenticate(second).scopes
     assert keys.authenticate(first).mode == ApiKey.Mode.TEST
     assert keys.authenticate(second).tenant == Tenant.objects.get(name="Globex")
+
+
+@pytest.mark.parametrize("name", ["", "  ", "x" * 121])
+def test_the_command_makes_no_tenant_whose_name_cannot_be_used(db, name: str) -> None:
+    with pytest.raises(CommandError, match="cannot be used: "):
+        call_command("create_tenant", name)
+
+    assert not (Tenant.objects.exists() or ApiKey.objects.exists())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["Acme"], "The tenant Acme is there already: this is one more key of it."),
+        (["Acme "], "The tenant Acme is there already: this is one more key of it."),
+        (["Globex", "--plan", "Nope"], "There was no plan Nope: it is made, with the defaults of every limit."),
+        (["Globex", "--plan", "Test"], ""),
+    ],
+)
+def test_the_command_tells_what_a_typing_error_would_do(alice, capsys, arguments: list[str], told: str) -> None:
+    call_command("create_tenant", *arguments)
+
+    assert told in capsys.readouterr().err
+    assert ApiKey.objects.exclude(pk=alice.key.pk).get().tenant.name == arguments[0].strip()

@@ -184,3 +184,23 @@ def test_seconds_or_money_are_enough(acme, given) -> None:
     if not any(given):
         return
     assert quota.adjust(acme, seconds=seconds, amount_micros=amount, reason="x", author=None).pk
+
+
+def test_so_many_renders_may_be_asked_for_in_a_month_the_canceled_ones_included(acme, monkeypatch) -> None:
+    monkeypatch.setattr(quota, "FREE_RENDERS", 2)
+    limit(acme, monthly_seconds=3)
+    for _ in range(5):
+        quota.release(hold(acme), gpu_seconds=0)
+    quota.adjust(acme, seconds=1, amount_micros=0, reason="no render", author=None)
+    for _ in range(2):
+        hold(acme, is_test=True)
+
+    with pytest.raises(ServiceError, match="With live keys 5 renders may be asked for") as refused:
+        hold(acme)
+    assert refused.value.code == "quota_exceeded"
+    with pytest.raises(ServiceError, match="With test keys 2 renders may be asked for"):
+        hold(acme, is_test=True)
+
+    UsageEntry.objects.filter(tenant=acme).update(created_at="2026-01-31T23:59:59Z")  # Of another month.
+    hold(acme)
+    hold(acme, is_test=True)

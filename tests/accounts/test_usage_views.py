@@ -142,7 +142,46 @@ def test_rows_and_files_add_up_to_the_same(alice, rows, acme):
 def read_csv(response) -> list[dict[str, str]]:
     assert response["Content-Type"].startswith("text/csv")
     assert "attachment" in response["Content-Disposition"]
-    return list(csv.DictReader(io.StringIO(response.content.decode())))
+    return list(csv.DictReader(io.StringIO(response.getvalue().decode())))
+
+
+def test_a_file_is_read_while_it_is_sent_and_not_before(alice, acme, charlie, monkeypatch):
+    """However many rows there are, so many are in memory."""
+    day = datetime(2026, 5, 5, tzinfo=UTC)
+    UsageEntry.objects.bulk_create(
+        UsageEntry(tenant=tenant, render_id=uuid.uuid4(), created_at=day + timedelta(minutes=(number + 1) // 2))
+        for tenant in (acme, charlie.tenant)
+        for number in range(4100)
+    )
+    read, from_db = [], UsageEntry.from_db
+
+    def counting(*args):
+        read.append(from_db(*args))
+        return read[-1]
+
+    monkeypatch.setattr(UsageEntry, "from_db", counting)
+    answer = alice.get(f"{USAGE}/entries", {**YEAR, "as": "csv"})
+    pieces = iter(answer)
+    assert (answer.streaming, len(read)) == (True, 0)
+    beginning = [next(pieces) for _ in range(2)]
+    assert len(read) == 2000
+
+    own = list(csv.DictReader(io.StringIO(b"".join([*beginning, *pieces]).decode())))
+    mine = UsageEntry.objects.filter(tenant=acme).order_by("created_at", "pk")
+    assert [int(row["id"]) for row in own] == list(mine.values_list("pk", flat=True))
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_more_groups_than_an_answer_holds_are_refused(alice, charlie, rows, monkeypatch, form):
+    monkeypatch.setattr(usage, "MAX_GROUPS", 24)
+    groups = {**YEAR, "group_by": "month,user_id", "as": form}
+    assert alice.get(USAGE, {**groups, "end": "2026-09-01"}).status_code == 200
+
+    refused = alice.get(USAGE, groups)
+
+    assert (refused.status_code, refused.json()["code"], refused.json()["param"]) == (422, "invalid", "group_by")
+    assert "more than 24 groups" in refused.json()["detail"]
+    assert charlie.get(USAGE, groups).status_code == 200
 
 
 def test_a_spreadsheet_finds_no_formula(alice, rows):
@@ -214,9 +253,13 @@ def test_a_statement_can_be_read_by_programs_and_printed_for_people(alice, rows,
     page = alice.get(f"{USAGE}/statements/2026-05", {"as": "html"})
 
     assert told["month"] == "2026-05"
-    assert told["totals"] == usage.totals(
-        usage.entries(acme, Period.month(datetime(2026, 5, 1, tzinfo=UTC).date()), is_test=False)
-    )
+    [total] = told["totals"]
+    [of_usage] = usage.totals(usage.entries(acme, Period.month(datetime(2026, 5, 1, tzinfo=UTC).date()), is_test=False))
+    assert total["renders"] == sum(line["renders"] for line in told["lines"]) < of_usage["renders"]  # Some have failed.
+    for name, of_line in {"billed_seconds": "seconds", "amount_micros": "amount_micros"}.items():
+        assert total[name] == of_usage[name] == sum(row[of_line] for row in told["lines"] + told["adjustments"])
+    assert total["held_seconds"] == of_usage["held_seconds"] > 0
+    assert f"{total['billed_seconds']} s, of {total['renders']} renders and the corrections" in page.content.decode()
     total = Decimal(told["totals"][0]["amount_micros"]) / 1_000_000
     assert f"{total:,.2f}" in page.content.decode().replace(f"{total:,.6f}".rstrip("0"), f"{total:,.2f}")
     assert "May 2026" in page.content.decode()
@@ -226,6 +269,14 @@ def test_a_statement_can_be_read_by_programs_and_printed_for_people(alice, rows,
 @pytest.mark.parametrize("month", ["2026-13", "2026-00", "26-1", "x"])
 def test_there_is_no_such_month(alice, month):
     assert alice.get(f"{USAGE}/statements/{month}").status_code == 404
+
+
+def test_a_month_that_has_not_begun_has_no_statement(alice):
+    today = datetime.now(UTC).date()
+    later = usage.next_month(today.replace(day=1))
+
+    assert alice.get(f"{USAGE}/statements/{today:%Y-%m}").status_code == 200
+    assert alice.get(f"{USAGE}/statements/{later:%Y-%m}").status_code == 404
 
 
 def test_a_price_that_changes_later_changes_no_bill(alice, acme, plan):

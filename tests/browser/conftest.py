@@ -1,5 +1,7 @@
+import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -8,6 +10,7 @@ from tests.render.conftest import site  # noqa: F401
 from tests.service.conftest import client, post, real_media, service, wait_for  # noqa: F401
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+SCREENSHOTS = os.environ.get("SCREENSHOTS")  # a folder to keep pictures of the pages in
 # Nothing but the page under test reaches the network.
 ARGUMENTS = [
     "--no-sandbox",  # which root cannot have
@@ -18,6 +21,11 @@ ARGUMENTS = [
     "--disable-sync",
     "--autoplay-policy=no-user-gesture-required",
 ]
+
+
+def keep(page: Page, name: str) -> None:
+    if SCREENSHOTS:
+        page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png", full_page=True)
 
 
 @pytest.fixture

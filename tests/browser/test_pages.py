@@ -1,10 +1,14 @@
 """The documentation and the admin in a real browser, under the policy that the service sends with them."""
 
+import uuid
+
 import pytest
 from django.contrib.auth.models import User
 from playwright.sync_api import Page
 
-from tests.browser.conftest import CHROMIUM
+from accounts.models import UsageEntry
+from tests.browser.conftest import CHROMIUM, keep
+from tests.service.conftest import ended
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium here (Debian: apt-get install chromium)"),
@@ -61,3 +65,31 @@ def test_the_pages_work_under_their_policy(service, staff, page: Page) -> None:
         page.goto(f"{service.base_url}/admin/{path}/")
         assert page.evaluate("violations") == [], path
     assert faults == []
+
+
+@pytest.fixture
+def billed(alice, staff) -> None:
+    """So that the report has columns to show."""
+    UsageEntry.objects.create(
+        tenant=alice.tenant, render_id=uuid.uuid4(), engine="infinitetalk", resolution="720p", reserved_seconds=500,
+        billed_seconds=500, price_micros=123_456_789, amount_micros=61_728_394_500, gpu_seconds=12345.6,
+    )  # fmt: skip
+
+
+def test_on_a_telephone_no_page_is_wider_than_it(service, staff, billed, post, wait_for, page: Page) -> None:
+    project = post("instant", title="A film")
+    wait_for(project, ended)
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto(f"{service.base_url}/admin/")
+    page.fill("#id_username", "staff")
+    page.fill("#id_password", "a password for the browser")
+    page.click("input[type=submit]")
+    for path in (
+        *("/admin/report/", "/admin/operations/", "/admin/invariants/"),
+        *(f"/admin/projects/project/{project}/change/", "/api/docs/errors"),
+    ):
+        page.goto(f"{service.base_url}{path}")
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            keep(page, f"narrow-{scheme}{path.replace('/', '-')}".replace(project, "id"))
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, path

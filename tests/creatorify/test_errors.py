@@ -74,7 +74,7 @@ def test_a_revoked_key_and_a_suspended_tenant_are_told_so(alice, bob):
     assert_problem(bob.get(PROJECTS), 403, "tenant_suspended")
 
 
-@pytest.mark.parametrize("path", ["/api/", "/api/v1", "/api/v1/", "/api/v2/projects", "/api/v1/projects/a/b/c"])
+@pytest.mark.parametrize("path", ["/api", "/api/", "/api/v1", "/api/v1/", "/api/v2/projects", "/api/v1/projects/a/b/c"])
 @pytest.mark.parametrize("method", ["get", "post", "delete"])
 def test_an_unknown_address_is_a_problem_for_every_method(path, method):
     response = getattr(Client(enforce_csrf_checks=True), method)(path)

@@ -1,5 +1,7 @@
 import asyncio
+import errno
 import os
+import uuid
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -8,8 +10,10 @@ from django.apps import apps
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.core.handlers.wsgi import WSGIHandler
+from django.db import OperationalError
 from django.utils import timezone
 
+from creatorify import media_view
 from creatorify.asgi_middleware.django_requests import DjangoRequests
 from render.private_folder import private_folder
 from render.storages import links
@@ -139,7 +143,9 @@ def test_without_a_genuine_signature_nothing_is_served(client, film):
     ):
         assert client.get(f"{path}?{urlencode({**given, **changes})}").status_code == 403, changes
     film.with_name("other.mp4").write_bytes(FILM)
-    assert client.get(f"/media/renders/other.mp4?{query}").status_code == 403
+    refused = client.get(f"/media/renders/other.mp4?{query}")
+    assert (refused.status_code, refused["Content-Type"]) == (403, "text/plain; charset=utf-8")
+    assert b"Ask the API again" in refused.content
     assert client.get(path).status_code == 403
     assert client.get(genuine).status_code == 200
 
@@ -179,6 +185,35 @@ def test_an_empty_file_is_empty(client, film):
     assert client.get(link("renders/film.mp4"), headers={"Range": "bytes=0-"}).status_code == 416
 
 
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE, errno.EACCES])
+@pytest.mark.parametrize("at", ["open", "fstat"])
+def test_a_file_that_cannot_be_read_now_may_be_asked_for_again(client, film, monkeypatch, caplog, code, at):
+    def fail(*arguments):
+        raise OSError(code, os.strerror(code))
+
+    url = link("renders/film.mp4")
+    with monkeypatch.context() as failing:
+        failing.setattr(*{"open": (Path, "open"), "fstat": (media_view.os, "fstat")}[at], fail)
+        response = client.get(url)
+
+    assert (response.status_code, response["Content-Type"]) == (503, "application/problem+json")
+    assert int(response["Retry-After"]) > 0
+    assert (response.json()["code"], response.json()["retryable"]) == ("unavailable", True)
+    assert os.strerror(code) in caplog.text
+    assert client.get(url).status_code == 200
+
+
+def test_while_the_database_is_away_a_file_may_be_asked_for_again(client, film, monkeypatch):
+    url = default_storage.url(f"{uuid.uuid4()}/film.mp4")
+
+    def away(*arguments, **named):
+        raise OperationalError("The server closed the connection.")
+
+    monkeypatch.setattr(media_view.Tenant.objects, "filter", away)
+
+    assert client.get(url).status_code == 503
+
+
 def test_it_is_read_only(client, film):
     assert client.post(link("renders/film.mp4")).status_code == 405
 
@@ -187,7 +222,8 @@ def test_it_serves_nothing_when_the_media_are_stored_elsewhere(client, film, set
     genuine = link("renders/film.mp4")
     settings.STORAGES = {**settings.STORAGES, "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"}}
 
-    assert client.get(genuine).status_code == 404
+    gone = client.get(genuine)
+    assert (gone.status_code, gone["Content-Type"]) == (404, "text/plain; charset=utf-8")
 
 
 def test_the_web_process_sends_it_piece_by_piece(film):
@@ -269,7 +305,8 @@ def test_nobody_else_on_the_machine_reads_the_files(settings):
 
     root = Path(settings.MEDIA_ROOT)
     modes = {path.relative_to(root).as_posix(): path.stat().st_mode & 0o777 for path in (root, *root.rglob("*"))}
-    assert modes == {".": 0o700, "tenant": 0o700, "tenant/renders": 0o700, "tenant/renders/film.mp4": 0o600}
+    folders = dict.fromkeys((".", "incoming", "tenant", "tenant/renders"), 0o700)
+    assert modes == {**folders, "tenant/renders/film.mp4": 0o600}
 
 
 def test_folders_that_everybody_could_read_are_closed(tmp_path):
@@ -279,6 +316,7 @@ def test_folders_that_everybody_could_read_are_closed(tmp_path):
 
     for folder in (old, tmp_path / "new", tmp_path / "deep" / "new"):
         assert private_folder(folder).stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "deep").stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize("name", ["MEDIA_ROOT", "WORK_DIR"])

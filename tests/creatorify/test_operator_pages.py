@@ -94,6 +94,19 @@ def test_the_page_shows_bars_and_tables(month, admin_client: Client) -> None:
     assert admin_client.get("/admin/report/nonsense/").status_code == 404
 
 
+def test_of_very_many_tenants_the_page_shows_those_with_most_revenue(month, admin_client: Client, monkeypatch) -> None:
+    rows = operator_report.by_tenant(MAY)
+    monkeypatch.setattr(operator_report, "SHOWN_ROWS", 2)
+    assert len(rows) > 2
+
+    html = admin_client.get("/admin/report/2026-05/").content.decode()
+
+    most = sorted(rows, key=lambda row: row.revenue_micros)[-2:]
+    assert f"{len(rows) - 2} more with less revenue" in html
+    for name in {row.name for row in rows}:
+        assert html.count(f"<td>{name}</td>") == sum(row.name == name for row in most)
+
+
 def test_the_operations_page_tells_why_renders_wait(alice, plan, admin_client: Client) -> None:
     plan.max_concurrent = 1
     plan.save()

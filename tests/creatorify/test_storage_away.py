@@ -11,6 +11,7 @@ from uuid import UUID
 
 import httpx
 import pytest
+from django.core.cache import cache
 from django.core.files.base import ContentFile
 from django.db.models import F
 from django.test import Client
@@ -31,7 +32,7 @@ from tests.cloudinary_server import running_cloudinary
 from tests.creatorify.test_tenancy import METHODS, OPEN, api_routes, concrete
 from tests.projects.steps import NEW, PROJECTS, claim, create, finish, finished_project
 from tests.render.media_makers import picture
-from tests.s3_server import running_s3
+from tests.s3_server import running_s3, use_bucket_without_credentials
 
 pytestmark = pytest.mark.django_db
 
@@ -222,6 +223,7 @@ def test_what_was_sent_or_deleted_meanwhile_is_done_when_it_is_back(
         for _ in range(asset_checks.MAX_CHECKS + 2):  # It is no fault of the file's, however often.
             Asset.objects.filter(pk=waiting.pk).update(check_after=timezone.now())
             DiscardedObject.objects.filter(key=gone.key).update(delete_after=timezone.now())
+            cache.clear()  # A minute later
             tend_assets()
             delete_media()
         assert storage.num_connections > asset_checks.MAX_CHECKS
@@ -238,6 +240,7 @@ def test_what_was_sent_or_deleted_meanwhile_is_done_when_it_is_back(
         objects.storage_of(waiting.key).save(waiting.key, ContentFile(content))
         Asset.objects.update(check_after=F("check_after") - timedelta(hours=2))
         DiscardedObject.objects.update(delete_after=F("delete_after") - timedelta(hours=2))
+        cache.clear()
         tend_assets()
         delete_media()
 
@@ -279,7 +282,7 @@ def test_one_object_that_is_never_deleted_keeps_no_other(alice, charlie, monkeyp
 
     for _ in range(2):
         delete_media()
-        DiscardedObject.objects.exclude(key=stuck.key).update(delete_after=timezone.now())
+        cache.clear()  # A minute later
     delete_media()
 
     assert [objects.storage_of(key).exists(key) for key in (stuck.key, free.key)] == [True, False]
@@ -291,17 +294,21 @@ def test_one_object_that_is_never_deleted_keeps_no_other(alice, charlie, monkeyp
 def test_a_storage_that_is_away_is_asked_once_and_not_for_each_object(
     alice, charlie, kind, settings, monkeypatch
 ) -> None:
-    """A worker would else be held for the time-outs of all of them, one after the other."""
+    """A worker would else be held for the time-outs of all of them, one after the other. And none of the others is
+    written to: there may be thousands.
+    """
     for owner in (alice, charlie, alice):
         assert owner.delete(f"{ASSETS}/{asset(owner).pk}").status_code == 200
 
     with never_answers(kind, settings, monkeypatch) as storage:
         storage.resets = True
         delete_media()
+        asked = storage.num_connections
         delete_media()
+        assert 0 < asked == storage.num_connections
 
     assert [discarded.tries for discarded in DiscardedObject.objects.order_by("-tries")] == [1, 0, 0]
-    assert not DiscardedObject.objects.filter(delete_after__lte=timezone.now()).exists()
+    assert DiscardedObject.objects.filter(delete_after__lte=timezone.now()).count() == 2
 
 
 def test_a_check_that_finds_the_storage_away_lets_the_others_wait_for_another_ticket(
@@ -316,3 +323,22 @@ def test_a_check_that_finds_the_storage_away_lets_the_others_wait_for_another_ti
 
     failures = Asset.objects.filter(pk__in=[one.pk for one in waiting]).values_list("storage_failures", flat=True)
     assert sorted(failures) == [0, 1]
+
+
+def test_without_credentials_an_upload_and_a_link_are_answered_with_503_and_one_line(
+    alice, charlie, settings, monkeypatch, caplog
+) -> None:
+    mine, theirs = asset(alice), asset(charlie)
+    before = Asset.objects.filter(pk=theirs.pk).values().get()
+    use_bucket_without_credentials(settings, monkeypatch)
+    announced = {"filename": "me.jpg", "content_type": "image/jpeg", "bytes": 5}
+
+    for refused in (alice.post(UPLOADS, announced, format="json"), alice.get(f"{ASSETS}/{mine.pk}")):
+        told = refused.json()
+        assert (refused.status_code, told["code"], told["retryable"]) == (503, "unavailable", True)
+        assert refused["Retry-After"] and "redentials" not in told["detail"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "creatorify.errors"]
+    line = "Answered with 503: the media storage says wrong_credentials: Unable to locate credentials"
+    assert lines == [line, line]
+    assert Asset.objects.filter(tenant=alice.tenant).count() == 1  # Nothing is left of the upload.
+    assert Asset.objects.filter(pk=theirs.pk).values().get() == before

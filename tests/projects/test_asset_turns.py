@@ -8,15 +8,18 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
+from django.db.models import QuerySet
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.errors import ServiceError
-from projects import asset_checks
+from projects import asset_checks, asset_claims
 from projects.models import Asset
-from render import work_folder
+from render import nodes, work_folder
 from render.media.isolation import TooSlow
 from render.storages.failures import Reason, StorageFailure
+from tests.stack import until
 
 WAIT_SECONDS = 20  # Until something has happened that takes moments.
 
@@ -34,7 +37,7 @@ def arrived():
 
 
 def claim() -> Asset | None:
-    return asset_checks._claim()
+    return asset_claims.claim(nodes.beat("cpu"))
 
 
 def end(asset: Asset) -> None:
@@ -65,6 +68,40 @@ def test_tenants_take_turns_however_many_files_one_has_sent(arrived, acme, charl
         end(asset)
 
     assert turns == ["Acme", "Other", "Acme", "Other", "Acme"]
+
+
+@pytest.mark.django_db
+def test_a_claim_costs_the_same_however_many_files_of_a_tenant_wait(acme, charlie) -> None:
+    now, statements, _ = timezone.now(), set(), nodes.beat("cpu")
+    facts = {"filename": "a.wav", "content_type": "audio/wav", "num_bytes": 1, "uploaded_at": now}
+    for more in (10, 990):
+        for tenant in (acme, charlie.tenant):
+            Asset.objects.bulk_create(
+                Asset(tenant=tenant, **facts, check_after=now - timedelta(seconds=more - index))
+                for index in range(more)
+            )
+            with connection.cursor() as cursor:
+                cursor.execute("ANALYZE projects_asset")  # As Postgres does by itself, some time after such changes.
+            before = _touched_rows()
+            with CaptureQueriesContext(connection) as asked:
+                claimed = claim()
+            written, read = (now - then for now, then in zip(_touched_rows(), before, strict=True))
+
+            assert claimed.tenant == tenant and written == 2  # The file's, and the tenant's turn.
+            assert read < 200
+            statements.add(len(asked))
+            end(claimed)
+    assert len(statements) == 1
+
+
+def _touched_rows() -> tuple[int, int]:
+    """In this transaction: changed or made, and read."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT sum(n_tup_upd + n_tup_ins), sum(seq_tup_read + coalesce(idx_tup_fetch, 0))"
+            " FROM pg_stat_xact_user_tables WHERE relname IN ('projects_asset', 'projects_checkturn')"
+        )
+        return cursor.fetchone()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -174,20 +211,29 @@ def test_who_was_overtaken_writes_nothing(arrived, acme, monkeypatch) -> None:
     assert (row.state, row.being_checked, deleted) == (Asset.State.WAITING, True, [])
 
 
-@pytest.mark.django_db
-def test_a_long_check_keeps_its_claim_and_hears_that_it_was_lost(arrived, acme, monkeypatch) -> None:
+@pytest.mark.django_db(transaction=True)
+def test_a_long_check_keeps_its_claim_over_an_outage_and_hears_that_it_was_lost(arrived, acme, monkeypatch) -> None:
     arrived(acme)
-    monkeypatch.setattr(asset_checks, "RENEW_SECONDS", 0)
+    monkeypatch.setattr(asset_claims, "RENEW_SECONDS", 0.01)
     asset = claim()
-    held = asset_checks._Claim(asset)
     soon = timezone.now() + timedelta(seconds=1)
-    Asset.objects.update(check_after=soon)
+    outages = [OperationalError("away")]
+    real = asset_claims.held
 
-    held.check()
-    assert Asset.objects.get().check_after > soon + timedelta(seconds=100)
-    Asset.objects.update(deleted_at=timezone.now())
-    with pytest.raises(asset_checks.CheckLost):
-        held.check()
+    def held(asset: Asset) -> QuerySet[Asset]:
+        if outages:
+            raise outages.pop()
+        return real(asset)
+
+    monkeypatch.setattr(asset_claims, "held", held)
+    Asset.objects.update(check_after=soon)
+    with asset_claims.Keeper(asset) as keeper:
+        until(lambda: Asset.objects.get().check_after > soon + timedelta(seconds=60), WAIT_SECONDS)
+        assert outages == []
+        keeper.check()
+        Asset.objects.update(deleted_at=timezone.now())
+        with pytest.raises(asset_claims.CheckLost):
+            until(lambda: keeper.check(), WAIT_SECONDS)
 
 
 @pytest.mark.django_db
@@ -200,7 +246,7 @@ def test_what_a_killed_check_leaves_on_the_disk_is_swept(arrived, acme, monkeypa
             os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
     seen: list[Path] = []
-    monkeypatch.setattr(asset_checks, "_check", lambda asset, folder: seen.append(folder))
+    monkeypatch.setattr(asset_checks, "_check", lambda asset, folder, check: seen.append(folder))
 
     assert asset_checks.check_next()
 

@@ -16,7 +16,7 @@ ADDED_KEYS = {
     "test",
     "state", "phase", "queue_position", "waiting_reason", "eta_seconds", "segment", "segments_total", "engine", "error",
     "error_code", "poster_url", "thumbnail_url", "duration_seconds", "video_expires_at", "warnings", "metadata", "urls",
-    "takes", "poll_after_seconds",
+    "takes", "takes_total", "poll_after_seconds",
     "preview_url", "script", "voice", "language", "webhook_url",
 }  # fmt: skip
 
@@ -182,6 +182,35 @@ def test_it_names_the_field_that_is_wrong(alice, change, param, code):
     assert response.json()["errors"][0] | {"detail": ""} == {"param": param, "code": code, "detail": ""}
     assert response.json()["param"] == param
     assert not Project.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"image_url": "asset:nope"}, ["https://", "asset:ID", "avatar:ID"]),
+        ({"audio_url": "me.wav"}, ["https://", "asset:ID"]),
+        ({"audio_url": None}, ["audio_url", "script"]),
+        ({"audio_url": "", "script": "  "}, ["audio_url", "script"]),
+        ({"audio_url": None, "script": "Hello", "language": "english please"}, ["pt-BR"]),
+    ],
+)
+def test_it_says_what_would_be_right(alice, change, words):
+    refused = alice.post(PROJECTS, {**NEW, **change}, format="json")
+
+    assert refused.status_code == 422
+    assert [word for word in words if word not in refused.json()["detail"]] == []
+
+
+def test_it_names_a_wrong_parameter_of_the_address(alice):
+    refused = alice.post(f"{PROJECTS}?dry_run=maybe", NEW, format="json")
+
+    assert (refused.status_code, refused.json()["param"]) == (422, "dry_run")
+    assert not Project.objects.exists()
+
+
+def test_a_number_in_the_metadata_becomes_a_string(alice):
+    """As documented: clients send them."""
+    assert create(alice, metadata={"order": 1})["metadata"] == {"order": "1"}
 
 
 def test_it_lists_every_fault_at_once(alice):

@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
-from accounts.models import IdempotentResponse, UsageEntry
+from accounts.models import ApiKey, IdempotentResponse, UsageEntry
 from projects.models import Project
 from render.models import Render
 from tests.conftest import Caller
@@ -98,6 +98,60 @@ def test_one_key_for_two_endpoints_is_two_keys_and_for_two_projects_a_mistake(al
     assert alice.post(second["urls"]["cancel"], headers=headers).status_code == 200
     reused = alice.post(first["urls"]["cancel"], headers=headers)
     assert (reused.status_code, reused.json()["code"]) == (422, "idempotency_key_reused")
+
+
+def test_what_can_be_asked_for_again_and_again_is_not_kept_but_shown_as_it_is(alice, charlie):
+    script = "Hello, and welcome. " * 2000
+    created = post(alice, "once", audio_url=None, script=script, title="Mine").json()
+    cancel, retry = created["urls"]["cancel"], created["urls"]["retry"]
+    answers = [alice.post(cancel, headers={"Idempotency-Key": f"cancel-{number}"}) for number in range(5)]
+    answers.append(alice.post(retry, headers={"Idempotency-Key": "retry"}))
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 200, 202]
+    assert answers[0].json()["script"] == script.strip()
+
+    kept = IdempotentResponse.objects.filter(key__contains="cancel-") | IdempotentResponse.objects.filter(key="retry")
+    assert [row.body for row in kept] == [{"id": created["id"]}] * 6
+    again = alice.post(cancel, headers={"Idempotency-Key": "cancel-0"})
+    assert (again.status_code, again["Idempotency-Replayed"]) == (200, "true")
+    assert again.json() == alice.get(created["urls"]["self"]).json()
+    assert (again.json()["state"], again.json()["takes"][0]["state"]) == ("queued", "canceled")
+    assert alice.post(retry, headers={"Idempotency-Key": "retry"}).status_code == 202
+    assert Render.objects.count() == 2
+
+    # Of what was created the very answer is kept, and a stranger's key is another one.
+    first = post(alice, "once", audio_url=None, script=script, title="Mine")
+    assert (first.status_code, first.json()) == (201, created)
+    assert charlie.post(cancel, headers={"Idempotency-Key": "cancel-0"}).status_code == 404
+
+
+def test_of_a_deleted_project_nothing_is_shown_again(alice):
+    created = create(alice)
+    alice.post(created["urls"]["cancel"], headers={"Idempotency-Key": "once"})
+    alice.delete(created["urls"]["self"])
+
+    assert alice.post(created["urls"]["cancel"], headers={"Idempotency-Key": "once"}).status_code == 404
+
+
+def test_so_many_keys_are_kept_of_a_tenant_and_no_more(alice, charlie, plan, monkeypatch):
+    monkeypatch.setattr("accounts.quota.FREE_RENDERS", 1)
+    monkeypatch.setattr("accounts.idempotency.KEYS_OF_A_RENDER", 1)
+    plan.monthly_seconds = 1
+    plan.save()
+    url = create(alice)["urls"]["cancel"]
+    tester = Caller(alice.tenant, "tester")
+    ApiKey.objects.filter(pk=tester.key.pk).update(mode=ApiKey.Mode.TEST)
+    for number in range(2):
+        assert alice.post(url, headers={"Idempotency-Key": f"key-{number}"}).status_code == 200
+        # Half of them are there for live keys.
+        assert post(tester, "key-of-test").json()["code"] == "too_many_idempotency_keys"
+
+    refused = alice.post(url, headers={"Idempotency-Key": "key-2"})
+    assert (refused.status_code, refused.json()["code"]) == (429, "too_many_idempotency_keys")
+    assert "Retry-After" in refused
+    assert alice.post(url, headers={"Idempotency-Key": "key-0"})["Idempotency-Replayed"] == "true"
+    assert alice.post(url).status_code == 200
+    assert post(charlie, "key-2").status_code == 201
+    assert IdempotentResponse.objects.filter(tenant=alice.tenant).count() == 2
 
 
 @pytest.mark.django_db(transaction=True)

@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.core import signing
 
+from accounts import keys
+from accounts.models import ApiKey, Scope
 from render.engines import registry
 from render.models import Render, State
 from tests.projects.steps import PROJECTS, claim, create, finish, make_projects
@@ -68,7 +70,7 @@ def test_its_pages_stay_in_place_while_projects_come_in(alice):
 
 @pytest.mark.parametrize(
     ("limit", "number"),
-    [(None, 20), ("", 20), ("0", 1), ("-5", 1), ("1", 1), ("1000", 25), ("99999999999999999999", 25), ("many", 20)],
+    [(None, 20), ("", 20), ("0", 1), ("-5", 1), ("1", 1), ("1000", 25), ("99999999999999999999", 25)],
 )
 def test_it_clamps_the_limit(alice, limit, number):
     make_projects(alice, 25)
@@ -76,6 +78,41 @@ def test_it_clamps_the_limit(alice, limit, number):
     response = alice.get(PROJECTS, {} if limit is None else {"limit": limit})
 
     assert len(response.json()) == number
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "value"),
+    [
+        (PROJECTS, "limit", "many"),
+        (PROJECTS, "state", "nope"),
+        (PROJECTS, "envelope", "maybe"),
+        ("/api/v1/assets", "limit", "many"),
+        ("/api/v1/avatars", "limit", "0"),
+        ("/api/v1/keys", "limit", "-1"),
+        ("/api/v1/usage/entries", "limit", "1.5"),
+        ("/api/v1/usage/entries", "as", "pdf"),
+        ("/api/v1/usage/statements/2026-05", "as", "pdf"),
+        ("/api/v1/webhook-deliveries", "delivered", "maybe"),
+        ("/api/v1/webhook-endpoints", "limit", "many"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_by_its_name(alice, path, name, value):
+    ApiKey.objects.filter(pk=alice.key.pk).update(scopes=list(Scope))
+
+    refused = alice.get(path, {name: value})
+
+    assert (refused.status_code, refused.json()["code"], refused.json()["param"]) == (422, "invalid", name)
+    assert alice.get(path, {name: ""}).status_code == 200
+
+
+def test_a_page_of_more_than_the_most_is_one_of_the_most(alice):
+    ApiKey.objects.filter(pk=alice.key.pk).update(scopes=list(Scope))
+    for number in range(101):
+        keys.make(alice.tenant, name=str(number))
+
+    page = alice.get("/api/v1/keys", {"limit": 1000}).json()
+
+    assert (len(page["data"]), page["has_more"]) == (100, True)
 
 
 def test_it_filters_by_the_words_of_the_older_service(alice):

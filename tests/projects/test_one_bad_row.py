@@ -109,6 +109,19 @@ def test_a_row_that_failed_steps_aside_for_longer_each_time_and_goes_in_the_end(
     assert not Render.objects.filter(films_deleted_at=None).exists()
 
 
+def test_a_row_that_goes_in_the_end_is_forgotten_and_others_are_not(films, monkeypatch) -> None:
+    first, second = (str(render.pk) for render in films[:2])
+    with monkeypatch.context() as failing:
+        refuse(failing, [first, second], StorageFailure(Reason.REFUSED, "no"))
+        retention.run()
+    refuse(monkeypatch, [second], StorageFailure(Reason.REFUSED, "no"))
+    RetentionFailure.objects.filter(row_id=first).update(next_try_at=Now())
+
+    retention.run()
+
+    assert set(RetentionFailure.objects.values_list("step", "row_id")) == {("films", second), ("work", second)}
+
+
 def test_a_storage_that_is_away_is_left_alone_and_no_row_steps_aside(films, monkeypatch) -> None:
     tried = refuse(monkeypatch, [""], StorageFailure(Reason.UNAVAILABLE, "away"))
 

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from accounts import idempotency, keys, quota
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Plan, Tenant, UsageEntry
-from projects import asset_checks, assets, deletions, takes, webhook_delivery, webhook_events
+from projects import asset_claims, assets, deletions, takes, webhook_delivery, webhook_events
 from projects.models import Asset, Deletion, Project, Take
 from projects.webhook_delivery import Answer
 from projects.webhook_models import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
@@ -103,11 +103,13 @@ def another_take(request, alice):
     if request.param == "retry":
         takes.finalize(Project.objects.get(), alice.key)
         lifecycle.request_cancel(latest_render(project["id"]))
-    return Project.objects.get(), lambda: ACTS[request.param](Project.objects.get(), alice.key)
+    made = Project.objects.get()
+    return made, lambda: ACTS[request.param](Project.objects.get(pk=made.pk), alice.key)
 
 
 def test_a_project_that_is_just_being_deleted_gets_no_take(another_take) -> None:
     project, act = another_take
+    Project.objects.create(tenant=project.tenant)  # that is not deleted
     before = Take.objects.count()
 
     with pytest.raises(ServiceError) as refused:
@@ -279,11 +281,12 @@ def test_a_second_checker_leaves_what_the_first_one_is_taking(alice) -> None:
     Asset.objects.create(
         tenant=alice.tenant, filename="x", content_type="image/png", num_bytes=1, key="k", check_after=Now()
     )
+    node = nodes.beat("cpu")
     with another_transaction() as other, never_waiting():
         lock(other, Asset)
-        assert asset_checks._claim() is None
+        assert asset_claims.claim(node) is None
         other.rollback()
-        assert asset_checks._claim() is not None
+        assert asset_claims.claim(node) is not None
 
 
 def test_the_same_request_a_second_time_meanwhile_is_told_to_come_again(alice) -> None:

@@ -96,7 +96,7 @@ def test_a_credit_gives_back_seconds_and_money(admin_client, alice, plan):
 def test_what_is_not_possible_is_told_and_leaves_no_trace(admin_client, alice):
     project = finished_project(alice)
 
-    assert "needs no other try" in do(admin_client, project, "retry").content.decode()
+    assert "can be tried again; the latest is finished." in do(admin_client, project, "retry").content.decode()
     assert "Only 2 s were used" in do(admin_client, project, "credit", seconds=99, amount=0).content.decode()
     assert not AuditEntry.objects.exists()
     assert UsageEntry.objects.count() == Take.objects.count() == 1

@@ -73,6 +73,17 @@ def test_it_renders_drafts_whatever_is_asked_for(tester):
     assert [(take["kind"], take["engine"]) for take in final["takes"]] == [("draft", "draft"), ("final", "draft")]
 
 
+def test_an_engine_that_is_not_installed_may_be_asked_for(tester, alice, settings):
+    assert "infinitetalk" in settings.KNOWN_ENGINES and "infinitetalk" not in settings.RENDER_ENGINES
+    asked = {"parameters": {"engine": "infinitetalk"}}
+
+    project = create(tester, **asked)
+
+    assert (project["engine"], project["parameters"]["engine"]) == ("draft", "infinitetalk")
+    assert {"param": "parameters.engine", "code": "test_key_renders_drafts"} in project["warnings"]
+    assert alice.post(PROJECTS, {**NEW, **asked}, format="json").json()["code"] == "engine_unavailable"
+
+
 def test_an_engine_that_is_not_there_is_no_engine_for_a_test_key_either(tester):
     refused = tester.post(PROJECTS, {**NEW, "parameters": {"engine": "unknown"}}, format="json")
 

@@ -17,7 +17,7 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from accounts.errors import ServiceError
-from projects import arrivals, asset_checks, assets, discards
+from projects import arrivals, asset_checks, asset_claims, assets, discards
 from projects.models import Asset, DiscardedObject
 from projects.tasks import delete_media, tend_assets
 from render import objects
@@ -249,6 +249,27 @@ def test_a_file_that_is_being_deleted_as_left_over_becomes_no_asset_s(alice, str
     asset.refresh_from_db()
     assert asset.state == "ready"
     assert own_files(alice) == [asset.key]
+    strangers()
+
+
+@pytest.mark.parametrize("call", ["bring", "store_upload"])
+def test_a_check_keeps_its_claim_while_the_storage_takes_long(alice, strangers, voice, monkeypatch, call: str) -> None:
+    monkeypatch.setattr(asset_claims, "RENEW_SECONDS", 0.05)
+    asset = arrive(alice, voice)
+    slow = Pause(monkeypatch, objects, call)
+
+    with on_another_connection(tend_assets) as checking:
+        assert slow.reached.wait(30)
+        almost_over = timezone.now() + timedelta(seconds=30)
+        Asset.objects.filter(pk=asset.pk).update(check_after=almost_over)
+        try:
+            until(lambda: Asset.objects.get(pk=asset.pk).check_after > almost_over)
+        finally:
+            slow.go_on.set()
+        checking.result(30)
+
+    asset.refresh_from_db()
+    assert (asset.state, asset.checks) == ("ready", 1)
     strangers()
 
 

@@ -149,13 +149,27 @@ def test_after_any_trouble_it_comes_again_as_the_same_message(alice, endpoint, r
 
 
 def told_beside(receiver: Receiver, caller) -> list[str]:
-    """Who is told, in this order: the receiver, which is silent, of what waits for it, and one that answers, of three
-    messages of the caller's that came later.
+    """Who is told, in this order: the receiver, which is silent until the other one was told of everything, of what
+    waits for it; and one that answers, of three messages of the caller's that came later.
     """
     told = []
-    receiver.answer = lambda message: told.append("silent") or "silent"
-    with receiving() as other:
-        other.answer = lambda message: told.append("answers") or 204
+    everything = threading.Event()
+
+    def keep_silent(message: str) -> str:
+        told.append("silent")
+        everything.wait(20)
+        return "reset"
+
+    def answer(message: str) -> int:
+        told.append("answers")
+        if told.count("answers") == 3:
+            everything.set()
+        return 204
+
+    receiver.answer = keep_silent
+    with receiving() as other, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(webhook_delivery, "TOTAL_SECONDS", 60)
+        other.answer = answer
         good = caller.post(ENDPOINTS, {"url": other.url}, format="json").json()
         for _ in range(3):
             caller.post(f"{ENDPOINTS}/{good['id']}/test")
@@ -197,6 +211,22 @@ def test_a_tenant_has_so_many_messages_under_way_at_once(alice, receiver, monkey
 
     assert not WebhookDelivery.objects.filter(delivered_at=None).exists()
     assert under_way == {"now": 0, "most": 2}
+
+
+def test_no_message_is_claimed_that_has_to_wait_for_a_thread(alice, receiver, monkeypatch):
+    """Its sender's time would run meanwhile."""
+    monkeypatch.setattr(webhook_delivery, "AT_ONCE", 2)
+    under_way = []
+    real = webhook_delivery._claim
+    monkeypatch.setattr(webhook_delivery, "_claim", lambda sent: under_way.append(len(sent)) or real(sent))
+    for number in range(4):
+        made = alice.post(ENDPOINTS, {"url": f"{receiver.url}/{number}"}, format="json").json()
+        alice.post(f"{ENDPOINTS}/{made['id']}/test")
+
+    deliver_webhooks()
+
+    assert not WebhookDelivery.objects.filter(delivered_at=None).exists()
+    assert set(under_way) == {0, 1}
 
 
 def test_those_that_have_failed_wait_for_one_another_and_hear_no_progress(alice, endpoint, receiver, monkeypatch):

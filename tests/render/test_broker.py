@@ -6,10 +6,19 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django_q.conf import Conf
 from django_q.models import OrmQ
+from django_q.signing import SignedPackage
 
 from render.broker import PatientBroker
 from render.models import Node
+from render.queue import RUN_TICKET
 from tests.postgres import break_connection
+
+
+def ticket_of(render: str) -> str:
+    return SignedPackage.dumps({"func": RUN_TICKET, "name": render})
+
+
+FIRST, SECOND = ticket_of("first"), ticket_of("second")
 
 
 @pytest.fixture
@@ -20,37 +29,52 @@ def broker(monkeypatch) -> PatientBroker:
 
 @pytest.mark.django_db
 def test_a_ticket_is_given_once_and_is_gone_when_it_was_acknowledged(broker) -> None:
-    broker.enqueue("first")
+    broker.enqueue(FIRST)
 
     [(ticket, payload)] = broker.dequeue()
 
-    assert payload == "first"
+    assert payload == FIRST
     assert broker.dequeue() is None
     broker.acknowledge(ticket)
     assert not OrmQ.objects.exists()
 
 
 @pytest.mark.django_db
+def test_tickets_that_nobody_takes_do_not_become_ever_more(broker, monkeypatch) -> None:
+    monkeypatch.setattr("render.broker.MAX_TICKETS", 3)
+    tickets = [ticket_of(str(number)) for number in range(5)]
+    for ticket in tickets:
+        broker.enqueue(ticket)
+    PatientBroker("gpu").enqueue(FIRST)
+
+    assert list(OrmQ.objects.filter(key="cpu").order_by("pk").values_list("payload", flat=True)) == tickets[:3]
+    assert OrmQ.objects.filter(key="gpu").count() == 1
+    broker.acknowledge(broker.dequeue()[0][0])
+    broker.enqueue(SECOND)
+    assert OrmQ.objects.filter(key="cpu").count() == 3
+
+
+@pytest.mark.django_db
 def test_the_ticket_of_a_worker_that_died_comes_again(broker) -> None:
-    broker.enqueue("first")
+    broker.enqueue(FIRST)
     broker.dequeue()
 
     OrmQ.objects.update(lock=Now() - timedelta(seconds=1))
 
-    assert [payload for _, payload in broker.dequeue()] == ["first"]
+    assert [payload for _, payload in broker.dequeue()] == [FIRST]
     assert OrmQ.objects.filter(lock__gt=Now() + timedelta(seconds=Conf.RETRY - 60)).exists()
 
 
 @pytest.mark.django_db
 def test_a_node_that_drains_leaves_the_tickets_to_others(broker, settings) -> None:
-    broker.enqueue("first")
+    broker.enqueue(FIRST)
     Node.objects.create(name=settings.NODE_NAME, queue="gpu", draining=True)
     own = Node.objects.create(name=settings.NODE_NAME, queue="cpu", draining=True)
 
     assert broker.dequeue() is None
     own.draining = False
     own.save()
-    assert [payload for _, payload in broker.dequeue()] == ["first"]
+    assert [payload for _, payload in broker.dequeue()] == [FIRST]
 
 
 @pytest.mark.parametrize("minutes", [-5, 5])
@@ -59,16 +83,16 @@ def test_tickets_are_due_by_the_databases_clock(broker, monkeypatch, minutes: in
     wrong = timezone.now() + timedelta(minutes=minutes)
     monkeypatch.setattr(timezone, "now", lambda: wrong)
 
-    broker.enqueue("first")
+    broker.enqueue(FIRST)
 
-    assert [payload for _, payload in broker.dequeue()] == ["first"]
+    assert [payload for _, payload in broker.dequeue()] == [FIRST]
     assert broker.dequeue() is None
 
 
 @pytest.mark.django_db(transaction=True)
 def test_an_outage_of_the_database_is_waited_out(broker, monkeypatch) -> None:
     monkeypatch.setattr("render.broker.PAUSE_SECONDS", 0)
-    broker.enqueue("first")
+    broker.enqueue(FIRST)
     [(ticket, _)] = broker.dequeue()
 
     break_connection()
@@ -78,5 +102,5 @@ def test_an_outage_of_the_database_is_waited_out(broker, monkeypatch) -> None:
         broker.acknowledge(ticket)
 
     assert OrmQ.objects.filter(pk=ticket).exists()  # It comes once more, and nobody has died of it.
-    broker.enqueue("second")
-    assert [payload for _, payload in broker.dequeue()] == ["second"]
+    broker.enqueue(SECOND)
+    assert [payload for _, payload in broker.dequeue()] == [SECOND]

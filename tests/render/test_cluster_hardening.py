@@ -7,9 +7,14 @@ import time
 import uuid
 from typing import Any
 
+import pytest
 from django_q import cluster
+from django_q.conf import Conf
 from django_q.management.commands import qcluster
+from django_q.queues import Queue
 
+from render import canary, cluster_hardening, queue
+from render.broker import PatientBroker
 from render.cluster_hardening import _DiesWithParent
 
 
@@ -43,6 +48,25 @@ def test_it_stops_although_its_sentinel_was_killed_in_the_middle_of_looking_at_t
 
     stopping.join(10)
     assert stopped == [True]
+
+
+@pytest.mark.django_db
+def test_no_ticket_is_taken_while_the_one_before_waits_for_a_worker(monkeypatch) -> None:
+    """What has come meanwhile may have to be done first, or another node may be free for it."""
+    monkeypatch.setattr(canary, "watch", lambda *arguments, **named: None)
+    monkeypatch.setattr(Conf, "POLL", 0.001)
+    given: list[PatientBroker] = []
+    push = cluster_hardening._pushing(lambda tasks, event, broker: given.append(broker))
+    tasks = Queue(maxsize=2)
+    push(tasks, None)
+    [broker] = given
+    for _ in range(3):
+        queue.add_ticket(broker.list_key)
+
+    tasks.put(broker.dequeue())
+    assert broker.dequeue() is None
+    tasks.get()
+    assert broker.dequeue() is not None
 
 
 def _lock_for_ever(event: Any, locked: Any) -> None:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from accounts.errors import ServiceError
 from accounts.models import UsageEntry
-from render import lifecycle, node_faults, nodes, objects, progress, runner, tasks, work_room
+from render import lifecycle, node_faults, nodes, objects, progress, queue, runner, tasks, work_room
 from render.broker import PatientBroker
 from render.media import film, segment_file
 from render.media.portrait import normalise_portrait
@@ -30,6 +30,7 @@ from tests.engines import InstantEngine
 
 DISK = [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO]
 DESCRIPTORS = [errno.EMFILE, errno.ENFILE]
+MEMORY = [errno.ENOMEM]
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +49,7 @@ def os_error(code: int, path: object = None) -> OSError:
     return OSError(code, os.strerror(code), *([str(path)] if path else []))
 
 
-@pytest.mark.parametrize("code", DISK + DESCRIPTORS)
+@pytest.mark.parametrize("code", DISK + DESCRIPTORS + MEMORY)
 def test_it_is_the_machines_fault_however_it_is_wrapped(code: int) -> None:
     error = os_error(code, "/x")
     for wrapped in (
@@ -72,6 +73,8 @@ def test_ffmpeg_that_cannot_write_our_file_is_the_machines_fault(code: int) -> N
         caused_by(ServiceError("video_invalid", "x"), av.error.OSError(errno.ENOSPC, "No space left", "/x")),
         av.error.OSError(errno.EIO, "Input/output error", "/x"),
         OSError("image file is truncated"),
+        caused_by(ServiceError("video_invalid", "x"), av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory")),
+        OSError(errno.EAGAIN, "Resource temporarily unavailable"),
         OSError(errno.ECONNRESET, "Connection reset by peer"),
         OSError(errno.EACCES, "Permission denied", "/etc/shadow"),
         FileNotFoundError(errno.ENOENT, "No such file", "/x"),
@@ -123,7 +126,7 @@ PLACES = {
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EMFILE])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EMFILE, errno.ENOMEM])
 @pytest.mark.parametrize("place", PLACES)
 def test_a_render_is_handed_back_uncounted_and_its_node_rests(enqueue, claim, monkeypatch, caplog, place, code) -> None:
     other = nodes.Node.objects.create(name="other", queue="cpu")
@@ -292,7 +295,7 @@ def test_a_fault_that_another_process_of_the_same_name_has_noted_stops_no_health
 def test_tickets_are_left_to_others_only_where_one_can_work(monkeypatch, no_room, other, taken) -> None:
     monkeypatch.setattr(Conf, "POLL", 0.01)
     broker = PatientBroker("cpu")
-    broker.enqueue("first")
+    queue.add_ticket("cpu")
     if other.get("heartbeat_at"):
         other = {"heartbeat_at": timezone.now() - timedelta(hours=1)}
     Node.objects.create(**{"name": "other", "queue": "cpu", **other})

@@ -1,11 +1,15 @@
 """`render.source_cache`, `render.objects.fetch` and `render.prefetch`: sources wait on the node for their render."""
 
 import os
+import signal
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.conf import settings as settings_of_django
 from django.core.files.storage import default_storage
+from django.utils import timezone
 
 from render import objects, runner, source_cache
 from render.models import Render, State
@@ -20,6 +24,12 @@ def stored(tmp_path, acme):
         return objects.store_source(path, Render(tenant=acme))
 
     return store
+
+
+def keep(key: str) -> Path:
+    """Fetch it ahead; where it lies then."""
+    objects.keep_source(key)
+    return Path(settings_of_django.WORK_DIR) / "sources" / Path(key).name
 
 
 def cached(settings) -> set[str]:
@@ -51,7 +61,7 @@ def test_a_damaged_source_is_refused_and_not_kept(stored, tmp_path, settings) ->
 def test_what_was_not_used_for_longest_goes_first(stored, settings) -> None:
     settings.SOURCE_CACHE_BYTES = 25
     keys = [stored(bytes([number]) * 10) for number in range(3)]
-    kept = [objects.keep_source(key) for key in keys[:2]]
+    kept = [keep(key) for key in keys[:2]]
     now = time.time()
     os.utime(kept[0], (now - 60, now - 60))
     os.utime(kept[1], (now - 120, now - 120))
@@ -63,11 +73,11 @@ def test_what_was_not_used_for_longest_goes_first(stored, settings) -> None:
 
 
 def test_what_nobody_uses_any_more_goes_however_small(stored, settings) -> None:
-    old = objects.keep_source(stored(b"old"))
+    old = keep(stored(b"old"))
     yesterday = time.time() - source_cache.UNUSED_SECONDS - 1
     os.utime(old, (yesterday, yesterday))
 
-    new = objects.keep_source(stored(b"new"))
+    new = keep(stored(b"new"))
 
     assert cached(settings) == {new.name}
 
@@ -78,7 +88,7 @@ def test_a_render_finds_what_was_fetched_ahead(enqueue, claim) -> None:
     render.refresh_from_db()
     assert render.queue == "gpu"
 
-    prefetch("gpu")
+    prefetch("gpu", set())
     for key in [render.sources["portrait"], *render.sources["voices"], *(key for key, _ in render.sources["sound"])]:
         default_storage.delete(key)
     runner.run(claim("gpu"))
@@ -86,12 +96,72 @@ def test_a_render_finds_what_was_fetched_ahead(enqueue, claim) -> None:
     assert Render.objects.get().state == State.FINISHED
 
 
-def test_what_cannot_be_fetched_ahead_is_left_to_the_render(enqueue, claim, settings) -> None:
+def test_what_cannot_be_fetched_ahead_is_left_to_the_render_and_told_once(enqueue, claim, settings, caplog) -> None:
     enqueue(engine="stateful")
     runner.run(claim("cpu"))
     sources = Render.objects.get().sources
     default_storage.delete(sources["portrait"])
+    failed: set[str] = set()
 
-    prefetch("gpu")
+    for _ in range(3):
+        prefetch("gpu", failed)
 
     assert cached(settings) >= {Path(key).name for key in sources["voices"]}
+    assert [record.getMessage() for record in caplog.records if record.name == "render.prefetch"] == [
+        f"Not fetched ahead: {sources['portrait']}"
+    ]
+    assert failed == {sources["portrait"]}
+    Render.objects.update(not_before=timezone.now() + timedelta(hours=1))
+    prefetch("gpu", failed)
+    assert not failed
+
+
+def test_what_is_removed_at_the_moment_when_it_is_linked_is_fetched_again(stored, tmp_path, monkeypatch) -> None:
+    key = stored(b"voice")
+    kept = keep(key)
+    (tmp_path / "mine").mkdir()
+    real = os.link
+
+    def link(source, target) -> None:
+        kept.unlink(missing_ok=True)  # By another process, for room.
+        real(source, target)
+
+    monkeypatch.setattr(os, "link", link)
+
+    assert objects.fetch(key, tmp_path / "mine").read_bytes() == b"voice"
+
+
+def test_what_another_process_is_fetching_is_not_cleared(stored, tmp_path, settings, monkeypatch) -> None:
+    """However old it looks: its writer may be slow, and the clock may have jumped."""
+    settings.SOURCE_CACHE_BYTES = 0
+    key, other = stored(b"voice"), stored(b"other")
+    real, is_first = objects.bring, [True]
+
+    def bring(name, path):
+        result = real(name, path)
+        if is_first.pop() if is_first else False:
+            os.utime(path, (0, 0))
+            source_cache.clear()
+            objects.keep_source(other)  # Which trims.
+            assert path.exists()
+        return result
+
+    monkeypatch.setattr(objects, "bring", bring)
+    (tmp_path / "mine").mkdir()
+
+    assert objects.fetch(key, tmp_path / "mine").read_bytes() == b"voice"
+    assert is_first == []
+
+
+def test_what_a_killed_process_was_fetching_is_cleared(stored, settings, monkeypatch) -> None:
+    key = stored(b"voice")
+    child = os.fork()
+    if child == 0:
+        monkeypatch.setattr(objects, "bring", lambda name, path: os.kill(os.getpid(), signal.SIGKILL))
+        objects.keep_source(key)
+    os.waitpid(child, 0)
+    assert len(cached(settings)) == 1
+
+    source_cache.clear()
+
+    assert cached(settings) == set()

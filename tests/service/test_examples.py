@@ -143,7 +143,7 @@ def examples(document: str, language: str) -> list[str]:
     return blocks
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_the_readmes_examples_get_their_videos_from_a_demo(var: Path) -> None:  # noqa: F811
     """As somebody pastes them, one after the other, with nothing set and nothing changed."""
     [of_make, curl] = examples("README.md", "sh")
@@ -155,6 +155,13 @@ def test_the_readmes_examples_get_their_videos_from_a_demo(var: Path) -> None:  
             if "The service is running until you press Ctrl-C" in line:
                 break
         assert demo.poll() is None, line
+        address = (var / "var" / "demo" / "api_url").read_text()
+        beside, _ = start(var / "var").communicate(
+            timeout=150
+        )  # It ends, and changes nothing for the one that is kept.
+        assert "Port 8431 cannot be used (Address already in use): the service uses port " in beside
+        assert "To use the API yourself, keep the service running: make demo KEEP=1" in beside.splitlines()[-1]
+        assert (var / "var" / "demo" / "api_url").read_text() == address
         plain = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         for command in (["bash", "-c", curl], [sys.executable, "-c", python]):
             run = subprocess.run(command, cwd=var, env=plain, capture_output=True, text=True, timeout=150)
@@ -167,37 +174,62 @@ def test_the_readmes_examples_get_their_videos_from_a_demo(var: Path) -> None:  
     assert demo.returncode == 0, said
 
 
+@pytest.fixture
+def demo_folder(tmp_path: Path) -> Path:
+    """What a demo leaves for the examples, but for the address."""
+    folder = tmp_path / "var" / "demo"
+    folder.mkdir(parents=True)
+    write_portrait(folder / "portrait.jpg")
+    for name, content in {"api_key": "x", "project.json": "{}", "speech.wav": "x"}.items():
+        (folder / name).write_text(content)
+    return folder
+
+
+def run_examples(folder: Path) -> tuple[subprocess.CompletedProcess[str], subprocess.CompletedProcess[str]]:
+    [_, curl], [python] = examples("README.md", "sh"), examples("README.md", "python")
+    commands = (["bash", "-c", curl], [sys.executable, "-c", python])
+    of_curl, of_python = (
+        subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30) for command in commands
+    )
+    return of_curl, of_python
+
+
 @pytest.mark.timeout(100)
 @pytest.mark.parametrize("answer", [401, 404, 503])
-def test_the_readmes_examples_end_where_every_request_is_refused(tmp_path: Path, answer: int) -> None:
+def test_the_readmes_examples_end_where_every_request_is_refused(demo_folder, tmp_path: Path, answer: int) -> None:
     class Refusing(BaseHTTPRequestHandler):
         def refuse(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self.send_response(answer)
-            self.send_header("Content-Length", "2")
+            self.send_header("Content-Length", "15")
             self.end_headers()
-            self.wfile.write(b"{}")
+            self.wfile.write(b'{"detail": "x"}')
 
         do_GET = do_POST = do_PUT = refuse
 
         def log_message(self, *arguments: object) -> None:
             pass
 
-    demo = tmp_path / "var" / "demo"
-    demo.mkdir(parents=True)
-    write_portrait(demo / "portrait.jpg")
-    for name, content in {"api_key": "x", "project.json": "{}", "speech.wav": "x"}.items():
-        (demo / name).write_text(content)
     with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        (demo / "api_url").write_text(f"http://127.0.0.1:{server.server_port}/api/v1")
-        [_, curl], [python] = examples("README.md", "sh"), examples("README.md", "python")
-        bash = subprocess.run(["bash", "-c", curl], cwd=tmp_path, capture_output=True, text=True, timeout=30)
-        run = subprocess.run([sys.executable, "-c", python], cwd=tmp_path, capture_output=True, text=True, timeout=30)
+        (demo_folder / "api_url").write_text(f"http://127.0.0.1:{server.server_port}/api/v1")
+        of_curl, of_python = run_examples(tmp_path)
         server.shutdown()
 
-    assert f"The requested URL returned error: {answer}" in bash.stderr
-    assert run.returncode == 1 and f"HTTPError: {answer}" in run.stderr
+    assert of_curl.stderr == f'curl: (22) The requested URL returned error: {answer}\n{{"detail": "x"}}\n'
+    assert (of_curl.returncode, of_curl.stdout) == (1, "")
+    assert of_python.returncode == 1 and f"HTTPError: {answer}" in of_python.stderr
+
+
+@pytest.mark.timeout(100)
+def test_the_readmes_examples_end_where_nothing_answers_or_no_demo_was(demo_folder, tmp_path: Path) -> None:
+    (demo_folder / "api_url").write_text("http://127.0.0.1:1/api/v1")
+    for said in ("curl: (7) Failed to connect to 127.0.0.1 port 1", "cat: var/demo/api_url: No such file"):
+        of_curl, of_python = run_examples(tmp_path)
+        assert (of_curl.returncode, of_curl.stdout) == (1, "")
+        assert of_curl.stderr.startswith(said) and len(of_curl.stderr.splitlines()) <= 2
+        assert of_python.returncode == 1
+        (demo_folder / "api_url").unlink(missing_ok=True)
 
 
 def test_the_librarys_example_without_a_gpu_makes_a_film(tmp_path: Path) -> None:

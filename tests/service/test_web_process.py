@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import resource
 import signal
 import socket
 import subprocess
@@ -16,8 +15,10 @@ import pytest
 from django.core.files.storage import default_storage
 
 from accounts import keys
+from creatorify import connections as connections_of
 from creatorify import web
 from creatorify.asgi_middleware.client_limits import READ_SECONDS, SILENCE_SECONDS
+from tests import stack
 from tests.stack import until
 
 HALF_SENT = b"PUT /api/v1/uploads/x/content HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n"
@@ -105,21 +106,37 @@ def peers_of(process: psutil.Process) -> set[tuple[str, int]]:
 
 
 @pytest.mark.slow
-def test_more_connections_than_it_may_hold_wait_and_are_answered(transactional_db, tmp_path) -> None:
-    """As after systemd's default limit of 1024 descriptors: the process never runs out of them."""
-    from tests.stack import running_service
-
-    limit = web.OTHER_DESCRIPTORS + MANY // 2
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with running_service(tmp_path, MAX_CONNECTIONS=str(MANY // 2)) as service, contextlib.ExitStack() as stack:
-        main = psutil.Process(service.processes["web"].pid)
-        assert main.rlimit(psutil.RLIMIT_NOFILE)[0] == limit <= hard
-        for _ in range(MANY):
-            stack.enter_context(socket.create_connection(("127.0.0.1", port_of(service)), 30))
+def test_more_connections_than_it_may_hold_wait_and_are_answered(transactional_db, tmp_path, monkeypatch) -> None:
+    """Each holds two descriptors: its socket, and the video that it is sent. The process never runs out of them."""
+    held, port = 150, stack.free_port()
+    limit = connections_of.OTHER_DESCRIPTORS + 2 * held
+    monkeypatch.setattr(stack, "free_port", lambda: port)
+    limited = f"ulimit -Sn {limit // 2}; ulimit -Hn {limit}; exec {sys.executable} -m creatorify.web --port={port}"
+    (tmp_path / "media").mkdir()
+    with (tmp_path / "media" / "film.mp4").open("wb") as film:
+        film.truncate(50_000_000)
+    request = f"GET {default_storage.url('film.mp4')} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    with stack.running_service(tmp_path, commands={"web": ["sh", "-c", limited]}) as service:
+        [worker] = psutil.Process(service.processes["web"].pid).children()
+        assert worker.rlimit(psutil.RLIMIT_NOFILE) == (limit, limit)
+        with contextlib.ExitStack() as opened:
+            watching = []
+            for _ in range(MANY):
+                connection = opened.enter_context(socket.socket())
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                connection.settimeout(60)
+                connection.connect(("127.0.0.1", port))
+                connection.sendall(request)
+                watching.append(connection)
+            answers = []
+            for number, connection in enumerate(watching):
+                if number >= held:
+                    watching[number - held].close()  # Who has seen enough makes room for who waits.
+                answers.append(connection.recv(12))
         assert is_well(service)
         log = (tmp_path / "logs" / "web.log").read_text()
-        assert "Too many open files" not in log
-    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (soft, hard)
+    assert set(answers) == {b"HTTP/1.1 200"}
+    assert "Too many open files" not in log
 
 
 def test_a_taken_port_is_refused_with_a_word(service) -> None:

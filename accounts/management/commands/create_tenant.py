@@ -1,7 +1,8 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from accounts import keys, prices
@@ -9,7 +10,7 @@ from accounts.models import ApiKey, Plan, Scope, Tenant, default_scopes
 
 
 class Command(BaseCommand):
-    help = "Make a tenant (or find it by name) and a new API key for it; prints the key, once."
+    help = "Make a tenant and an API key of it, or one more key of a tenant that is there; prints the key, once."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name", help="the tenant's name")
@@ -27,8 +28,7 @@ class Command(BaseCommand):
 
     @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> None:
-        plan, _ = Plan.objects.get_or_create(name=options["plan"])
-        tenant, _ = Tenant.objects.get_or_create(name=options["name"], defaults={"plan": plan})
+        tenant = self._tenant(options["name"].strip(), options["plan"])
         lacking = [] if prices.is_free(tenant.plan) else prices.missing(tenant.plan.prices)
         if lacking:
             self.stderr.write(
@@ -36,3 +36,20 @@ class Command(BaseCommand):
             )
         _, plain = keys.make(tenant, name=options["key_name"], mode=options["mode"], scopes=options["scopes"])
         self.stdout.write(plain)
+
+    def _tenant(self, name: str, plan_name: str) -> Tenant:
+        """The tenant of this name, made if it is not there. What a typing error would do is told."""
+        tenant = Tenant.objects.filter(name=name).first()
+        if tenant is not None:
+            self.stderr.write(f"The tenant {name} is there already: this is one more key of it.")
+            return tenant
+        plan, is_new = Plan.objects.get_or_create(name=plan_name)
+        if is_new:
+            self.stderr.write(f"There was no plan {plan_name}: it is made, with the defaults of every limit.")
+        tenant = Tenant(name=name, plan=plan)
+        try:
+            tenant.full_clean()
+        except ValidationError as error:
+            raise CommandError(f"The name {name!r} cannot be used: {' '.join(error.messages)}") from None
+        tenant.save()
+        return tenant

@@ -1,16 +1,17 @@
 """`make demo`: the whole service on this machine, and one real video through its real API."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import mimetypes
-import secrets
+import os
 import signal
 import socket
 import sys
 import time
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,10 +23,11 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
 from accounts import keys
-from accounts.errors import ServiceError
+from accounts.errors import CONTENT_TYPE, ServiceError
 from accounts.models import Plan, Scope, Tenant
-from creatorify import demo_media
+from creatorify import demo_media, local_secret
 from creatorify.log_file import end_of
+from creatorify.port import port_number
 from creatorify.supervisor import ProcessFailed, Supervisor, wait_until_listening
 from render.models import Node
 from render.private_folder import private_folder
@@ -35,6 +37,7 @@ START_SECONDS = 25  # in which the web server must answer
 CHECK_SECONDS = 30  # in which a file must be checked
 STILL_SECONDS = 300  # in which something must change while the video is made
 BAR_WIDTH = 30
+PICTURES, SOUNDS = ("image", "video"), ("audio", "video")  # kinds of files that can be the portrait, and the voice
 
 
 class Command(BaseCommand):
@@ -47,7 +50,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--portrait", type=Path, help="your own picture or video instead of the one shipped")
         parser.add_argument("--speech", type=Path, help="your own voice recording instead of a spoken sentence")
-        parser.add_argument("--port", type=int, default=8000, help="of the web server; another one if it is taken")
+        parser.add_argument(
+            "--port", type=port_number, default=8000, help="of the web server; another one if it is taken"
+        )
         parser.add_argument("--keep", action="store_true", help="leave the service running until Ctrl-C")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -62,17 +67,17 @@ class Command(BaseCommand):
             raise CommandError(f"The demo cannot go on on this machine: {error}") from error
 
     def _run(self, options: dict[str, Any]) -> None:
+        for path, kinds in ((options["portrait"], PICTURES), (options["speech"], SOUNDS)):
+            if path is not None:
+                _require_usable(path, kinds)
         folder = private_folder(settings.VAR_DIR / "demo")
         self.stdout.write("Preparing the database, a portrait and a voice ...")
         self._migrate()
-        portrait = options["portrait"] or demo_media.write_portrait(folder / "portrait.jpg")
-        speech = options["speech"] or demo_media.write_speech(folder / "speech.wav")
-        for path in (portrait, speech):
-            if not path.is_file():
-                raise CommandError(f"There is no file {path}")
+        portrait = options["portrait"] or _made(folder / "portrait.jpg", demo_media.write_portrait)
+        speech = options["speech"] or _made(folder / "speech.wav", demo_media.write_speech)
         plain_key = _key(folder / "api_key")
 
-        port = _free_port(options["port"])
+        port = self._free_port(options["port"])
         environment = {"DATABASE_URL": settings.DATABASE_URL}
         with Supervisor(port=port, log_folder=folder / "logs", environment=environment) as service:
             self._service = service
@@ -91,14 +96,17 @@ class Command(BaseCommand):
                     "parameters": {"engine": "draft", "seed": 42},
                 }
                 video = self._make_video(client, body, folder)
-            # For the examples in README.md, which read them.
-            (folder / "api_url").write_text(f"{service.base_url}/api/v1")
-            (folder / "project.json").write_text(json.dumps(body))
             self.stdout.write(self.style.SUCCESS(f"\nThe video: {video}"))
-            self._print_next_steps(service.base_url, plain_key, body, keep=options["keep"])
-            if options["keep"]:
-                self._keeping = True
-                self._watch()
+            if not options["keep"]:
+                self.stdout.write("\nTo use the API yourself, keep the service running: make demo KEEP=1")
+                return
+            self._keeping = True
+            told = {"api_url": f"{service.base_url}/api/v1", "project.json": json.dumps(body)}
+            with _FilesOfExamples(folder, told) as files:
+                self._print_next_steps(service.base_url, plain_key, body, _password(folder / "admin_password"))
+                if not files.are_ours:
+                    self.stdout.write(f"The examples of README.md use the service kept before, in {folder}/api_url.")
+                self._watch(files)
 
     def _end(self, status: int) -> NoReturn:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -109,9 +117,11 @@ class Command(BaseCommand):
         try:
             call_command("migrate", verbosity=0)
         except DatabaseError as error:
-            log = settings.VAR_DIR / "postgres" / "log"
-            told = f" Its log is {log} and ends with:\n{end_of(log)}" if log.exists() else ""
-            raise CommandError(f"The database cannot be brought up to date: {error}{told}") from error
+            told = ""
+            if settings.EMBEDDED_POSTGRES:
+                log = settings.EMBEDDED_POSTGRES / "log"
+                told = f"\nIts log is {log} and ends with:\n{end_of(log)}"
+            raise CommandError(f"The database cannot be brought up to date: {str(error).strip()}{told}") from error
 
     @contextlib.contextmanager
     def _answering(self) -> Iterator[None]:
@@ -128,11 +138,12 @@ class Command(BaseCommand):
         if node := Node.objects.filter(name=settings.NODE_NAME).exclude(fault="").first():
             raise ProcessFailed(f"This machine cannot work: {node.fault}\n{self._service.told_of('queue')}")
 
-    def _watch(self) -> None:
+    def _watch(self, files: "_FilesOfExamples") -> None:
         """Until Ctrl-C. Tells once of a process that dies again and again, while the others go on."""
         told: set[str] = set()
         while True:
             time.sleep(1)
+            files.write_if_first()
             failures = self._service.failures()
             for name in failures.keys() - told:
                 self.stderr.write(f"The others go on, but {failures[name]}")
@@ -190,8 +201,10 @@ class Command(BaseCommand):
     def _answer(self, response: httpx.Response) -> dict[str, Any]:
         if not response.is_success:
             request = response.request
-            raise CommandError(f"{request.method} {request.url} answered {response.status_code}: {response.text}")
-        answer: dict[str, Any] = response.json()
+            is_problem = response.headers.get("Content-Type", "") == CONTENT_TYPE
+            told = response.json()["detail"] if is_problem else response.text
+            raise CommandError(f"{request.method} {request.url} answered {response.status_code}: {told}")
+        answer: dict[str, Any] = response.json() if response.content else {}
         return answer
 
     def _draw_progress(self, status: dict[str, Any]) -> None:
@@ -206,28 +219,83 @@ class Command(BaseCommand):
             self.stdout.flush()
             self._drawn = line
 
-    def _print_next_steps(self, base_url: str, plain_key: str, body: dict[str, Any], *, keep: bool) -> None:
-        if keep:
-            password = secrets.token_urlsafe(12)
-            user, _ = User.objects.get_or_create(username="demo", defaults={"is_staff": True, "is_superuser": True})
-            user.set_password(password)
-            user.save()
-            self.stdout.write(
-                f"\nThe service is running until you press Ctrl-C:\n"
-                f"  API        {base_url}/api/v1\n"
-                f"  API key    {plain_key}\n"
-                f"  API docs   {base_url}/api/docs/\n"
-                f"  Admin      {base_url}/admin/   (user demo, password {password})\n"
-            )
-        else:
-            self.stdout.write(
-                f"\nTo use the API yourself, keep the service running: make demo KEEP=1\n"
-                f"Its docs are then at {base_url}/api/docs/, and this makes the video again:\n"
-            )
+    def _print_next_steps(self, base_url: str, plain_key: str, body: dict[str, Any], password: str) -> None:
         self.stdout.write(
+            f"\nThe service is running until you press Ctrl-C:\n"
+            f"  API        {base_url}/api/v1\n"
+            f"  API key    {plain_key}\n"
+            f"  API docs   {base_url}/api/docs/\n"
+            f"  Admin      {base_url}/admin/   (user demo, password {password})\n"
+            f"\nThis makes the video again:\n"
             f"curl -X POST {base_url}/api/v1/projects -H 'X-API-Key: {plain_key}' "
             f"-H 'Content-Type: application/json' -d '{json.dumps(body)}'"
         )
+
+    def _free_port(self, wanted: int) -> int:
+        for port in (wanted, 0):
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError as error:
+                    reason = error.strerror
+                    continue
+                chosen: int = probe.getsockname()[1]
+            if port == 0:
+                self.stdout.write(f"Port {wanted} cannot be used ({reason}): the service uses port {chosen} instead.")
+            return chosen
+        raise CommandError("No free port")
+
+
+class _FilesOfExamples:
+    """What the examples in README.md read. Of several services that are kept, the first one writes them; when it has
+    ended, the next. Use as a context manager.
+    """
+
+    def __init__(self, folder: Path, contents: dict[str, str]) -> None:
+        self.are_ours = False
+        self._folder, self._contents = folder, contents
+
+    def __enter__(self) -> "_FilesOfExamples":
+        self._kept = (self._folder / "kept").open("w")
+        self.write_if_first()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._kept.close()
+
+    def write_if_first(self) -> None:
+        if self.are_ours:
+            return
+        with contextlib.suppress(BlockingIOError):  # Another one is kept.
+            fcntl.flock(self._kept, fcntl.LOCK_EX | fcntl.LOCK_NB)  # It ends with the process, however that ends.
+            for name, content in self._contents.items():
+                _put(self._folder / name, content)
+            self.are_ours = True
+
+
+def _require_usable(path: Path, kinds: tuple[str, ...]) -> None:
+    """Raises CommandError for a file that is not there, is empty, or whose name says that it is something else."""
+    if not path.is_file():
+        raise CommandError(f"There is no file {path}")
+    if path.stat().st_size == 0:
+        raise CommandError(f"The file {path} is empty")
+    kind = mimetypes.guess_type(path.name)[0] or "unknown"
+    if kind.partition("/")[0] not in kinds:
+        raise CommandError(f"{path} is of the type {kind}, by its name; it must be one of: {', '.join(kinds)}")
+
+
+def _made(path: Path, write: Callable[[Path], Path]) -> Path:
+    """Written anew as a whole: another demo, or an example, may be reading it."""
+    return write(path.with_name(f"{os.getpid()}-{path.name}")).replace(path)
+
+
+def _put(path: Path, content: str) -> None:
+    """For the owner of the file alone, and as a whole: another program may be reading it."""
+    draft = path.with_name(f"{os.getpid()}-{path.name}")
+    draft.touch(mode=0o600)
+    draft.write_text(content)
+    draft.replace(path)
 
 
 def _key(path: Path) -> str:
@@ -239,17 +307,15 @@ def _key(path: Path) -> str:
     plan, _ = Plan.objects.get_or_create(name="Demo")
     tenant, _ = Tenant.objects.get_or_create(name=TENANT, defaults={"plan": plan})
     _, plain = keys.make(tenant, name="demo", scopes=list(Scope))
-    path.touch(mode=0o600)
-    path.write_text(plain)
+    _put(path, plain)
     return plain
 
 
-def _free_port(wanted: int) -> int:
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", port))
-                chosen: int = probe.getsockname()[1]
-                return chosen
-    raise CommandError("No free port")
+def _password(path: Path) -> str:
+    """Of the user `demo` in the admin, the same each time: another service that is kept has told it, too."""
+    password = local_secret.read_or_make(path)
+    user, _ = User.objects.get_or_create(username="demo", defaults={"is_staff": True, "is_superuser": True})
+    if not user.check_password(password):  # To set it anew would end the sessions of who is logged in.
+        user.set_password(password)
+        user.save()
+    return password

@@ -87,12 +87,13 @@ class Command(BaseCommand):
             logger.exception("The database is away; trying again")
 
     def _prefetch(self) -> None:
+        failed: set[str] = set()
         while not self._stop.wait(PREFETCH_SECONDS):
             if work_room.fault():
                 continue
             close_old_connections()
             try:
-                prefetch(QUEUE)
+                prefetch(QUEUE, failed)
             except Error:
                 logger.exception("The database is away; trying again")
 

@@ -121,6 +121,23 @@ def test_head_gets_no_body(response) -> None:
     assert response.closed
 
 
+def test_no_connection_to_the_database_waits_for_the_client(monkeypatch) -> None:
+    """What a piece was read with goes back to the pool before the piece is sent."""
+    happened: list[str] = []
+
+    def pieces() -> Iterator[bytes]:
+        for _ in range(3):
+            happened.append("read")
+            yield b"x" * 300_000
+
+    monkeypatch.setattr(
+        "creatorify.asgi_middleware.django_requests.close_old_connections", lambda: happened.append("closed")
+    )
+    serve(lambda environ: StreamingHttpResponse(pieces()))
+
+    assert happened == ["closed", *["read", "closed"] * 3, "closed"]
+
+
 def test_a_streamed_answer_is_sent_piece_by_piece_and_closed() -> None:
     pieces = [b"x" * 200_000, b"y" * 200_000, b"z"]
     response = StreamingHttpResponse(iter(pieces))

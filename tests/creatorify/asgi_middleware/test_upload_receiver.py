@@ -5,9 +5,11 @@ import errno
 import hashlib
 import json
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import psycopg
@@ -79,7 +81,7 @@ async def receiving() -> AsyncIterator[Callable[[Request], Awaitable[None]]]:
         yield lambda request: asyncio.wait_for(receiver(request.scope, request.receive, request.send), 30)
     finally:
         await asyncio.to_thread(receiver._threads.shutdown)
-    assert (receiver._at_once, dict(receiver._of_tenant)) == (0, {})
+    assert dict(receiver._of_tenant) == {}
 
 
 def stored() -> list[Path]:
@@ -166,31 +168,12 @@ def test_a_disk_that_does_not_take_it_is_told_and_nothing_is_left(
 ) -> None:
     upload = announce(alice)
 
-    class Full:
-        def __init__(self, file) -> None:
-            self._file = file
+    def full(*arguments) -> None:
+        raise OSError(code, os.strerror(code))
 
-        def write(self, block) -> int:
-            if at == "write":
-                raise OSError(code, os.strerror(code))
-            return self._file.write(block)
-
-        def close(self) -> None:
-            self._file.close()
-            if at == "close":
-                raise OSError(code, os.strerror(code))
-
-    real = os.fdopen
-
-    def opened(*arguments):
-        file = real(*arguments)
-        if at == "open":
-            file.close()
-            raise OSError(code, os.strerror(code))
-        return Full(file)
-
-    with monkeypatch.context() as full:
-        full.setattr(files.os, "fdopen", opened)
+    steps = {"open": (files.written_files, "create"), "write": (files.os, "write"), "close": (files.os, "dup")}
+    with monkeypatch.context() as broken:
+        broken.setattr(*steps[at], full)
         refused = put(upload["url"], CONTENT[:-1], CONTENT[-1:])
 
     headers = dict(refused.sent[0]["headers"])
@@ -258,9 +241,9 @@ def test_after_an_answer_that_the_database_did_not_give_the_file_is_kept_for_who
     assert put(lost["url"], CONTENT).status == 200
 
 
-def test_one_process_takes_so_many_at_once(alice, announce, strangers, monkeypatch) -> None:
+def test_one_process_takes_so_many_at_once(alice, charlie, announce, strangers, monkeypatch) -> None:
     monkeypatch.setattr(upload_receiver, "AT_ONCE", 1)
-    first, second = Request(announce(alice)["url"]), Request(announce(alice)["url"])
+    first, second = Request(announce(alice)["url"]), Request(announce(charlie, CONTENT[:-1])["url"], length=None)
 
     async def run() -> None:
         async with receiving() as receive:
@@ -273,6 +256,54 @@ def test_one_process_takes_so_many_at_once(alice, announce, strangers, monkeypat
     asyncio.run(run())
 
     assert (first.status, second.status, second.answer["code"]) == (200, 503, "unavailable")
+
+
+def test_a_tenant_has_a_small_share_of_the_places_from_the_first_moment(alice, charlie, announce, strangers) -> None:
+    """Also while the database is still asked what a body is for."""
+    upload = announce(alice)
+    many = [Request(upload["url"]) for _ in range(upload_receiver.AT_ONCE)]
+    other = Request(announce(charlie, CONTENT[:-1])["url"], length=len(CONTENT) - 1)
+
+    async def run() -> None:
+        async with receiving() as receive:
+            taking = [asyncio.ensure_future(receive(request)) for request in many]
+            await asyncio.sleep(0)
+            other.body(CONTENT[:-1])
+            await receive(other)
+            for request in many:
+                request.blocks.put_nowait({"type": "http.disconnect"})
+            await asyncio.gather(*taking)
+
+    asyncio.run(run())
+
+    assert other.status == 200
+    refused = [request for request in many if request.sent]
+    assert len(refused) == upload_receiver.AT_ONCE - upload_receiver.AT_ONCE_OF_TENANT
+    assert {(request.status, request.answer["code"]) for request in refused} == {(429, "too_many_uploads")}
+    assert upload_receiver.AT_ONCE_OF_TENANT * 16 <= upload_receiver.AT_ONCE
+
+
+def test_a_body_ends_with_its_announcement_however_regularly_it_comes(alice, announce, strangers, monkeypatch) -> None:
+    upload = announce(alice)
+    request = Request(upload["url"])
+    passed = [0.0]
+    monkeypatch.setattr(arrivals, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + passed[0]))
+
+    async def run() -> None:
+        async with receiving() as receive:
+            taking = asyncio.ensure_future(receive(request))
+            request.blocks.put_nowait({"type": "http.request", "body": CONTENT[:-2], "more_body": True})
+            while not stored():
+                await asyncio.sleep(0.01)
+            assert not taking.done()
+            passed[0] = 3600.0
+            request.blocks.put_nowait({"type": "http.request", "body": CONTENT[-2:-1], "more_body": True})
+            await taking
+
+    asyncio.run(run())
+
+    assert (request.status, request.answer["code"]) == (410, "upload_expired")
+    assert stored() == []
 
 
 @pytest.mark.parametrize(

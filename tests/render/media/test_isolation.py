@@ -1,20 +1,22 @@
 """The process that decodes strangers' files: its limits hold, it hurts nobody, and it does not outlive its caller."""
 
 import errno
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from accounts.errors import ServiceError
-from render.media import isolated, isolation
+from render.media import decoding_server, isolated, isolation, jobs
 from render.media.isolation import decode
 from render.media.process_limits import Limits
 from tests.render import hostile_media
@@ -166,6 +168,87 @@ def test_a_dead_server_is_replaced(tmp_path: Path) -> None:
     assert_still_works(tmp_path)
 
 
+# What the machine lacks is no fault of the file's.
+
+
+def assert_no_memory(told: str, do: Callable[[], object]) -> None:
+    with pytest.raises(OSError, match=told) as caught:
+        do()
+    assert caught.value.errno == errno.ENOMEM
+
+
+@pytest.mark.parametrize("victim", ["the decoder", "its server"])
+def test_a_process_that_the_kernel_kills_for_want_of_memory(victim: str, long_film: Path, tmp_path: Path) -> None:
+    killed: set[int] = set()
+
+    def kill() -> None:
+        for process in decoders():
+            doomed = process if victim == "the decoder" else process.parent()
+            killed.add(doomed.pid)
+            doomed.kill()
+
+    assert_no_memory("was killed", lambda: normalise(long_film, tmp_path, check=kill))
+
+    assert len(killed) == 1
+    assert_still_works(tmp_path)
+
+
+def test_a_process_that_cannot_be_made(tmp_path: Path) -> None:
+    assert_still_works(tmp_path)
+    psutil.Process(isolation._SERVERS.server.pid).rlimit(psutil.RLIMIT_NOFILE, (3, 3))
+
+    assert_no_memory("Too many open files", lambda: assert_still_works(tmp_path))
+
+    assert_still_works(tmp_path)
+
+
+@pytest.mark.parametrize("code", [errno.EAGAIN, errno.ENOMEM])
+def test_a_fork_that_fails_is_told(code: int, monkeypatch) -> None:
+    def fork() -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fork", fork)
+
+    assert decoding_server._in_own_process({}, -1) == {"not_started": os.strerror(code)}
+
+
+def test_a_server_that_does_not_start(tmp_path: Path, monkeypatch) -> None:
+    assert_still_works(tmp_path)
+    isolation._kill(isolation._SERVERS.server)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", shutil.which("false"))
+        assert_no_memory("does not start", lambda: assert_still_works(tmp_path))
+
+    assert_still_works(tmp_path)
+
+
+@pytest.mark.parametrize(("cpu_seconds", "refused"), [(59.9, False), (60.9, True)])
+def test_a_process_that_is_killed_at_its_limit_of_computing_time_has_used_it_up(
+    cpu_seconds: float, refused: bool, monkeypatch
+) -> None:
+    outcome = {"said": None, "signal": signal.SIGKILL, "cpu_seconds": cpu_seconds, "most_bytes": 0}
+    monkeypatch.setattr(isolation, "_ask", lambda *arguments: outcome)
+
+    with pytest.raises(ServiceError if refused else OSError):
+        decode("probe", {}, limits=PLENTY, param="image_url")
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOMEM, "x"), MemoryError()])
+def test_a_lack_of_memory_within_the_process_is_that_of_its_limit(error: Exception, monkeypatch) -> None:
+    def do(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(jobs, "do", do)
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        decoding_server._decode({"limits": asdict(PLENTY), "job": "probe", "arguments": {}}, write)
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        assert json.loads(pipe.read()) == {"exceeded": "memory"}
+    os.waitpid(child, 0)
+
+
 def test_one_that_sleeps_is_ended_and_that_is_not_the_file_s_fault(
     long_film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,6 +307,9 @@ def test_it_knows_no_secret_and_holds_nothing_of_its_caller(long_film: Path, tmp
 
     def look() -> None:
         for process in [] if seen else decoders():
+            wait_until(
+                lambda process=process: process.rlimit(psutil.RLIMIT_CPU) != (-1, -1)
+            )  # The last one that is set.
             seen.update(process.environ(), threads=process.parent().num_threads())
             seen["open"] = {os.readlink(path).split(":")[0] for path in Path(f"/proc/{process.pid}/fd").glob("[3-9]*")}
             limits = {name: process.rlimit(getattr(psutil, name)) for name in ("RLIMIT_CORE", "RLIMIT_DATA")}

@@ -1,0 +1,125 @@
+"""Whose upload is checked next, and who checks it.
+
+One file of a tenant is checked at a time, its oldest first, and the tenants take turns: whoever sends twenty files,
+each of which takes as long as a check may, holds one worker. What a claim costs does not depend on how many files wait.
+"""
+
+import logging
+import threading
+from datetime import timedelta
+from typing import Self
+
+from django.db import Error, connection, transaction
+from django.db.models import Exists, F, OuterRef, QuerySet, Subquery
+from django.db.models.expressions import CombinedExpression
+from django.db.models.functions import Now
+
+from accounts.models import Tenant
+from projects.models import Asset, CheckTurn
+from render import queue
+from render.models import Node
+
+logger = logging.getLogger(__name__)
+
+WORKER_SECONDS = 120  # After which a check is taken from a worker that has not renewed it.
+RENEW_SECONDS = 20
+
+
+class CheckLost(Exception):
+    """Another worker has the check now, or the asset was deleted."""
+
+
+@transaction.atomic
+def claim(node: Node) -> Asset | None:
+    queue.lock_claims()
+    for tenant_id in _tenants_in_turn(node).values_list("pk", flat=True):
+        due = _due().filter(tenant=tenant_id).order_by("check_after")
+        asset = due.select_for_update(skip_locked=True, no_key=True).first()
+        if asset is None:
+            continue  # Somebody is just deleting it.
+        turn = CheckTurn(tenant_id=tenant_id, node=node, begun_at=Now())
+        CheckTurn.objects.bulk_create(
+            [turn], update_conflicts=True, unique_fields=["tenant"], update_fields=["node", "begun_at"]
+        )
+        asset.checks += 1
+        Asset.objects.filter(pk=asset.pk).update(
+            checks=asset.checks, being_checked=True, check_after=later(WORKER_SECONDS)
+        )
+        return asset
+    return None
+
+
+def is_wanted(node: Node) -> bool:
+    """Whether there is something for another worker of the node."""
+    return _tenants_in_turn(node).exists()
+
+
+def at_work(node: Node) -> QuerySet[Asset]:
+    """What the node's workers check. For `render.queue`: they look at files of a tenant, as for a new render."""
+    return _in_hand().filter(tenant__check_turn__node=node)
+
+
+def held(asset: Asset) -> QuerySet[Asset]:
+    """The asset's row, as long as the check is this worker's: `checks` grows with each claim."""
+    return Asset.objects.filter(pk=asset.pk, state=Asset.State.WAITING, checks=asset.checks)
+
+
+def later(seconds: float) -> CombinedExpression:
+    """So many seconds from now, by the clock of the database."""
+    return Now() + timedelta(seconds=seconds)
+
+
+class Keeper:
+    """Renews a claim from a thread with a database connection of its own: a storage may need long for one call, which
+    ends by the storage's own time limit. A process that is frozen renews nothing, and loses the claim.
+    """
+
+    def __init__(self, asset: Asset) -> None:
+        self._asset = asset
+        self._lost = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name=f"check-{asset.pk}", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def check(self) -> None:
+        """Raises CheckLost when the claim is not ours any more."""
+        if self._lost:
+            raise CheckLost
+
+    def _keep(self) -> None:
+        try:
+            while not self._lost and not self._stop.wait(RENEW_SECONDS):
+                try:
+                    ours = held(self._asset).filter(deleted_at=None)
+                    self._lost = not ours.update(check_after=later(WORKER_SECONDS))
+                except Error as error:
+                    logger.warning("The check of asset %s: the database is away: %s", self._asset.pk, error)
+                    connection.close()
+        finally:
+            connection.close()
+
+
+def _due() -> QuerySet[Asset]:
+    return Asset.objects.filter(state=Asset.State.WAITING, check_after__lte=Now(), deleted_at=None)
+
+
+def _in_hand() -> QuerySet[Asset]:
+    # A deleted one, too: its check ends a while later.
+    return Asset.objects.filter(state=Asset.State.WAITING, being_checked=True, check_after__gt=Now())
+
+
+def _tenants_in_turn(node: Node) -> QuerySet[Tenant]:
+    """Who has a file that the node may check; whose latest turn is longest ago comes first."""
+    oldest = _due().filter(tenant=OuterRef("pk")).order_by("check_after").values("check_after")[:1]
+    return (
+        Tenant.objects.alias(oldest=Subquery(oldest), held=queue.workers_held(node, OuterRef("pk")))
+        .filter(~Exists(_in_hand().filter(tenant=OuterRef("pk"))), oldest__isnull=False, held__lt=queue.most_held())
+        .order_by(F("check_turn__begun_at").asc(nulls_first=True), "oldest")
+    )

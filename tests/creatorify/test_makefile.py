@@ -1,0 +1,88 @@
+"""What the Makefile does before any of our code runs. In a folder of its own, with a stub instead of Python's venv."""
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON = f"""#!/bin/sh
+[ "$1 $2" = "-m venv" ] || exec {sys.executable} "$@"
+echo venv >> made
+until [ -e go ]; do sleep 0.05; done
+mkdir -p .venv/bin && ln -s /bin/true .venv/bin/python
+"""
+
+pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "python").write_text(PYTHON)
+    (tmp_path / "python").chmod(0o755)
+    return tmp_path
+
+
+def make(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = ["make", "--no-print-directory", "PYTHON=./python", "INSTALL=true", *arguments]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for(condition, *runs: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert all(run.poll() is None for run in runs) and time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_at_the_lock(run: subprocess.Popen[str]) -> bool:
+    return any("flock" in " ".join(child.cmdline()) for child in psutil.Process(run.pid).children())
+
+
+def test_of_two_first_starts_one_waits_for_the_environment(folder: Path) -> None:
+    first = make(folder, "demo")
+    wait_for((folder / "made").exists, first)
+    second = make(folder, "demo")
+    wait_for(lambda: is_at_the_lock(second), first, second)
+    (folder / "go").touch()
+
+    for run in (first, second):
+        said, _ = run.communicate(timeout=60)
+        assert run.returncode == 0, said
+    assert (folder / "made").read_text() == "venv\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "options"),
+    [
+        ([], ""),
+        (["KEEP=0"], ""),
+        (["KEEP=1", "PORT=8010"], ' --keep --port "8010"'),
+        (["PORTRAIT=a b.jpg", "SPEECH=c.wav"], ' --portrait "a b.jpg" --speech "c.wav"'),
+    ],
+)
+def test_what_the_demo_is_given(folder: Path, given: list[str], options: str) -> None:
+    (folder / ".venv").mkdir()
+    (folder / ".venv" / ".demo").touch()
+
+    said, _ = make(folder, "--dry-run", "demo", *given).communicate(timeout=60)
+
+    assert " ".join(said.replace("\\\n", "").split()) == f".venv/bin/python manage.py demo{options}"
+
+
+def test_a_python_that_is_too_old_is_told(folder: Path) -> None:
+    old = "import sys; sys.version_info = (3, 10, 1); exec(sys.argv.pop(1))"
+    (folder / "python").write_text(f"#!/bin/sh\nshift\nexec {sys.executable} -c '{old}' \"$@\"\n")
+
+    run = make(folder, "demo")
+    said, _ = run.communicate(timeout=60)
+
+    assert run.returncode != 0
+    assert "Python 3.11 or newer is needed, and ./python is 3.10: make PYTHON=python3.11" in said
+    assert "venv" not in said.splitlines()[0]
