@@ -5,17 +5,16 @@ files and addresses, so only formats that hold their own data are let in. Of its
 recordings are: the rest are of games, screens and pictures, seldom used and seldom tested.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import av
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.codec import CodecContext
 from av.container import InputContainer
-from av.packet import Packet
 from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
@@ -102,12 +101,13 @@ def _default_first(streams: Iterable[Track]) -> list[Track]:
     return sorted(streams, key=lambda stream: not stream.disposition & Disposition.default)
 
 
-def decoded_size(stream: VideoStream) -> tuple[int, int]:
-    """Width and height in pixels of what is decoded, of which a part is shown: a film may say that all but a corner is
-    cut off. Known with the first frame; before it, the size that is shown.
+def decoded_size(*contexts: VideoCodecContext) -> tuple[int, int]:
+    """The largest width and height in pixels of what is decoded, of which a part is shown: a film may say that all but
+    a corner is cut off. Known with the first frame; before it, the size that is shown.
     """
-    context = stream.codec_context
-    return max(context.width, context.coded_width), max(context.height, context.coded_height)
+    width = max(max(context.width, context.coded_width) for context in contexts)
+    height = max(max(context.height, context.coded_height) for context in contexts)
+    return width, height
 
 
 def video_frames(container: InputContainer, stream: VideoStream, *, failure: ServiceError) -> Iterator[VideoFrame]:
@@ -117,8 +117,7 @@ def video_frames(container: InputContainer, stream: VideoStream, *, failure: Ser
     parameter when its frames come faster than `film_cost` allows.
     """
     stream.thread_type = "AUTO"
-    stream.codec_context.thread_count = DECODER_THREADS
-    stream.codec_context.options = {"max_pixels": str(MAX_FILM_PIXELS)}
+    _limit(stream.codec_context)
     for frame in _frames(container, stream, failure):
         if isinstance(frame, VideoFrame):
             yield frame
@@ -131,13 +130,20 @@ def audio_frames(container: InputContainer, stream: AudioStream, *, failure: Ser
             yield frame
 
 
-def _decoder(stream: VideoStream | AudioStream) -> "Callable[[Packet[Any]], Sequence[object]]":
+def _limit(context: VideoCodecContext) -> None:
+    context.thread_count = DECODER_THREADS
+    context.options = {"max_pixels": str(MAX_FILM_PIXELS)}
+
+
+def _with_alpha(stream: VideoStream | AudioStream) -> VideoCodecContext | None:
+    """A decoder for a film whose transparency lies beside its picture; None for all others."""
     name = WITH_ALPHA.get(stream.codec_context.name) if stream.metadata.get("alpha_mode") == "1" else None
     if name is None:
-        return lambda packet: packet.decode()
+        return None
     context = cast(VideoCodecContext, CodecContext.create(name, "r"))
     context.extradata = stream.codec_context.extradata
-    return lambda packet: context.decode(packet if packet.size else None)
+    _limit(context)
+    return context
 
 
 def _frames(
@@ -150,15 +156,15 @@ def _frames(
     uncompressed = stream.codec_context.name.startswith("pcm_")
     cost = FilmCost(failure.param)
     packets = 0
-    decode = _decoder(stream)
+    alpha = _with_alpha(stream)
     with decoding(failure):
         for packet in container.demux(stream):
             if packet.is_corrupt and not uncompressed:
                 raise failure
             packets += packet.size > 0  # the last one is empty and only flushes the decoder
             if isinstance(stream, VideoStream) and packet.size:
-                cost.add(packet, *decoded_size(stream))
-            for frame in decode(packet):
+                cost.add(packet, *decoded_size(stream.codec_context, *([alpha] if alpha else [])))
+            for frame in alpha.decode(packet if packet.size else None) if alpha else packet.decode():
                 if isinstance(frame, VideoFrame | AudioFrame):
                     yield frame
     if packets < expected:

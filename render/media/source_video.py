@@ -46,7 +46,7 @@ def normalise_video(source: Path, destination_mp4: Path, *, max_seconds: float, 
         stream = moving_picture(container)
         if stream is None:
             raise ServiceError("video_invalid", "The file has no video track that can be read.", param=param)
-        _check_pixels(*decoded_size(stream), param)  # before memory is taken
+        _check_pixels(*decoded_size(stream.codec_context), param)  # before memory is taken
         frames = islice(_resampled(container, stream, invalid), int(max_seconds * FPS))
         first = next(frames, None)
         if first is None:
@@ -74,7 +74,8 @@ def _resampled(container: InputContainer, stream: VideoStream, invalid: ServiceE
             _check_pixels(frame.width, frame.height, invalid.param or "")
             if frame.pts is None:  # AVI stores no time of display; the order of decoding is the next best
                 frame.pts = frame.dts
-            graph = graph or _graph(frame, stream, invalid.param or "")
+            with decoding(invalid):
+                graph = graph or _graph(frame, stream, invalid.param or "")
         if graph is None:
             return
         with decoding(invalid):

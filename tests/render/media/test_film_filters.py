@@ -11,6 +11,8 @@ from av.stream import Disposition
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from numpy.typing import NDArray
 
+from accounts.errors import ServiceError
+from render.media import demux
 from render.media.demux import moving_picture, open_source, sound_track
 from render.media.source_video import normalise_video
 
@@ -196,6 +198,26 @@ def test_a_transparent_film_stands_on_white(codec: str, name: str, pixels: str, 
     assert picture[48, 32] == pytest.approx((200, 20, 20), abs=8)
     assert picture[48, 88] == pytest.approx((227, 137, 137), abs=8)
     assert picture[48, 144] == pytest.approx((255, 255, 255), abs=4)
+
+
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuva420p"])
+def test_a_decoder_of_transparency_has_the_limit_of_every_other(pixels: str, tmp_path: Path, monkeypatch) -> None:
+    frame = av.VideoFrame.from_ndarray(np.zeros((96, 160, 4), np.uint8), format="rgba").reformat(format=pixels)
+    path = write(tmp_path / "a.webm", [frame] * 3, "libvpx-vp9")
+    monkeypatch.setattr(demux, "MAX_FILM_PIXELS", 100 * 100)
+
+    with open_source(path) as container, pytest.raises(ServiceError, match="too large"):
+        stream = container.streams.video[0]
+        list(demux.video_frames(container, stream, failure=ServiceError("video_invalid", "too large")))
+
+
+def test_a_film_too_narrow_to_be_deinterlaced_is_a_bad_film_and_no_bug(write_film: Callable[..., Path]) -> None:
+    source = write_film("narrow.mkv", "mpeg4", size=(2, 128), aspect=Fraction(64))
+
+    with pytest.raises(ServiceError) as caught:
+        normalised(source)
+
+    assert caught.value.code == "video_invalid"
 
 
 @pytest.mark.parametrize("name", ["two.mkv", "two.mp4", "two.mov"])
