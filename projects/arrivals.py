@@ -59,7 +59,7 @@ class Arrival:
         hours, little by little.
         """
         if time.monotonic() > self._ends:
-            raise _expired()
+            raise assets.upload_expired()
         self._received += num_bytes
         if self._received > self._announced.num_bytes:
             raise self._size_mismatch(f"{self._received} bytes or more")
@@ -124,13 +124,9 @@ def _read(token: str) -> UploadToken:
     try:
         return read_upload_token(token, seconds=settings.UPLOAD_SECONDS)
     except signing.SignatureExpired:
-        raise _expired() from None
+        raise assets.upload_expired() from None
     except signing.BadSignature:
         raise ServiceError("not_found", "There is no such upload.") from None
-
-
-def _expired() -> ServiceError:
-    return ServiceError("upload_expired", "The time for this upload is over; announce it again.")
 
 
 def _find(announced: UploadToken) -> Asset:
@@ -142,7 +138,7 @@ def _find(announced: UploadToken) -> Asset:
     if asset.tenant.suspended_at is not None:
         raise ServiceError("tenant_suspended", "This account is suspended.")
     if asset.state == Asset.State.EXPIRED:
-        raise _expired()
+        raise assets.upload_expired()
     if asset.uploaded_at is not None or asset.state != Asset.State.WAITING:
-        raise ServiceError("invalid_state", "This file has arrived already.")
+        raise assets.arrived_already()
     return asset

@@ -100,9 +100,17 @@ def arrived(asset: Asset, *, key: str | None = None) -> None:
         asset_queue.ring()
     asset.refresh_from_db()
     if asset.state == Asset.State.EXPIRED or asset.deleted_at is not None:
-        raise ServiceError("upload_expired", "The time for this upload is over; announce it again.")
+        raise upload_expired()
     if key is not None and not is_first:
-        raise ServiceError("invalid_state", "This file has arrived already.")
+        raise arrived_already()
+
+
+def upload_expired() -> ServiceError:
+    return ServiceError("upload_expired", "The time for this upload is over; announce it again.")
+
+
+def arrived_already() -> ServiceError:
+    return ServiceError("invalid_state", "This file has arrived already.")
 
 
 def keep_speech(project: Project, speech: Speech) -> None:
