@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import Any
 
-from botocore.session import Session
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connection
@@ -67,6 +66,8 @@ def check_engines(**_: Any) -> Iterable[CheckMessage]:
 @register()
 def check_storage_credentials(**_: Any) -> Iterable[CheckMessage]:
     """A warning: where a role gives them, it may be away for a moment, and the renders wait for it."""
+    from botocore.session import Session  # Takes long to load, and most processes have no use for it.
+
     of_s3 = [entry["OPTIONS"] for entry in settings.STORAGES.values() if entry["BACKEND"].endswith("SignedS3Storage")]
     if any(options["access_key"] is None for options in of_s3) and Session().get_credentials() is None:
         yield Warning(

@@ -275,9 +275,8 @@ MAX_KEY_CHANGES = 500  # by them in a day: a key, and what was done to it, is kn
 ALLOW_PRIVATE_MEDIA_URLS = env.flag("ALLOW_PRIVATE_MEDIA_URLS")  # For development only.
 MAX_IMAGE_BYTES = env.whole("MAX_IMAGE_BYTES", 500 * 2**20, least=1)  # A source video comes as the image.
 MAX_AUDIO_BYTES = env.whole("MAX_AUDIO_BYTES", 200 * 2**20, least=1)
-UPLOAD_SECONDS = env.whole(
-    "UPLOAD_SECONDS", 3600, least=1
-)  # In which an upload must arrive; Cloudinary knows no other.
+# In which an upload must arrive; Cloudinary knows no other.
+UPLOAD_SECONDS = env.whole("UPLOAD_SECONDS", 3600, least=1)
 MAX_UNSENT_UPLOADS = 100  # of a tenant, announced and not sent; and what they come to
 MAX_UNSENT_UPLOAD_BYTES = 10 * 2**30
 # Of a tenant, with those that were deleted or never came, for the 30 days that they are kept; half with test keys.
@@ -289,9 +288,8 @@ LOGIN_REDIRECT_URL = "admin:index"
 
 # The web process (creatorify/web.py)
 WEB_CONCURRENCY = env.whole("WEB_CONCURRENCY", 1, least=1)  # Processes; each uses one core.
-MAX_CONNECTIONS = env.whole(
-    "MAX_CONNECTIONS", 4000, least=1
-)  # Open at once, of each process; more wait to be accepted.
+# Open at once, of each process; more wait to be accepted.
+MAX_CONNECTIONS = env.whole("MAX_CONNECTIONS", 4000, least=1)
 MAX_BODY_BYTES = 2**20  # A request's body is kept in memory; an upload's is not, and its address tells its size.
 
 # Media links in answers are absolute; without this, they are built from the request's host.
