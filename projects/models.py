@@ -157,7 +157,7 @@ class Asset(models.Model):
             models.Index(fields=["tenant", "-created_at", "-id"], name="newest_assets"),
             models.Index(fields=["tenant", "sha256"], name="assets_by_content"),
             models.Index(fields=["key"], name="assets_by_key"),
-            models.Index(fields=["check_after"], name="assets_to_check", condition=Q(state="waiting")),
+            # Not by time alone: that index leads through the files of all tenants to the oldest one of a tenant.
             models.Index(fields=["tenant", "check_after"], name="assets_to_check_of", condition=Q(state="waiting")),
             models.Index(fields=["tenant"], name="assets_in_hand", condition=Q(being_checked=True)),
         ]

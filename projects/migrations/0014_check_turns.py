@@ -38,6 +38,7 @@ class Migration(migrations.Migration):
                 ("begun_at", models.DateTimeField()),
             ],
         ),
+        migrations.RemoveIndex(model_name="asset", name="assets_to_check"),
         migrations.AddIndex(
             model_name="asset",
             index=models.Index(
