@@ -8,13 +8,15 @@ from django.db import transaction
 from accounts import keys, prices
 from accounts.models import ApiKey, Plan, Scope, Tenant, default_scopes
 
+DEFAULT_PLAN = "Default"
+
 
 class Command(BaseCommand):
     help = "Make a tenant and an API key of it, or one more key of a tenant that is there; prints the key, once."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name", help="the tenant's name")
-        parser.add_argument("--plan", default="Default", help="name of its plan; made with the defaults if missing")
+        parser.add_argument("--plan", default=DEFAULT_PLAN, help="name of its plan; made with the defaults if missing")
         parser.add_argument("--key-name", default="default", help="what the key is for")
         usual = " ".join(default_scopes())
         parser.add_argument(
@@ -44,7 +46,7 @@ class Command(BaseCommand):
             self.stderr.write(f"The tenant {name} is there already: this is one more key of it.")
             return tenant
         plan, is_new = Plan.objects.get_or_create(name=plan_name)
-        if is_new:
+        if is_new and plan_name != DEFAULT_PLAN:
             self.stderr.write(f"There was no plan {plan_name}: it is made, with the defaults of every limit.")
         tenant = Tenant(name=name, plan=plan)
         try:
