@@ -223,7 +223,8 @@ class ProjectAdmin(ReadOnlyAdmin):
 
     @admin.display(description="warnings")
     def given_warnings(self, project: Project) -> str:
-        return preformatted(project.warnings)
+        render = Render.objects.filter(pk=project.latest_id).first()  # type: ignore[attr-defined]
+        return preformatted([*project.warnings, *(render.warnings if render else [])])
 
 
 def _without_links(shown: Any) -> Any:

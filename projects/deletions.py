@@ -101,7 +101,7 @@ def _forget(project: Project) -> None:
     """What the customer has sent, wherever it was written to."""
     told = {"audio_url": "", "image_url": ""}
     renders = Render.objects.filter(take__project=project)
-    renders.update(**told, audio_url_2="", prompt="", error_message="", error_trace="")
+    renders.update(**told, audio_url_2="", prompt="", error_message="", error_trace="", warnings=[])
     renders.filter(script__isnull=False).update(script={})  # There was one; `assets.delete_stray_speech` asks.
     Project.objects.filter(pk=project.pk).update(
         **told,

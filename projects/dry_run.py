@@ -44,7 +44,7 @@ class DryRunSerializer(serializers.Serializer[DryRun]):
     type = serializers.ChoiceField(source="created.type", choices=TYPES)
     engine = serializers.CharField(source="created.render.engine")
     parameters = serializers.DictField(source="created.project.parameters")
-    warnings = WarningSerializer(source="created.project.warnings", many=True)
+    warnings = WarningSerializer(source="created.warnings", many=True)
     price = PriceSerializer(source="*")
     seconds_available = serializers.IntegerField(help_text="Of output, that would be left this month.")
     queue_position = serializers.IntegerField(source="created.estimate.queue_position", allow_null=True)

@@ -118,6 +118,11 @@ class Representation:
         return self.project.audio_url or None
 
     @property
+    def warnings(self) -> list[dict[str, str]]:
+        """Of the request, and of the files, as the latest take has found them."""
+        return [*self.project.warnings, *self.render.warnings]
+
+    @property
     def status(self) -> str:
         return STATUS_OF_STATE[State(self.render.state)]
 

@@ -188,7 +188,10 @@ class ProjectRequest(serializers.Serializer[Any]):
         unknown += [f"parameters.{name}" for name in given if name not in known]
         if not all(map(_is_name, unknown)):
             raise serializers.ValidationError({api_settings.NON_FIELD_ERRORS_KEY: [NAME_RULE]}, code="invalid")
-        values["warnings"] = [{"param": name, "code": "unknown"} for name in unknown[:MAX_WARNINGS]]
+        values["warnings"] = [
+            {"param": name, "code": "unknown", "detail": f"There is no field {name}; it was not used."}
+            for name in unknown[:MAX_WARNINGS]
+        ]
         values["parameters"] = _without_nulls(values.get("parameters", {}))
         spoken = {name: values.pop(name, None) for name in ("script", "voice", "language")}
         values["audio_url"] = values.get("audio_url", "")

@@ -24,10 +24,11 @@ class TakeSerializer(serializers.Serializer[TakeRepresentation]):
 
 
 class WarningSerializer(serializers.Serializer[dict[str, str]]):
-    param = serializers.CharField(help_text="The field that was not used.")
+    param = serializers.CharField(help_text="The field that it is about.")
     code = serializers.CharField(
         help_text="`unknown`: there is no such field. `test_key_renders_drafts`: another engine was asked for."
     )
+    detail = serializers.CharField(default="", help_text="What was given, and what was done with it.")
 
 
 class UrlsSerializer(serializers.Serializer[dict[str, str]]):
@@ -107,7 +108,7 @@ class ProjectSerializer(StatusSerializer):
     metadata = serializers.DictField(source="project.metadata", child=serializers.CharField())
     webhook_url = serializers.SerializerMethodField()
     test = serializers.BooleanField(source="project.is_test", help_text="Made with a test key.")
-    warnings = WarningSerializer(source="project.warnings", many=True)
+    warnings = WarningSerializer(many=True)
     call_id = serializers.CharField(source="render.id", help_text="Changes with each take; opaque.")
     engine = serializers.CharField(source="render.engine")
     poster_url = serializers.URLField(source="latest.poster_url", allow_null=True)

@@ -25,7 +25,9 @@ def create_project(project: Project, *, test_scenario: str = "") -> None:
     if project.is_test and engine != settings.TEST_ENGINE:
         registry.require_known(engine)
         if "engine" in project.parameters:
-            project.warnings.append({"param": "parameters.engine", "code": "test_key_renders_drafts"})
+            detail = f"A test key renders with {settings.TEST_ENGINE}, not with {engine}."
+            warning = {"param": "parameters.engine", "code": "test_key_renders_drafts", "detail": detail}
+            project.warnings.append(warning)
         engine = settings.TEST_ENGINE
     sources = references.resolve(project)
     # First, because this is what may be refused.

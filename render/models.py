@@ -1,7 +1,7 @@
 import uuid
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
 from django.db.models.functions import Now
 
 from accounts.models import Tenant
@@ -74,6 +74,12 @@ class Render(models.Model):
 
     # What `prepare` found: storage keys of the normalised files, and the engine's plan
     sources = models.JSONField(null=True, blank=True)
+    warnings = models.JSONField(
+        default=list,
+        db_default=Value([], models.JSONField()),
+        blank=True,
+        help_text="Of the customer's files: param, code and detail.",
+    )
     plan = models.JSONField(null=True, blank=True)
     segments_total = models.PositiveIntegerField(null=True)
     num_frames = models.PositiveIntegerField(null=True)

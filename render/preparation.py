@@ -16,14 +16,16 @@ from render.media.probe import VideoFacts
 from render.media.scene import AudioOrder, arrange_scene
 from render.media.voice import Voice
 from render.models import Render
-from render.sources import Sources, Speech
+from render.sources import Sources, SourceWarning, Speech
 from render.speech.registry import Script, speak
 
 
 def prepare_sources(
     render: Render, *, min_audio_seconds: float, num_frames: int | None, folder: Path, check: Check
-) -> Sources:
-    """Fetch or speak, check, normalise, store. Raises ServiceError with the parameter at fault, SpeechUnavailable.
+) -> tuple[Sources, list[SourceWarning]]:
+    """Fetch or speak, check, normalise, store; also return what is wrong with the files.
+
+    Raises ServiceError with the parameter at fault, SpeechUnavailable.
 
     `check` is called all the time while files are decoded; what it raises ends that, and is raised here.
     """
@@ -57,7 +59,7 @@ def prepare_sources(
     )
     if speech is not None:
         sources["speech"] = speech
-    return sources
+    return sources, []
 
 
 def _fetch_all(addresses: dict[str, str], folder: Path) -> dict[str, Path]:

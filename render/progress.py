@@ -1,6 +1,6 @@
 """What a worker writes down while it holds a render. The state stays `running`; `render.lifecycle` changes states."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import ceil
 
 from django.db.models import F
@@ -11,6 +11,7 @@ from render.engines.base import FPS
 from render.fence import CancelRequested, Claim, fence
 from render.models import Attempt, Phase, Render, Segment
 from render.signals import render_prepared
+from render.sources import SourceWarning
 
 # Share of the progress bar, in percent, that is filled when the phase ends.
 PREPARED, RENDERED, ASSEMBLED, UPLOADED = 5, 90, 93, 99
@@ -32,14 +33,25 @@ def enter(claim: Claim, phase: Phase, *, progress: int) -> None:
 
 
 def prepared(
-    claim: Claim, *, sources: Mapping[str, object], plan: Mapping[str, object], num_frames: int, segments_total: int
+    claim: Claim,
+    *,
+    sources: Mapping[str, object],
+    plan: Mapping[str, object],
+    num_frames: int,
+    segments_total: int,
+    warnings: Sequence[SourceWarning] = (),
 ) -> None:
     """Note what `prepare` found and set the hold to the true price. Raises ServiceError `quota_exceeded`."""
     with fence(claim) as render:
         quota.set_hold(claim.render_id, ceil(num_frames / FPS))
         Segment.objects.filter(render=render).delete()  # Of sources that were lost, as some of the segments may be.
         Render.objects.filter(pk=claim.render_id).update(
-            sources=sources, plan=plan, num_frames=num_frames, segments_total=segments_total, phase=Phase.WAITING
+            sources=sources,
+            warnings=list(warnings),
+            plan=plan,
+            num_frames=num_frames,
+            segments_total=segments_total,
+            phase=Phase.WAITING,
         )
         render.refresh_from_db()
         render_prepared.send(sender=Render, render=render)

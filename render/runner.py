@@ -99,7 +99,7 @@ def prepare(claim: Claim, lease: Lease, render: Render, folder: Path) -> None:
     progress.enter(claim, Phase.PREPARE, progress=1)
     engine = registry.get(render.engine)
     parameters = Parameters.resolve(render.parameters)
-    sources = prepare_sources(
+    sources, warnings = prepare_sources(
         render,
         min_audio_seconds=engine.min_audio_seconds,
         num_frames=parameters.frame_num,
@@ -108,7 +108,12 @@ def prepare(claim: Claim, lease: Lease, render: Render, folder: Path) -> None:
     )
     plan = engine.plan(_inputs(render, sources, folder), parameters)
     progress.prepared(
-        claim, sources=sources, plan=asdict(plan), num_frames=plan.num_frames, segments_total=len(plan.segments)
+        claim,
+        sources=sources,
+        warnings=warnings,
+        plan=asdict(plan),
+        num_frames=plan.num_frames,
+        segments_total=len(plan.segments),
     )
 
 

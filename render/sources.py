@@ -12,6 +12,14 @@ class Speech(TypedDict):
     duration_seconds: float
 
 
+class SourceWarning(TypedDict):
+    """Something is wrong with a customer's file, and a film can still be made of it."""
+
+    param: str  # of the request, that has named the file
+    code: str
+    detail: str
+
+
 class Sources(TypedDict):
     """Storage keys of a render's normalised files, as `Render.sources` keeps them."""
 

@@ -108,8 +108,12 @@ def test_it_warns_of_unknown_fields(alice):
     project = create(alice, webhook="x", parameters={"tea_cache": True})
 
     assert project["warnings"] == [
-        {"param": "webhook", "code": "unknown"},
-        {"param": "parameters.tea_cache", "code": "unknown"},
+        {"param": "webhook", "code": "unknown", "detail": "There is no field webhook; it was not used."},
+        {
+            "param": "parameters.tea_cache",
+            "code": "unknown",
+            "detail": "There is no field parameters.tea_cache; it was not used.",
+        },
     ]
     assert "tea_cache" not in project["parameters"]
 

@@ -139,3 +139,15 @@ def test_it_shows_each_take(alice):
     ]
     assert all(take["video_url"] for take in takes)
     assert latest_render(project["id"]).engine == "stateful"
+
+
+def test_its_warnings_are_those_of_the_request_and_of_the_files(alice):
+    project = create(alice, colour="red")
+    claimed = claim()
+    damaged = {"param": "audio_url", "code": "damaged", "detail": "0.4 s of the voice are missing."}
+    progress.prepared(claimed, sources={}, plan={}, num_frames=50, segments_total=2, warnings=[damaged])
+
+    shown = alice.get(f"{PROJECTS}/{project['id']}").json()["warnings"]
+
+    assert [(warning["param"], warning["code"]) for warning in shown] == [("colour", "unknown"), ("audio_url", "damaged")]
+    assert shown[1] == damaged

@@ -62,12 +62,16 @@ def test_another_try_costs_nothing_either_whoever_asks_for_it(tester, acme, plan
     assert quota.seconds_available(acme) == 0
 
 
+def warnings_of(project):
+    return [(warning["param"], warning["code"]) for warning in project["warnings"]]
+
+
 def test_it_renders_drafts_whatever_is_asked_for(tester):
     project = create(tester, parameters={"engine": "stateful"})
 
     assert project["engine"] == "draft"
     assert project["parameters"]["engine"] == "stateful"
-    assert {"param": "parameters.engine", "code": "test_key_renders_drafts"} in project["warnings"]
+    assert ("parameters.engine", "test_key_renders_drafts") in warnings_of(project)
     finish(claim())
     final = tester.post(project["urls"]["finalize"]).json()
     assert [(take["kind"], take["engine"]) for take in final["takes"]] == [("draft", "draft"), ("final", "draft")]
@@ -80,7 +84,7 @@ def test_an_engine_that_is_not_installed_may_be_asked_for(tester, alice, setting
     project = create(tester, **asked)
 
     assert (project["engine"], project["parameters"]["engine"]) == ("draft", "infinitetalk")
-    assert {"param": "parameters.engine", "code": "test_key_renders_drafts"} in project["warnings"]
+    assert ("parameters.engine", "test_key_renders_drafts") in warnings_of(project)
     assert alice.post(PROJECTS, {**NEW, **asked}, format="json").json()["code"] == "engine_unavailable"
 
 
