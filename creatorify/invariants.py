@@ -6,7 +6,7 @@ Each query returns a text for each violation. They read several tables at one mo
 from dataclasses import dataclass
 
 from django.conf import settings
-from django.db import connection
+from django.db import DatabaseError, connection, transaction
 
 from projects import retention
 from render.engines.base import FPS
@@ -244,6 +244,11 @@ INVARIANTS = [
 class Finding:
     invariant: Invariant
     violations: list[str]  # the first few
+    not_checked: str = ""  # why it is not known whether it holds
+
+    @property
+    def text(self) -> str:
+        return f"not checked: {self.not_checked}" if self.not_checked else " ".join(self.violations)
 
 
 def patience() -> float:
@@ -253,12 +258,26 @@ def patience() -> float:
 
 
 def check() -> list[Finding]:
-    """Every invariant with what breaks it now; nothing if all is well."""
+    """Every invariant that is broken now, or could not be checked; nothing if all is well.
+
+    One that fails, because it takes longer than a statement may, does not keep the others from being checked. Raises
+    a database error when the database is away.
+    """
     findings = []
     for invariant in INVARIANTS:
-        with connection.cursor() as cursor:
-            cursor.execute(f"SELECT v::text FROM ({invariant.sql}) AS found(v) LIMIT {SHOWN}", {"patience": patience()})
-            violations = [row[0] for row in cursor.fetchall()]
-        if violations:
-            findings.append(Finding(invariant, violations))
+        try:
+            violations = _violations(invariant)
+        except DatabaseError as error:
+            if not connection.is_usable():
+                raise
+            findings.append(Finding(invariant, [], not_checked=str(error).strip()))
+        else:
+            if violations:
+                findings.append(Finding(invariant, violations))
     return findings
+
+
+def _violations(invariant: Invariant) -> list[str]:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"SELECT v::text FROM ({invariant.sql}) AS found(v) LIMIT {SHOWN}", {"patience": patience()})
+        return [row[0] for row in cursor.fetchall()]

@@ -86,10 +86,10 @@ def invariants_view(request: HttpRequest) -> HttpResponse:
     """What must hold at every moment, checked now."""
     if not request.user.has_perm("render.view_render"):
         raise PermissionDenied
-    broken = {finding.invariant.name: finding.violations for finding in invariants.check()}
+    findings = {finding.invariant.name: finding for finding in invariants.check()}
     context = {
         **admin.site.each_context(request),
         "title": "Invariants",
-        "rows": [(invariant, broken.get(invariant.name, [])) for invariant in invariants.INVARIANTS],
+        "rows": [(invariant, findings.get(invariant.name)) for invariant in invariants.INVARIANTS],
     }
     return render_page(request, "admin/invariants.html", context)

@@ -4,11 +4,12 @@ from datetime import timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.utils import timezone
 
 from accounts.errors import ServiceError
 from creatorify import invariants, tasks
+from creatorify.invariants import Invariant
 from projects import takes
 from projects.models import Project
 from render import lifecycle
@@ -99,6 +100,41 @@ def test_it_finds_what_is_broken(ids, name, caplog, capsys) -> None:
     assert capsys.readouterr().out.startswith(f"{name}: ")
     tasks.check_invariants()
     assert name in caplog.text
+
+
+def test_one_that_fails_hides_no_other(ids, admin_client, caplog, capsys, monkeypatch) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute(BREAKS["assets_checked"].format())
+        cursor.execute("SET LOCAL statement_timeout = '1s'")
+    slow = Invariant("slow", "It takes too long.", "SELECT pg_sleep(60)")
+    wrong = Invariant("wrong", "It fails.", "SELECT 1 / 0")
+    monkeypatch.setattr(invariants, "INVARIANTS", [slow, wrong, *invariants.INVARIANTS])
+
+    findings = {finding.invariant.name: finding for finding in invariants.check()}
+
+    assert list(findings) == ["slow", "wrong", "assets_checked"]
+    assert findings["slow"].text == "not checked: canceling statement due to statement timeout"
+    assert findings["wrong"].text == "not checked: division by zero"
+    assert findings["assets_checked"].violations
+    tasks.check_invariants()
+    assert "Invariant wrong could not be checked: division by zero" in caplog.text
+    with pytest.raises(CommandError):
+        call_command("check_invariants")
+    assert "wrong: It fails. not checked: division by zero" in capsys.readouterr().out
+    page = admin_client.get("/admin/invariants/").content.decode()
+    assert (page.count("<strong>not checked</strong>"), page.count("<strong>broken</strong>")) == (2, 1)
+
+
+def test_a_database_that_is_away_is_no_finding(ids, monkeypatch) -> None:
+    def away(*arguments: object) -> bool:
+        return False
+
+    monkeypatch.setattr(connection, "is_usable", away)
+    monkeypatch.setattr(invariants, "INVARIANTS", [Invariant("wrong", "It fails.", "SELECT 1 / 0")])
+
+    with pytest.raises(DatabaseError):
+        invariants.check()
 
 
 def test_a_segment_of_a_worker_that_slept_through_its_lease_is_found(ids) -> None:

@@ -7,13 +7,17 @@ from creatorify import invariants
 
 class Command(BaseCommand):
     help = (
-        "Check that nothing is lost, billed twice or stuck. Prints a line for each broken invariant, and exits with 1."
+        "Check that nothing is lost, billed twice or stuck. Prints a line for each invariant that is broken or could"
+        " not be checked, and exits with 1."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
         findings = invariants.check()
         for finding in findings:
-            self.stdout.write(f"{finding.invariant.name}: {finding.invariant.meaning} {' '.join(finding.violations)}")
+            self.stdout.write(f"{finding.invariant.name}: {finding.invariant.meaning} {finding.text}")
         if findings:
-            raise CommandError(f"{len(findings)} of {len(invariants.INVARIANTS)} invariants are broken", returncode=1)
+            total = len(invariants.INVARIANTS)
+            raise CommandError(
+                f"{len(findings)} of {total} invariants are broken or could not be checked", returncode=1
+            )
         self.stdout.write(f"{len(invariants.INVARIANTS)} invariants hold")
