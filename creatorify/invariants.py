@@ -248,7 +248,8 @@ class Finding:
 
     @property
     def text(self) -> str:
-        return f"not checked: {self.not_checked}" if self.not_checked else " ".join(self.violations)
+        """What is found, in words."""
+        return f"could not be checked: {self.not_checked}" if self.not_checked else " ".join(self.violations)
 
 
 def patience() -> float:

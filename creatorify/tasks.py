@@ -10,5 +10,5 @@ def check_invariants() -> None:
     from creatorify import invariants
 
     for finding in invariants.check():
-        problem = "could not be checked" if finding.not_checked else "is broken"
-        logger.error("Invariant %s %s: %s", finding.invariant.name, problem, finding.text)
+        problem = "" if finding.not_checked else "is broken: "
+        logger.error("Invariant %s %s%s", finding.invariant.name, problem, finding.text)
