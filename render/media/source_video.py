@@ -68,22 +68,52 @@ def _check_pixels(width: int, height: int, param: str) -> None:
 
 
 def _resampled(container: InputContainer, stream: VideoStream, invalid: ServiceError) -> Iterator[VideoFrame]:
+    """All frames in the size of the first, at FPS."""
     graph: Graph | None = None
-    for frame in chain(video_frames(container, stream, failure=invalid), [None]):
-        if frame is not None:
-            _check_pixels(frame.width, frame.height, invalid.param or "")
-            if frame.pts is None:  # AVI stores no time of display; the order of decoding is the next best
-                frame.pts = frame.dts
-            with decoding(invalid):
-                graph = graph or _graph(frame, stream, invalid.param or "")
-        if graph is None:
-            return
+    for frame in _scaled(video_frames(container, stream, failure=invalid), stream, invalid):
+        assert frame.time_base is not None
+        if not frame.duration and stream.guessed_rate:  # Not stored; else the last frame would be dropped.
+            frame.duration = round(1 / (stream.guessed_rate * frame.time_base))
         with decoding(invalid):
-            graph.vpush(frame)
-            yield from _ready(graph)
+            graph = graph or _rate_graph(frame)
+            yield from _filtered(graph, frame)
+    if graph is not None:
+        with decoding(invalid):
+            yield from _filtered(graph, None)
 
 
-def _ready(graph: Graph) -> Iterator[VideoFrame]:
+def _scaled(frames: Iterator[VideoFrame], stream: VideoStream, invalid: ServiceError) -> Iterator[VideoFrame]:
+    """Calls in a browser and recorders change the size of the picture, or turn it, in the middle of a film."""
+    graph: Graph | None = None
+    shape: object = None
+    size: tuple[int, int] | None = None
+    for frame in frames:
+        _check_pixels(frame.width, frame.height, invalid.param or "")
+        if frame.pts is None:  # AVI stores no time of display; the order of decoding is the next best
+            frame.pts = frame.dts
+        if shape != (found := _shape(frame)):
+            with decoding(invalid):
+                if graph is not None:
+                    yield from _filtered(graph, None)
+                size = size or _first_size(frame, stream, invalid.param or "")
+                graph, shape = _scale_graph(frame, stream, size), found
+        assert graph is not None
+        with decoding(invalid):
+            yield from _filtered(graph, frame)
+    if graph is not None:
+        with decoding(invalid):
+            yield from _filtered(graph, None)
+
+
+def _shape(frame: VideoFrame) -> object:
+    """What a graph of filters is made for: it cannot take frames of another shape."""
+    colours = frame.colorspace, frame.color_range, frame.color_trc, frame.color_primaries
+    return frame.width, frame.height, frame.format.name, colours, film_filters.orientation(frame)
+
+
+def _filtered(graph: Graph, frame: VideoFrame | None) -> Iterator[VideoFrame]:
+    """What leaves the graph for one more frame; None: there are no more."""
+    graph.vpush(frame)
     while True:
         try:
             yield graph.vpull()
@@ -91,13 +121,12 @@ def _ready(graph: Graph) -> Iterator[VideoFrame]:
             return
 
 
-def _graph(frame: VideoFrame, stream: VideoStream, param: str) -> Graph:
-    width, height = _display_size(frame, stream)
-    if min(width, height) < MIN_SIDE:
-        detail = f"The film is shown at {width} x {height}; at least {MIN_SIDE} pixels across are needed."
-        raise ServiceError("image_too_small", detail, param=param)
-    # Scaling comes before the change of rate: a frame that stands for minutes is scaled once.
-    scale = f"{width}:{height}:flags=bicubic+accurate_rnd+bitexact:{film_filters.scale_colours(frame)}"
+def _scale_graph(frame: VideoFrame, stream: VideoStream, size: tuple[int, int]) -> Graph:
+    width, height = size
+    shown = _display_size(frame, stream)
+    shrink = min(width / shown[0], height / shown[1])
+    inside = (2 * round(shown[0] * shrink / 2), 2 * round(shown[1] * shrink / 2)) if shown != size else size
+    scale = f"{inside[0]}:{inside[1]}:flags=bicubic+accurate_rnd+bitexact:{film_filters.scale_colours(frame)}"
     graph = Graph()
     nodes = [
         graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=stream.time_base),
@@ -105,11 +134,28 @@ def _graph(frame: VideoFrame, stream: VideoStream, param: str) -> Graph:
         graph.add("scale", scale),
         graph.add("setsar", "1"),
         graph.add("format", "yuv420p"),
-        graph.add("fps", str(FPS)),
+        # As players do, which show a picture of another shape whole.
+        *([graph.add("pad", f"{width}:{height}:(ow-iw)/2:(oh-ih)/2")] if inside != size else []),
         graph.add("buffersink"),
     ]
     graph.link_nodes(*nodes).configure()
     return graph
+
+
+def _rate_graph(frame: VideoFrame) -> Graph:
+    """After the scaling: a frame that stands for minutes is scaled once."""
+    graph = Graph()
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
+    graph.link_nodes(source, graph.add("fps", str(FPS)), graph.add("buffersink")).configure()
+    return graph
+
+
+def _first_size(frame: VideoFrame, stream: VideoStream, param: str) -> tuple[int, int]:
+    width, height = _display_size(frame, stream)
+    if min(width, height) < MIN_SIDE:
+        detail = f"The film is shown at {width} x {height}; at least {MIN_SIDE} pixels across are needed."
+        raise ServiceError("image_too_small", detail, param=param)
+    return width, height
 
 
 def _display_size(frame: VideoFrame, stream: VideoStream) -> tuple[int, int]:

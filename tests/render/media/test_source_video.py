@@ -171,3 +171,37 @@ def test_it_refuses_more_pixels_than_fit_in_memory(write_film: Callable[..., Pat
         normalise_video(source, tmp_path / "video.mp4", max_seconds=10, param="image_url")
 
     assert caught.value.code == "image_too_large"
+
+
+@pytest.mark.parametrize("sizes", [((160, 96), (320, 192)), ((320, 192), (160, 96)), ((160, 96), (96, 160))])
+def test_a_film_whose_pictures_change_their_size_is_shown_in_that_of_the_first(
+    sizes: tuple[tuple[int, int], tuple[int, int]], write_film: Callable[..., Path], tmp_path: Path
+) -> None:
+    parts = [write_film(f"{size[0]}.webm", "libvpx", size=size, num_frames=10) for size in sizes]
+    source = join(parts, tmp_path / "call.webm")
+
+    video = normalise_video(source, tmp_path / "video.mp4", max_seconds=10, param="image_url")
+
+    frames = frames_of(video.path)
+    assert (video.width, video.height, len(frames)) == (*sizes[0], 20)
+    before, after = rgb(frames[9]).astype(int), rgb(frames[10]).astype(int)
+    is_turned = sizes[1] == (96, 160)
+    assert (after[:, 0].max() < 40) == is_turned  # Black beside a picture of another shape, which is shown whole.
+    if not is_turned:
+        assert np.abs(before - after).mean() < 12
+
+
+def join(parts: list[Path], path: Path) -> Path:
+    """The packets of several films one after the other, as a call does that changes the size of its picture."""
+    with av.open(str(path), "w") as target:
+        stream, start = None, 0
+        for part in parts:
+            with av.open(str(part)) as source:
+                stream = stream or target.add_stream_from_template(source.streams.video[0])
+                for packet in source.demux(source.streams.video[0]):
+                    if packet.pts is not None and packet.size:
+                        packet.pts, packet.dts = packet.pts + start, packet.dts + start
+                        packet.stream = stream
+                        target.mux(packet)
+            start += 400  # milliseconds
+    return path
