@@ -14,7 +14,7 @@ from projects.webhook_urls import WebhookUrlField
 from render import scenarios
 from render.engines.base import FPS
 from render.parameters import MAX_SEED, PRESETS
-from render.speech.registry import choose
+from render.speech.registry import Script, choose, left_out
 
 MAX_FRAMES = 3600 * FPS + 1  # an hour
 MAX_SCALE = 100.0  # of guidance and shift; beyond some 20 there is only noise
@@ -123,7 +123,8 @@ class ProjectRequest(serializers.Serializer[Any]):
         required=False,
         allow_null=True,
         allow_blank=True,
-        help_text="What is to be said: it is spoken, and kept as an asset.",
+        help_text="What is to be said: it is spoken, and kept as an asset. A text that begins with `<speak` is SSML: "
+        "`speak`, `p`, `s`, `break` (10 s at most), `sub` and `say-as` are understood, and anything else is refused.",
     )
     voice = serializers.CharField(
         max_length=60, required=False, allow_null=True, help_text="Of `GET /voices`, for the script."
@@ -199,6 +200,7 @@ class ProjectRequest(serializers.Serializer[Any]):
             raise serializers.ValidationError({"script": ["Give a script or an audio_url, not both."]}, code="invalid")
         if spoken["script"]:
             values["script"] = choose(spoken["script"], voice=spoken["voice"], language=spoken["language"])
+            values["warnings"] += _warnings_of(values["script"])
         return values
 
     def validate_audio_url_2(self, value: str | None) -> str | None:
@@ -206,6 +208,15 @@ class ProjectRequest(serializers.Serializer[Any]):
 
     def validate_user_id(self, value: str | None) -> str | None:
         return value or None
+
+
+def _warnings_of(script: Script) -> list[dict[str, str]]:
+    skipped = left_out(script)
+    if not skipped:
+        return []
+    shown = " ".join(skipped[:MAX_WARNINGS]) + (" ..." if len(skipped) > MAX_WARNINGS else "")
+    detail = f"The voice {script['voice']} cannot speak these characters, and leaves them out: {shown}"
+    return [{"param": "script", "code": "characters_skipped", "detail": detail}]
 
 
 def _without_nulls(values: dict[str, Any]) -> dict[str, Any]:

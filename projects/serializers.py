@@ -26,7 +26,8 @@ class TakeSerializer(serializers.Serializer[TakeRepresentation]):
 class WarningSerializer(serializers.Serializer[dict[str, str]]):
     param = serializers.CharField(help_text="The field that it is about.")
     code = serializers.CharField(
-        help_text="`unknown`: there is no such field. `test_key_renders_drafts`: another engine was asked for."
+        help_text="`unknown`: there is no such field. `test_key_renders_drafts`: another engine was asked for. "
+        "`characters_skipped`: the voice cannot speak some characters of the script, and leaves them out."
     )
     detail = serializers.CharField(default="", help_text="What was given, and what was done with it.")
 

@@ -9,7 +9,10 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from accounts.errors import ServiceError
+from render.speech import ssml
 from render.speech.base import SAMPLE_RATE, SpeechEngine, Voice
+from render.speech.passages import Pause
+from render.speech.reading import Reading, read
 
 
 class Script(TypedDict):
@@ -35,15 +38,25 @@ def choose(text: str, *, voice: str | None, language: str | None) -> Script:
     if voice is not None and voice not in known:
         raise ServiceError("invalid", f"There is no such voice; there are: {', '.join(known)}.", param="voice")
     fitting = [known[voice]] if voice is not None else list(known.values())
-    if language is not None:
-        fitting = [candidate for candidate in fitting if _speaks(candidate, language)]
+    wanted = language or _language_of(text)
+    if wanted is not None:
+        fitting = [candidate for candidate in fitting if candidate.speaks(wanted)]
     if not fitting:
         spoken = ", ".join(sorted({candidate.language for candidate in known.values()}))
         who = f"The voice {voice} does not speak" if voice else "No voice speaks"
+        if language is None:
+            raise ServiceError(
+                "script_unspeakable", f'{who} the xml:lang "{wanted}"; spoken are: {spoken}.', param="script"
+            )
         raise ServiceError("invalid", f"{who} that language; spoken are: {spoken}.", param="language")
     chosen = fitting[0]
-    _engine_of(chosen.id).check(text, chosen)
-    return Script(text=text, voice=chosen.id, language=language or chosen.language)
+    _read(text, chosen)
+    return Script(text=text, voice=chosen.id, language=wanted or chosen.language)
+
+
+def left_out(script: Script) -> list[str]:
+    """The different characters of it that are not spoken, because its voice, which must be known, cannot."""
+    return _read(script["text"], voices()[script["voice"]]).left_out
 
 
 def speak(script: Script, path: Path, *, max_seconds: float) -> None:
@@ -51,25 +64,44 @@ def speak(script: Script, path: Path, *, max_seconds: float) -> None:
     chosen = voices().get(script["voice"])
     if chosen is None:
         raise ServiceError("invalid", f"The voice {script['voice']} is not installed any more.", param="voice")
-    samples, most = 0, int(max_seconds * SAMPLE_RATE)
+    engine, reading = _engine_of(chosen.id), _read(script["text"], chosen)
+    if reading.pause_seconds > max_seconds:  # Before anything is spoken.
+        raise _too_long(
+            f"The pauses of the script alone last {reading.pause_seconds:g} s, which is longer", max_seconds
+        )
+    spoken, left = 0, int((max_seconds - reading.pause_seconds) * SAMPLE_RATE)  # samples
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(SAMPLE_RATE)
-        for block in _engine_of(chosen.id).speak(script["text"], chosen):
-            samples += len(block) // 2
-            if samples > most:
-                detail = f"Spoken, the script is longer than the {max_seconds:g} s that this key allows."
-                raise ServiceError("audio_too_long", detail, param="script")
-            file.writeframesraw(block)
-    if not samples:
+        for passage in reading.passages:
+            if isinstance(passage, Pause):
+                file.writeframesraw(bytes(2 * round(passage.seconds * SAMPLE_RATE)))
+                continue
+            for block in engine.speak(passage.text, chosen):
+                spoken += len(block) // 2
+                if spoken > left:
+                    raise _too_long("Spoken, the script is longer", max_seconds)
+                file.writeframesraw(block)
+    if not spoken:
         raise ServiceError("script_unspeakable", "Nothing was spoken of this script.", param="script")
 
 
-def _speaks(voice: Voice, language: str) -> bool:
-    """`en` also means a voice of en-GB, and en-GB one of `en`, if there is none of its own."""
-    mine, wanted = voice.language.lower(), language.lower()
-    return mine == wanted or mine.split("-")[0] == wanted or mine == wanted.split("-")[0]
+def _read(text: str, voice: Voice) -> Reading:
+    engine = _engine_of(voice.id)
+    reading = read(text, voice, engine.reads)
+    engine.check(reading.text, voice)
+    return reading
+
+
+def _language_of(text: str) -> str | None:
+    """That SSML says it is in."""
+    languages = ssml.parse(text, english=True).languages if ssml.is_ssml(text) else []
+    return languages[0] if languages else None
+
+
+def _too_long(what: str, max_seconds: float) -> ServiceError:
+    return ServiceError("audio_too_long", f"{what} than the {max_seconds:g} s that this key allows.", param="script")
 
 
 def _engine_of(voice_id: str) -> SpeechEngine:

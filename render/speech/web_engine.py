@@ -28,6 +28,9 @@ class WebSpeechEngine:
     def voices(self) -> list[Voice]:
         return self._voices
 
+    def reads(self, character: str) -> bool:
+        return True
+
     def check(self, text: str, voice: Voice) -> None:
         if not any(c.isalnum() for c in text):
             raise ServiceError("script_unspeakable", "There is no word in the script.", param="script")

@@ -1,0 +1,232 @@
+"""Scripts in SSML 1.1 (https://www.w3.org/TR/speech-synthesis11/): a small part of it, and the rest refused by name.
+
+Read in one pass by expat. A document type, and so every entity of its own, is refused, and so is what stands where it
+cannot: elements lie four deep at most, and cost and memory grow as the script does.
+"""
+
+import re
+from dataclasses import dataclass, field
+from xml.parsers import expat
+
+from accounts.errors import ServiceError
+from render.speech import say_as
+from render.speech.passages import Passage, Pause, Spoken
+
+MOST_BREAK_SECONDS = 10
+MOST_PARTS = 2000  # between pauses: each is spoken by itself, on a server with a request of its own
+SHOWN = 60  # characters of what is refused
+STRENGTHS = {"none": 0.0, "x-weak": 0.1, "weak": 0.25, "medium": 0.5, "strong": 0.75, "x-strong": 1.0}  # seconds
+PARAGRAPH = Pause(STRENGTHS["strong"])
+
+# Element -> where it may stand.
+_PARENTS = {
+    "speak": [""],
+    "p": ["speak"],
+    "s": ["speak", "p"],
+    **dict.fromkeys(("break", "sub", "say-as"), ["speak", "p", "s"]),
+}
+_ATTRIBUTES = {
+    "speak": ["version", "xml:lang", "xml:base", "xsi:schemaLocation"],
+    "p": ["xml:lang"],
+    "s": ["xml:lang"],
+    "break": ["time", "strength"],
+    "sub": ["alias"],
+    "say-as": ["interpret-as", "format"],
+}
+_VERSIONS = ("1.0", "1.1")
+_BLANKS = "\ufeff \t\r\n"
+_ROOT = re.compile(r"<speak(?=[\s/>]|\Z)|<!doctype\s+speak\b|<\?xml\s", re.IGNORECASE)
+_COMMENT = re.compile(r"<!--.*?-->\s*", re.DOTALL)
+_TIME = re.compile(r"\+?([0-9]{1,9}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})(ms|s)")
+_ESCAPES = "As text, & is written &amp; and < is written &lt;; other entities are numbers, such as &#8217;"
+_SENTENCE_END = (".", "!", "?", "…", ":", ";", ",", "。", "！", "？")  # noqa: RUF001
+
+
+@dataclass
+class Ssml:
+    passages: list[Passage] = field(default_factory=list)
+    plain: str = ""  # the text between the tags, as it is written and not as it is said
+    languages: list[str] = field(default_factory=list)  # that it says it is in (BCP 47), the whole text's first
+
+
+def is_ssml(text: str) -> bool:
+    """Whether it begins as SSML does. Everything else is a plain text, and so are tags in the middle of one."""
+    start = len(text) - len(text.lstrip(_BLANKS))
+    while comment := _COMMENT.match(text, start):
+        start = comment.end()
+    return _ROOT.match(text, start) is not None
+
+
+def parse(text: str, *, english: bool) -> Ssml:
+    """english: whether it will be read by a voice of English, which understands more ways to say a text.
+
+    Raises ServiceError `script_unspeakable`, which names what is not understood, and its line and column.
+    """
+    return _Reader(english).read(text.strip(_BLANKS))
+
+
+class _Reader:
+    def __init__(self, english: bool) -> None:
+        self._kinds = say_as.kinds(english=english)
+        self._found = Ssml()
+        self._open: list[tuple[str, dict[str, str]]] = []  # element, attributes
+        self._lines: list[str] = []  # sentences since the last pause
+        self._text: list[str] = []  # of the sentence that has begun
+        self._inner: list[str] = []  # of `sub` or `say-as`
+        self._plain: list[str] = []
+        self._paragraph_due = False
+        self._parts = 0
+        self._parser = parser = expat.ParserCreate("utf-8")  # Whatever it declares: it has come as text.
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._characters
+        parser.StartDoctypeDeclHandler = self._document_type
+        parser.ProcessingInstructionHandler = self._instruction
+        parser.buffer_text = True
+
+    def read(self, text: str) -> Ssml:
+        try:
+            self._parser.Parse(text.encode("utf-8", "surrogatepass"), True)
+        except expat.ExpatError as error:
+            what = f"it is no well-formed XML: {expat.ErrorString(error.code)}. {_ESCAPES}"
+            raise self._refusal(what, error.lineno, error.offset) from error
+        self._flush()
+        self._found.plain = " ".join("".join(self._plain).split())
+        return self._found
+
+    def _document_type(self, *_: object) -> None:
+        raise self._refusal("a <!DOCTYPE> is not understood; leave it out")
+
+    def _instruction(self, name: str, _: str) -> None:
+        raise self._refusal(f"<?{name[:SHOWN]}?> is not understood; leave it out")
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        parent = self._open[-1][0] if self._open else ""
+        if name not in _PARENTS:
+            allowed = ", ".join(f"<{known}>" for known in _PARENTS)
+            raise self._refusal(f"<{name[:SHOWN]}> is not understood; what is: {allowed}")
+        if parent not in _PARENTS[name]:
+            raise self._refusal(
+                f"<{name}> cannot stand in <{parent}>" if parent else f"it must begin with <speak>, not <{name}>"
+            )
+        for attribute in attributes:
+            if attribute in _ATTRIBUTES[name]:
+                continue
+            if name == "speak" and (attribute == "xmlns" or attribute.startswith("xmlns:")):
+                continue  # Names only; an element with such a name is refused where it stands.
+            allowed = ", ".join(_ATTRIBUTES[name])
+            raise self._refusal(f"{attribute[:SHOWN]} of <{name}> is not understood; what is: {allowed}")
+        self._open.append((name, attributes))
+        if "xml:lang" in attributes:
+            self._found.languages.append(attributes["xml:lang"])
+        if name == "speak" and (version := attributes.get("version", "1.1").strip()) not in _VERSIONS:
+            raise self._bad_value(name, "version", version, " or ".join(_VERSIONS))
+        if name in ("p", "s", "break"):
+            self._plain.append(" ")
+        if name == "p":
+            self._flush()
+            self._paragraph_due = True
+        elif name == "s":
+            self._end_sentence()
+        elif name == "break":
+            self._pause(self._seconds(attributes))
+        elif name == "sub" and "alias" not in attributes:
+            raise self._refusal("<sub> needs an alias: what is said instead of its text")
+        elif name == "say-as" and attributes.get("interpret-as") not in self._kinds:
+            if "interpret-as" not in attributes:
+                raise self._refusal(f"<say-as> needs interpret-as: one of {', '.join(self._kinds)}")
+            raise self._bad_value(name, "interpret-as", attributes["interpret-as"], f"one of {', '.join(self._kinds)}")
+
+    def _end(self, name: str) -> None:
+        _, attributes = self._open.pop()
+        if name in ("p", "s"):
+            self._plain.append(" ")
+        if name == "p":
+            self._flush()
+            self._paragraph_due = True
+        elif name == "s":
+            self._end_sentence()
+        elif name in ("sub", "say-as"):
+            inner = " ".join("".join(self._inner).split())
+            self._inner.clear()
+            if name == "sub":
+                self._text.append(attributes["alias"])
+            elif inner:
+                self._text.append(self._written_out(inner, attributes))
+
+    def _characters(self, data: str) -> None:
+        name = self._open[-1][0]
+        if name == "break" and data.strip():
+            raise self._refusal("<break> holds no text")
+        self._plain.append(data)
+        (self._inner if name in ("sub", "say-as") else self._text).append(data)
+
+    def _written_out(self, text: str, attributes: dict[str, str]) -> str:
+        kind, form = attributes["interpret-as"], attributes.get("format")
+        if form is not None and kind != "date":
+            raise self._refusal(f"format of <say-as> is understood for a date only, not for {kind}")
+        try:
+            return self._kinds[kind](text, form)
+        except ValueError as wanted:
+            raise self._refusal(
+                f'<say-as interpret-as="{kind}"> holds {_short(text)}, and must hold {wanted}'
+            ) from wanted
+
+    def _seconds(self, attributes: dict[str, str]) -> float:
+        if "time" in attributes:
+            given = attributes["time"].strip()
+            found = _TIME.fullmatch(given)
+            seconds = float(found[1]) / (1000 if found[2] == "ms" else 1) if found else -1.0
+            if not 0 <= seconds <= MOST_BREAK_SECONDS:
+                raise self._bad_value(
+                    "break", "time", given, f"such as 2s or 500ms, and {MOST_BREAK_SECONDS} s at most"
+                )
+            return seconds
+        strength = attributes.get("strength", "medium").strip()
+        if strength not in STRENGTHS:
+            raise self._bad_value("break", "strength", strength, f"one of {', '.join(STRENGTHS)}")
+        return STRENGTHS[strength]
+
+    def _end_sentence(self) -> None:
+        """A speech engine hears the end of a line or the full stop of a sentence, but not the end of an element."""
+        said = " ".join("".join(self._text).split())
+        self._text.clear()
+        if any(c.isalnum() for c in said):
+            self._lines.append(said if said.endswith(_SENTENCE_END) else f"{said}.")
+
+    def _pause(self, seconds: float) -> None:
+        if not seconds:
+            self._text.append(" ")
+            return
+        self._flush()
+        self._found.passages.append(Pause(seconds))
+
+    def _flush(self) -> None:
+        said = " ".join("".join(self._text).split())
+        self._text.clear()
+        if any(c.isalnum() for c in said):
+            self._lines.append(said)
+        if not self._lines:
+            return
+        self._parts += 1
+        if self._parts > MOST_PARTS:
+            raise self._refusal(f"it has more than {MOST_PARTS} parts between pauses")
+        passages = self._found.passages
+        if self._paragraph_due and passages and isinstance(passages[-1], Spoken):
+            passages.append(PARAGRAPH)
+        self._paragraph_due = False
+        passages.append(Spoken("\n".join(self._lines)))
+        self._lines.clear()
+
+    def _bad_value(self, element: str, attribute: str, given: str, wanted: str) -> ServiceError:
+        return self._refusal(f"{attribute} of <{element}> is {_short(given)}, and must be {wanted}")
+
+    def _refusal(self, what: str, line: int | None = None, column: int | None = None) -> ServiceError:
+        line = self._parser.CurrentLineNumber if line is None else line
+        column = self._parser.CurrentColumnNumber if column is None else column
+        detail = f"The script begins as SSML does, but in line {line}, column {column + 1}: {what}."
+        return ServiceError("script_unspeakable", detail, param="script")
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")
