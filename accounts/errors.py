@@ -89,19 +89,21 @@ PROBLEM_TYPES = {
 class ServiceError(Exception):
     """A failure to report to the caller. `detail` is public: no file names, keys or raw exception texts.
 
-    `param` names the request field at fault.
+    `param` names the request field at fault. `retryable`: whether the same request may succeed later; None: as the
+    code says.
     """
 
-    def __init__(self, code: str, detail: str, *, param: str | None = None) -> None:
+    def __init__(self, code: str, detail: str, *, param: str | None = None, retryable: bool | None = None) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
         self.param = param
+        self.retryable = retryable
         PROBLEM_TYPES[code]  # An unlisted code is a bug at the raising line, not at the reporting one.
 
 
-def problem(code: str, detail: str, *, param: str | None = None) -> dict[str, Any]:
-    """The members every problem has, at the top of a response and in `project.error` alike."""
+def problem(code: str, detail: str, *, param: str | None = None, retryable: bool | None = None) -> dict[str, Any]:
+    """The members every problem has, at the top of a response and in `project.error` alike. retryable: as above."""
     kind = PROBLEM_TYPES[code]
     return {
         "type": f"/api/docs/errors#{code}",
@@ -110,6 +112,6 @@ def problem(code: str, detail: str, *, param: str | None = None) -> dict[str, An
         "detail": detail,
         "code": code,
         "param": param,
-        "retryable": kind.retryable,
+        "retryable": kind.retryable if retryable is None else retryable,
         "billed": False,
     }

@@ -13,6 +13,8 @@ from environ import Env
 from environ.fileaware_mapping import FileAwareMapping
 
 TRUE, FALSE = ("true", "on", "ok", "y", "yes", "1"), ("false", "off", "n", "no", "0")
+# It goes into a header, between round brackets.
+CONTACT = re.compile(r"https?://[!-'*-~]{1,200}|(mailto:)?[!-'*-?A-~]{1,64}@[!-'*-?A-~]{1,200}")
 URL = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
 
 
@@ -70,6 +72,12 @@ class Environment:
         given = self.text(name).strip()
         if given and not URL.fullmatch(given):
             _refuse(name, given, "an address that begins with http:// or https://")
+        return given
+
+    def contact(self, name: str) -> str:
+        given = self.text(name).strip()
+        if given and not CONTACT.fullmatch(given):
+            _refuse(name, given, "an address that begins with http:// or https://, or a mail address")
         return given
 
     def path(self, name: str, default: Path) -> Path:

@@ -107,7 +107,7 @@ def _response(request: HttpRequest, body: dict[str, Any]) -> JsonResponse:
 
 def _problem_of(exc: Exception) -> dict[str, Any] | None:
     if isinstance(exc, ServiceError):
-        return problem(exc.code, _shown(exc.detail, MAX_DETAIL), param=exc.param)
+        return problem(exc.code, _shown(exc.detail, MAX_DETAIL), param=exc.param, retryable=exc.retryable)
     if isinstance(exc, exceptions.ValidationError):
         return _problem_of_validation(exc)
     if isinstance(exc, StorageFailure):

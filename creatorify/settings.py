@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -281,6 +282,10 @@ MAX_UNSENT_UPLOADS = 100  # of a tenant, announced and not sent; and what they c
 MAX_UNSENT_UPLOAD_BYTES = 10 * 2**30
 # Of a tenant, with those that were deleted or never came, for the 30 days that they are kept; half with test keys.
 MAX_ASSETS = 100_000
+# Who asks other servers for files, and tells them of events. Some, such as Wikimedia's, answer only who can be reached.
+USER_AGENT = f"creatorify/{version('creatorify')}"
+if _contact := env.contact("USER_AGENT_CONTACT"):
+    USER_AGENT += f" ({_contact})"
 DOWNLOAD_TIMEOUT_SECONDS = env.number("DOWNLOAD_TIMEOUT_SECONDS", 300)
 
 # Log-in without a page to go to ends there; it is staff's only.

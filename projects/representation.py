@@ -150,7 +150,8 @@ class Representation:
             return None
         # A row may be older than the list of codes.
         code = render.error_code if render.error_code in PROBLEM_TYPES else "internal"
-        return problem(code, render.error_message, param=render.error_param or None)
+        retryable = render.error_retryable if code == render.error_code else None
+        return problem(code, render.error_message, param=render.error_param or None, retryable=retryable)
 
     @property
     def error_code(self) -> str | None:

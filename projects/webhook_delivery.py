@@ -5,7 +5,6 @@ https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-w
 
 import logging
 import random
-import re
 import threading
 import time
 from collections import Counter
@@ -26,6 +25,7 @@ from projects import webhook_events
 from projects.webhook_models import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from render import machine_lock
 from render.media.outbound import AddressNotAllowed, OutboundTransport
+from render.media.outbound_failures import failure_of, failure_of_status, retry_after
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ GONE = 410
 class Answer:
     status: int | None = None
     error: str = ""
-    retry_after: int | None = None  # seconds
+    retry_after: float = 0  # seconds
 
     @property
     def is_success(self) -> bool:
@@ -134,22 +134,18 @@ def _claim(in_flight: Collection[WebhookDelivery]) -> WebhookDelivery | None:
 def _post(delivery: WebhookDelivery) -> Answer:
     try:
         return _send(delivery)
-    except AddressNotAllowed:
-        return Answer(error="not an address of the public internet")
-    except httpx.TimeoutException:
-        return Answer(error="no answer in time")
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return Answer(error=type(error).__name__)
-    except Exception as error:  # A secret or an address that cannot be used: this delivery's fault, not the others'.
+    except (AddressNotAllowed, httpx.HTTPError, httpx.InvalidURL) as error:
+        return Answer(error=f"The receiver {failure_of(error).words}.")
+    except Exception:  # A secret or an address that cannot be used: this delivery's fault, not the others'.
         logger.exception("Delivery %s could not be sent", delivery.pk)
-        return Answer(error=type(error).__name__)
+        return Answer(error="The message could not be made or sent, because of an error of this service.")
 
 
 def _send(delivery: WebhookDelivery) -> Answer:
     moment, message_id = timezone.now(), f"msg_{delivery.pk.hex}"
     headers = {
         "Content-Type": "application/json",
-        "User-Agent": "creatorify",
+        "User-Agent": settings.USER_AGENT,
         "Webhook-Id": message_id,
         "Webhook-Timestamp": str(int(moment.timestamp())),
         "Webhook-Signature": signatures(delivery.endpoint, message_id, moment, delivery.message),
@@ -160,7 +156,9 @@ def _send(delivery: WebhookDelivery) -> Answer:
         client.stream("POST", delivery.receiver, content=delivery.message.encode(), headers=headers) as response,
     ):
         # Its body is never read: only the status counts, and a redirect is a failure.
-        return Answer(status=response.status_code, retry_after=_retry_after(response))
+        status = response.status_code
+        error = "" if response.is_success else f"The receiver {failure_of_status(status).words}."
+        return Answer(status, error, retry_after=min(retry_after(response) or 0, LONGEST_RETRY_AFTER))
 
 
 @transaction.atomic
@@ -175,6 +173,9 @@ def _note(delivery: WebhookDelivery, answer: Answer) -> None:
         WebhookEndpoint.objects.filter(pk=endpoint.pk).update(failing_since=None)
     else:
         changes["next_try_at"] = _next_try(delivery, answer)
+        # Never the URL, which may hold a secret.
+        what = (delivery.pk, endpoint.pk, delivery.tries, answer.error)
+        logger.warning("Webhook delivery %s to endpoint %s has failed at try %d: %s", *what)
         if endpoint.url:  # Else it stands for many receivers, of which one says nothing about the others.
             _note_failure(endpoint, answer)
     WebhookDelivery.objects.filter(pk=delivery.pk, tries=delivery.tries).update(**changes)
@@ -206,9 +207,4 @@ def _next_try(delivery: WebhookDelivery, answer: Answer) -> datetime | None:
     if delivery.tries > len(RETRY_SECONDS) or (answer.status == GONE and delivery.url):
         return None
     seconds = RETRY_SECONDS[delivery.tries - 1] * random.uniform(1 - JITTER, 1 + JITTER)
-    return timezone.now() + timedelta(seconds=max(seconds, answer.retry_after or 0))
-
-
-def _retry_after(response: httpx.Response) -> int | None:
-    given = response.headers.get("Retry-After", "")
-    return min(int(given), LONGEST_RETRY_AFTER) if re.fullmatch("[0-9]{1,9}", given) else None
+    return timezone.now() + timedelta(seconds=max(seconds, answer.retry_after))

@@ -100,6 +100,9 @@ class DeliverySerializer(serializers.ModelSerializer[WebhookDelivery]):
             *("id", "endpoint", "url", "type", "version", "project_id", "tries", "delivered_at", "next_try_at"),
             *("last_status", "last_error", "created_at"),
         ]
+        extra_kwargs = {
+            "last_error": {"help_text": "What went wrong at the last try, in a sentence; empty once it was taken."},
+        }
 
 
 class _OfTenant(KeyedView, GenericViewSet[Any]):

@@ -185,6 +185,7 @@ def _close(render: Render, state: State, error: ServiceError, *, trace: str = ""
         error_code=error.code,
         error_message=error.detail,
         error_param=error.param or "",
+        error_retryable=error.retryable,
         error_trace=trace or F("error_trace"),
     )
     _offer_place(render)

@@ -106,6 +106,7 @@ class Render(models.Model):
     error_code = models.CharField(max_length=40, blank=True)
     error_message = models.TextField(blank=True, help_text="For the customer.")
     error_param = models.CharField(max_length=40, blank=True)
+    error_retryable = models.BooleanField(null=True, help_text="Whether it may pass; none: as the code says.")
     error_trace = models.TextField(blank=True, help_text="For staff only: may hold addresses.")
 
     created_at = models.DateTimeField(db_default=Now(), editable=False)

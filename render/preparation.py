@@ -27,10 +27,10 @@ def prepare_sources(
 
     Raises ServiceError with the parameter at fault, SpeechUnavailable.
 
-    `check` is called all the time while files are decoded; what it raises ends that, and is raised here.
+    `check` is called all the time while files are fetched or decoded; what it raises ends that, and is raised here.
     """
     addresses = {"image_url": render.image_url, "audio_url": render.audio_url, "audio_url_2": render.audio_url_2}
-    fetched = _fetch_all({param: url for param, url in addresses.items() if url}, folder)
+    fetched = _fetch_all({param: url for param, url in addresses.items() if url}, folder, check)
     image = fetched.pop("image_url")
     max_seconds = render.tenant.plan.max_audio_seconds
     if render.script:
@@ -62,7 +62,7 @@ def prepare_sources(
     return sources, []
 
 
-def _fetch_all(addresses: dict[str, str], folder: Path) -> dict[str, Path]:
+def _fetch_all(addresses: dict[str, str], folder: Path, check: Check) -> dict[str, Path]:
     def bring(param: str) -> Path:
         if addresses[param].startswith(objects.STORED):
             return _fetch_stored(addresses[param], folder / param, param)
@@ -73,6 +73,8 @@ def _fetch_all(addresses: dict[str, str], folder: Path) -> dict[str, Path]:
             limits=FetchLimits(max_bytes=max_bytes, total_seconds=settings.DOWNLOAD_TIMEOUT_SECONDS),
             allow_private=settings.ALLOW_PRIVATE_MEDIA_URLS,
             param=param,
+            user_agent=settings.USER_AGENT,
+            check=check,
         ).path
 
     with ThreadPoolExecutor() as pool:

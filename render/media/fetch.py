@@ -1,18 +1,26 @@
 """Download a source file from an address that a caller gave."""
 
 import hashlib
+import random
 import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
+import tenacity
 
 from accounts.errors import ServiceError
 from render.media.outbound import AddressNotAllowed, OutboundTransport
+from render.media.outbound_failures import STATUSES_THAT_PASS, Failure, failure_of, retry_after
 from render.media.whole_file import whole_file
 
 MAX_HOST = 253  # characters, RFC 1035
 MAX_REDIRECTS = 5
+CHECK_SECONDS = 0.2
+MOST_TIMEOUTS = 2  # tries: each has already taken as long as a server may be silent
 # Never asked for. Unpacking would multiply the bytes: 10 MB of gzip can hold 10 GB of zeros.
 COMPRESSIONS = {"gzip", "x-gzip", "deflate", "compress", "br", "zstd"}
 
@@ -23,6 +31,10 @@ class FetchLimits:
     total_seconds: float  # from the first look-up of the name to the last byte, all redirects included
     connect_seconds: float = 10
     read_seconds: float = 20  # the longest silence
+    tries: int = 4
+    backoff_seconds: float = 0.5  # before the second try; then twice as long each time
+    longest_wait_seconds: float = 10  # before a try, whatever the server asks for
+    most_waited_seconds: float = 20  # between all tries together
 
 
 @dataclass(frozen=True)
@@ -33,8 +45,30 @@ class FetchedFile:
     content_type: str  # what the server claims, lower case and without parameters; empty when it claims nothing
 
 
-def fetch(url: str, destination: Path, *, limits: FetchLimits, allow_private: bool, param: str) -> FetchedFile:
+class _Failed(Exception):
+    """This try has failed. `retry_after`: seconds that the server asks to wait."""
+
+    def __init__(self, error: ServiceError, *, may_pass: bool, retry_after: float = 0) -> None:
+        super().__init__()
+        self.error = error
+        self.may_pass = may_pass
+        self.retry_after = retry_after
+
+
+def fetch(
+    url: str,
+    destination: Path,
+    *,
+    limits: FetchLimits,
+    allow_private: bool,
+    param: str,
+    user_agent: str = "creatorify",
+    check: Callable[[], None] = lambda: None,
+) -> FetchedFile:
     """Download `url` to `destination`, which appears only when it is complete.
+
+    What may pass, such as a 503 or a connection that breaks off, is tried again, from the start of the file, within
+    the limits. `check` is called all the time meanwhile; what it raises ends that, and is raised here.
 
     Raises ServiceError with `param`: url_not_allowed, redirect_not_allowed, download_failed, download_timeout or
     media_too_large. The details name no more than the host in `url`: a query may hold a signature, and a redirect or a
@@ -45,42 +79,130 @@ def fetch(url: str, destination: Path, *, limits: FetchLimits, allow_private: bo
         raise ServiceError(
             "url_not_allowed", "Only http and https addresses with a valid host and without a password.", param=param
         )
-    transport = OutboundTransport(allow_private=allow_private, total_seconds=limits.total_seconds)
-    client = httpx.Client(
-        transport=transport,
-        trust_env=False,
-        timeout=httpx.Timeout(limits.read_seconds, connect=limits.connect_seconds),
-        headers={"User-Agent": "creatorify", "Accept": "*/*", "Accept-Encoding": "identity"},
-        event_hooks={"response": [_stop_at_redirect]},
+    one_try = _Try(address, destination, limits, allow_private, param, user_agent, check)
+    attempts = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(lambda error: isinstance(error, _Failed) and error.may_pass),
+        wait=partial(_seconds_to_wait, limits),
+        stop=partial(_is_enough, limits),
+        sleep=partial(_sleep, check),
+        reraise=True,
     )
-    with client:
-        return _follow(client, address, destination, limits, param)
+    deadline = time.monotonic() + limits.total_seconds
+    try:
+        fetched: FetchedFile = attempts(one_try.follow, deadline)
+    except _Failed as failed:
+        raise failed.error from failed.__cause__
+    return fetched
 
 
-def _follow(
-    client: httpx.Client, address: httpx.URL, destination: Path, limits: FetchLimits, param: str
-) -> FetchedFile:
-    host = address.host
-    for redirects in range(MAX_REDIRECTS + 1):
-        try:
-            with client.stream("GET", address) as response:
-                return _save(response, host, destination, limits, param)
-        except _Redirected as redirect:
-            target = parse_address(redirect.location, base=address)
-        except AddressNotAllowed as error:
-            if redirects:
-                raise _bad_redirect(host, param) from error
-            detail = f"{host} does not lead to an address of the public internet. Is the name spelled right?"
-            raise ServiceError("url_not_allowed", detail, param=param) from error
-        except httpx.TimeoutException as error:
-            raise ServiceError("download_timeout", f"{host} took too long to answer.", param=param) from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            detail = f"{host} could not be reached, or the transfer broke off."
-            raise ServiceError("download_failed", detail, param=param) from error
-        if target is None:
-            raise _bad_redirect(host, param)
-        address = target
-    raise ServiceError("download_failed", f"{host} redirected more than {MAX_REDIRECTS} times.", param=param)
+def _seconds_to_wait(limits: FetchLimits, state: tenacity.RetryCallState) -> float:
+    backoff = limits.backoff_seconds * random.uniform(0.5, 1) * 2.0 ** (state.attempt_number - 1)
+    return min(max(backoff, _failure_of_try(state).retry_after), limits.longest_wait_seconds)
+
+
+def _is_enough(limits: FetchLimits, state: tenacity.RetryCallState) -> bool:
+    """A worker is not held for long by a server that is away for long, or always asks to wait."""
+    is_timeout = _failure_of_try(state).error.code == "download_timeout"
+    waited = state.idle_for + state.upcoming_sleep
+    return (
+        state.attempt_number >= min(limits.tries, MOST_TIMEOUTS if is_timeout else limits.tries)
+        or waited > limits.most_waited_seconds
+        or (state.seconds_since_start or 0) + state.upcoming_sleep >= limits.total_seconds
+    )
+
+
+def _failure_of_try(state: tenacity.RetryCallState) -> _Failed:
+    failed = state.outcome.exception() if state.outcome else None
+    assert isinstance(failed, _Failed)  # Nothing else is tried again.
+    return failed
+
+
+def _sleep(check: Callable[[], None], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        check()
+        time.sleep(min(left, CHECK_SECONDS))
+
+
+@dataclass(frozen=True)
+class _Try:
+    address: httpx.URL
+    destination: Path
+    limits: FetchLimits
+    allow_private: bool
+    param: str
+    user_agent: str
+    check: Callable[[], None]
+
+    def follow(self, deadline: float) -> FetchedFile:
+        """The address and its redirects. Raises ServiceError, or _Failed."""
+        self.check()
+        total_seconds = deadline - time.monotonic()
+        client = httpx.Client(
+            transport=OutboundTransport(allow_private=self.allow_private, total_seconds=total_seconds),
+            trust_env=False,
+            timeout=httpx.Timeout(self.limits.read_seconds, connect=self.limits.connect_seconds),
+            headers={"User-Agent": self.user_agent, "Accept": "*/*", "Accept-Encoding": "identity"},
+            event_hooks={"response": [_stop_at_redirect]},
+        )
+        host, param, address = self.address.host, self.param, self.address
+        with client:
+            for redirects in range(MAX_REDIRECTS + 1):
+                try:
+                    with client.stream("GET", address) as response:
+                        return self._save(response)
+                except _Redirected as redirect:
+                    target = parse_address(redirect.location, base=address)
+                except AddressNotAllowed as error:
+                    detail = f"{host} does not lead to an address of the public internet. Is the name spelled right?"
+                    not_allowed = ServiceError("url_not_allowed", detail, param=param)
+                    told = _bad_redirect(host, param) if redirects else not_allowed
+                    raise _Failed(told, may_pass=error.may_pass) from error
+                except (httpx.HTTPError, httpx.InvalidURL) as error:
+                    raise self._broken(failure_of(error), is_redirected=redirects > 0) from error
+                if target is None:
+                    raise _bad_redirect(host, param)
+                address = target
+        raise self._failure(f"{host} redirected more than {MAX_REDIRECTS} times.", may_pass=False).error
+
+    def _broken(self, failure: Failure, *, is_redirected: bool) -> _Failed:
+        host = self.address.host
+        who = f"{host} redirects to a server that" if is_redirected else host
+        code = "download_timeout" if failure.is_timeout else "download_failed"
+        return self._failure(f"{who} {failure.words}.", may_pass=failure.may_pass, code=code)
+
+    def _failure(
+        self, detail: str, *, may_pass: bool, code: str = "download_failed", retry_after: float = 0
+    ) -> _Failed:
+        error = ServiceError(code, detail, param=self.param, retryable=may_pass)
+        return _Failed(error, may_pass=may_pass, retry_after=retry_after)
+
+    def _save(self, response: httpx.Response) -> FetchedFile:
+        if not response.is_success:
+            may_pass = response.status_code in STATUSES_THAT_PASS
+            detail = f"The server answered {response.status_code}."
+            raise self._failure(detail, may_pass=may_pass, retry_after=retry_after(response) or 0)
+        encodings = response.headers.get("Content-Encoding", "").lower().replace(" ", "").split(",")
+        if COMPRESSIONS.intersection(encodings):
+            detail = f"{self.address.host} sent the file compressed, which was not asked for."
+            raise self._failure(detail, may_pass=False)
+        max_bytes = self.limits.max_bytes
+        too_large = ServiceError("media_too_large", f"The file is larger than {max_bytes} bytes.", param=self.param)
+        announced = response.headers.get("Content-Length", "")
+        if re.fullmatch("[0-9]{1,18}", announced) and int(announced) > max_bytes:
+            raise too_large
+
+        digest, size = hashlib.sha256(), 0
+        with whole_file(self.destination) as partial_file, partial_file.open("wb") as file:
+            for block in response.iter_raw():
+                self.check()
+                size += len(block)
+                if size > max_bytes:
+                    raise too_large
+                digest.update(block)
+                file.write(block)
+        content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        return FetchedFile(self.destination, digest.hexdigest(), size, content_type)
 
 
 class _Redirected(Exception):
@@ -113,27 +235,3 @@ def parse_address(url: str, base: httpx.URL | None = None) -> httpx.URL | None:
     if address.port is not None and not 0 < address.port < 65_536:
         return None
     return address
-
-
-def _save(response: httpx.Response, host: str, destination: Path, limits: FetchLimits, param: str) -> FetchedFile:
-    if not response.is_success:
-        raise ServiceError("download_failed", f"The server answered {response.status_code}.", param=param)
-    encodings = response.headers.get("Content-Encoding", "").lower().replace(" ", "").split(",")
-    if COMPRESSIONS.intersection(encodings):
-        detail = f"{host} sent the file compressed, which was not asked for."
-        raise ServiceError("download_failed", detail, param=param)
-    too_large = ServiceError("media_too_large", f"The file is larger than {limits.max_bytes} bytes.", param=param)
-    announced = response.headers.get("Content-Length", "")
-    if re.fullmatch("[0-9]{1,18}", announced) and int(announced) > limits.max_bytes:
-        raise too_large
-
-    digest, size = hashlib.sha256(), 0
-    with whole_file(destination) as partial, partial.open("wb") as file:
-        for block in response.iter_raw():
-            size += len(block)
-            if size > limits.max_bytes:
-                raise too_large
-            digest.update(block)
-            file.write(block)
-    content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    return FetchedFile(destination, digest.hexdigest(), size, content_type)

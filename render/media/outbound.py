@@ -35,7 +35,20 @@ class AddressNotAllowed(Exception):
     """The name leads to no address that a stranger may reach: to one inside, or to none at all.
 
     Which of both is not told: else a stranger could ask, name by name, what there is in the private network.
+    `may_pass`: the resolver could not say now whether there is such a name; only for our own decision to ask again.
     """
+
+    def __init__(self, *, may_pass: bool = False) -> None:
+        super().__init__()
+        self.may_pass = may_pass
+
+
+class NameTimeout(httpcore.ConnectTimeout):
+    """The resolver took too long."""
+
+
+class NoAddress(httpcore.ConnectError):
+    """The resolver knows the name, and no address of it."""
 
 
 def is_public(address: str) -> bool:
@@ -87,14 +100,17 @@ class _Backend(httpcore.SyncBackend):
     ) -> httpcore.NetworkStream:
         try:
             answers = _resolve(host, port, _time_left(self._deadline, timeout))
-        except httpcore.ConnectError:
+        except httpcore.ConnectError as error:
             if self._allow_private:
                 raise
-            raise AddressNotAllowed from None
+            cause = error.__cause__
+            raise AddressNotAllowed(
+                may_pass=isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_AGAIN
+            ) from None
         addresses = list(dict.fromkeys(str(answer[4][0]) for answer in answers))
         if not self._allow_private and not (addresses and all(map(is_public, addresses))):
             raise AddressNotAllowed
-        failure: Exception = httpcore.ConnectError("name without address")
+        failure: Exception = NoAddress()
         for address in addresses:  # a name may have an IPv6 address and this machine no IPv6
             try:
                 stream = super().connect_tcp(
@@ -140,7 +156,7 @@ def _resolve(host: str, port: int, timeout: float) -> list[Any]:
     try:
         return pool.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM).result(timeout)
     except TimeoutError as error:
-        raise httpcore.ConnectTimeout("name not found in time") from error
+        raise NameTimeout from error
     except (OSError, UnicodeError) as error:
         raise httpcore.ConnectError("name not found") from error
     finally:

@@ -21,7 +21,7 @@ GIVEN = {
     "S3_ACCESS_KEY_ID": "id",
     "S3_SECRET_ACCESS_KEY": "secret",
 }
-CHECKED = re.findall(r'env\.(?:whole|numbers?|flag|choices?|url|file)\(\s*"([A-Z0-9_]+)"', SETTINGS.read_text())
+CHECKED = re.findall(r'env\.(?:whole|numbers?|flag|choices?|url|file|contact)\(\s*"([A-Z0-9_]+)"', SETTINGS.read_text())
 
 
 @pytest.fixture

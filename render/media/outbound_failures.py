@@ -1,0 +1,126 @@
+"""What has gone wrong with a request to a server that a customer has named, in words for the customer.
+
+Only the kind of the failure is told: never an address of a network, nor a library's own text.
+"""
+
+import errno
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+from render.media.outbound import AddressNotAllowed, NameTimeout, NoAddress
+
+
+@dataclass(frozen=True)
+class Failure:
+    words: str  # behind the server's name, as in "example.com refuses the connection"
+    may_pass: bool  # Whether the same request may succeed later, with nothing changed by the customer.
+    is_timeout: bool = False
+
+
+# Answers that may be another one soon: overload, restarts, gateways; 520 to 527 are Cloudflare's for its origin.
+STATUSES_THAT_PASS = frozenset({408, 425, 429, 500, 502, 503, 504, 529, *range(520, 528)})
+_CERTIFICATES = {  # by OpenSSL's number of the fault
+    9: "shows a certificate that is not valid yet",
+    10: "shows a certificate that has expired",
+    18: "shows a certificate that it has signed itself",
+    **dict.fromkeys(
+        (2, 19, 20, 21, 27), "shows a certificate from an issuer that is not known, or not the whole chain"
+    ),
+    23: "shows a certificate that was revoked",
+    **dict.fromkeys((62, 64), "shows a certificate that is for another name"),
+}
+_ENCRYPTIONS = {  # by OpenSSL's name of the fault
+    **dict.fromkeys(("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"), "does not speak TLS at this port"),
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "asks for a client's certificate",
+}
+_BROKEN_OFF = Failure("broke the connection off", may_pass=True)
+_NETWORK = {
+    errno.ECONNREFUSED: Failure("refuses the connection: nothing listens at this port", may_pass=True),
+    **dict.fromkeys((errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE), _BROKEN_OFF),
+    **dict.fromkeys(
+        (errno.ENETUNREACH, errno.EHOSTUNREACH), Failure("cannot be reached over the network", may_pass=True)
+    ),
+}
+
+
+def failure_of(error: BaseException) -> Failure:
+    """error: AddressNotAllowed, or what httpx raises for a request."""
+    for cause in _causes(error):
+        if failure := _known(cause):
+            return failure
+    if isinstance(error, httpx.ConnectTimeout):
+        return Failure("did not take the connection in time", may_pass=True, is_timeout=True)
+    if isinstance(error, httpx.TimeoutException):
+        return Failure("took too long to answer", may_pass=True, is_timeout=True)
+    if isinstance(error, httpx.RemoteProtocolError):
+        return _of_protocol(str(error))
+    return Failure("could not be reached, or broke the connection off", may_pass=True)
+
+
+def failure_of_status(status: int) -> Failure:
+    """Of an answer that is none of success."""
+    redirect = ", which is a redirect, and redirects are not followed" if 300 <= status < 400 else ""
+    return Failure(f"answered {status}{redirect}", may_pass=status in STATUSES_THAT_PASS)
+
+
+def retry_after(response: httpx.Response) -> float | None:
+    """Seconds until the server wants to be asked again, which it tells as a number or as a date (RFC 9110, 10.2.3)."""
+    given = response.headers.get("Retry-After", "").strip()
+    if re.fullmatch("[0-9]{1,9}", given):
+        return float(given)
+    try:
+        moment = parsedate_to_datetime(given)
+    except (ValueError, OverflowError):
+        return None
+    moment = moment.replace(tzinfo=moment.tzinfo or UTC)
+    return max((moment - datetime.now(UTC)).total_seconds(), 0.0)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    for _ in range(20):  # A chain may have a loop.
+        if error is None:
+            return
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _known(cause: BaseException) -> Failure | None:
+    if isinstance(cause, AddressNotAllowed):
+        words = "has no address in the public internet, or a name that is not known"
+        return Failure(words, may_pass=cause.may_pass)
+    if isinstance(cause, NameTimeout):
+        return Failure("has a name that could not be looked up in time", may_pass=True, is_timeout=True)
+    if isinstance(cause, NoAddress):
+        return Failure("has a name that is not known", may_pass=False)
+    if isinstance(cause, socket.gaierror):
+        if cause.errno == socket.EAI_AGAIN:
+            return Failure("has a name that could not be looked up now", may_pass=True)
+        return Failure("has a name that is not known", may_pass=False)
+    if isinstance(cause, (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError)):
+        return Failure("has an address that cannot be used", may_pass=False)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return Failure(_CERTIFICATES.get(cause.verify_code, "shows a certificate that is not accepted"), may_pass=False)
+    if isinstance(cause, ssl.SSLEOFError):
+        return _BROKEN_OFF
+    if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLWantReadError):
+        words = _ENCRYPTIONS.get(cause.reason or "", "does not agree on an encryption (TLS) that is still secure")
+        return Failure(words, may_pass=False)
+    return _NETWORK.get(cause.errno or 0) if isinstance(cause, OSError) else None
+
+
+def _of_protocol(text: str) -> Failure:
+    """text: of httpcore or h11, which have no classes for these."""
+    if "without sending a response" in text:
+        return _BROKEN_OFF
+    if "without sending complete message body" in text or "incomplete chunked read" in text:
+        return Failure("broke off before the end of its answer", may_pass=True)
+    if "buffer too long" in text:
+        return Failure("sent more in the head of its answer than is read", may_pass=False)
+    return Failure("does not answer as HTTP asks", may_pass=False)
