@@ -17,6 +17,7 @@ from projects.previews import UNFINISHED, preview_path
 from render import objects
 from render.estimates import Estimate, estimate
 from render.models import Render, State
+from render.queue_picture import Picture
 
 # The four words of the older service, whose clients poll until `finished` or `failed`.
 STATUS_OF_STATE = {
@@ -173,10 +174,10 @@ class Representation:
         }
 
 
-def represent(projects: Iterable[Project], *, base_url: str) -> list[Representation]:
-    """`projects` come from `with_takes`."""
+def represent(projects: Iterable[Project], *, base_url: str, picture: Picture | None = None) -> list[Representation]:
+    """`projects` come from `with_takes`. picture: as `estimate` takes it."""
     takes = {project.pk: [TakeRepresentation(take, base_url) for take in project.takes.all()] for project in projects}
-    estimates = estimate([of_project[-1].take.render for of_project in takes.values()])
+    estimates = estimate([of_project[-1].take.render for of_project in takes.values()], picture)
     return [
         Representation(project, of_project, estimates[of_project[-1].take.render.pk], base_url)
         for project in projects

@@ -36,6 +36,7 @@ from projects.representation import Representation, represent, with_takes
 from projects.requests import ProjectRequest
 from projects.serializers import EnvelopeSerializer, ProjectSerializer, StatusSerializer
 from render.models import State
+from render.queue_picture import Picture, look
 
 LIST_HEADERS = {
     "Link": "RFC 8288 links: `next`, if there are more, and `first`.",
@@ -117,7 +118,8 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
     def create(self, request: Request) -> Response:
         """Unknown fields are not an error, they come back in `warnings`."""
         if queries.read(CreateQuery, request)["dry_run"]:
-            return self._dry_run(request)
+            # Before it makes its render: what is seen from within its transaction, all who ask would be told.
+            return self._dry_run(request, look())
         return self._create(request)
 
     @idempotent()
@@ -131,9 +133,12 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
         )
 
     @transaction.atomic
-    def _dry_run(self, request: Request) -> Response:
+    def _dry_run(self, request: Request, picture: Picture) -> Response:
         """All of it is done, and undone."""
-        [created] = self._represent([self._new_project(request)])
+        project = self._new_project(request)
+        [take] = project.takes.all()
+        take.render.tenant = project.tenant  # Its plan is known, which the place in the queue is told by.
+        [created] = represent([project], base_url=self.base_url, picture=picture)
         entry = UsageEntry.objects.select_related("tenant__plan").get(render_id=created.render.pk)
         measured = "frame_num" in created.project.parameters or references.resolve(created.project).seconds is not None
         # Test renders use nothing; what the live ones have used is not for a test key.

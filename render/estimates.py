@@ -30,7 +30,8 @@ class Estimate:
     poll_after_seconds: int | None = None  # None: nothing will change any more
 
 
-def estimate(renders: Iterable[Render]) -> dict[uuid.UUID, Estimate]:
+def estimate(renders: Iterable[Render], picture: Picture | None = None) -> dict[uuid.UUID, Estimate]:
+    """picture: from before these renders were made, for those that will not stay; None: the common one, as of now."""
     estimates: dict[uuid.UUID, Estimate] = {}
     active = []
     for render in renders:
@@ -40,7 +41,7 @@ def estimate(renders: Iterable[Render]) -> dict[uuid.UUID, Estimate]:
     if not active:
         return estimates
 
-    picture = look()
+    picture = picture or look()
     for render in active:
         if render.state == State.RUNNING and is_foreseeable(render):
             left = ceil(seconds_left(render, picture.paces))

@@ -76,6 +76,7 @@ class Picture:
         ahead = [place for place in others if place.queue == render.queue and place.order < order]
         last = max(ahead, key=lambda place: place.rank, default=None)
         limits = (place.max_concurrent for place in others if place.tenant_id == render.tenant_id)
+        known = render.tenant.plan.max_concurrent if Render.tenant.is_cached(render) else None
         return Place(
             queue=render.queue,
             phase=render.phase,
@@ -83,7 +84,7 @@ class Picture:
             rank=last.rank + 1 if last else 1,
             work_until=(last.work_until if last else 0) + seconds_left(render, self.paces),
             delayed=render.not_before > timezone.now(),
-            max_concurrent=next(limits, None),
+            max_concurrent=next(limits, known),
             order=order,
         )
 

@@ -37,9 +37,9 @@ class SpeechEngine(Protocol):
         ...
 
     def speak(self, text: str, voice: Voice) -> Iterator[bytes]:
-        """`text` is plain, and in letters that it reads. Sound of one sentence after the other: mono s16 little-endian at `SAMPLE_RATE`.
+        """Sound of one sentence after the other: mono s16 little-endian at `SAMPLE_RATE`.
 
-        The same text gives the same sound, as far as the engine can. Raises ServiceError `script_unspeakable`, or
-        SpeechUnavailable.
+        text: plain, in letters that it reads. The same text gives the same sound, as far as the engine can. Raises
+        ServiceError `script_unspeakable`, or SpeechUnavailable.
         """
         ...

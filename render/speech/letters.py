@@ -112,7 +112,7 @@ def _compatible_but_shapes(c: str) -> str:
 
 
 def _plain(c: str) -> str:
-    """Of letters that only look different the usual one, digits as ours, and no marks beyond the letters that have them."""
+    """The usual letter for one that only looks different, digits as ours, and no marks that NFC has left over."""
     if c < "\u0250":  # To here lie the letters of Europe's languages, which the voices know.
         return c
     kind = unicodedata.category(c)

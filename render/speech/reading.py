@@ -1,4 +1,4 @@
-"""A script as a voice will speak it: the one place where it is decided what is said, what is silence and what is left out."""
+"""A script as a voice will speak it: here it is decided what is said, what is silence and what is left out."""
 
 import unicodedata
 from collections.abc import Callable
@@ -62,8 +62,9 @@ def read(script: str, voice: Voice, reads: Callable[[str], bool]) -> Reading:
     lost = sum(c.isalpha() for c in unspoken)
     if lost > min(MOST_LEFT_OUT_SHARE * letters, MOST_LEFT_OUT):
         shown = " ".join(dict.fromkeys(c for c in unspoken if c.isalpha()))[: 2 * SHOWN].strip()
+        spoken = "English" if english else voice.language
         raise _unspeakable(
-            f"The voice {voice.id} speaks {_language_name(voice)} and cannot read: {shown} ({lost} of {letters} letters)."
+            f"The voice {voice.id} speaks {spoken} and cannot read: {shown} ({lost} of {letters} letters)."
         )
     if not any(isinstance(passage, Spoken) for passage in passages):
         raise _unspeakable("There is no word in the script.")
@@ -77,10 +78,6 @@ def plain_text(script: str) -> str:
 
 def _is_letter_or_sign(c: str) -> bool:
     return not c.isascii() and unicodedata.category(c)[0] in "LSMC"
-
-
-def _language_name(voice: Voice) -> str:
-    return "English" if voice.speaks("en") else voice.language
 
 
 def _unspeakable(detail: str) -> ServiceError:
