@@ -1,6 +1,7 @@
 """A customer's receiver of webhooks, which verifies every message with the specification's own library."""
 
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ class Receiver:
 
 
 @contextmanager
-def receiving(receiver: Receiver | None = None) -> Iterator[Receiver]:
+def receiving(receiver: Receiver | None = None, *, context: ssl.SSLContext | None = None) -> Iterator[Receiver]:
     state = receiver or Receiver()
 
     class Handler(BaseHTTPRequestHandler):
@@ -65,6 +66,8 @@ def receiving(receiver: Receiver | None = None) -> Iterator[Receiver]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
+        if context is not None:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         state.url = f"http://127.0.0.1:{server.server_port}/hook"
         yield state

@@ -30,9 +30,7 @@ _CERTIFICATES = {  # by OpenSSL's number of the fault
     9: "shows a certificate that is not valid yet",
     10: "shows a certificate that has expired",
     18: "shows a certificate that it has signed itself",
-    **dict.fromkeys(
-        (2, 19, 20, 21, 27), "shows a certificate from an issuer that is not known, or not the whole chain"
-    ),
+    **dict.fromkeys((2, 19, 20, 21, 27), "shows a certificate whose issuer is not known, or not the whole chain"),
     23: "shows a certificate that was revoked",
     **dict.fromkeys((62, 64), "shows a certificate that is for another name"),
 }
@@ -88,7 +86,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         if error is None:
             return
         yield error
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        error = error.__cause__ or error.__context__  # httpcore raises its own again `from None`.
 
 
 def _known(cause: BaseException) -> Failure | None:

@@ -3,6 +3,7 @@
 import logging
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -34,12 +35,18 @@ class HibariEngine:
         check_words(text, voice.id)
 
     def speak(self, text: str, voice: Voice) -> Iterator[bytes]:
-        from hibari import Hibari  # It loads ONNX Runtime, which only the worker needs.
-
-        model = Hibari(voice=voice.id)
-        for piece in pieces(Hibari.split_sentences(text), longest=LONGEST):
+        model = _model(voice.id)
+        for piece in pieces(model.split_sentences(text), longest=LONGEST):
             for samples in _spoken(model, piece):
                 yield (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
+
+
+@lru_cache(maxsize=1)
+def _model(voice_id: str) -> Any:
+    """Kept, as it takes a second to load, and a script with pauses is spoken in many parts."""
+    from hibari import Hibari  # It loads ONNX Runtime, which only the worker needs.
+
+    return Hibari(voice=voice_id)
 
 
 def _spoken(model: Any, text: str) -> list[Any]:

@@ -46,6 +46,13 @@ def test_no_variable_takes_anything(read, name: str) -> None:
         read(**{name: "bogus"})
 
 
+@pytest.mark.parametrize("contact", ["https://example.com/bot?a=b", "mailto:a@b.example", "a+b@c.example", ""])
+def test_other_servers_are_told_who_asks(read, contact: str) -> None:
+    agent = read(USER_AGENT_CONTACT=contact)["USER_AGENT"]
+
+    assert re.fullmatch(r"creatorify/[0-9.]+" + re.escape(f" ({contact})" if contact else ""), agent)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "wanted"),
     [
@@ -57,6 +64,19 @@ def test_no_variable_takes_anything(read, name: str) -> None:
         ("MIN_FREE_WORK_BYTES", "-1", "a whole number, 0 or more"),
         ("ENGINES", "draft,bogus", "some of draft, infinitetalk, separated by commas"),
         ("STORAGE_RETRY_DELAYS", "30,soon", "numbers, separated by commas"),
+        *(
+            ("USER_AGENT_CONTACT", value, "an address that begins with http:// or https://, or a mail address")
+            for value in (
+                "me",
+                "https://",
+                "https://a b",
+                "a@b\r\nX: y",
+                "(a@b)",
+                "https://x/(y)",
+                "https://\u00fc",
+                "@",
+            )
+        ),
         ("PUBLIC_URL", "avatars.example.com", "an address that begins with http:// or https://"),
         ("SPEECH_VOICES", "af_heart", "a list of ID:LANGUAGE"),
         ("LOG_LEVEL", "info", "one of DEBUG, INFO, WARNING, ERROR, CRITICAL"),

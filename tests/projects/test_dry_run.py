@@ -1,13 +1,18 @@
 """`POST /projects?dry_run=true`."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
+from django.db import connection
 from django_q.models import OrmQ
 
 from accounts.models import IdempotentResponse, Plan, UsageEntry
 from projects.models import Project
+from render import queue_picture
 from render.models import Render
 from tests.prices import full_prices
-from tests.projects.steps import NEW, PROJECTS, create
+from tests.projects.steps import NEW, PROJECTS, claim, create
 
 DRY = f"{PROJECTS}?dry_run=true"
 
@@ -55,6 +60,65 @@ def test_it_refuses_what_would_be_refused(alice, fields, status, code):
     refused = alice.post(DRY, {**NEW, **fields}, format="json")
 
     assert (refused.status_code, refused.json()["code"]) == (status, code)
+
+
+@pytest.fixture
+def look_again(settings, monkeypatch) -> Callable[[], None]:
+    """As in a service that runs, what is seen of the queues is kept, but here until this is called."""
+    settings.ESTIMATE_SECONDS = 600
+
+    def forget() -> None:
+        monkeypatch.setattr(queue_picture, "_picture", None)
+
+    forget()
+    return forget
+
+
+@pytest.mark.usefixtures("look_again")
+def test_it_does_not_count_itself_as_waiting(alice, charlie):
+    for caller in (alice, alice, charlie, alice):
+        told = caller.post(DRY, NEW, format="json").json()
+        assert (told["queue_position"], told["waiting_reason"]) == (1, "next")
+
+    shown = alice.get(create(alice)["urls"]["status"]).json()
+    assert (shown["queue_position"], shown["waiting_reason"]) == (1, "next")
+
+
+def test_its_place_is_behind_those_who_wait(alice, charlie, look_again):
+    for caller in (alice, charlie, alice):
+        create(caller)
+    look_again()
+
+    for _ in range(2):
+        told = charlie.post(DRY, NEW, format="json").json()
+        assert (told["queue_position"], told["waiting_reason"]) == (4, "behind_others")
+
+
+def test_it_knows_its_tenant_s_limit_though_nothing_of_it_waits(alice, plan, look_again):
+    plan.max_concurrent = 1
+    plan.save()
+    create(alice)
+    claim()
+    look_again()
+
+    assert alice.post(DRY, NEW, format="json").json()["waiting_reason"] == "concurrency_limit"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("seconds", [0, 600])
+def test_many_at_once_do_not_see_one_another(alice, settings, monkeypatch, seconds):
+    settings.ESTIMATE_SECONDS = seconds
+    monkeypatch.setattr(queue_picture, "_picture", None)
+
+    def ask(_: int) -> tuple[int, str]:
+        try:
+            told = alice.post(DRY, NEW, format="json").json()
+            return told["queue_position"], told["waiting_reason"]
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(ask, range(12))) == {(1, "next")}
 
 
 @pytest.mark.parametrize("value", ["false", "0", ""])

@@ -151,6 +151,8 @@ def test_two_people_one_of_whom_reads_a_script(alice, ask, site):
     [
         ({"script": "Привет"}, "script_unspeakable", "script"),
         ({"script": "..."}, "script_unspeakable", "script"),
+        ({"script": "<speak><prosody rate='slow'>Hi</prosody></speak>"}, "script_unspeakable", "script"),
+        ({"script": "<speak>Hi"}, "script_unspeakable", "script"),
         ({"script": "x" * 50_001}, "invalid", "script"),
         ({"script": ""}, "invalid", "audio_url"),
         ({"script": " \n\t\u00a0"}, "invalid", "audio_url"),
@@ -166,6 +168,17 @@ def test_what_cannot_be_spoken_is_refused_at_once(ask, changes, code, param):
 
     assert (refused.status_code, refused.json()["code"], refused.json()["param"]) == (422, code, param)
     assert not UsageEntry.objects.exists()
+
+
+def test_what_the_voice_leaves_out_is_a_warning_and_the_script_is_shown_as_given(alice, ask):
+    text = "<speak>It is 5 \u00b5m thin, and that is all there is to say of it. \U0001f44d</speak>"
+
+    project = ask(script=text).json()
+
+    assert project["script"] == alice.get(project["urls"]["self"]).json()["script"] == text
+    [warning] = project["warnings"]
+    assert (warning["param"], warning["code"]) == ("script", "characters_skipped")
+    assert warning["detail"].endswith("leaves them out: \U0001f44d")
 
 
 def test_a_script_longer_than_the_plan_allows_fails_and_costs_nothing(ask, plan):

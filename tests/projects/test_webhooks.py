@@ -1,6 +1,7 @@
 """Webhooks: a receiver on loopback that verifies every message with the specification's own library."""
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import pytest
+import trustme
 from django.utils import timezone
 
 from accounts import keys, quota
@@ -431,6 +433,59 @@ def test_an_address_inside_is_not_called(alice, url, monkeypatch):
         "The receiver has no address in the public internet, or a name that is not known.",
         "The receiver has an address that cannot be used.",
     )
+
+
+@pytest.mark.parametrize(
+    ("trouble", "told"),
+    [
+        (500, "The receiver answered 500."),
+        (301, "The receiver answered 301, which is a redirect, and redirects are not followed."),
+        ("reset", "The receiver broke the connection off."),
+        ("silent", "The receiver took too long to answer."),
+    ],
+)
+def test_what_went_wrong_is_told_and_logged(alice, endpoint, receiver, trouble, told, caplog):
+    receiver.answers = [trouble]
+    alice.post(f"{ENDPOINTS}/{endpoint['id']}/test")
+    deliver_webhooks()
+
+    [delivery] = alice.get(DELIVERIES).json()["data"]
+    assert (delivery["last_error"], delivery["tries"]) == (told, 1)
+    [line] = [record.getMessage() for record in caplog.records if record.name == "projects.webhook_delivery"]
+    assert endpoint["id"] in line and delivery["id"] in line and line.endswith(f"has failed at try 1: {told}")
+    assert receiver.url not in caplog.text
+
+    make_due()
+    deliver_webhooks()
+    assert alice.get(f"{DELIVERIES}/{delivery['id']}").json()["last_error"] == ""
+
+
+def test_a_bad_certificate_and_a_refused_port_are_different_things(alice, endpoint, receiver, monkeypatch):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    with receiving(context=context) as secure, socket.create_server(("127.0.0.1", 0)) as listener:
+        nobody = f"http://127.0.0.1:{listener.getsockname()[1]}/hook"
+        listener.close()
+        told = {}
+        for url in (secure.url.replace("http://127.0.0.1", "https://localhost"), nobody, "http://nowhere.invalid/"):
+            alice.patch(f"{ENDPOINTS}/{endpoint['id']}", {"url": url}, format="json")
+            alice.post(f"{ENDPOINTS}/{endpoint['id']}/test")
+            deliver_webhooks()
+            told[url] = alice.get(DELIVERIES).json()["data"][0]["last_error"]
+
+    certificate, refused, name = told.values()
+    assert certificate == "The receiver shows a certificate whose issuer is not known, or not the whole chain."
+    assert refused == "The receiver refuses the connection: nothing listens at this port."
+    assert name.startswith("The receiver has a name that ")
+
+
+def test_a_receiver_may_ask_to_wait_until_a_date(alice, endpoint, receiver):
+    receiver.answers, receiver.headers = [503], {"Retry-After": "Fri, 31 Dec 2199 23:59:59 GMT"}
+    alice.post(f"{ENDPOINTS}/{endpoint['id']}/test")
+    deliver_webhooks()
+
+    wait = WebhookDelivery.objects.get().next_try_at - timezone.now()
+    assert wait.total_seconds() == pytest.approx(webhook_delivery.LONGEST_RETRY_AFTER, rel=0.01)
 
 
 def test_who_wants_to_be_told_of_nothing_costs_nothing(alice):

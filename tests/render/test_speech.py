@@ -145,6 +145,46 @@ def test_a_server_is_asked_for_some_sentences_at_a_time(server, tmp_path):
     assert len(samples(tmp_path / "voice.wav")) / SAMPLE_RATE == pytest.approx(spoken, abs=0.1)
 
 
+PAUSED = '<speak>AT&amp;T &lt; five.<break time="2s"/>Hello.</speak>'
+
+
+def longest_silence(sound: np.ndarray) -> float:
+    """Seconds."""
+    loud = np.flatnonzero(np.abs(sound.astype(int)) > 30)
+    return float(np.diff(loud).max()) / SAMPLE_RATE
+
+
+@pytest.mark.parametrize("voice", ["bunga", "heart"])
+def test_a_pause_is_silence_of_its_length_and_no_tag_is_spoken(server, tmp_path, voice):
+    speak(choose(PAUSED, voice=voice, language=None), tmp_path / "paused.wav", max_seconds=60)
+    speak(choose("AT&T < five. Hello.", voice=voice, language=None), tmp_path / "plain.wav", max_seconds=60)
+
+    paused, plain = samples(tmp_path / "paused.wav"), samples(tmp_path / "plain.wav")
+    assert longest_silence(paused) == pytest.approx(2, abs=1) and longest_silence(paused) >= 2
+    assert (len(paused) - len(plain)) / SAMPLE_RATE == pytest.approx(2, abs=0.7)
+    if voice == "bunga":
+        assert [ask["input"] for ask in server.asked] == ["AT&T < five.", "Hello.", "AT&T < five. Hello."]
+
+
+@pytest.mark.parametrize("breaks", [7, 1000])
+def test_pauses_longer_than_the_limit_cost_nothing(server, tmp_path, breaks):
+    pauses = '<break time="10s"/>' * breaks
+    asked = choose(f"<speak>a {pauses} b</speak>", voice="bunga", language=None)
+
+    with pytest.raises(ServiceError) as caught:
+        speak(asked, tmp_path / "long.wav", max_seconds=60)
+    assert (caught.value.code, caught.value.param) == ("audio_too_long", "script")
+    assert f"The pauses of the script alone last {breaks * 10} s" in caught.value.detail
+    assert server.asked == []
+
+
+def test_pauses_count_towards_the_limit(server, tmp_path):
+    asked = choose(f"<speak>{'word ' * 30}<break time='8s'/>end</speak>", voice="bunga", language=None)
+
+    with pytest.raises(ServiceError, match="Spoken, the script is longer than the 10 s"):
+        speak(asked, tmp_path / "long.wav", max_seconds=10)
+
+
 def test_a_server_s_refusal_is_the_script_s_fault_and_its_failure_is_not(server, tmp_path):
     server.status = 400
     with pytest.raises(ServiceError) as caught:

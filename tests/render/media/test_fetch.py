@@ -18,8 +18,6 @@ CONTENT = bytes(range(256)) * 64
 LIMITS = FetchLimits(
     max_bytes=100_000, total_seconds=5, connect_seconds=1, read_seconds=1, tries=2, backoff_seconds=0.01
 )
-    max_bytes=100_000, total_seconds=5, connect_seconds=1, read_seconds=1, tries=2, backoff_seconds=0.01
-)
 REDIRECTS = {
     "/to-file": "/file",
     "/to-private": "http://10.0.0.1/secret",
