@@ -1,6 +1,7 @@
 """The voices that this installation has, and the script of a project as they can speak it."""
 
 import wave
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import TypedDict
@@ -11,7 +12,7 @@ from django.utils.module_loading import import_string
 from accounts.errors import ServiceError
 from render.speech import ssml
 from render.speech.base import SAMPLE_RATE, SpeechEngine, Voice
-from render.speech.passages import Pause
+from render.speech.joining import joined
 from render.speech.reading import Reading, read
 
 
@@ -69,21 +70,25 @@ def speak(script: Script, path: Path, *, max_seconds: float) -> None:
         raise _too_long(
             f"The pauses of the script alone last {reading.pause_seconds:g} s, which is longer", max_seconds
         )
-    spoken, left = 0, int((max_seconds - reading.pause_seconds) * SAMPLE_RATE)  # samples
+    samples, most = 0, int(max_seconds * SAMPLE_RATE)
+    is_spoken = False
+
+    def sound(text: str) -> Iterator[bytes]:
+        nonlocal is_spoken
+        for block in engine.speak(text, chosen):
+            is_spoken = is_spoken or bool(block)
+            yield block
+
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(SAMPLE_RATE)
-        for passage in reading.passages:
-            if isinstance(passage, Pause):
-                file.writeframesraw(bytes(2 * round(passage.seconds * SAMPLE_RATE)))
-                continue
-            for block in engine.speak(passage.text, chosen):
-                spoken += len(block) // 2
-                if spoken > left:
-                    raise _too_long("Spoken, the script is longer", max_seconds)
-                file.writeframesraw(block)
-    if not spoken:
+        for block in joined(reading.passages, sound):
+            samples += len(block) // 2
+            if samples > most:
+                raise _too_long("Spoken, the script is longer", max_seconds)
+            file.writeframesraw(block)
+    if not is_spoken:
         raise ServiceError("script_unspeakable", "Nothing was spoken of this script.", param="script")
 
 

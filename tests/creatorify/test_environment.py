@@ -70,7 +70,7 @@ def test_other_servers_are_told_who_asks(read, contact: str) -> None:
                 "me",
                 "https://",
                 "https://a b",
-                "a@b\r\nX: y",
+                "a@b c@d",
                 "(a@b)",
                 "https://x/(y)",
                 "https://\u00fc",

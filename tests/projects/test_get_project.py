@@ -59,6 +59,15 @@ def test_it_shows_why_it_failed(alice):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(("retryable", "told"), [(False, False), (True, True), (None, True)])
+def test_what_may_pass_is_told_by_the_error_or_by_its_code(alice, retryable, told):
+    project = create(alice)
+    failed = ServiceError("download_failed", "The server answered.", param="image_url", retryable=retryable)
+    lifecycle.fail(claim(), failed)
+
+    assert alice.get(project["urls"]["status"]).json()["error"]["retryable"] is told
+
+
 def test_it_survives_an_error_code_that_is_no_longer_listed(alice):
     project = create(alice)
     lifecycle.fail(claim(), ServiceError("audio_too_long", "Too long."))

@@ -138,5 +138,7 @@ def test_each_bad_source_has_its_code_and_costs_nothing(
     render.refresh_from_db()
     assert (render.state, render.error_code, render.error_param) == (State.FAILED, code, param), render.error_trace
     assert render.error_message
+    if address.startswith("/missing"):
+        assert render.error_retryable is False
     assert render.attempt == 1
     assert UsageEntry.objects.get(render_id=render.pk).billed_seconds == 0
