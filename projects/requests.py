@@ -15,6 +15,7 @@ from render import scenarios
 from render.engines.base import FPS
 from render.parameters import MAX_SEED, PRESETS
 from render.speech.registry import Script, choose, left_out
+from render.speech.ssml import has_tags, is_ssml
 
 MAX_FRAMES = 3600 * FPS + 1  # an hour
 MAX_SCALE = 100.0  # of guidance and shift; beyond some 20 there is only noise
@@ -211,12 +212,15 @@ class ProjectRequest(serializers.Serializer[Any]):
 
 
 def _warnings_of(script: Script) -> list[dict[str, str]]:
-    skipped = left_out(script)
-    if not skipped:
-        return []
-    shown = " ".join(skipped[:MAX_WARNINGS]) + (" ..." if len(skipped) > MAX_WARNINGS else "")
-    detail = f"The voice {script['voice']} cannot speak these characters, and leaves them out: {shown}"
-    return [{"param": "script", "code": "characters_skipped", "detail": detail}]
+    warnings = []
+    if skipped := left_out(script):
+        shown = " ".join(skipped[:MAX_WARNINGS]) + (" ..." if len(skipped) > MAX_WARNINGS else "")
+        detail = f"The voice {script['voice']} cannot speak these characters, and leaves them out: {shown}"
+        warnings.append({"param": "script", "code": "characters_skipped", "detail": detail})
+    if not is_ssml(script["text"]) and has_tags(script["text"]):
+        detail = "The script does not begin with <speak, so it is no SSML, and its tags are read aloud."
+        warnings.append({"param": "script", "code": "tags_read_aloud", "detail": detail})
+    return warnings
 
 
 def _without_nulls(values: dict[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,8 @@ class WarningSerializer(serializers.Serializer[dict[str, str]]):
     param = serializers.CharField(help_text="The field that it is about.")
     code = serializers.CharField(
         help_text="`unknown`: there is no such field. `test_key_renders_drafts`: another engine was asked for. "
-        "`characters_skipped`: the voice cannot speak some characters of the script, and leaves them out."
+        "`characters_skipped`: the voice cannot speak some characters of the script, and leaves them out. "
+        "`tags_read_aloud`: the script has tags of SSML, and does not begin with `<speak`."
     )
     detail = serializers.CharField(default="", help_text="What was given, and what was done with it.")
 

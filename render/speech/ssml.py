@@ -36,6 +36,10 @@ _ATTRIBUTES = {
 _VERSIONS = ("1.0", "1.1")
 _BLANKS = "\ufeff \t\r\n"
 _ROOT = re.compile(r"<speak(?=[\s/>]|\Z)|<!doctype\s+speak\b|<\?xml\s", re.IGNORECASE)
+_TAG = re.compile(
+    "</?(?:speak|p|s|break|sub|say-as|prosody|emphasis|phoneme|voice|audio|mark|lang)(?:\\s[^<>]{0,200})?/?>",
+    re.IGNORECASE,
+)
 _COMMENT = re.compile(r"<!--.*?-->\s*", re.DOTALL)
 _TIME = re.compile(r"\+?([0-9]{1,9}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})(ms|s)")
 _ESCAPES = "As text, & is written &amp; and < is written &lt;; other entities are numbers, such as &#8217;"
@@ -55,6 +59,11 @@ def is_ssml(text: str) -> bool:
     while comment := _COMMENT.match(text, start):
         start = comment.end()
     return _ROOT.match(text, start) is not None
+
+
+def has_tags(text: str) -> bool:
+    """Whether a plain text holds what SSML's author would not want to hear."""
+    return _TAG.search(text) is not None
 
 
 def parse(text: str, *, english: bool) -> Ssml:

@@ -181,6 +181,19 @@ def test_what_the_voice_leaves_out_is_a_warning_and_the_script_is_shown_as_given
     assert warning["detail"].endswith("leaves them out: \U0001f44d")
 
 
+@pytest.mark.parametrize(
+    ("text", "codes"),
+    [
+        ('Hello <break time="1s"/> there', ["tags_read_aloud"]),
+        ("< speak>Hello</speak>", ["tags_read_aloud"]),
+        ("<speak>Hello</speak>", []),
+        ("I <3 you, a < b > c, <speaker> hello, <b>bold</b>", []),
+    ],
+)
+def test_tags_without_ssml_are_a_warning(ask, text, codes):
+    assert [warning["code"] for warning in ask(script=text).json()["warnings"]] == codes
+
+
 def test_a_script_longer_than_the_plan_allows_fails_and_costs_nothing(ask, plan):
     plan.max_audio_seconds = 2
     plan.save()
