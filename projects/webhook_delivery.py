@@ -45,7 +45,7 @@ GONE = 410
 class Answer:
     status: int | None = None
     error: str = ""
-    retry_after: float = 0  # seconds
+    retry_after: float | None = None  # seconds
 
     @property
     def is_success(self) -> bool:
@@ -158,7 +158,7 @@ def _send(delivery: WebhookDelivery) -> Answer:
         # Its body is never read: only the status counts, and a redirect is a failure.
         status = response.status_code
         error = "" if response.is_success else f"The receiver {failure_of_status(status).words}."
-        return Answer(status, error, retry_after=min(retry_after(response) or 0, LONGEST_RETRY_AFTER))
+        return Answer(status, error, retry_after=_retry_after(response))
 
 
 @transaction.atomic
@@ -207,4 +207,9 @@ def _next_try(delivery: WebhookDelivery, answer: Answer) -> datetime | None:
     if delivery.tries > len(RETRY_SECONDS) or (answer.status == GONE and delivery.url):
         return None
     seconds = RETRY_SECONDS[delivery.tries - 1] * random.uniform(1 - JITTER, 1 + JITTER)
-    return timezone.now() + timedelta(seconds=max(seconds, answer.retry_after))
+    return timezone.now() + timedelta(seconds=max(seconds, answer.retry_after or 0))
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    asked = retry_after(response)
+    return None if asked is None else min(asked, LONGEST_RETRY_AFTER)

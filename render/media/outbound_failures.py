@@ -69,7 +69,10 @@ def failure_of_status(status: int) -> Failure:
 
 
 def retry_after(response: httpx.Response) -> float | None:
-    """Seconds until the server wants to be asked again, which it tells as a number or as a date (RFC 9110, 10.2.3)."""
+    """Seconds until the server wants to be asked again, which it tells as a number or as a date (RFC 9110, 10.2.3).
+
+    None if it does not say, or names a date that is over.
+    """
     given = response.headers.get("Retry-After", "").strip()
     if re.fullmatch("[0-9]{1,9}", given):
         return float(given)
@@ -78,7 +81,8 @@ def retry_after(response: httpx.Response) -> float | None:
     except (ValueError, OverflowError):
         return None
     moment = moment.replace(tzinfo=moment.tzinfo or UTC)
-    return max((moment - datetime.now(UTC)).total_seconds(), 0.0)
+    seconds = (moment - datetime.now(UTC)).total_seconds()
+    return seconds if seconds > 0 else None
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
