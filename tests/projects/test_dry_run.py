@@ -84,6 +84,16 @@ def test_it_does_not_count_itself_as_waiting(alice, charlie):
     assert (shown["queue_position"], shown["waiting_reason"]) == (1, "next")
 
 
+@pytest.mark.usefixtures("look_again")
+def test_nobody_sees_it_though_what_is_seen_grows_old_meanwhile(alice, charlie, settings):
+    settings.ESTIMATE_SECONDS = 0
+    alice.post(DRY, NEW, format="json")
+    settings.ESTIMATE_SECONDS = 600
+
+    told = charlie.post(DRY, NEW, format="json").json()
+    assert (told["queue_position"], told["waiting_reason"]) == (1, "next")
+
+
 def test_its_place_is_behind_those_who_wait(alice, charlie, look_again):
     for caller in (alice, charlie, alice):
         create(caller)
