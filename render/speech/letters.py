@@ -56,6 +56,7 @@ _LATIN_NAME = re.compile(
     "(?:LATIN (?:SMALL|CAPITAL) LETTER (?:SCRIPT )?|LATIN LETTER SMALL CAPITAL "
     "|NEGATIVE (?:SQUARED|CIRCLED) LATIN CAPITAL LETTER )([A-Z])(?: WITH .*)?"
 )
+_MICRO_AFTER = re.compile(r"\d\s?\Z")
 _GREEK = re.compile("[\u0370-\u03ff\u1f00-\u1fff]+")
 
 
@@ -163,8 +164,8 @@ def _greek_letter(found: re.Match[str]) -> str:
     if name is None:
         return text
     before, after = _around(found)
-    if text == "μ" and after.isalpha():
-        return "micro "
+    if text == "μ" and (after.isalpha() or _MICRO_AFTER.search(found.string, max(found.start() - 2, 0), found.start())):
+        return " micro "
     said = "lambda" if name[1] == "LAMDA" else name[1].lower()
     return f"{' ' if before.isalnum() else ''}{said}{' ' if after.isalnum() else ''}"
 
@@ -182,6 +183,7 @@ _ENGLISH_SIGNS = str.maketrans(
         **_QUOTES,
         **dict.fromkeys(_UNSAID, ""),
         **{"−": "-", "ẞ": "SS"},  # noqa: RUF001
+        **{"㎟": "mm²", "㎠": "cm²", "㎡": "m²", "㎢": "km²", "㎣": "mm³", "㎤": "cm³", "㎥": "m³", "㎦": "km³"},
     }
 )
 _AFTER_NFKC = str.maketrans({**dict.fromkeys(_APOSTROPHES, "'"), **_QUOTES, "⁄": "/", "−": "-"})  # noqa: RUF001

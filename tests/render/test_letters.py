@@ -15,7 +15,7 @@ from render.speech.registry import choose, left_out
     [
         ("It is 5 \u00b5m thin.", "It is 5 micrometers thin."),
         ("1 \u03bcs, 20\u03bcg/l, 3 \u339b", "1 microsecond, 20 micrograms/l, 3 micrometers"),
-        ("\u03bcTorrent, \u03bc-law", "micro Torrent, mu-law"),
+        ("\u03bcTorrent, \u03bc-law", " micro Torrent, mu-law"),
         ("The 1\u00ba floor, the 3\u00aa, the 11\u00ba, the 22.\u00ba", "The 1st floor, the 3rd, the 11th, the 22nd"),
         ("20\u00baC, n\u00ba 5, \u2116 6", "20\u00b0C, number 5, number 6"),
         ("Don\u02bct, don\u2019t, don\u00b4t, don`t, \u0149", "Don't, don't, don't, don't, 'n"),
@@ -33,6 +33,7 @@ from render.speech.registry import choose, left_out
         ("5 m\u00b2, 6 km\u00b3, x\u00b2, 10\u2076, 10\u207b\u00b3", "5 square meters, 6 cubic kilometers, x squared , "
          "10 to the power of 6 , 10 to the power of minus 3 "),
         ("1\u00bd, \u00be, \u2154", "1 and 1/2, 3/4, 2/3"),
+        ("5\u03bc, 5 \u03bc; 3 \u33a1", "5 micro , 5 micro ; 3 square meters"),
         ("CO\u2082, 20\u2103, \u2167, \u0664\uff15\u2776\u2460", "CO2, 20\u00b0C, VIII, 4511"),
         ("a \u2264 b \u2260 c, \u22125 \u2122", "a less than or equal to b not equal to c, -5 "),
         ("a\u2028b\u2029c\x85d\re\x0bf", "a\nb\nc\nd\ne\nf"),
