@@ -134,7 +134,8 @@ class ModelServer:
 
         def show_step(chunk: int, step: int) -> None:
             """Nobody waits for these: one that finds no room is left out."""
-            loop.call_soon_threadsafe(_put_if_room, messages, {"type": "step", "chunk": chunk, "step": step})
+            message = {"type": "step", "chunk": chunk, "step": step, "steps": job.settings.steps_made}
+            loop.call_soon_threadsafe(_put_if_room, messages, message)
 
         try:
             async with self._gpu:

@@ -111,7 +111,9 @@ class InfiniteTalkEngine:
                     if message["type"] == "error":
                         raise _failure(message)
                     if message["type"] == "step":
-                        done = message["chunk"] + message["step"] / parameters.sample_steps
+                        # The server leaves out steps that change nothing; an older one says nothing of them.
+                        steps = message.get("steps", parameters.sample_steps)
+                        done = message["chunk"] + message["step"] / steps
                         hold.report(done / len(plan.segments))
                     if message["type"] == "chunk":
                         yield _segment(message)

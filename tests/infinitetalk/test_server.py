@@ -184,7 +184,7 @@ def post(server: RunningServer, path: str, body: bytes) -> tuple[int, str]:
 def test_a_render_comes_step_by_step_and_chunk_by_chunk(server) -> None:
     stream = Stream(server, job())
     server.model.allow(1)
-    assert stream.next("step") == {"type": "step", "chunk": 0, "step": 0}
+    assert stream.next("step") == {"type": "step", "chunk": 0, "step": 0, "steps": STEPS - 1}
     assert (server.health()["state"], server.health()["render_id"]) == ("busy", "render")
 
     server.model.allow()
