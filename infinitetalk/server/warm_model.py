@@ -81,7 +81,10 @@ class WarmModel:
         return Readiness.READY if self.loads else Readiness.LOADING
 
     def unloadable(self) -> dict[str, str]:
-        """Names of the variants whose files are missing or damaged now, and why. Looks at the files: it may block."""
+        """Names of the variants that cannot be rendered, since their files are missing or damaged now, and why.
+
+        It looks at the files, and may block. What is loaded already can be rendered.
+        """
         try:
             found = self._loader.unloadable(self.plan)
         except OSError as error:  # The machine cannot look.
@@ -92,6 +95,9 @@ class WarmModel:
         for name in self._unloadable.keys() - found.keys():
             logger.info("Variant %s can be loaded again", name)
         self._unloadable = found
+        loaded = self.variant if self._pipeline is not None else None
+        if loaded is not None and loaded.lora_scale == 1:
+            return {name: why for name, why in found.items() if name != loaded.name}
         return found
 
     @torch.no_grad()
@@ -178,7 +184,7 @@ class WarmModel:
             except Exception as error:
                 failure = error
             # Outside the handler, and without the frames: they hold on to what was loaded of the weights.
-            traceback.clear_frames(failure.__traceback__)
+            _clear_frames(failure)
             if not isinstance(failure, _NOT_OF_FILES):
                 logger.error("Variant %s cannot be loaded", variant.name, exc_info=failure)
                 why = f"{variant.name} cannot be loaded: {getattr(failure, 'detail', repr(failure))}"
@@ -255,6 +261,12 @@ class WarmModel:
         gc.collect()
         if self.hardware.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _clear_frames(error: BaseException | None) -> None:
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _pixels(job: RenderJob) -> int:

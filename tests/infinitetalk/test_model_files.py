@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -234,6 +235,35 @@ def test_what_is_not_the_files_fault_brings_it_back_too_and_may_be_tried_again(s
     assert model.variant == FAST
 
 
+def test_what_was_loaded_of_the_bad_variant_is_freed_before_the_good_one_comes(start, monkeypatch) -> None:
+    model = start()
+    parts: list[weakref.ref] = []
+    held: list[object] = []
+    original = VariantLoader.load
+
+    def fail() -> None:
+        part = torch.zeros(3)
+        parts.append(weakref.ref(part))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def load(self, variant, plan):
+        if variant == FAST:
+            part = torch.zeros(3)
+            parts.append(weakref.ref(part))
+            try:
+                fail()
+            except torch.OutOfMemoryError as error:
+                raise torch.OutOfMemoryError("Again") from error
+        held.extend(part() for part in parts)
+        return original(self, variant, plan)
+
+    monkeypatch.setattr(VariantLoader, "load", load)
+    with pytest.raises(torch.OutOfMemoryError):
+        model._use(FAST, PLANS["streamed"])
+
+    assert held == [None, None]
+
+
 def test_when_nothing_can_be_loaded_the_next_job_loads_what_it_needs(folder, start) -> None:
     model = start(STANDARD)
     standard = layout.lora_file(folder, layout.PRESET_LORAS["standard"])
@@ -279,6 +309,17 @@ def test_a_server_starts_with_another_variant_where_the_first_is_bad(folder, sta
 
     assert (model.variant, model.readiness) == (BASE, Readiness.READY)
     assert "The first variant cannot be 1-fast" in caplog.text
+
+
+def test_what_is_loaded_goes_on_without_its_files(folder, start, caplog) -> None:
+    model = start()
+    half(shard(folder))
+
+    assert model.unloadable().keys() == EVERY - {"1-none"}
+    assert "Variant 1-none cannot be loaded" in caplog.text  # After a restart it could not.
+    with pytest.raises(InvalidCheckpoint):
+        model._use(STANDARD, PLAN)
+    assert model._use(BASE, PLAN) is model._pipeline
 
 
 def test_a_server_without_any_good_variant_ends(folder, start) -> None:
