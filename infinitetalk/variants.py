@@ -10,10 +10,10 @@ import torch
 
 from infinitetalk.acceleration import stream_blocks
 from infinitetalk.checkpoints import layout
-from infinitetalk.checkpoints.header import Fingerprint, Headers, fingerprint
+from infinitetalk.checkpoints.header import Fingerprint, Header, Headers, fingerprint
 from infinitetalk.checkpoints.load import LoraFile, load_transformer
 from infinitetalk.checkpoints.merge import load_merged, manifest_of
-from infinitetalk.checkpoints.read import listed_tensors, read_json, shard_files
+from infinitetalk.checkpoints.read import index_file, listed_tensors, read_json, shard_files
 from infinitetalk.errors import InfiniteTalkError, InvalidCheckpoint, InvalidInput
 from infinitetalk.memory_plan import MemoryPlan
 from infinitetalk.transformer import InfiniteTalkTransformer3DModel
@@ -57,6 +57,9 @@ class VariantLoader:
         self._device = device
         self._merged = merged
         self._headers = Headers()
+        self._base = weights / layout.BASE
+        self._index: tuple[Fingerprint | None, dict[str, Path]] = None, {}
+        self._held: dict[Path, tuple[Header, tuple[Variant, bool]]] = {}
         self._left_out: set[Path] = set()
         self._failed: dict[tuple[Path, ...], tuple[Files, str]] = {}  # and why
         for path in merged:
@@ -73,7 +76,8 @@ class VariantLoader:
             return [merged]
         loras = [lora.path for lora in _lora_files(self._weights, variant)]
         adapter = layout.infinitetalk_file(self._weights, variant.speakers)
-        return [*shard_files(self._weights / layout.BASE), adapter, *loras]
+        shards = sorted(set(self._listed().values())) or shard_files(self._base)
+        return [*shards, adapter, *loras]
 
     def require(self, variant: Variant, plan: MemoryPlan) -> Files:
         """Look whether the variant can be loaded, by the headers and lengths of its files.
@@ -82,14 +86,12 @@ class VariantLoader:
         """
         paths = self.files(variant, plan)
         files = tuple((path, fingerprint(path)) for path in paths)
-        for path in paths:
-            self._headers.of(path)
-        base = self._weights / layout.BASE
+        headers = {path: self._headers.of(path) for path in paths}
         if paths[0] not in self._merged:
-            for tensor, path in listed_tensors(base).items():
-                if tensor not in self._headers.of(path).keys:
-                    raise InvalidCheckpoint("file_damaged", f"{path} lacks {tensor}, which the index of {base} lists.")
-            for folder in (base, self._weights / layout.SPEECH):
+            for tensor, path in self._listed().items():
+                if tensor not in headers[path].keys:
+                    raise InvalidCheckpoint("file_damaged", f"{path} lacks {tensor}, which the index beside it lists.")
+            for folder in (self._base, self._weights / layout.SPEECH):
                 read_json(folder / "config.json")
         failed, why = self._failed.get(tuple(paths), ((), ""))
         if failed == files:
@@ -134,6 +136,13 @@ class VariantLoader:
             transformer.to(self._device)
         return transformer
 
+    def _listed(self) -> dict[str, Path]:
+        """The index of the base, which is long: read again only when it has changed."""
+        mark = fingerprint(index_file(self._base))
+        if self._index[0] != mark:
+            self._index = mark, listed_tensors(self._base)
+        return self._index[1]
+
     def _find_merged(self) -> dict[tuple[Variant, bool], Path]:
         """What the merged files hold now: variant and whether in 8 bits.
 
@@ -151,11 +160,16 @@ class VariantLoader:
         return found
 
     def _held_by(self, path: Path) -> tuple[Variant, bool]:
-        manifest = manifest_of(self._headers.of(path), path)
+        header, known = self._headers.of(path), self._held.get(path)
+        if known is not None and known[0] is header:
+            return known[1]
+        manifest = manifest_of(header, path)
         try:
-            return _variant_of(manifest), manifest["dtype"] == "float8_e4m3fn"
+            held = _variant_of(manifest), manifest["dtype"] == "float8_e4m3fn"
         except (KeyError, TypeError) as error:
             raise InvalidCheckpoint("not_merged", f"{path} has a manifest that cannot be read: {error!r}") from error
+        self._held[path] = header, held
+        return held
 
 
 def _lora_files(weights: Path, variant: Variant) -> list[LoraFile]:

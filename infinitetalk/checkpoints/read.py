@@ -60,9 +60,13 @@ def shard_files(folder: Path, stem: str = "diffusion_pytorch_model") -> list[Pat
     return [shards[number] for number in sorted(shards)]
 
 
+def index_file(folder: Path, stem: str = "diffusion_pytorch_model") -> Path:
+    return folder / f"{stem}.safetensors.index.json"
+
+
 def listed_tensors(folder: Path, stem: str = "diffusion_pytorch_model") -> dict[str, Path]:
     """The index of a model: each tensor's file. Empty where there is no index. Raises InvalidCheckpoint."""
-    index = folder / f"{stem}.safetensors.index.json"
+    index = index_file(folder, stem)
     if not index.is_file():
         return {}
     weight_map = read_json(index).get("weight_map")

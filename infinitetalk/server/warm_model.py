@@ -185,7 +185,8 @@ class WarmModel:
                 failure = error
             # Outside the handler, and without the frames: they hold on to what was loaded of the weights.
             _clear_frames(failure)
-            if not isinstance(failure, _NOT_OF_FILES):
+            # An unforeseen error counts as the files' only if others could be loaded.
+            if isinstance(failure, InvalidCheckpoint) or (self.loads and not isinstance(failure, _NOT_OF_FILES)):
                 logger.error("Variant %s cannot be loaded", variant.name, exc_info=failure)
                 why = f"{variant.name} cannot be loaded: {getattr(failure, 'detail', repr(failure))}"
                 if not isinstance(failure.__cause__, OSError):  # That may pass.

@@ -155,7 +155,7 @@ def test_a_tensor_that_the_index_lists_and_no_shard_has(folder, loader) -> None:
     drop_a_tensor(shards[1])
 
     assert loader.unloadable(PLAN).keys() == EVERY
-    assert "which the index of" in loader.unloadable(PLAN)["1-none"]
+    assert "which the index beside it lists" in loader.unloadable(PLAN)["1-none"]
 
 
 @pytest.mark.parametrize("damage", [SEEN_BEFOREHAND[name] for name in ("missing", "folder", "cut in the tensors")])
@@ -211,6 +211,25 @@ def test_what_only_loading_finds_brings_the_last_good_variant_back(folder, start
     os.utime(fast_file(folder), ns=(1, 1))  # A copy may keep an older time.
     model._use(FAST, PLAN)
     assert (model.variant, model.unloadable()) == (FAST, {})
+
+
+def test_an_unforeseen_error_of_a_file_counts_as_bad_where_another_could_be_loaded(folder, start, monkeypatch) -> None:
+    model = start()
+    original = VariantLoader.load
+
+    def load(self, variant, plan):
+        if variant == FAST:
+            raise RuntimeError("The size of tensor a (48) must match the size of tensor b (47)")
+        return original(self, variant, plan)
+
+    monkeypatch.setattr(VariantLoader, "load", load)
+    with pytest.raises(InvalidCheckpoint, match="The size of tensor a"):
+        model._use(FAST, PLAN)
+    assert (model.variant, model.unloadable().keys()) == (BASE, {"1-fast", "1-fast-scaled"})
+
+    # At the start it may be the machine: no other variant is tried.
+    with pytest.raises(RuntimeError, match="The size of tensor a"):
+        start(FAST, VariantLoader(folder, [], torch.float32, CPU))
 
 
 @pytest.mark.parametrize(
