@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> int:
     )
 
     def show(chunk: int, step: int) -> None:
-        print(f"\rChunk {chunk + 1} of {total}, step {step + 1} of {settings.num_inference_steps} ", end="", flush=True)
+        print(f"\rChunk {chunk + 1} of {total}, step {step + 1} of {settings.steps_made} ", end="", flush=True)
 
     folder = ChunkFolder(options.chunks or options.output.with_name(f".{options.output.name}.chunks"))
     resume = folder.resume() if options.chunks else None

@@ -20,7 +20,7 @@ from infinitetalk.errors import InfiniteTalkError, InvalidInput
 from infinitetalk.guidance import Branch, Guidance, GuidanceScales, ProjectedGuidance
 from infinitetalk.image_features import encode_picture
 from infinitetalk.picture import BUCKETS, Buckets, Picture, Size, nearest_bucket, resize_and_crop
-from infinitetalk.schedule import Chunk, make_scheduler, plan_chunks
+from infinitetalk.schedule import Chunk, make_scheduler, plan_chunks, used_timesteps
 from infinitetalk.speaker_masks import Box, speaker_masks
 from infinitetalk.teacache import TeaCache
 from infinitetalk.transformer import InfiniteTalkTransformer3DModel
@@ -46,6 +46,7 @@ class Source(Protocol):
 class Settings:
     num_inference_steps: int = 8
     flow_shift: float = 3.0
+    keep_idle_steps: bool = False  # as the reference does: see `infinitetalk.schedule.used_timesteps`
     text_guidance_scale: float = 1.0
     audio_guidance_scale: float = 6.0
     projected_guidance: ProjectedGuidance | None = field(default_factory=ProjectedGuidance)
@@ -54,6 +55,12 @@ class Settings:
     num_frames_per_chunk: int = 81
     motion_frames: int = 9
     resolution: str = "480p"
+
+    @property
+    def steps_made(self) -> int:
+        """Of a chunk; each takes one pass of the transformer for each branch of guidance."""
+        timesteps = used_timesteps(self.num_inference_steps, self.flow_shift, keep_idle_steps=self.keep_idle_steps)
+        return len(timesteps) - 1
 
 
 @dataclass(frozen=True)
@@ -187,7 +194,9 @@ class InfiniteTalkPipeline:
         Returns 1, 16, T, h, w.
         """
         device = self.transformer.device
-        scheduler = make_scheduler(settings.num_inference_steps, settings.flow_shift)
+        scheduler = make_scheduler(
+            settings.num_inference_steps, settings.flow_shift, keep_idle_steps=settings.keep_idle_steps
+        )
         guidance = Guidance(
             GuidanceScales(settings.text_guidance_scale, settings.audio_guidance_scale), settings.projected_guidance
         )

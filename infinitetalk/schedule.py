@@ -8,6 +8,22 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from numpy.typing import NDArray
 
 NUM_TRAIN_TIMESTEPS = 1000
+# A step that starts at or below this time is left out: going from the time before it straight to 0 changes the latents
+# by at most 3/1000 of the difference of two velocities, and a pass of the transformer is saved.
+IDLE_BELOW = 3.0
+
+
+def used_timesteps(
+    num_inference_steps: int, flow_shift: float, *, keep_idle_steps: bool = False
+) -> NDArray[np.float32]:
+    """The times of shifted_timesteps at which a pass is made, and the 0 at which the last of them ends.
+
+    keep_idle_steps: all of them, as the reference does.
+    """
+    timesteps = shifted_timesteps(num_inference_steps, flow_shift)
+    if keep_idle_steps:
+        return timesteps
+    return np.append(timesteps[timesteps > IDLE_BELOW], np.float32(0))
 
 
 def shifted_timesteps(num_inference_steps: int, flow_shift: float) -> NDArray[np.float32]:
@@ -23,9 +39,12 @@ def shifted_timesteps(num_inference_steps: int, flow_shift: float) -> NDArray[np
     return shifted
 
 
-def make_scheduler(num_inference_steps: int, flow_shift: float) -> FlowMatchEulerDiscreteScheduler:
+def make_scheduler(
+    num_inference_steps: int, flow_shift: float, *, keep_idle_steps: bool = False
+) -> FlowMatchEulerDiscreteScheduler:
+    """keep_idle_steps: see used_timesteps."""
     scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=NUM_TRAIN_TIMESTEPS, shift=1.0)
-    timesteps = torch.from_numpy(shifted_timesteps(num_inference_steps, flow_shift))
+    timesteps = torch.from_numpy(used_timesteps(num_inference_steps, flow_shift, keep_idle_steps=keep_idle_steps))
     scheduler.set_timesteps(sigmas=(timesteps[:-1] / NUM_TRAIN_TIMESTEPS).tolist())
     # As computed, not as they come back from a division and a multiplication.
     scheduler.timesteps, scheduler.sigmas = timesteps[:-1], timesteps / NUM_TRAIN_TIMESTEPS

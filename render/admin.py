@@ -105,7 +105,8 @@ class RenderAdmin(ReadOnlyAdmin):
             "image", "audio", "spoken", "audio_2", "audio_order", "prompt", "asked_parameters",
         ]}),
         ("What was prepared", {
-            "fields": ["prepared_sources", "num_frames", "segments_total", "prepared_plan"], "classes": ["collapse"],
+            "fields": ["prepared_sources", "num_frames", "segments_total", "variant", "prepared_plan"],
+            "classes": ["collapse"],
         }),
     ]
     # fmt: on

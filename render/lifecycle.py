@@ -62,17 +62,18 @@ def hand_back(claim: Claim) -> None:
         _requeue(claim, render, Attempt.Outcome.YIELDED)
 
 
-def hand_back_for_fault(claim: Claim, fault: str, *, trace: str) -> None:
+def hand_back_for_fault(claim: Claim, fault: str, *, trace: str, variant: str = "") -> None:
     """This node could not go on, by a fault of its own: it takes no work for now, and no failure is counted.
 
     The first time another node may take the render at once. A render that asks too much of every node waits longer
     each time, so that it does not keep them from other work.
+    variant: of the model, if it is only its files that are bad here. The node goes on with others, and its row says so.
     """
     with fence(claim) as render:
-        if render.node_id is not None:  # Its row may have been deleted.
+        if render.node_id is not None and not variant:  # Its row may have been deleted.
             nodes.rest(render.node_id, fault)
         times = render.attempts.filter(outcome=Attempt.Outcome.NODE_FAULT).count() + 1
-        Render.objects.filter(pk=render.pk).update(error_trace=trace)
+        Render.objects.filter(pk=render.pk).update(error_trace=trace, variant=variant or render.variant)
         _requeue(claim, render, Attempt.Outcome.NODE_FAULT, delay=_nth(settings.NODE_FAULT_DELAYS, times))
 
 
@@ -104,6 +105,15 @@ def fail(claim: Claim, error: ServiceError, *, trace: str = "") -> None:
     with fence(claim) as render:
         _close(render, State.FAILED, error, trace=trace)
         _end_attempt(claim, Attempt.Outcome.FAILED)
+
+
+@transaction.atomic
+def fail_waiting(render: Render, error: ServiceError, *, trace: str) -> None:
+    """End a render that waits for what no node can do. Nothing happens if it has been claimed or ended meanwhile."""
+    render = Render.objects.select_for_update(of=("self",), no_key=True).get(pk=render.pk)
+    if render.state == State.QUEUED:
+        _close(render, State.FAILED, error, trace=trace)
+        announce(render)
 
 
 def retry_later(claim: Claim, error: ServiceError, *, trace: str, of_storage: bool = False, anew: bool = False) -> None:

@@ -44,6 +44,12 @@ class Node(models.Model):
     fault = models.CharField(max_length=200, blank=True, db_default="", help_text="Why it cannot take work now.")
     fault_since = models.DateTimeField(null=True)
     rests_until = models.DateTimeField(null=True, help_text="After a fault in the middle of a render.")
+    unloadable = models.JSONField(
+        default=dict,
+        db_default=Value({}, models.JSONField()),
+        blank=True,
+        help_text="Variants of the model whose files are missing or damaged here, and why. It renders none of these.",
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
@@ -83,6 +89,9 @@ class Render(models.Model):
     plan = models.JSONField(null=True, blank=True)
     segments_total = models.PositiveIntegerField(null=True)
     num_frames = models.PositiveIntegerField(null=True)
+    variant = models.CharField(
+        max_length=40, blank=True, db_default="", help_text="Of the model: which of its files the engine needs."
+    )
 
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
     phase = models.CharField(max_length=12, choices=Phase, default=Phase.PREPARE)

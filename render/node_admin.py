@@ -21,7 +21,7 @@ class NodeAdmin(ReadOnlyAdmin):
     ordering = ["-heartbeat_at"]
     fields = [
         *("name", "queue", "work", "fault", "fault_since", "rests_until", "model_state", "gpu", "memory_plan"),
-        *("running", "last_seen", "heartbeat_at", "canary_at", "created_at"),
+        *("bad_files", "running", "last_seen", "heartbeat_at", "canary_at", "created_at"),
     ]
     actions = ["drain", "undrain"]
 
@@ -40,7 +40,17 @@ class NodeAdmin(ReadOnlyAdmin):
     def work(self, node: Node) -> str:
         if node.draining:
             return "draining"
-        return "cannot work" if node.fault else "takes renders"
+        if node.fault:
+            return "cannot work"
+        return f"takes renders, but not {', '.join(sorted(node.unloadable))}" if node.unloadable else "takes renders"
+
+    @admin.display(empty_value="none")
+    def bad_files(self, node: Node) -> str | None:
+        """Each fault once, with the variants of the model that it concerns."""
+        variants: dict[str, list[str]] = {}
+        for variant, why in sorted(node.unloadable.items()):
+            variants.setdefault(why, []).append(variant)
+        return "\n".join(f"{why} ({', '.join(names)})" for why, names in variants.items()) or None
 
     @admin.display(ordering="running")
     def running(self, node: Node) -> int:

@@ -18,7 +18,14 @@ NO_RIGHTS = {errno.EACCES, errno.EPERM}  # Only where it concerns the folders th
 
 
 class NodeFault(Exception):
-    """This machine cannot do its work now; another one may. The text is for staff: it may name files."""
+    """This machine cannot do its work now; another one may. The text is for staff: it may name files.
+
+    variant: of the model, if this machine cannot load that one and can do other work.
+    """
+
+    def __init__(self, fault: str, *, variant: str = "") -> None:
+        super().__init__(fault)
+        self.variant = variant
 
 
 @contextmanager
@@ -26,6 +33,8 @@ def recognised() -> Iterator[None]:
     """Raises NodeFault instead of an error that this machine has caused; every other error passes unchanged."""
     try:
         yield
+    except NodeFault:
+        raise
     except Exception as error:
         fault = fault_in(error)
         if fault is None:

@@ -34,6 +34,10 @@ def note_model(node: Node, engines: Mapping[str, EngineStatus]) -> None:
         if status.model_state and (node.model_state, *known) != (status.model_state, *facts):
             node.model_state, (node.gpu, node.memory_plan) = status.model_state, facts
             node.save(update_fields=["model_state", "gpu", "memory_plan"])
+        if status.model_state and node.unloadable != status.unloadable:
+            # That of a server which does not answer is not known: it may come back with good files.
+            node.unloadable = dict(status.unloadable)
+            node.save(update_fields=["unloadable"])
 
 
 def can_work(node: Node) -> bool:
@@ -73,6 +77,16 @@ def _mended(node: Node) -> bool:
 def alive() -> QuerySet[Node]:
     lately = Now() - timedelta(seconds=MISSED_CANARIES * settings.CANARY_SECONDS)
     return Node.objects.filter(Q(heartbeat_at__gte=lately) | Q(canary_at__gte=lately))
+
+
+def unloadable_everywhere(queue: str) -> dict[str, str]:
+    """Variants of the model that no living machine of a queue can load, and what each machine says of it.
+
+    A machine that says nothing of a variant can load it.
+    """
+    machines = list(alive().filter(queue=queue).order_by("name"))
+    variants = set.intersection(*(set(node.unloadable) for node in machines)) if machines else set()
+    return {name: "\n".join(f"{node.name}: {node.unloadable[name]}" for node in machines) for name in variants}
 
 
 def others_can_work(queue: str) -> QuerySet[Node]:

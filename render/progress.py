@@ -40,6 +40,7 @@ def prepared(
     num_frames: int,
     segments_total: int,
     warnings: Sequence[SourceWarning] = (),
+    variant: str = "",
 ) -> None:
     """Note what `prepare` found and set the hold to the true price. Raises ServiceError `quota_exceeded`."""
     with fence(claim) as render:
@@ -49,6 +50,7 @@ def prepared(
             sources=sources,
             warnings=list(warnings),
             plan=plan,
+            variant=variant,
             num_frames=num_frames,
             segments_total=segments_total,
             phase=Phase.WAITING,

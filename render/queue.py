@@ -66,6 +66,11 @@ def claimable(queue: str) -> QuerySet[Render]:
     )
 
 
+def wants_variant(names: Collection[str]) -> Q:
+    """Renders that a node would have to load one of these variants for."""
+    return Q(variant__in=list(names)) & ~Q(phase__in=FINISHING)
+
+
 def has_waiting(queue: str) -> bool:
     return Render.objects.filter(queue=queue, state=State.QUEUED).exists()
 
@@ -73,7 +78,8 @@ def has_waiting(queue: str) -> bool:
 def lock_next(queue: str, node: Node, *, without_engines: Collection[str] = ()) -> Render | None:
     """The render that this node is to claim, locked. To be called in the claiming transaction.
 
-    One whose sources are not prepared yet only where the node has room for its tenant, see `workers_held`.
+    One whose sources are not prepared yet only where the node has room for its tenant, see `workers_held`; none for
+    which the node's model lacks files.
     """
     lock_claims()
     renders = (
@@ -82,6 +88,8 @@ def lock_next(queue: str, node: Node, *, without_engines: Collection[str] = ()) 
         .filter(Q(sources__isnull=False) | Q(held__lt=most_held()))
         .exclude(engine__in=without_engines)
     )
+    if node.unloadable:
+        renders = renders.exclude(wants_variant(node.unloadable))
     return renders.select_for_update(of=("self",), skip_locked=True, no_key=True).first()
 
 

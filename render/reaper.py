@@ -1,4 +1,4 @@
-"""Brings back what a dead worker left: expired leases, and claimable renders without a ticket.
+"""Brings back what a dead worker left: expired leases, and claimable renders without a ticket. Ends what nobody can do.
 
 Runs from a django-q2 schedule and from a loop of its own (`manage.py reaper`): a wedged cluster runs no schedules.
 Several reapers at once are harmless, row locks keep them apart.
@@ -15,7 +15,8 @@ from django.db import DatabaseError, InterfaceError, OperationalError, transacti
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Now
 
-from render import lifecycle, queue
+from accounts.errors import ServiceError
+from render import lifecycle, nodes, queue
 from render.models import ReaperClock, Render, State
 from render.signals import housekeeping
 
@@ -31,6 +32,8 @@ def run() -> int:
         with _alone(f"The cancel of render {left.pk}"):
             lifecycle.request_cancel(left)  # Of an earlier version, which forgot the cancel here.
     for name in Render.objects.filter(state=State.QUEUED).order_by().values_list("queue", flat=True).distinct():
+        with _alone(f"What no node of queue {name} can render"):
+            _fail_unloadable(name)
         with _alone(f"The tickets of queue {name}"):
             added = queue.top_up(name)
             if added:
@@ -85,6 +88,18 @@ def _reap_expired() -> int:
                 failed.pop()
                 reaped += 1
                 logger.warning("Render %s lost its worker in attempt %d", render.pk, render.attempt)
+
+
+def _fail_unloadable(queue_name: str) -> None:
+    """End the renders whose files of the model are bad on every living node. While one has them, they wait for it."""
+    variants = nodes.unloadable_everywhere(queue_name)
+    if not variants:
+        return
+    detail = "Files of the model that this render needs are missing or damaged. Another preset may work."
+    for render in Render.objects.filter(queue.wants_variant(variants), queue=queue_name, state=State.QUEUED):
+        with _alone(f"The end of render {render.pk}"):
+            logger.error("Render %s fails: no node can load %s", render.pk, render.variant)
+            lifecycle.fail_waiting(render, ServiceError("model_file_missing", detail), trace=variants[render.variant])
 
 
 @contextmanager

@@ -54,7 +54,8 @@ def run(claim: Claim) -> None:
             _unless_fenced(lifecycle.hand_back, claim)
         except NodeFault as fault:
             logger.warning("Render %s is handed back: %s", claim.render_id, fault)
-            _unless_fenced(lifecycle.hand_back_for_fault, claim, str(fault), trace=traceback.format_exc())
+            trace = traceback.format_exc()
+            _unless_fenced(lifecycle.hand_back_for_fault, claim, str(fault), trace=trace, variant=fault.variant)
         except ServiceError as error:
             logger.info("Render %s failed: %s", claim.render_id, error.code)
             _unless_fenced(lifecycle.fail, claim, error, trace=traceback.format_exc())
@@ -107,11 +108,15 @@ def prepare(claim: Claim, lease: Lease, render: Render, folder: Path) -> None:
         check=lease.check,
     )
     plan = engine.plan(_inputs(render, sources, folder), parameters)
+    # It is stored apart: a node of an older version reads the plan, and a claim asks for the variant.
+    stored = asdict(plan)
+    variant = stored.pop("variant")
     progress.prepared(
         claim,
         sources=sources,
         warnings=warnings,
-        plan=asdict(plan),
+        plan=stored,
+        variant=variant,
         num_frames=plan.num_frames,
         segments_total=len(plan.segments),
     )

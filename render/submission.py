@@ -85,7 +85,7 @@ def enqueue(
 
 def _take_over(render: Render, ended: Render) -> None:
     """The segments move: each stored object belongs to one render, whose deletion deletes it."""
-    for name in ("sources", "warnings", "plan", "num_frames", "segments_total"):
+    for name in ("sources", "warnings", "plan", "num_frames", "segments_total", "variant"):
         setattr(render, name, getattr(ended, name))
     render.save()
     Segment.objects.filter(render=ended).update(render=render, attempt=0)

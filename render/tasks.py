@@ -35,12 +35,20 @@ def _claim(queue_name: str) -> Claim | None:
         node = nodes.beat(queue_name)
         nodes.note_model(node, engines)
         if not nodes.can_work(node):
-            queue.top_up(queue_name)  # For others: this node has taken a ticket. It is slow to take the next one.
-            time.sleep(FAULTY_PAUSE_SECONDS)
+            _leave_to_others(queue_name)
             return None
         claim = lifecycle.claim_next(queue_name, node, without_engines=missing)
         if claim is not None or time.monotonic() > deadline:
             return claim
+        if node.unloadable and queue.claimable(queue_name).filter(queue.wants_variant(node.unloadable)).exists():
+            _leave_to_others(queue_name)
+            return None
         if not queue.claimable(queue_name).filter(engine__in=missing).exists():
             return None
         time.sleep(1)
+
+
+def _leave_to_others(queue_name: str) -> None:
+    """This node has taken a ticket for what it cannot do. It is slow to take the next one."""
+    queue.top_up(queue_name)
+    time.sleep(FAULTY_PAUSE_SECONDS)

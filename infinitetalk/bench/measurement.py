@@ -19,7 +19,7 @@ from infinitetalk.memory_plan import PLANS, MemoryPlan
 from infinitetalk.pipeline import InfiniteTalkPipeline, Settings
 from infinitetalk.transformer import InfiniteTalkTransformer3DModel
 
-SCHEDULES = ((4, 1), (8, 1), (8, 2))  # steps, passes
+SCHEDULES = ((4, 1), (8, 1), (8, 2))  # time steps, passes of each that is made
 GUIDED = 2.0  # any scale that needs a second pass
 
 

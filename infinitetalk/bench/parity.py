@@ -60,7 +60,7 @@ def outputs_of(transformer: InfiniteTalkTransformer3DModel, inputs: dict[str, to
     one_pass = transformer(**inputs)
     channels = transformer.config.out_channels
     latents, condition = inputs["hidden_states"].split([channels, inputs["hidden_states"].shape[1] - channels], dim=1)
-    scheduler = make_scheduler(STEPS, FLOW_SHIFT)
+    scheduler = make_scheduler(STEPS, FLOW_SHIFT, keep_idle_steps=True)  # Else it would be one step.
     for timestep in scheduler.timesteps:
         given = {
             **inputs,

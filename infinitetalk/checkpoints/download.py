@@ -87,7 +87,7 @@ def _fetch_file(repository: layout.Repository, file: RemoteFile, path: Path) -> 
     if _is_whole(path, file):
         return path
     print(f"{repository.name}: {file.name} ({file.size / 1e9:.2f} GB)", file=sys.stderr)
-    partial = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(f"{path.name}{layout.PARTIAL}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         done = partial.stat().st_size if partial.is_file() else 0

@@ -14,6 +14,7 @@ IMAGE_ENCODER = "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth"
 VAE = "Wan2.1_VAE.pth"
 # Only in a checkpoint for tests: smaller pictures and shorter chunks than the published model's.
 SIZES = "sizes.json"
+PARTIAL = ".partial"  # at the end of a file's name while it is downloaded
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,8 @@ def _check(key: str, parts: Mapping[str, torch.Tensor], target: torch.Tensor, so
         )
     if ("down" in parts) != ("up" in parts):
         raise InvalidCheckpoint("lora_incomplete", f"{source} has only one half of the pair for {key}.")
+    if "alpha" in parts and parts["alpha"].numel() != 1:
+        raise InvalidCheckpoint("lora_shape", f"{source}: the alpha of {key} is {tuple(parts['alpha'].shape)}.")
     if "down" in parts:
         down, up = parts["down"], parts["up"]
         # Compared side by side: a product of the right size may still be the transpose.

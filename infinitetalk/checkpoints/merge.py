@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from infinitetalk.checkpoints import layout
+from infinitetalk.checkpoints.header import Header, read_header
 from infinitetalk.checkpoints.load import LoraFile, empty_transformer, read_transformer
 from infinitetalk.checkpoints.read import require_finite, shard_files
 from infinitetalk.checkpoints.strict import load_strictly
@@ -121,11 +122,7 @@ def load_merged(path: Path, *, device: str = "cpu") -> InfiniteTalkTransformer3D
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """What `merge` wrote about the file. Raises InvalidCheckpoint."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return _manifest(file.metadata() or {}, path)
-    except (SafetensorError, OSError) as error:
-        raise _damaged(path, error) from error
+    return manifest_of(read_header(path), path)
 
 
 def _read_parallel(path: Path, device: str) -> dict[str, torch.Tensor]:
@@ -147,9 +144,10 @@ def _damaged(path: Path, error: Exception) -> InvalidCheckpoint:
     return InvalidCheckpoint("file_damaged", f"{path} is missing, damaged or incomplete: {error}")
 
 
-def _manifest(metadata: dict[str, str], path: Path) -> dict[str, Any]:
+def manifest_of(header: Header, path: Path) -> dict[str, Any]:
+    """Raises InvalidCheckpoint `not_merged`."""
     try:
-        manifest = json.loads(metadata.get("manifest", "{}"))
+        manifest = json.loads(header.metadata.get("manifest", "{}"))
     except ValueError:
         manifest = {}
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:

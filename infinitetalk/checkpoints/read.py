@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from infinitetalk.checkpoints import layout
 from infinitetalk.errors import InvalidCheckpoint
 
 Tensors = dict[str, torch.Tensor]
@@ -40,9 +41,8 @@ def shard_files(folder: Path, stem: str = "diffusion_pytorch_model") -> list[Pat
 
     Raises InvalidCheckpoint `file_missing` that names what is not there, or `shards_mixed`.
     """
-    index = folder / f"{stem}.safetensors.index.json"
-    if index.is_file():
-        return _listed_shards(index)
+    if listed := listed_tensors(folder, stem):
+        return sorted(set(listed.values()))
     shards = {}
     totals = set()
     for path in folder.glob(f"{stem}-*.safetensors"):
@@ -60,7 +60,15 @@ def shard_files(folder: Path, stem: str = "diffusion_pytorch_model") -> list[Pat
     return [shards[number] for number in sorted(shards)]
 
 
-def _listed_shards(index: Path) -> list[Path]:
+def index_file(folder: Path, stem: str = "diffusion_pytorch_model") -> Path:
+    return folder / f"{stem}.safetensors.index.json"
+
+
+def listed_tensors(folder: Path, stem: str = "diffusion_pytorch_model") -> dict[str, Path]:
+    """The index of a model: each tensor's file. Empty where there is no index. Raises InvalidCheckpoint."""
+    index = index_file(folder, stem)
+    if not index.is_file():
+        return {}
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise InvalidCheckpoint("file_damaged", f"{index} lists no files.")
@@ -71,7 +79,7 @@ def _listed_shards(index: Path) -> list[Path]:
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing:
         raise InvalidCheckpoint("file_missing", f"{index.parent} lacks {', '.join(missing)}.")
-    return [index.parent / name for name in names]
+    return {tensor: index.parent / str(name) for tensor, name in weight_map.items()}
 
 
 def read_pth(path: Path) -> Tensors:
@@ -113,4 +121,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def require_file(path: Path) -> None:
     if not path.is_file():
-        raise InvalidCheckpoint("file_missing", f"There is no file {path}.")
+        partial = path.with_name(f"{path.name}{layout.PARTIAL}")
+        why = ""
+        if path.is_symlink():
+            why = " It is a link to a file that is not there."
+        elif partial.is_file():
+            why = f" Its download has not ended, see {partial.name}: run `download` again."
+        raise InvalidCheckpoint("file_missing", f"There is no file {path}.{why}")

@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from infinitetalk.errors import InfiniteTalkError, InvalidInput
+from infinitetalk.errors import InfiniteTalkError, InvalidCheckpoint, InvalidInput
 from infinitetalk.pipeline import GeneratedChunk
 from infinitetalk.server.jobs import RenderJob
 from infinitetalk.server.metrics import Metrics
@@ -92,11 +92,14 @@ class ModelServer:
                 "plan": model.plan.name,
                 "attention": model.hardware.attention,
                 "loads": model.loads,
+                "variant": model.variant.name if model.variant else None,
+                # A file system that hangs must not keep the streams of others waiting.
+                "unloadable": await asyncio.to_thread(model.unloadable),
             }
         )
 
     async def metrics(self, request: Request) -> Response:
-        body, content_type = self._metrics.export()
+        body, content_type = await asyncio.to_thread(self._metrics.export)
         return Response(body, media_type=content_type)
 
     async def _stream(self, turn: Turn, messages: "asyncio.Queue[Message]") -> AsyncIterator[bytes]:
@@ -134,7 +137,8 @@ class ModelServer:
 
         def show_step(chunk: int, step: int) -> None:
             """Nobody waits for these: one that finds no room is left out."""
-            loop.call_soon_threadsafe(_put_if_room, messages, {"type": "step", "chunk": chunk, "step": step})
+            message = {"type": "step", "chunk": chunk, "step": step, "steps": job.settings.steps_made}
+            loop.call_soon_threadsafe(_put_if_room, messages, message)
 
         try:
             async with self._gpu:
@@ -168,6 +172,9 @@ class ModelServer:
         except Aborted as aborted:
             logger.info("%s aborted: %s", name, aborted)
             return {"type": "error", "code": "aborted", "detail": str(aborted)}
+        except InvalidCheckpoint as error:
+            logger.error("%s: %s: %s", name, error.code, error.detail)
+            return {"type": "error", "code": "model_file_missing", "detail": error.detail}
         except InfiniteTalkError as error:
             logger.warning("%s: %s: %s", name, error.code, error.detail)
             code = "machine_failed" if _no_descriptors(error.__cause__) else error.code

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from infinitetalk.errors import InfiniteTalkError
+from infinitetalk.errors import InfiniteTalkError, InvalidCheckpoint
 from infinitetalk.memory_plan import MemoryPlan
 from infinitetalk.parallel import Group, enable_context_parallel
-from infinitetalk.pipeline import GeneratedChunk
+from infinitetalk.pipeline import GeneratedChunk, InfiniteTalkPipeline
 from infinitetalk.server.jobs import RenderJob
 from infinitetalk.server.turns import Aborted
 from infinitetalk.server.warm_model import Hardware, WarmModel
@@ -91,8 +91,20 @@ class LockstepModel(WarmModel):
             self._on_fatal()
             raise
 
-    def _load_first(self, variant: Variant) -> None:
-        self._use(variant, self.plan)
+    def _load_at_start(self, variant: Variant) -> None:
+        super()._use(variant, self.plan)  # Before the processes talk to each other.
+
+    def _use(self, variant: Variant, plan: MemoryPlan) -> InfiniteTalkPipeline:
+        fault = None
+        try:
+            pipeline = super()._use(variant, plan)
+        except InvalidCheckpoint as error:
+            fault = error
+        if self._group.agree(fault is not None):
+            raise fault or InvalidCheckpoint("file_damaged", f"The leader cannot load {variant.name}.")
+        if fault is not None:
+            raise RuntimeError(f"Only this process cannot load {variant.name}") from fault
+        return pipeline
 
     def _adapt(self, transformer: InfiniteTalkTransformer3DModel) -> None:
         super()._adapt(transformer)

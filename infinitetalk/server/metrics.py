@@ -25,10 +25,14 @@ class Metrics:
             registry=self._registry,
         )
         self._mark = time.monotonic()
-        ready = Gauge("infinitetalk_ready", "1 when the model is loaded", registry=self._registry)
+        ready = Gauge("infinitetalk_ready", "1 when a model has been loaded", registry=self._registry)
         ready.set_function(lambda: model.readiness == Readiness.READY)
         loads = Gauge("infinitetalk_model_loads", "Loads of a transformer since the start", registry=self._registry)
         loads.set_function(lambda: model.loads)
+        unloadable = Gauge(
+            "infinitetalk_unloadable_variants", "Whose files are missing or damaged", registry=self._registry
+        )
+        unloadable.set_function(lambda: len(model.unloadable()))
         if model.hardware.device.type == "cuda":
             peak = Gauge("infinitetalk_gpu_memory_peak_bytes", "Most that was allocated", registry=self._registry)
             peak.set_function(lambda: torch.cuda.max_memory_allocated(model.hardware.device))

@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import threading
+import traceback
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import torch
 
 from infinitetalk.acceleration import compile_blocks
 from infinitetalk.checkpoint import Checkpoint
-from infinitetalk.errors import InfiniteTalkError
+from infinitetalk.errors import InfiniteTalkError, InvalidCheckpoint, InvalidInput
 from infinitetalk.loading import Encoders, load_encoders
 from infinitetalk.memory_plan import PLANS, MemoryPlan
 from infinitetalk.pipeline import GeneratedChunk, InfiniteTalkPipeline
@@ -22,10 +23,14 @@ from infinitetalk.server.jobs import RenderJob
 from infinitetalk.source_frames import open_source
 from infinitetalk.text import NEGATIVE_PROMPT
 from infinitetalk.transformer import InfiniteTalkTransformer3DModel
-from infinitetalk.variants import Variant, VariantLoader
+from infinitetalk.variants import PLAIN_VARIANTS, Variant, VariantLoader
 from infinitetalk.voice import load_voice, normalise_loudness
 
 logger = logging.getLogger(__name__)
+
+
+# Loading may fail with these, too, though the files are good.
+_NOT_OF_FILES = (torch.OutOfMemoryError, torch.AcceleratorError, OSError, MemoryError, InvalidInput)
 
 
 class Readiness(StrEnum):
@@ -55,6 +60,8 @@ class WarmModel:
         self._usual_plan = plan
         self._too_large: int | None = None  # pixels of a frame with which the usual plan ran out of memory
         self._pipeline: InfiniteTalkPipeline | None = None
+        self._last_good: tuple[Variant, MemoryPlan] | None = None  # what was loaded last
+        self._unloadable: dict[str, str] = {}  # as it was last told
         self._loading = threading.Lock()
 
     def start(self, variant: Variant) -> "Future[None]":
@@ -70,7 +77,28 @@ class WarmModel:
 
     @property
     def readiness(self) -> Readiness:
-        return Readiness.READY if self._pipeline is not None else Readiness.LOADING
+        # From the first load on it takes jobs, also when another variant could not be loaded.
+        return Readiness.READY if self.loads else Readiness.LOADING
+
+    def unloadable(self) -> dict[str, str]:
+        """Names of the variants that cannot be rendered, since their files are missing or damaged now, and why.
+
+        It looks at the files, and may block. What is loaded already can be rendered.
+        """
+        try:
+            found = self._loader.unloadable(self.plan)
+        except OSError as error:  # The machine cannot look.
+            logger.warning("The files of the model cannot be looked at: %s", error)
+            return self._unloadable
+        for name in found.keys() - self._unloadable.keys():
+            logger.error("Variant %s cannot be loaded: %s", name, found[name])
+        for name in self._unloadable.keys() - found.keys():
+            logger.info("Variant %s can be loaded again", name)
+        self._unloadable = found
+        loaded = self.variant if self._pipeline is not None else None
+        if loaded is not None and loaded.lora_scale == 1:
+            return {name: why for name, why in found.items() if name != loaded.name}
+        return found
 
     @torch.no_grad()
     def render(
@@ -78,8 +106,8 @@ class WarmModel:
     ) -> Generator[GeneratedChunk]:
         """Yield the chunks from the job's checkpoint on. check: called often; raises to stop.
 
-        Out of memory, it goes on with the plan that takes less. Raises InvalidInput, InvalidCheckpoint, and
-        InfiniteTalkError `gpu_out_of_memory` when there is no such plan.
+        Out of memory, it goes on with the plan that takes less. Raises InvalidInput, InvalidCheckpoint for bad files of
+        the model or a bad checkpoint, and InfiniteTalkError `gpu_out_of_memory` when there is no such plan.
         """
         checkpoint = job.checkpoint
         plan = self._plan_for(job)
@@ -142,21 +170,54 @@ class WarmModel:
         return self._usual_plan
 
     def _use(self, variant: Variant, plan: MemoryPlan) -> InfiniteTalkPipeline:
-        """The pipeline with these weights in this place; loads them unless they are there."""
+        """The pipeline with these weights in this place; loads them unless they are there.
+
+        Raises InvalidCheckpoint for bad files. If loading fails, what was loaded before is loaded again.
+        """
         with self._loading:
             if self._pipeline is not None and (self.variant, self.plan) == (variant, plan):
                 return self._pipeline
-            # First out with the old weights: two sets would not fit.
-            self._pipeline = None
-            self._free()
-            self.variant, self.plan = variant, plan
-            transformer = self._loader.load(variant, plan)
-            self._adapt(transformer)
-            encoders = self._encoders.result()
-            encoders.text_encoder.model.to("cpu" if plan.text_on_cpu else self.hardware.device)
-            self._pipeline = encoders.pipeline(transformer, self._weights)
-            self.loads += 1
-            return self._pipeline
+            files = self._loader.require(variant, plan)
+            failure: Exception
+            try:
+                return self._load(variant, plan)
+            except Exception as error:
+                failure = error
+            # Outside the handler, and without the frames: they hold on to what was loaded of the weights.
+            _clear_frames(failure)
+            # An unforeseen error counts as the files' only if others could be loaded.
+            if isinstance(failure, InvalidCheckpoint) or (self.loads and not isinstance(failure, _NOT_OF_FILES)):
+                logger.error("Variant %s cannot be loaded", variant.name, exc_info=failure)
+                why = f"{variant.name} cannot be loaded: {getattr(failure, 'detail', repr(failure))}"
+                if not isinstance(failure.__cause__, OSError):  # That may pass.
+                    self._loader.note_failure(files, why)
+                failure = InvalidCheckpoint("file_damaged", why)
+            out_of_memory = isinstance(failure, torch.OutOfMemoryError)
+            if not (out_of_memory and plan.fallback) and not isinstance(failure, torch.AcceleratorError):
+                self._load_last_good()
+            raise failure
+
+    def _load(self, variant: Variant, plan: MemoryPlan) -> InfiniteTalkPipeline:
+        # First out with the old weights: two sets would not fit.
+        self._pipeline = None
+        self._free()
+        self.variant, self.plan = variant, plan
+        transformer = self._loader.load(variant, plan)
+        self._adapt(transformer)
+        encoders = self._encoders.result()
+        encoders.text_encoder.model.to("cpu" if plan.text_on_cpu else self.hardware.device)
+        self._pipeline = encoders.pipeline(transformer, self._weights)
+        self._last_good = variant, plan
+        self.loads += 1
+        return self._pipeline
+
+    def _load_last_good(self) -> None:
+        if self._last_good is None:
+            return
+        try:
+            self._load(*self._last_good)
+        except Exception:  # The next job loads what it needs.
+            logger.exception("What was loaded before cannot be loaded again")
 
     def _adapt(self, transformer: InfiniteTalkTransformer3DModel) -> None:
         transformer.set_attention_backend(self.hardware.attention)
@@ -164,14 +225,28 @@ class WarmModel:
             compile_blocks(transformer)
 
     def _load_first(self, variant: Variant) -> None:
+        """This variant or, where its files are bad, another one, so that there is something to go on with."""
+        first = None
+        for candidate in (variant, *(other for other in PLAIN_VARIANTS if other != variant)):
+            try:
+                self._load_at_start(candidate)
+                return
+            except InvalidCheckpoint as error:
+                self._encoders.result()  # With bad files of these no variant can be loaded.
+                logger.error("The first variant cannot be %s: %s", candidate.name, error.detail)
+                first = first or error
+        assert first is not None
+        raise first
+
+    def _load_at_start(self, variant: Variant) -> None:
         try:
-            self._use(variant, self.plan)
+            self._use(variant, self._usual_plan)
             return
         except torch.OutOfMemoryError:
-            if self.plan.fallback is None:
+            if self._usual_plan.fallback is None:
                 raise
-            logger.warning("The weights do not fit with the plan %s", self.plan.name)
-        self._usual_plan = PLANS[self.plan.fallback]
+            logger.warning("The weights do not fit with the plan %s", self._usual_plan.name)
+        self._usual_plan = PLANS[self._usual_plan.fallback]
         self._use(variant, self._usual_plan)
 
     def _load_encoders(self) -> Encoders:
@@ -187,6 +262,12 @@ class WarmModel:
         gc.collect()
         if self.hardware.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _clear_frames(error: BaseException | None) -> None:
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _pixels(job: RenderJob) -> int:

@@ -4,8 +4,8 @@ An engine is deterministic: the same inputs, parameters and seed give the same f
 ran through or was resumed from a checkpoint. The runner relies on this when it renders on after a crash.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID
@@ -40,6 +40,7 @@ class Plan:
     height: int
     num_frames: int
     segments: tuple[FrameRange, ...]  # cover range(num_frames) without gap or overlap
+    variant: str = ""  # of the model, for an engine whose nodes may lack some of its files
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class EngineStatus:
     model_state: str = ""  # loading, ready, busy, down; empty for an engine without a model server
     gpu: str = ""
     memory_plan: str = ""
+    unloadable: Mapping[str, str] = field(default_factory=dict)  # variant -> why it cannot be loaded here
 
 
 class Engine(Protocol):

@@ -68,7 +68,13 @@ class InfiniteTalkEngine:
         state = health["state"]
         # While it loads, another node may be ready for the render.
         available = state != "loading"
-        return EngineStatus(available, model_state=state, gpu=health["gpu"], memory_plan=health["plan"])
+        return EngineStatus(
+            available,
+            model_state=state,
+            gpu=health["gpu"],
+            memory_plan=health["plan"],
+            unloadable=health.get("unloadable", {}),  # An older server does not look.
+        )
 
     def plan(self, inputs: RenderInputs, parameters: Parameters) -> Plan:
         """Size and chunks, computed without the model: it may be on another machine."""
@@ -77,7 +83,8 @@ class InfiniteTalkEngine:
         stops = [*range(self._chunk_frames, num_frames, self._chunk_frames - self._motion_frames), num_frames]
         starts = [0, *stops[:-1]]
         segments = tuple(FrameRange(start, stop) for start, stop in zip(starts, stops, strict=True))
-        return Plan(width=width, height=height, num_frames=num_frames, segments=segments)
+        variant = _variant(parameters, len(inputs.voices))
+        return Plan(width=width, height=height, num_frames=num_frames, segments=segments, variant=variant)
 
     def segments(
         self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None, hold: Hold
@@ -100,18 +107,21 @@ class InfiniteTalkEngine:
         self, inputs: RenderInputs, parameters: Parameters, plan: Plan, checkpoint: Checkpoint | None, hold: Hold
     ) -> Iterator[RenderedSegment]:
         job = self._job(inputs, parameters, plan, checkpoint, hold)
+        variant = _variant(parameters, len(inputs.voices))
         unpacker = msgpack.Unpacker(max_buffer_size=0)  # A chunk in 720p is larger than its default of 100 MB.
         told, lease_seconds = time.monotonic(), job["lease_seconds"]
         with self._client.stream("POST", "/renders", content=msgpack.packb(job)) as response:
             if response.is_error:
-                raise _failure(msgpack.unpackb(response.read()))
+                raise _failure(msgpack.unpackb(response.read()), variant)
             for piece in response.iter_raw():
                 unpacker.feed(piece)
                 for message in unpacker:
                     if message["type"] == "error":
-                        raise _failure(message)
+                        raise _failure(message, variant)
                     if message["type"] == "step":
-                        done = message["chunk"] + message["step"] / parameters.sample_steps
+                        # The server leaves out steps that change nothing; an older one says nothing of them.
+                        steps = message.get("steps", parameters.sample_steps)
+                        done = message["chunk"] + message["step"] / steps
                         hold.report(done / len(plan.segments))
                     if message["type"] == "chunk":
                         yield _segment(message)
@@ -138,7 +148,6 @@ class InfiniteTalkEngine:
     def _job(
         self, inputs: RenderInputs, parameters: Parameters, plan: Plan, checkpoint: Checkpoint | None, hold: Hold
     ) -> Message:
-        lora = "fast" if parameters.preset == "fast" else "standard"
         teacache = parameters.preset == "quality" and parameters.sample_steps >= TEACACHE_FROM_STEPS
         return {
             "render_id": str(hold.render_id),
@@ -150,7 +159,7 @@ class InfiniteTalkEngine:
             "seed": parameters.seed,
             "size": [plan.height, plan.width],
             "num_frames": plan.num_frames,
-            "lora": lora if parameters.lora_scale else None,
+            "lora": _lora(parameters),
             "lora_scale": parameters.lora_scale or 1.0,
             "settings": {
                 "num_inference_steps": parameters.sample_steps,
@@ -173,11 +182,26 @@ def _segment(message: Message) -> RenderedSegment:
     return RenderedSegment(index, frames, Checkpoint(next_segment=index + 1, state=message["checkpoint"]))
 
 
-def _failure(message: Message) -> Exception:
+def _lora(parameters: Parameters) -> str | None:
+    if not parameters.lora_scale:
+        return None
+    return "fast" if parameters.preset == "fast" else "standard"
+
+
+def _variant(parameters: Parameters, speakers: int) -> str:
+    """As the model server calls it, see `infinitetalk.variants`."""
+    # A merged file holds a LoRA at full strength only.
+    scaled = "-scaled" if parameters.lora_scale not in (0, 1) else ""
+    return f"{speakers}-{_lora(parameters) or 'none'}{scaled}"
+
+
+def _failure(message: Message, variant: str) -> Exception:
     """What an error of the model server means for the render."""
     code, detail = message["code"], message["detail"]
     if code in ("gpu_failed", "aborted"):
         return ServerLost(detail)
+    if code == "model_file_missing":
+        return NodeFault(f"The model server: {detail}", variant=variant)
     if code in ("machine_failed", "file_unreadable"):
         return NodeFault(f"The model server: {detail}")
     if code == "gpu_out_of_memory":

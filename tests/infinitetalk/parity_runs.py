@@ -56,6 +56,7 @@ def settings_of(case: dict) -> Settings:
     return Settings(
         num_inference_steps=case["steps"],
         flow_shift=case["shift"],
+        keep_idle_steps=True,
         text_guidance_scale=case["text_scale"],
         audio_guidance_scale=case["audio_scale"],
         projected_guidance=ProjectedGuidance(*case["apg"]) if case["apg"] else None,

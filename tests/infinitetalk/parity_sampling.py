@@ -15,7 +15,7 @@ def check_timesteps(golden: GoldenFile) -> None:
         expected = golden.tensors[f"case{number}/out/timesteps"]
         ours = torch.from_numpy(shifted_timesteps(case["steps"], case["shift"]))
         assert_close(ours, expected, 1e-6, f"case {number}")
-        scheduler = make_scheduler(case["steps"], case["shift"])
+        scheduler = make_scheduler(case["steps"], case["shift"], keep_idle_steps=True)
         assert_close(scheduler.sigmas * 1000, expected, 1e-3, f"case {number} by the scheduler")
         assert scheduler.sigmas[-1] == 0
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,9 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from infinitetalk.checkpoints import layout
 from infinitetalk.memory_plan import PLANS
 from infinitetalk.server.jobs import RenderJob
 from infinitetalk.server.warm_model import WarmModel
@@ -22,11 +25,23 @@ from tests.infinitetalk.test_serve import ENVIRONMENT, client_of, wait_until_rea
 from tests.infinitetalk.test_server import SETTINGS, job
 from tests.infinitetalk.test_warm_model import CPU, HARDWARE, frames, render
 
+LORAS = ("fast", "standard")
+
 
 @pytest.fixture
-def group(weights: Path, tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+def folder(weights: Path, tmp_path: Path) -> Path:
+    """A copy of the weights, with a bad file for each preset: one is cut off, of the other only loading finds it."""
+    shutil.copytree(weights, tmp_path / "weights")
+    fast, standard = (layout.lora_file(tmp_path / "weights", layout.PRESET_LORAS[name]) for name in LORAS)
+    os.truncate(fast, fast.stat().st_size // 2)
+    save_file({"conv.weight": torch.ones(3)}, standard)
+    return tmp_path / "weights"
+
+
+@pytest.fixture
+def group(folder: Path, tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    serve = ["-m", "infinitetalk", "serve", "--socket", str(tmp_path / "model.sock"), "--weights", str(weights)]
+    serve = ["-m", "infinitetalk", "serve", "--socket", str(tmp_path / "model.sock"), "--weights", str(folder)]
     process = subprocess.Popen(
         [*torchrun, *serve, "--dtype=float32", "--lora=none", "--device=cpu"],
         env=ENVIRONMENT,
@@ -73,6 +88,13 @@ def test_two_processes_render_what_one_does_stop_together_and_end_together(
     assert next(message for message in stream(socket, given) if message["type"] == "chunk")["index"] == 0
     broken = {**given, "source": str(tmp_path / "nothing.png")}
     assert [message["code"] for message in stream(socket, broken) if message["type"] == "error"]
+    assert np.abs(film().astype(int) - expected).max() <= 1
+
+    # Bad files of the model, which both find.
+    for lora in LORAS:
+        [said] = [message for message in stream(socket, {**given, "lora": lora}) if message["type"] == "error"]
+        assert said["code"] == "model_file_missing"
+    assert {"1-fast", "1-standard"} <= client_of(socket).get("/health").json()["unloadable"].keys()
     assert np.abs(film().astype(int) - expected).max() <= 1
 
     # One that dies takes the other with it.

@@ -18,7 +18,7 @@ import torch
 import uvicorn
 
 from infinitetalk.checkpoint import Checkpoint
-from infinitetalk.errors import InfiniteTalkError, InvalidInput
+from infinitetalk.errors import InfiniteTalkError, InvalidCheckpoint, InvalidInput
 from infinitetalk.memory_plan import PLANS
 from infinitetalk.pipeline import GeneratedChunk
 from infinitetalk.server.app import ModelServer
@@ -69,6 +69,8 @@ class SteppedModel:
         self.plan = PLANS["resident"]
         self.hardware = SimpleNamespace(device=torch.device("cpu"), attention="native")
         self.loads = 1
+        self.variant = None
+        self.bad_files: dict[str, str] = {}
         self.readiness = Readiness.READY
         self.allowed = threading.Semaphore(0)
         self.done: list[tuple[int, int]] = []  # chunk, step
@@ -86,6 +88,9 @@ class SteppedModel:
                 self.done.append((chunk, step))
             frames = np.full((16, 4, 4, 3), chunk, np.uint8)
             yield GeneratedChunk(chunk, frames, Checkpoint(chunk + 1, torch.zeros(1, 3, 5, 4, 4)))
+
+    def unloadable(self) -> dict[str, str]:
+        return self.bad_files
 
     def allow(self, steps: int = 10**4) -> None:
         for _ in range(steps):
@@ -184,7 +189,7 @@ def post(server: RunningServer, path: str, body: bytes) -> tuple[int, str]:
 def test_a_render_comes_step_by_step_and_chunk_by_chunk(server) -> None:
     stream = Stream(server, job())
     server.model.allow(1)
-    assert stream.next("step") == {"type": "step", "chunk": 0, "step": 0}
+    assert stream.next("step") == {"type": "step", "chunk": 0, "step": 0, "steps": STEPS - 1}
     assert (server.health()["state"], server.health()["render_id"]) == ("busy", "render")
 
     server.model.allow()
@@ -197,6 +202,13 @@ def test_a_render_comes_step_by_step_and_chunk_by_chunk(server) -> None:
     assert server.metric('infinitetalk_renders_total{outcome="done"}') == 1
     assert server.metric("infinitetalk_output_seconds_total") == 3 * 16 / 25
     assert server.metric("infinitetalk_chunk_seconds_count") == 3
+
+
+def test_it_says_which_variants_it_cannot_load(server) -> None:
+    server.model.bad_files = {"1-fast": "There is no file fast.safetensors."}
+
+    assert server.health()["unloadable"] == server.model.bad_files
+    assert server.metric("infinitetalk_unloadable_variants") == 1
 
 
 def test_a_client_that_goes_away_ends_its_render_within_one_step(server) -> None:
@@ -296,6 +308,7 @@ def test_what_is_no_job_is_refused(server, body, code) -> None:
     [
         (InvalidInput("image_invalid", "Too long."), "image_invalid"),
         (InfiniteTalkError("gpu_out_of_memory", "No room."), "gpu_out_of_memory"),
+        (InvalidCheckpoint("file_damaged", "fast.safetensors is empty."), "model_file_missing"),
         (RuntimeError("A bug."), "internal"),
         (OSError(errno.ENOSPC, "No space left on device"), "machine_failed"),
         (_caused(InvalidInput("image_invalid", "x"), OSError(errno.EMFILE, "Too many open files")), "machine_failed"),

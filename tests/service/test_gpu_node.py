@@ -1,6 +1,7 @@
 """The whole way of a render through a GPU node: real processes, a real model server, tiny weights, no GPU."""
 
 import os
+import shutil
 import signal
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -13,6 +14,7 @@ import pytest
 from accounts.models import UsageEntry
 from creatorify import invariants
 from creatorify.supervisor import Supervisor
+from infinitetalk.checkpoints import layout
 from render.models import Attempt, Node, Phase, Render
 from tests.infinitetalk.conftest import weights  # noqa: F401
 from tests.render.conftest import write_voice
@@ -21,13 +23,21 @@ from tests.service.test_faults import film_of, latest
 from tests.stack import queue_worker, running_service, until
 
 CHUNKS = 3
+FAST_VARIANTS = {"1-fast", "1-fast-scaled", "2-fast", "2-fast-scaled"}
 SLOW = {"sample_steps": 50, "sample_text_guide_scale": 5}  # some seconds for each chunk
 
 
 @pytest.fixture
-def service(transactional_db, tmp_path: Path, weights: Path) -> Iterator[Supervisor]:  # noqa: F811
+def folder(tmp_path: Path, weights: Path) -> Path:  # noqa: F811
+    """A copy of the weights, which a test may damage."""
+    shutil.copytree(weights, tmp_path / "weights")
+    return tmp_path / "weights"
+
+
+@pytest.fixture
+def service(transactional_db, tmp_path: Path, folder: Path) -> Iterator[Supervisor]:
     try:
-        with running_service(tmp_path, gpu_node=True, weights=weights) as supervisor:
+        with running_service(tmp_path, gpu_node=True, weights=folder) as supervisor:
             yield supervisor
         assert invariants.check() == []
     finally:
@@ -151,3 +161,28 @@ def is_in_chunk(chunk: int, status: dict) -> bool:
 
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_a_damaged_lora_ends_its_own_renders_and_none_else_until_it_is_put_back(
+    service, folder, post, wait_for, voice, model
+) -> None:
+    create = partial(post, "infinitetalk", audio_url=voice)
+    fast = layout.lora_file(folder, layout.PRESET_LORAS["fast"])
+    good = fast.read_bytes()
+    assert wait_for(create(parameters={"preset": "standard"}), ended)["status"] == "finished"
+    fast.write_bytes(good[: len(good) // 2])
+
+    failed = wait_for(create(parameters={"preset": "fast"}), ended)
+    assert (failed["status"], failed["error"]["code"]) == ("failed", "model_file_missing")
+    assert not failed["error"]["retryable"]
+    node = Node.objects.get(queue="gpu")
+    assert (node.fault, node.unloadable.keys()) == ("", FAST_VARIANTS)
+    assert str(fast) in node.unloadable["1-fast"]
+    loads = model.metric("infinitetalk_model_loads")
+    assert wait_for(create(parameters={"preset": "standard"}), ended)["status"] == "finished"
+    assert model.metric("infinitetalk_model_loads") == loads  # It was never freed.
+
+    fast.write_bytes(good)
+    until(lambda: Node.objects.get(queue="gpu").unloadable == {})
+    assert wait_for(create(parameters={"preset": "fast"}), ended)["status"] == "finished"

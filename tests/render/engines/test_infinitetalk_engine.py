@@ -1,6 +1,7 @@
 """The bridge to the model server: it plans as the model does, and knows what the server's answers mean."""
 
 import asyncio
+import dataclasses
 import socket
 import threading
 import time
@@ -23,6 +24,8 @@ from infinitetalk.checkpoints.layout import PRESET_LORAS
 from infinitetalk.generate import PRESETS as MODEL_PRESETS
 from infinitetalk.pipeline import Settings
 from infinitetalk.schedule import plan_chunks
+from infinitetalk.server.jobs import RenderJob
+from infinitetalk.variants import PLAIN_VARIANTS, SCALED_VARIANTS
 from render.engines import frame_size
 from render.engines import infinitetalk as bridge
 from render.engines.base import Checkpoint, RenderInputs
@@ -47,6 +50,7 @@ class FakeServer:
         self.extensions: list[tuple[str, dict]] = []
         self.gone = threading.Event()
         self.state = "ready"
+        self.more_health: dict = {}
 
     async def render(self, request: Request) -> Response:
         self.jobs.append(msgpack.unpackb(await request.body()))
@@ -74,7 +78,7 @@ class FakeServer:
         return Response(status_code=204)
 
     async def health(self, request: Request) -> Response:
-        return JSONResponse({"state": self.state, "gpu": "NVIDIA L40S", "plan": "fp8"})
+        return JSONResponse({"state": self.state, "gpu": "NVIDIA L40S", "plan": "fp8", **self.more_health})
 
 
 @pytest.fixture
@@ -186,8 +190,10 @@ def test_a_preset_means_the_same_to_both(engine, server, inputs, preset, resolut
     assert job["lora"] == (preset if preset in PRESET_LORAS else None)
 
 
-def test_frames_and_checkpoints_come_through(engine, server, inputs) -> None:
-    step = {"type": "step", "chunk": 1, "step": 4}
+# An older model server makes all steps, and does not say how many.
+@pytest.mark.parametrize(("said", "steps"), [({}, 8), ({"steps": 7}, 7)])
+def test_frames_and_checkpoints_come_through(engine, server, inputs, said, steps) -> None:
+    step = {"type": "step", "chunk": 1, "step": 4, **said}
     server.scripts = [[{"type": "waiting"}, chunk(0), step, {"type": "alive"}, chunk(1), chunk(2), {"type": "done"}]]
     hold = ListeningHold()
 
@@ -197,7 +203,7 @@ def test_frames_and_checkpoints_come_through(engine, server, inputs) -> None:
     assert [segment.frames.shape for segment in rendered] == [(number, 2, 4, 3) for number in FRAMES_OF_CHUNK]
     assert all((segment.frames == segment.index).all() for segment in rendered)
     assert [segment.checkpoint for segment in rendered] == [Checkpoint(n + 1, b"after %d" % n) for n in range(3)]
-    assert hold.reports == [(1 + 4 / 8) / 3]
+    assert hold.reports == [(1 + 4 / steps) / 3]
     assert server.jobs[0]["size"] == [576, 704]
 
 
@@ -309,6 +315,34 @@ def test_it_says_what_the_server_says_of_itself(engine, server) -> None:
         "NVIDIA L40S",
         "fp8",
     )
+
+
+def test_it_says_which_variants_cannot_be_loaded(engine, server) -> None:
+    assert engine.status().unloadable == {}  # An older server says nothing.
+    server.more_health = {"unloadable": {"1-fast": "It is empty."}}
+
+    assert engine.status().unloadable == {"1-fast": "It is empty."}
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("preset", [None, *PRESETS])
+@pytest.mark.parametrize("speakers", [1, 2])
+def test_the_service_and_the_model_call_a_variant_the_same(engine, inputs, tmp_path, speakers, preset, scale) -> None:
+    parameters = Parameters.resolve({"seed": 1, "preset": preset, "lora_scale": scale})
+    inputs = dataclasses.replace(inputs, voices=inputs.voices * speakers)
+
+    job = RenderJob.from_message(engine._job(inputs, parameters, engine.plan(inputs, parameters), None, FreeHold()))
+
+    assert engine.plan(inputs, parameters).variant == job.variant.name
+    assert job.variant.name in {variant.name for variant in (*PLAIN_VARIANTS, *SCALED_VARIANTS)}
+
+
+def test_a_bad_file_of_the_model_is_a_fault_of_the_node_for_this_variant(engine, server, inputs) -> None:
+    server.scripts = [[{"type": "error", "code": "model_file_missing", "detail": "fast.safetensors is empty."}]]
+
+    with pytest.raises(NodeFault, match="fast.safetensors is empty") as caught:
+        segments(engine, inputs, Parameters.resolve({"seed": 1, "preset": "fast"}))
+    assert caught.value.variant == "1-fast"
 
 
 def test_while_it_loads_a_render_is_left_to_others(engine, server) -> None:
