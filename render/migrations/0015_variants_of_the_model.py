@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("render", "0013_warnings_of_files"),
+        ("render", "0014_error_retryable"),
     ]
 
     operations = [
