@@ -8,6 +8,7 @@ from rest_framework import serializers
 from rest_framework.settings import api_settings
 
 from accounts.fields import FiniteFloatField
+from accounts.names import RULE, is_name
 from projects.models import AudioOrder
 from projects.source_urls import MAX_LENGTH, validate_source_url
 from projects.webhook_urls import WebhookUrlField
@@ -24,7 +25,7 @@ MAX_SCRIPT = 50_000  # characters: an hour, spoken
 MAX_WARNINGS = 20
 MAX_NAME = 100
 NO_VOICE = "A voice is needed: give audio_url, or else a script, which is then spoken."
-NAME_RULE = f"Names have at most {MAX_NAME} printable characters."
+NAME_RULE = f"Names have at most {MAX_NAME} characters, {RULE}."
 
 
 class SourceUrlField(serializers.CharField):
@@ -228,5 +229,4 @@ def _without_nulls(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_name(name: str) -> bool:
-    # Not printable are NUL and half surrogates, which the database refuses.
-    return name.isprintable() and len(name) <= MAX_NAME
+    return is_name(name) and len(name) <= MAX_NAME

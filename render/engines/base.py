@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from render.parameters import Parameters
 
+Crop = tuple[int, int, int, int]  # top, left, height, width: a part of the source, in its pixels
 FPS = 25  # InfiniteTalk's frame rate; the draft keeps it, so that both have the same frames
 
 
@@ -40,6 +41,7 @@ class Plan:
     height: int
     num_frames: int
     segments: tuple[FrameRange, ...]  # cover range(num_frames) without gap or overlap
+    crop: Crop | None = None  # what is shown of the source; None: its middle
 
 
 @dataclass(frozen=True)
