@@ -108,7 +108,7 @@ _BEFORE_MARKUP = rb"(<\?xml[^>]*>|<!--.*?-->|\s)*"
 _HTML_TAGS = rb"!doctype\s+html|html|head|body|title|meta|link|script|style|div|table|h1|p|center|iframe|form|a|br|span"
 # Of a text, behind white space.
 _TEXTS: list[tuple[bytes, str]] = [
-    (_BEFORE_MARKUP + rb"(<!doctype\s+svg[^>]*>\s*)?<svg[\s>]|<!doctype\s+svg", "a drawing (SVG)"),
+    (_BEFORE_MARKUP + rb"(<!doctype\s+svg[^>]*>\s*)?<svg[\s/>]|<!doctype\s+svg", "a drawing (SVG)"),
     (_BEFORE_MARKUP + rb"<(" + _HTML_TAGS + rb")[\s/>]", "a web page (HTML)"),
     (_BEFORE_MARKUP + rb"<(\w+:)?(Error|Fault)[\s>]", "the error message of a storage (XML), not the file itself"),
     (_BEFORE_MARKUP + rb"<(\w+:)?MPD[\s>]", "a playlist (DASH), which names other files"),

@@ -9,7 +9,7 @@ from av.video.stream import VideoStream
 
 from render.media.demux import DECODE_ERRORS, moving_picture, open_source, sound_track
 from render.media.picture_formats import ACCEPTED as PICTURES
-from render.media.recognise import Is, recognise
+from render.media.recognise import Beginning, Is, recognise
 
 SOUNDS = "WAV, MP3, M4A, AAC, FLAC, Ogg, Opus, WebM, AIFF, CAF, AMR, WMA, AC-3, AU"
 FILMS = "MP4, MOV, WebM, MKV, AVI, MPEG, WMV, FLV"
@@ -21,26 +21,25 @@ _NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails
 
 def instead_of_picture(source: Path) -> str:
     """Of a file that could not be read as a picture, and is no film that can be read."""
-    tracks = _Tracks(source)
+    beginning, tracks = recognise(source), _Tracks(source)
     if tracks.unreadable_films:
         return f"The film is encoded as {tracks.unreadable_films}, which cannot be read here. {_wanted(A_PICTURE)}"
     if not tracks.has_film and (tracks.has_sound or tracks.unreadable_sounds):
-        found = recognise(source)
-        words = found.words if found and not found.kind & Is.FILM else "a sound"
+        words = beginning.words if beginning and not beginning.kind & Is.FILM else "a sound"
         return f"This is {words}, not a picture. {_wanted(A_PICTURE)}"
-    return _say(source, wanted=A_PICTURE, usable=Is.PICTURE | Is.FILM, name="a picture")
+    return _say(beginning, wanted=A_PICTURE, usable=Is.PICTURE | Is.FILM, name="a picture")
 
 
 def instead_of_sound(source: Path) -> str | None:
     """Of a file that could not be read as a voice; None when it has a sound track that can be read."""
-    tracks = _Tracks(source)
+    beginning, tracks = recognise(source), _Tracks(source)
     if tracks.has_sound:
         return None
     if tracks.unreadable_sounds:
         return f"The sound is encoded as {tracks.unreadable_sounds}, which cannot be read here. {_wanted(A_SOUND)}"
     if tracks.has_film or tracks.unreadable_films:
         return f"This is a film without a sound track, so there is no sound in it. {_wanted(A_SOUND)}"
-    return _say(source, wanted=A_SOUND, usable=Is.SOUND | Is.FILM, name="a sound")
+    return _say(beginning, wanted=A_SOUND, usable=Is.SOUND | Is.FILM, name="a sound")
 
 
 def instead_of_media(source: Path) -> str:
@@ -49,18 +48,18 @@ def instead_of_media(source: Path) -> str:
     codecs = tracks.unreadable_films or tracks.unreadable_sounds
     if codecs:
         return f"The file is encoded as {codecs}, which cannot be read here. {_wanted(ANYTHING)}"
-    return _say(source, wanted=ANYTHING, usable=Is.PICTURE | Is.FILM | Is.SOUND, name="a picture, film or sound")
+    usable = Is.PICTURE | Is.FILM | Is.SOUND
+    return _say(recognise(source), wanted=ANYTHING, usable=usable, name="a picture, film or sound")
 
 
-def _say(source: Path, *, wanted: str, usable: Is, name: str) -> str:
-    found = recognise(source)
-    if found is None:
+def _say(beginning: Beginning | None, *, wanted: str, usable: Is, name: str) -> str:
+    if beginning is None:
         return f"The file is in no format that is known here. {_wanted(wanted)}"
-    if not found.kind & usable:
-        return f"This is {found.words}, not {name}. {_wanted(wanted)}"
-    if Is.READ_HERE in found.kind:
-        return f"This begins as {found.words}, and is damaged, incomplete or unusual: it cannot be read to its end."
-    return f"This is {found.words}, which cannot be read here. {_wanted(wanted)}"
+    if not beginning.kind & usable:
+        return f"This is {beginning.words}, not {name}. {_wanted(wanted)}"
+    if Is.READ_HERE in beginning.kind:
+        return f"This begins as {beginning.words}, and is damaged, incomplete or unusual: it cannot be read to its end."
+    return f"This is {beginning.words}, which cannot be read here. {_wanted(wanted)}"
 
 
 def _wanted(what: str) -> str:
@@ -68,11 +67,16 @@ def _wanted(what: str) -> str:
 
 
 class _Tracks:
-    """What FFmpeg finds in a file. Nothing in one that it cannot open."""
+    """What FFmpeg finds in a film or a sound. Nothing in a file that it cannot open, and in HEIC and AVIF, which it
+    takes for films.
+    """
 
     def __init__(self, source: Path) -> None:
         self.has_film = self.has_sound = False
         self.unreadable_films = self.unreadable_sounds = ""  # names of codecs
+        beginning = recognise(source)
+        if beginning is not None and Is.PICTURE in beginning.kind:
+            return
         try:
             with open_source(source) as container:
                 self.has_film = moving_picture(container) is not None
