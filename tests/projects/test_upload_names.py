@@ -1,4 +1,4 @@
-"""What browsers say of a file that they are about to send: its name, its type; and that a page of any site may send it."""
+"""What browsers say of a file that is to be sent: its name, its type; and that a page of any site may send it."""
 
 import csv
 import io

@@ -19,7 +19,8 @@ ACCEPTED = "accepted"
 # What comes as the portrait: code -> paths and addresses
 PORTRAITS = {
     ACCEPTED: """
-        good.png good.jpg good.webp still.gif moving.gif gifar.gif picture.bmp picture.tiff good.mp4 good.webm image.avif cmyk.jpg moving.png moving.webp
+        good.png good.jpg good.webp still.gif moving.gif gifar.gif picture.bmp picture.tiff
+        good.mp4 good.webm image.avif cmyk.jpg moving.png moving.webp
         bad-huffman.jpg bad-exif.jpg png-zip.png jpeg-php.jpg html-jpeg.jpg
         odd.avi ffv1.mkv huffyuv.avi mpeg4.avi prores.mov vp8.ogv hevc.mp4 flv.flv mpeg2.mpg ten-bit.mp4 rgb.mkv
         grey.mkv odd-size.mkv one-frame.mp4 one-a-second.mp4 thousand.mp4 with-sound.mp4 cut.webm noisy.mp4
@@ -54,8 +55,8 @@ PORTRAITS = {
 # What comes as the voice
 VOICES = {
     ACCEPTED: """
-        good.wav sun.au good.mp3 good.flac good.m4a good.ogg good.aac good.aiff good.caf good.wma with-sound.mp4 claims-4gb.wav
-        streamed.wav odd-bits.wav nan.wav infinite.wav mulaw.wav cut.mp3 cut.ogg noisy.flac
+        sun.au good.wav good.mp3 good.flac good.m4a good.ogg good.aac good.aiff good.caf good.wma with-sound.mp4
+        claims-4gb.wav streamed.wav odd-bits.wav nan.wav infinite.wav mulaw.wav cut.mp3 cut.ogg noisy.flac
     """,
     "audio_invalid": """
         silent.mp4 head.wav no-data.wav no-channels.wav many-channels.wav most-channels.wav one-hertz.wav no-rate.wav
