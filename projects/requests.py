@@ -117,8 +117,8 @@ class ProjectRequest(serializers.Serializer[Any]):
 
     title = serializers.CharField(max_length=200)
     image_url = SourceUrlField(
-        help_text="A portrait (JPEG, PNG, WebP, AVIF, HEIC, GIF, BMP, TIFF), or a video to dub. A face at its edge is kept"
-        " in the frame."
+        help_text="A portrait (JPEG, PNG, WebP, AVIF, HEIC, GIF, BMP, TIFF), or a video to dub. A face at its edge is"
+        " kept in the frame."
     )
     audio_url = SourceUrlField(
         required=False, allow_null=True, allow_blank=True, help_text="The voice; or else give a `script`."
