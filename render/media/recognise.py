@@ -110,17 +110,17 @@ _HTML_TAGS = rb"!doctype\s+html|html|head|body|title|meta|link|script|style|div|
 _TEXTS: list[tuple[bytes, str]] = [
     (_BEFORE_MARKUP + rb"(<!doctype\s+svg[^>]*>\s*)?<svg[\s/>]|<!doctype\s+svg", "a drawing (SVG)"),
     (_BEFORE_MARKUP + rb"<(" + _HTML_TAGS + rb")[\s/>]", "a web page (HTML)"),
-    (_BEFORE_MARKUP + rb"<(\w+:)?(Error|Fault)[\s>]", "the error message of a storage (XML), not the file itself"),
+    (_BEFORE_MARKUP + rb"<(\w+:)?(Error|Fault)[\s>]", "the error message of a storage (XML)"),
     (_BEFORE_MARKUP + rb"<(\w+:)?MPD[\s>]", "a playlist (DASH), which names other files"),
     (rb"<\?xml|<!doctype|<!--", "a text (XML)"),
     (rb"#EXTM3U|\[playlist\]|<asx|ffconcat|v=0\r?\no=", "a playlist, which names other files"),
     (rb"WEBVTT|\d+\r?\n\d\d:\d\d:\d\d[,.]\d{3} -->", "a file of subtitles"),
-    (rb"version https://git-lfs", "a pointer of Git LFS, not the file itself"),
+    (rb"version https://git-lfs", "a pointer of Git LFS to a file"),
     (
         rb"data:(image|audio|video)/|iVBORw0KGgo|/9j/4|UklGR|SUQz|R0lGOD|T2dnU",
         "a file written as text (Base64)",
     ),
-    (rb"\[InternetShortcut\]|https?://\S+\s*$", "an address, not the file itself"),
+    (rb"\[InternetShortcut\]|https?://\S+\s*$", "an address written as text"),
     (rb"[\[{]\s*([\"\[{\d\]}-]|true|false|null)", "a text (JSON)"),
 ]
 _COMPILED = [(re.compile(pattern, re.DOTALL), Beginning(words, kind)) for pattern, words, kind in _SIGNATURES]
