@@ -18,6 +18,7 @@ from django.conf import settings  # noqa: E402
 
 from creatorify.asgi_middleware.asgi import Receive, Scope, Send  # noqa: E402
 from creatorify.asgi_middleware.client_limits import ClientLimits  # noqa: E402
+from creatorify.asgi_middleware.cross_origin import CrossOriginUploads  # noqa: E402
 from creatorify.asgi_middleware.django_requests import DjangoRequests  # noqa: E402
 from creatorify.asgi_middleware.long_poll import LongPoll  # noqa: E402
 from creatorify.asgi_middleware.routes import EVENTS  # noqa: E402
@@ -42,4 +43,4 @@ async def _route(scope: Scope, receive: Receive, send: Send) -> None:
         await _ordinary(scope, receive, send)
 
 
-application = ClientLimits(StreamLimit(UploadReceiver(_route)))
+application = CrossOriginUploads(ClientLimits(StreamLimit(UploadReceiver(_route))))

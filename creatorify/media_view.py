@@ -40,15 +40,19 @@ ONE_RANGE = re.compile(
 
 @require_safe
 def media(request: HttpRequest, path: str) -> HttpResponseBase:
+    response: HttpResponseBase
     try:
-        return _answer(request, path)
+        response = _answer(request, path)
     except PermissionDenied:
-        return HttpResponse(NO_LINK, status=403, content_type=TEXT)
+        response = HttpResponse(NO_LINK, status=403, content_type=TEXT)
     except Http404:
-        return HttpResponse(NO_FILE, status=404, content_type=TEXT)
+        response = HttpResponse(NO_FILE, status=404, content_type=TEXT)
     except (OSError, OperationalError) as error:
         logger.error("%s cannot be served now: %s", path, error)
-        return errors.unavailable(request)
+        response = errors.unavailable(request)
+    # Any page may play and read it, and the errors: the address cannot be guessed, and nothing depends on a cookie.
+    response["Access-Control-Allow-Origin"] = "*"
+    return response
 
 
 def _answer(request: HttpRequest, path: str) -> HttpResponseBase:
@@ -77,8 +81,6 @@ def _answer(request: HttpRequest, path: str) -> HttpResponseBase:
     response["ETag"] = etag
     response["Last-Modified"] = http_date(modified)
     response["X-Content-Type-Options"] = "nosniff"
-    # Any page may play and read it: the address cannot be guessed, and nothing depends on a cookie.
-    response["Access-Control-Allow-Origin"] = "*"
     return response
 
 

@@ -13,6 +13,7 @@ from infinitetalk.picture import Picture
 from infinitetalk.speech_features import FPS
 from infinitetalk.voice import DECODE_ERRORS, open_media
 
+Crop = tuple[int, int, int, int]  # top, left, height, width in pixels of the upright picture
 ROUNDING = 0.1  # of a frame: times in files are rounded, to milliseconds in many
 
 
@@ -88,8 +89,32 @@ class SourceVideo:
             raise InvalidInput("video_invalid", f"{self._path.name} cannot be decoded.") from error
 
 
-def open_source(path: Path) -> StillPicture | SourceVideo:
-    """A picture if the file is one, else a video. Raises InvalidInput `image_invalid` or `video_invalid`."""
+class CroppedSource:
+    """A part of another source, in all its frames."""
+
+    def __init__(self, source: StillPicture | SourceVideo, crop: Crop) -> None:
+        self.is_still = source.is_still
+        self._source = source
+        self._top, self._left, self._height, self._width = crop
+
+    def frame(self, number: int) -> Picture:
+        """Raises InvalidInput `image_invalid` when the part lies outside of the frame, and what the source raises."""
+        frame = self._source.frame(number)
+        bottom, right = self._top + self._height, self._left + self._width
+        if bottom > frame.shape[0] or right > frame.shape[1]:
+            raise InvalidInput("image_invalid", "The part to be shown lies outside of the picture.")
+        return np.ascontiguousarray(frame[self._top : bottom, self._left : right])
+
+
+def open_source(path: Path, crop: Crop | None = None) -> StillPicture | SourceVideo | CroppedSource:
+    """A picture if the file is one, else a video; of either this part. Raises InvalidInput `image_invalid` or
+    `video_invalid`.
+    """
+    source = _open(path)
+    return source if crop is None else CroppedSource(source, crop)
+
+
+def _open(path: Path) -> StillPicture | SourceVideo:
     try:
         with Image.open(path) as image:
             return StillPicture(_upright_rgb(image))

@@ -25,28 +25,32 @@ from accounts.errors import PROBLEM_TYPES, ServiceError, problem
 from accounts.idempotency import idempotent
 from accounts.keyed_view import KeyedView
 from accounts.models import Scope
+from accounts.names import RULE, is_name
 from accounts.pagination import EnvelopePagination
 from projects import assets
 from projects.assets import ASSET
 from projects.models import Asset
 from projects.serializers import PROBLEM, ProblemField
+from projects.upload_types import announced_type
 from render import objects
 from render.storages.files import SignedFileStorage
 from render.storages.links import DirectUpload
 
-CONTENT_TYPE = r"^(image|video|audio)/[a-z0-9][a-z0-9.+-]{0,60}$"
 STATES = Asset.State.choices
+NO_MEDIA = "Must be of an image, a video or a sound, such as image/jpeg, video/mp4, audio/wav; or empty."
 WAITING_FOR = ["file", "check", "storage"]
 
 
 class UploadRequest(serializers.Serializer[Any]):
     filename = serializers.CharField(max_length=200)
-    content_type = serializers.RegexField(
-        CONTENT_TYPE,
-        help_text="Of an image, a video or a sound.",
-        error_messages={
-            "invalid": "Must be of an image, a video or a sound, such as image/jpeg, video/mp4, audio/wav."
-        },
+    content_type = serializers.CharField(
+        max_length=255,
+        required=False,
+        allow_blank=True,
+        allow_null=True,
+        trim_whitespace=False,
+        help_text="As your browser calls it, such as image/jpeg, or `audio/webm;codecs=opus`, or nothing. The file's"
+        " content decides what it is. Send it under the type in `headers`.",
     )
     bytes = serializers.IntegerField(min_value=1, max_value=2**40, help_text="The size of the file, exactly.")
     sha256 = serializers.RegexField(
@@ -58,9 +62,13 @@ class UploadRequest(serializers.Serializer[Any]):
 
     def to_internal_value(self, data: Any) -> Any:
         values = super().to_internal_value(data)
-        if not values["filename"].isprintable():
-            raise serializers.ValidationError({"filename": ["Only printable characters."]}, code="invalid")
-        return values
+        if not is_name(values["filename"]):
+            raise serializers.ValidationError({"filename": [f"A name has {RULE}."]}, code="invalid")
+        said = values.get("content_type") or ""
+        content_type = announced_type(said, values["filename"]) if is_name(said) else None
+        if content_type is None:
+            raise serializers.ValidationError({"content_type": [NO_MEDIA]}, code="invalid")
+        return {**values, "content_type": content_type}
 
 
 class AssetSerializer(serializers.ModelSerializer[Asset]):

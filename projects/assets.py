@@ -20,6 +20,7 @@ from accounts.models import ApiKey, Tenant
 from projects import asset_queue, discards
 from projects.models import Asset, Project
 from render import objects
+from render.media_types import UNKNOWN
 from render.models import TERMINAL_STATES, Render
 from render.sources import Speech
 
@@ -198,7 +199,9 @@ def source_of(asset: Asset) -> str:
 
 
 def suffix_of(filename: str, content_type: str) -> str:
-    """The file's own, if it means this type; storages tell by it what a file is."""
+    """The file's own, if it means this type; storages tell by it what a file is. Empty for an unknown type."""
+    if content_type == UNKNOWN:
+        return ""
     suffix = PurePosixPath(filename).suffix.lower()
     meant = mimetypes.guess_type(f"file{suffix}")[0] or ""
     # Many a type has several names, so that only the first half of them can be compared.

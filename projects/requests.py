@@ -8,6 +8,7 @@ from rest_framework import serializers
 from rest_framework.settings import api_settings
 
 from accounts.fields import FiniteFloatField
+from accounts.names import RULE, is_name
 from projects.models import AudioOrder
 from projects.source_urls import MAX_LENGTH, validate_source_url
 from projects.webhook_urls import WebhookUrlField
@@ -24,7 +25,7 @@ MAX_SCRIPT = 50_000  # characters: an hour, spoken
 MAX_WARNINGS = 20
 MAX_NAME = 100
 NO_VOICE = "A voice is needed: give audio_url, or else a script, which is then spoken."
-NAME_RULE = f"Names have at most {MAX_NAME} printable characters."
+NAME_RULE = f"Names have at most {MAX_NAME} characters, {RULE}."
 
 
 class SourceUrlField(serializers.CharField):
@@ -115,7 +116,10 @@ class ProjectRequest(serializers.Serializer[Any]):
     """A portrait (or a video to dub) and a voice; with a second voice, two people talk."""
 
     title = serializers.CharField(max_length=200)
-    image_url = SourceUrlField(help_text="A portrait, or a video to dub.")
+    image_url = SourceUrlField(
+        help_text="A portrait (JPEG, PNG, WebP, AVIF, HEIC, GIF, BMP, TIFF), or a video to dub. A face at its edge is"
+        " kept in the frame."
+    )
     audio_url = SourceUrlField(
         required=False, allow_null=True, allow_blank=True, help_text="The voice; or else give a `script`."
     )
@@ -228,5 +232,4 @@ def _without_nulls(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_name(name: str) -> bool:
-    # Not printable are NUL and half surrogates, which the database refuses.
-    return name.isprintable() and len(name) <= MAX_NAME
+    return is_name(name) and len(name) <= MAX_NAME

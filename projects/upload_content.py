@@ -4,6 +4,8 @@ Under ASGI, `creatorify.asgi_middleware.upload_receiver` takes the PUT before Dj
 body first. This view is what documents it, answers other methods, and takes the PUT under WSGI.
 """
 
+from typing import Any
+
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, inline_serializer
 from rest_framework import serializers
@@ -16,6 +18,16 @@ from rest_framework.views import APIView
 from projects.arrivals import BLOCK_BYTES, Arrival
 from projects.models import Asset
 from projects.serializers import PROBLEM
+
+# As for the media: any page may use it, since the address cannot be guessed, and nothing depends on a cookie. Of a page
+# that asks beforehand (a preflight, Fetch Standard 3.2.2) no header is refused.
+CROSS_ORIGIN = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "PUT, OPTIONS",
+    "Access-Control-Allow-Headers": "Content-Type, *",
+    "Access-Control-Expose-Headers": "Request-Id, Retry-After",
+    "Access-Control-Max-Age": "7200",
+}
 
 
 class _AnyBody(BaseParser):
@@ -62,6 +74,17 @@ class UploadContentView(APIView):
             return Response(received(arrival.finish()))
         finally:
             arrival.abandon()
+
+    @extend_schema(exclude=True)
+    def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:  # type: ignore[override]
+        """What a browser asks before a page may send the file. It is told nothing of the upload."""
+        return Response(status=204)
+
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
+        final = super().finalize_response(request, response, *args, **kwargs)
+        for name, value in CROSS_ORIGIN.items():
+            final[name] = value
+        return final
 
 
 def received(asset: Asset) -> dict[str, str]:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from accounts.errors import ServiceError
 from render.engines.draft.faces import Face, FaceFinder
 from render.media import isolated
 from render.media.isolated import Check
@@ -37,7 +36,7 @@ def inspect(path: Path, folder: Path, *, max_audio_seconds: float, check: Check)
             return "audio", {**asdict(facts), "duration_seconds": round(voice.duration_seconds, 3)}
         case VideoFacts():
             return "video", asdict(facts)
-    raise ServiceError("media_invalid", "The file is no picture, film or sound that can be read.", param=PARAM)
+    isolated.refuse(path, param=PARAM, check=check)
 
 
 def _box(face: Face, width: int, height: int) -> dict[str, float]:

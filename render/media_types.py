@@ -11,6 +11,10 @@ TYPES = {
     ".png": "image/png",
     ".webp": "image/webp",
     ".avif": "image/avif",
+    ".heic": "image/heic",
+    ".gif": "image/gif",
+    ".bmp": "image/bmp",
+    ".tif": "image/tiff",
     ".mp4": "video/mp4",
     ".webm": "video/webm",
     ".mkv": "video/x-matroska",
@@ -28,17 +32,23 @@ TYPES = {
     ".aac": "audio/aac",
     ".aiff": "audio/aiff",
     ".amr": "audio/amr",
+    ".ac3": "audio/ac3",
+    ".eac3": "audio/eac3",
+    ".au": "audio/basic",
     ".wma": "audio/x-ms-wma",
 }
 # Pillow's and FFmpeg's names of formats, of the latter the first of several.
-_IMAGES = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "AVIF": ".avif"}
+_IMAGES = {
+    **{"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "AVIF": ".avif", "HEIF": ".heic"},
+    **{"GIF": ".gif", "BMP": ".bmp", "TIFF": ".tif"},
+}
 _VIDEOS = {
     **{"mov": ".mp4", "matroska": ".mkv", "ogg": ".ogv", "mpegts": ".ts", "mpeg": ".mpg", "avi": ".avi"},
     **{"asf": ".wmv", "flv": ".flv"},
 }
 _SOUNDS = {
     **{"mov": ".m4a", "matroska": ".webm", "ogg": ".ogg", "wav": ".wav", "mp3": ".mp3", "flac": ".flac"},
-    **{"aac": ".aac", "aiff": ".aiff", "amr": ".amr", "asf": ".wma"},
+    **{"aac": ".aac", "aiff": ".aiff", "amr": ".amr", "asf": ".wma", "ac3": ".ac3", "eac3": ".eac3", "au": ".au"},
 }
 _OF_KIND = {"image": _IMAGES, "video": _VIDEOS, "audio": _SOUNDS}
 WEBM_CODECS = ("vp8", "vp9", "av1")

@@ -108,8 +108,8 @@ def prepare(claim: Claim, lease: Lease, render: Render, folder: Path) -> None:
         check=lease.check,
     )
     plan = engine.plan(_inputs(render, sources, folder), parameters)
-    # It is stored apart: a node of an older version reads the plan, and a claim asks for the variant.
-    stored = asdict(plan)
+    # A node of an older version reads the plan, and knows neither the variant, for which a claim asks, nor a crop.
+    stored = {name: value for name, value in asdict(plan).items() if name != "crop" or value is not None}
     variant = stored.pop("variant")
     progress.prepared(
         claim,

@@ -7,6 +7,7 @@ from typing import Any
 from infinitetalk.checkpoint import Checkpoint
 from infinitetalk.errors import InvalidInput
 from infinitetalk.pipeline import Settings
+from infinitetalk.source_frames import Crop
 from infinitetalk.variants import Variant
 
 
@@ -24,6 +25,7 @@ class RenderJob:
     variant: Variant
     settings: Settings
     checkpoint: Checkpoint | None
+    crop: Crop | None = None  # what is shown of the source; None: its middle
 
     @classmethod
     def from_message(cls, message: Any) -> "RenderJob":
@@ -43,6 +45,16 @@ class RenderJob:
                 variant=Variant(len(message["voices"]), message["lora"], float(message["lora_scale"])),
                 settings=Settings(**message["settings"]),
                 checkpoint=Checkpoint.from_bytes(message["checkpoint"]) if message["checkpoint"] else None,
+                crop=_crop(message.get("crop")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInput("malformed", f"The job cannot be read: {error!r}") from error
+
+
+def _crop(given: Any) -> Crop | None:
+    if given is None:
+        return None
+    top, left, height, width = map(int, given)
+    if min(top, left) < 0 or min(height, width) < 1:
+        raise ValueError("a crop without pixels")
+    return top, left, height, width

@@ -143,7 +143,7 @@ class WarmModel:
         for path in (job.source, *job.voices):
             if not os.access(path, os.R_OK):
                 raise InfiniteTalkError("file_unreadable", f"{path} cannot be read by the model server.")
-        source = open_source(job.source)
+        source = open_source(job.source, job.crop)
         voices = [normalise_loudness(load_voice(voice)) for voice in job.voices]
         encoders = self._encoders.result()
         check()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from render.parameters import Parameters
 
+Crop = tuple[int, int, int, int]  # top, left, height, width: a part of the source, in its pixels
 FPS = 25  # InfiniteTalk's frame rate; the draft keeps it, so that both have the same frames
 
 
@@ -41,6 +42,7 @@ class Plan:
     num_frames: int
     segments: tuple[FrameRange, ...]  # cover range(num_frames) without gap or overlap
     variant: str = ""  # of the model, for an engine whose nodes may lack some of its files
+    crop: Crop | None = None  # what is shown of the source; None: its middle
 
 
 @dataclass(frozen=True)

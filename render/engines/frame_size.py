@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from render.engines.base import RenderInputs
+from render.engines.base import Crop, RenderInputs
 
 # Named ratio of height to width -> (height, width). The names are rounded, so they are not computed from the sizes.
 BUCKETS: dict[str, dict[float, tuple[int, int]]] = {
@@ -81,11 +81,14 @@ def source_size(inputs: RenderInputs) -> tuple[int, int]:
         return image.height, image.width
 
 
-def fit(picture: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Scale an H x W x 3 picture until it covers height x width, then cut out the centre.
+def fit(picture: NDArray[np.uint8], height: int, width: int, crop: Crop | None = None) -> NDArray[np.uint8]:
+    """Scale an H x W x 3 picture, or this part of it, until it covers height x width, then cut out the centre.
 
     Bilinear on uint8 by Pillow and Python's round-half-to-even, as the model's own preparation does.
     """
+    if crop is not None:
+        top, left, rows, columns = crop
+        picture = np.ascontiguousarray(picture[top : top + rows, left : left + columns])
     source_height, source_width = picture.shape[:2]
     scale = max(height / source_height, width / source_width)
     scaled_height, scaled_width = math.ceil(scale * source_height), math.ceil(scale * source_width)

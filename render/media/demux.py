@@ -22,9 +22,10 @@ from av.video.stream import VideoStream
 
 from accounts.errors import ServiceError
 from render.media.film_cost import MAX_FILM_PIXELS, FilmCost
-from render.media.picture_cost import MAX_PIXELS
+from render.media.picture_formats import MAX_PIXELS
 
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,ogg,wav,w64,mp3,flac,aac,aiff,caf,amr,avi,mpegts,mpeg,asf,flv"
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,ogg,wav,w64,mp3,flac,aac,ac3,eac3,au,aiff,caf,amr,"
+FORMATS += "avi,mpegts,mpeg,asf,flv"
 VIDEO_DECODERS = (
     "h264,hevc,vvc,libdav1d,av1,vp8,vp9,libvpx,libvpx-vp9,vp6,vp6a,vp6f,mpeg1video,mpeg2video,mpeg4,msmpeg4v1,msmpeg4v2,"
     "msmpeg4,wmv1,wmv2,wmv3,vc1,h263,flv,theora,mjpeg,mjpegb,prores,dnxhd,cfhd,dvvideo,ffv1,ffvhuff,huffyuv,utvideo,"

@@ -5,6 +5,7 @@ What they write is ours: PNG, WAV, FLAC and mp4, which anything may read.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from render.media.isolation import decode
 from render.media.portrait import Portrait
@@ -28,6 +29,12 @@ def probe(source: Path, *, param: str, check: Check) -> ImageFacts | VideoFacts 
     found: ImageFacts | VideoFacts | AudioFacts | None
     found = decode("probe", {"source": source}, limits=PROBE, param=param, check=check)
     return found
+
+
+def refuse(source: Path, *, param: str, check: Check) -> NoReturn:
+    """Raises ServiceError media_invalid for a file that is no picture, film or sound: it says what it is."""
+    decode("refuse", {"source": source}, limits=PROBE, param=param, check=check)
+    raise AssertionError("this job has no answer")
 
 
 def normalise_portrait(source: Path, destination_png: Path, *, param: str, check: Check) -> Portrait:

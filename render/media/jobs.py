@@ -8,13 +8,33 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from accounts.errors import ServiceError
+from render.media import voice
 from render.media.portrait import Portrait, normalise_portrait
 from render.media.probe import AudioFacts, ImageFacts, VideoFacts, probe
 from render.media.source_video import SourceVideo, normalise_video
-from render.media.voice import Voice, normalise_voice
+from render.media.voice import Voice
+from render.media.wrong_file import instead_of_media, instead_of_sound
+
+
+def refuse(source: Path, *, param: str) -> None:
+    """Raises ServiceError media_invalid, which says what the file is."""
+    raise ServiceError("media_invalid", instead_of_media(source), param=param)
+
+
+def normalise_voice(source: Path, *, param: str, **arguments: Any) -> Voice:
+    """As `voice.normalise_voice`, and says what a file is that has no sound track that can be read."""
+    try:
+        return voice.normalise_voice(source, param=param, **arguments)
+    except ServiceError as error:
+        detail = instead_of_sound(source) if error.code == "audio_invalid" else None
+        if detail is None:
+            raise
+        raise ServiceError(error.code, detail, param=param) from error
+
 
 JOBS: dict[str, Callable[..., Any]] = {
-    job.__name__: job for job in (probe, normalise_portrait, normalise_video, normalise_voice)
+    job.__name__: job for job in (probe, normalise_portrait, normalise_video, normalise_voice, refuse)
 }
 ANSWERS: dict[str, type] = {
     kind.__name__: kind for kind in (ImageFacts, VideoFacts, AudioFacts, Portrait, SourceVideo, Voice)

@@ -10,12 +10,12 @@ import struct
 from pathlib import Path
 
 from accounts.errors import ServiceError
+from render.media.picture_formats import MAX_PIXELS
 
-# Phones' largest pictures have 8160 x 6120 pixels. A small file can unpack to gigabytes.
-MAX_PIXELS = 50_000_000
 # An encoder writes 10 scans, or about 20 when it looks for the smallest file; an empty scan of MAX_PIXELS costs 25 ms.
 MAX_SCANS = 100
 MAX_SCANNED_PIXELS = 20 * MAX_PIXELS
+ORDINARY_SCANS = 12  # that are let in of every size: 10 of 200 megapixels cost 3 s
 MAX_JPEG_SEGMENTS = 2_000  # of up to 64 KiB: tables, and the depth maps that phones add
 MAX_PNG_CHUNKS = 70_000  # libpng writes chunks of 8 KiB, so a picture of 500 MiB has 64,000
 
@@ -49,7 +49,7 @@ def _check_jpeg(data: mmap.mmap, param: str) -> None:
             continue
         if marker in _SOF:
             height, width = struct.unpack(">HH", data[position + 3 : position + 7].ljust(4, b"\0"))
-            most = min(most, max(1, MAX_SCANNED_PIXELS // max(height * width, 1)))
+            most = min(most, max(ORDINARY_SCANS, MAX_SCANNED_PIXELS // max(height * width, 1)))
         scans += marker == _SOS
         segments += 1
         if scans > most:

@@ -1,18 +1,20 @@
 """A portrait as the engines want it: upright RGB without anything else in the file."""
 
 import io
+import math
 import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageCms, ImageOps, features
+from PIL import Image, ImageCms, ImageOps
 
 from accounts.errors import ServiceError
-from render.media.picture_cost import MAX_PIXELS, check_cost
+from render.media.picture_cost import check_cost
+from render.media.picture_formats import MAX_JPEG_PIXELS, check_pixels, open_format
 from render.media.whole_file import whole_file
+from render.media.wrong_file import instead_of_picture
 
-FORMATS = ("JPEG", "PNG", "WEBP") + (("AVIF",) if features.check("avif") else ())
 MIN_SIDE = 64  # pixels, after scaling down
 MAX_SIDE = 2048
 BACKGROUND = (255, 255, 255)  # behind cut-out portraits
@@ -36,10 +38,11 @@ def normalise_portrait(source: Path, destination_png: Path, *, param: str) -> Po
     try:
         with open_picture(source, param=param) as image:
             _check_size(image.width, image.height, param)
+            _shrink_while_decoding(image)
             image.load()
             picture = _upright_rgb(image)
     except DECODE_ERRORS as error:
-        raise _invalid(param) from error
+        raise ServiceError("image_invalid", instead_of_picture(source), param=param) from error
     picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
     clean = Image.new("RGB", picture.size)  # a new picture has none of the old one's metadata
     clean.paste(picture)
@@ -49,34 +52,39 @@ def normalise_portrait(source: Path, destination_png: Path, *, param: str) -> Po
 
 
 def open_picture(source: Path, *, param: str) -> Image.Image:
-    """Read the header of a picture of one of `FORMATS`.
+    """Read the header of a picture of one of `picture_formats.FORMATS`.
 
-    Raises ServiceError: image_invalid, image_too_large, media_too_complex.
+    Raises one of `DECODE_ERRORS` for anything else; ServiceError: image_invalid for a picture of such a format that
+    uses it in an unusual way, image_too_large, media_too_complex.
     """
     try:
         check_cost(source, param=param)
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return Image.open(source, formats=FORMATS)
+            image = open_format(source)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        limit = MAX_PIXELS // 1_000_000
+        limit = MAX_JPEG_PIXELS // 1_000_000
         raise ServiceError("image_too_large", f"The picture has more than {limit} megapixels.", param=param) from error
-    except DECODE_ERRORS as error:
-        raise _invalid(param) from error
-
-
-def _invalid(param: str) -> ServiceError:
-    return ServiceError("image_invalid", f"Not a readable picture; use {', '.join(FORMATS)}.", param=param)
+    try:
+        check_pixels(image, param=param)
+    except ServiceError:
+        image.close()
+        raise
+    return image
 
 
 def _check_size(width: int, height: int, param: str) -> None:
-    if width * height > MAX_PIXELS:
-        detail = f"The picture is {width} x {height}; at most {MAX_PIXELS // 1_000_000} megapixels."
-        raise ServiceError("image_too_large", detail, param=param)
     shrink = min(1.0, MAX_SIDE / max(width, height))
     if min(width, height) * shrink < MIN_SIDE:
         detail = f"The picture is {width} x {height}; it is shrunk to {MAX_SIDE} pixels and needs {MIN_SIDE} across."
         raise ServiceError("image_too_small", detail, param=param)
+
+
+def _shrink_while_decoding(image: Image.Image) -> None:
+    """A JPEG is decoded at a half, a quarter or an eighth of its size, as long as it stays as long as MAX_SIDE."""
+    shrink = MAX_SIDE / max(image.size)
+    if shrink < 1:
+        image.draft(None, (math.ceil(image.width * shrink), math.ceil(image.height * shrink)))
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from accounts.errors import ServiceError
 from render.media.demux import DECODE_ERRORS, moving_picture, open_source, sound_track
+from render.media.portrait import DECODE_ERRORS as PICTURE_ERRORS
 from render.media.portrait import open_picture
 
 
@@ -36,13 +37,12 @@ class AudioFacts:
 
 
 def probe(source: Path, *, param: str) -> ImageFacts | VideoFacts | AudioFacts | None:
-    """Read the headers; None for what is no picture, film or sound (HTML, PDF, SVG, GIF, HEIC, playlists, noise).
+    """Read the headers; None for what is no picture, film or sound (HTML, PDF, SVG, playlists, noise).
 
-    Of an animated PNG or WebP the first picture counts, so it is an image. GIF is refused: it is no portrait, and as a
-    film it has neither sound nor colours. A sound with a cover picture is a sound.
+    Of an animated PNG, WebP or GIF the first picture counts: it is an image. A sound with a cover picture is a sound.
 
-    Raises ServiceError image_too_large or media_too_complex, or video_invalid for what begins as a film and cannot be
-    opened: most often an upload that broke off.
+    Raises ServiceError image_too_large, media_too_complex, image_invalid for an unusual TIFF, or video_invalid for what
+    begins as a film and cannot be opened: most often an upload that broke off.
     """
     facts = _picture_facts(source, param) or _film_or_sound_facts(source)
     if facts is None and _begins_as_film(source):
@@ -67,10 +67,8 @@ def _picture_facts(source: Path, param: str) -> ImageFacts | None:
     try:
         with open_picture(source, param=param) as image:
             return ImageFacts(image.format or "", image.width, image.height)
-    except ServiceError as error:
-        if error.code == "image_invalid":
-            return None
-        raise
+    except PICTURE_ERRORS:
+        return None
 
 
 def _film_or_sound_facts(source: Path) -> VideoFacts | AudioFacts | None:

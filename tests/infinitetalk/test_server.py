@@ -292,6 +292,8 @@ def test_a_newer_attempt_takes_the_gpu_and_an_older_one_is_refused(server) -> No
         (msgpack.packb([1, 2]), "malformed"),
         (msgpack.packb({}), "malformed"),
         (msgpack.packb(job(size=[64])), "malformed"),
+        (msgpack.packb(job(crop=[0, 0, 64])), "malformed"),
+        (msgpack.packb(job(crop=[0, -1, 64, 64])), "malformed"),
         (msgpack.packb(job(settings={"unknown": 1})), "malformed"),
         (msgpack.packb(job(lora="unknown")), "lora_unknown"),
         (msgpack.packb(job(voices=[])), "speakers_invalid"),

@@ -141,3 +141,16 @@ def test_it_holds_one_frame_only(tmp_path: Path) -> None:
     assert isinstance(film, SourceVideo)
     film.frame(20)
     assert not [value for value in vars(film).values() if isinstance(value, list | dict | np.ndarray)]
+
+
+def test_of_a_source_a_part_can_be_shown(tmp_path: Path) -> None:
+    Image.effect_noise((99, 60), 60).convert("RGB").save(tmp_path / "a.png")
+    for path in (tmp_path / "a.png", write_film(tmp_path / "a.mp4")):
+        whole = open_source(path)
+        part = open_source(path, (10, 4, 8, 12))
+
+        assert part.is_still == whole.is_still
+        for number in (0, 9):
+            assert np.array_equal(part.frame(number), whole.frame(number)[10:18, 4:16])
+    with pytest.raises(InvalidInput, match="outside"):
+        open_source(tmp_path / "a.png", (10, 4, 80, 12)).frame(0)

@@ -19,14 +19,15 @@ ACCEPTED = "accepted"
 # What comes as the portrait: code -> paths and addresses
 PORTRAITS = {
     ACCEPTED: """
-        good.png good.jpg good.webp good.mp4 good.webm image.avif cmyk.jpg moving.png moving.webp
+        good.png good.jpg good.webp still.gif moving.gif gifar.gif picture.bmp picture.tiff
+        good.mp4 good.webm image.avif cmyk.jpg moving.png moving.webp
         bad-huffman.jpg bad-exif.jpg png-zip.png jpeg-php.jpg html-jpeg.jpg
         odd.avi ffv1.mkv huffyuv.avi mpeg4.avi prores.mov vp8.ogv hevc.mp4 flv.flv mpeg2.mpg ten-bit.mp4 rgb.mkv
         grey.mkv odd-size.mkv one-frame.mp4 one-a-second.mp4 thousand.mp4 with-sound.mp4 cut.webm noisy.mp4
         /behave/early-hints
     """,
     "image_invalid": """
-        page.html page.png drawing.svg script.svg entities.xml still.gif moving.gif gifar.gif picture.bmp picture.tiff
+        page.html page.png drawing.svg script.svg entities.xml
         picture.ico picture.ppm picture.jp2 picture.tga picture.eps document.pdf pdf-jpeg.pdf shell.ps photo.heic
         layers.psd empty one noise zeros json program windows.exe shell.sh archive.zip bomb.zip picture.png.gz link.tar
         claims-nothing.png claims-nothing.jpg cut.png cut.jpg cut.webp head.png head.jpg no-pixels.png bad-zlib.png
@@ -54,13 +55,13 @@ PORTRAITS = {
 # What comes as the voice
 VOICES = {
     ACCEPTED: """
-        good.wav good.mp3 good.flac good.m4a good.ogg good.aac good.aiff good.caf good.wma with-sound.mp4 claims-4gb.wav
-        streamed.wav odd-bits.wav nan.wav infinite.wav mulaw.wav cut.mp3 cut.ogg noisy.flac
+        sun.au good.wav good.mp3 good.flac good.m4a good.ogg good.aac good.aiff good.caf good.wma with-sound.mp4
+        claims-4gb.wav streamed.wav odd-bits.wav nan.wav infinite.wav mulaw.wav cut.mp3 cut.ogg noisy.flac
     """,
     "audio_invalid": """
         silent.mp4 head.wav no-data.wav no-channels.wav many-channels.wav most-channels.wav one-hertz.wav no-rate.wav
         gigahertz.wav no-bits.wav unknown-tag.wav adpcm-noise.wav noise.mp3 tag-bomb.mp3 cut.flac cut.m4a head.m4a
-        noise.ogg sun.au raw.pcm song.mid tracker.xm page.html good.png empty noise remote.m3u8 concat.txt moving.gif
+        noise.ogg raw.pcm song.mid tracker.xm page.html good.png empty noise remote.m3u8 concat.txt moving.gif
         entities.xml bomb.png
     """,
     "audio_empty": "empty.wav",

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accounts.errors import ServiceError
-from render.engines.base import FPS
+from render.engines.base import FPS, Crop
 from render.engines.draft.faces import MAX_YAW, MIN_WIDTH, Face, FaceFinder, Picture, talking_faces
 from render.engines.draft.mouth import Mouth
 from render.engines.draft.mouth_shape import MAX_OPENING, MouthPose
@@ -25,9 +25,9 @@ TURNING_TOLERANCE = 10.0  # degrees more than a face may be turned to be taken u
 class SourceVideo:
     """The frames of an mp4 at FPS, framed as the render is. Nothing is kept: a segment is decoded when asked for."""
 
-    def __init__(self, path: Path, height: int, width: int) -> None:
+    def __init__(self, path: Path, height: int, width: int, crop: Crop | None = None) -> None:
         self._path = path
-        self._height, self._width = height, width
+        self._height, self._width, self._crop = height, width, crop
 
     def frames(self, start: int = 0, every: int = 1) -> Iterator[tuple[int, Picture]]:
         """(index, H x W x 3) from `start` on, only those whose index is a multiple of `every`."""
@@ -43,7 +43,7 @@ class SourceVideo:
                 index = round(float((decoded.pts * time_base - first) * FPS))
                 if index >= start and index % every == 0:
                     picture = np.asarray(decoded.to_ndarray(format="rgb24"), np.uint8)
-                    yield index, np.ascontiguousarray(fit(picture, self._height, self._width))
+                    yield index, np.ascontiguousarray(fit(picture, self._height, self._width, self._crop))
 
     def read(self, indices: Sequence[int]) -> dict[int, Picture]:
         """The frames of these indices, all in memory."""

@@ -12,13 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from render.engines.base import FPS, Checkpoint, EngineStatus, FrameRange, Hold, Plan, RenderedSegment, RenderInputs
+from render.engines.base import (
+    FPS,
+    Checkpoint,
+    Crop,
+    EngineStatus,
+    FrameRange,
+    Hold,
+    Plan,
+    RenderedSegment,
+    RenderInputs,
+)
 from render.engines.draft.draft_mark import DraftMark
 from render.engines.draft.dubbed_video import DubbedVideo, SourceVideo, check_faces
 from render.engines.draft.faces import FaceFinder, Picture, talking_faces
 from render.engines.draft.talking_portrait import TalkingPortrait
 from render.engines.draft.voice_features import speech_track, voice_seconds
 from render.engines.frame_size import fit, frame_size, source_size
+from render.engines.framing import crop_with_faces
 from render.parameters import Parameters
 
 SEGMENT_FRAMES = 2 * FPS
@@ -36,14 +47,15 @@ class DraftEngine:
         """Size and segments. Raises ServiceError `no_face` when the source lacks a face for each voice."""
         source_height, source_width = source_size(inputs)
         height, width = frame_size(source_height, source_width, parameters.resolution)
+        crop = crop_with_faces(inputs, height, width)
         if inputs.video is not None:
-            check_faces(SourceVideo(inputs.video, height, width), len(inputs.voices))
+            check_faces(SourceVideo(inputs.video, height, width, crop), len(inputs.voices))
         else:
-            talking_faces(FaceFinder().find(_portrait(inputs, height, width)), len(inputs.voices))
+            talking_faces(FaceFinder().find(_portrait(inputs, height, width, crop)), len(inputs.voices))
         num_frames = parameters.frame_num or max(1, round(voice_seconds(inputs.voices[0]) * FPS))
         starts = range(0, num_frames, SEGMENT_FRAMES)
         segments = tuple(FrameRange(start, min(start + SEGMENT_FRAMES, num_frames)) for start in starts)
-        return Plan(width=width, height=height, num_frames=num_frames, segments=segments)
+        return Plan(width=width, height=height, num_frames=num_frames, segments=segments, crop=crop)
 
     def segments(
         self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None, hold: Hold
@@ -79,22 +91,22 @@ def _frame_source(
     """What makes a segment ready and returns the function that draws its frames."""
     speeches = [speech_track(voice, plan.num_frames) for voice in inputs.voices]
     if inputs.video is not None:
-        video = DubbedVideo(SourceVideo(inputs.video, plan.height, plan.width), speeches, plan.num_frames)
+        video = DubbedVideo(SourceVideo(inputs.video, plan.height, plan.width, plan.crop), speeches, plan.num_frames)
 
         def dubbed(segment: FrameRange) -> Callable[[int], Picture]:
             filmed = video.read(range(segment.start, segment.stop))
             return lambda index: video.frame(index, filmed)
 
         return dubbed
-    picture = _portrait(inputs, plan.height, plan.width)
+    picture = _portrait(inputs, plan.height, plan.width, plan.crop)
     faces = talking_faces(FaceFinder().find(picture), len(speeches))
     portrait = TalkingPortrait(picture, faces, speeches, parameters.seed)
     return lambda segment: portrait.frame
 
 
-def _portrait(inputs: RenderInputs, height: int, width: int) -> Picture:
+def _portrait(inputs: RenderInputs, height: int, width: int, crop: Crop | None) -> Picture:
     with Image.open(_path(inputs.portrait)) as image:
-        return np.ascontiguousarray(fit(np.asarray(image.convert("RGB")), height, width))
+        return np.ascontiguousarray(fit(np.asarray(image.convert("RGB")), height, width, crop))
 
 
 def _path(portrait: Path | None) -> Path:

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgpack
@@ -188,6 +189,17 @@ def test_a_preset_means_the_same_to_both(engine, server, inputs, preset, resolut
         known["flow_shift"] = 11.0
     assert {name: getattr(sent, name) for name in known} == known
     assert job["lora"] == (preset if preset in PRESET_LORAS else None)
+
+
+@pytest.mark.parametrize("crop", [None, (0, 100, 300, 300)])
+def test_the_part_to_be_shown_is_named_where_it_is_not_the_middle(engine, server, inputs, crop) -> None:
+    server.scripts = [[chunk(0), chunk(1), chunk(2), {"type": "done"}]]
+    plan = replace(engine.plan(inputs, Parameters(seed=1)), crop=crop)
+
+    list(engine.segments(inputs, Parameters(seed=1), plan, None, FreeHold()))
+
+    [job] = server.jobs
+    assert job.get("crop") == (crop and list(crop)) and ("crop" in job) == (crop is not None)
 
 
 # An older model server makes all steps, and does not say how many.

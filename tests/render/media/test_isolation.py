@@ -85,8 +85,8 @@ def test_too_much_computing_time_is_the_file_s_fault(long_film: Path, tmp_path: 
 
 
 def test_too_much_memory_is_the_file_s_fault_and_ends_the_process_alone(tmp_path: Path) -> None:
-    (tmp_path / "large.jpg").write_bytes(picture("JPEG", (6000, 6000)))
-    arguments = {"source": tmp_path / "large.jpg", "destination_png": tmp_path / "p.png"}
+    (tmp_path / "large.png").write_bytes(picture("PNG", (6000, 6000), compress_level=1))
+    arguments = {"source": tmp_path / "large.png", "destination_png": tmp_path / "p.png"}
 
     with pytest.raises(ServiceError, match="takes more than 200 MiB of memory") as caught:
         decode("normalise_portrait", arguments, limits=replace(PLENTY, memory_bytes=200 * 2**20), param="image_url")

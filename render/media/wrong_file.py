@@ -1,0 +1,95 @@
+"""What a customer is told of a file that is not what was wanted: what it is, and what is wanted."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from av.audio.stream import AudioStream
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from render.media.demux import DECODE_ERRORS, moving_picture, open_source, sound_track
+from render.media.picture_formats import ACCEPTED as PICTURES
+from render.media.recognise import Beginning, Is, recognise
+
+SOUNDS = "WAV, MP3, M4A, AAC, FLAC, Ogg, Opus, WebM, AIFF, CAF, AMR, WMA, AC-3, AU"
+FILMS = "MP4, MOV, WebM, MKV, AVI, MPEG, WMV, FLV"
+A_PICTURE = f"a picture ({PICTURES}) or a film ({FILMS})"
+A_SOUND = f"a sound ({SOUNDS}), or a film with sound"
+ANYTHING = f"a picture ({PICTURES}), a film ({FILMS}) or a sound ({SOUNDS})"
+_NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails
+
+
+def instead_of_picture(source: Path) -> str:
+    """Of a file that could not be read as a picture, and is no film that can be read."""
+    beginning, tracks = recognise(source), _Tracks(source)
+    if tracks.unreadable_films:
+        return f"The film is encoded as {tracks.unreadable_films}, which cannot be read here. {_wanted(A_PICTURE)}"
+    if not tracks.has_film and (tracks.has_sound or tracks.unreadable_sounds):
+        words = beginning.words if beginning and not beginning.kind & Is.FILM else "a sound"
+        return f"This is {words}, not a picture. {_wanted(A_PICTURE)}"
+    return _say(beginning, wanted=A_PICTURE, usable=Is.PICTURE | Is.FILM, name="a picture")
+
+
+def instead_of_sound(source: Path) -> str | None:
+    """Of a file that could not be read as a voice; None when it has a sound track that can be read."""
+    beginning, tracks = recognise(source), _Tracks(source)
+    if tracks.has_sound:
+        return None
+    if tracks.unreadable_sounds:
+        return f"The sound is encoded as {tracks.unreadable_sounds}, which cannot be read here. {_wanted(A_SOUND)}"
+    if tracks.has_film or tracks.unreadable_films:
+        return f"This is a film without a sound track, so there is no sound in it. {_wanted(A_SOUND)}"
+    return _say(beginning, wanted=A_SOUND, usable=Is.SOUND | Is.FILM, name="a sound")
+
+
+def instead_of_media(source: Path) -> str:
+    """Of a file that is neither a picture nor a film nor a sound."""
+    tracks = _Tracks(source)
+    codecs = tracks.unreadable_films or tracks.unreadable_sounds
+    if codecs:
+        return f"The file is encoded as {codecs}, which cannot be read here. {_wanted(ANYTHING)}"
+    usable = Is.PICTURE | Is.FILM | Is.SOUND
+    return _say(recognise(source), wanted=ANYTHING, usable=usable, name="a picture, film or sound")
+
+
+def _say(beginning: Beginning | None, *, wanted: str, usable: Is, name: str) -> str:
+    if beginning is None:
+        return f"The file is in no format that is known here. {_wanted(wanted)}"
+    if not beginning.kind & usable:
+        return f"This is {beginning.words}, not {name}. {_wanted(wanted)}"
+    if Is.READ_HERE in beginning.kind:
+        return f"This begins as {beginning.words}, and is damaged, incomplete or unusual: it cannot be read to its end."
+    return f"This is {beginning.words}, which cannot be read here. {_wanted(wanted)}"
+
+
+def _wanted(what: str) -> str:
+    return f"Wanted is {what}."
+
+
+class _Tracks:
+    """What FFmpeg finds in a film or a sound. Nothing in a file that it cannot open, and in HEIC and AVIF, which it
+    takes for films.
+    """
+
+    def __init__(self, source: Path) -> None:
+        self.has_film = self.has_sound = False
+        self.unreadable_films = self.unreadable_sounds = ""  # names of codecs
+        beginning = recognise(source)
+        if beginning is not None and Is.PICTURE in beginning.kind:
+            return
+        try:
+            with open_source(source) as container:
+                self.has_film = moving_picture(container) is not None
+                self.has_sound = sound_track(container) is not None
+                if not self.has_film:
+                    films = [stream for stream in container.streams.video if not stream.disposition & _NO_FILM]
+                    self.unreadable_films = _names(films)
+                if not self.has_sound:
+                    self.unreadable_sounds = _names(container.streams.audio)
+        except DECODE_ERRORS:
+            pass
+
+
+def _names(streams: Iterable[VideoStream | AudioStream]) -> str:
+    contexts = [stream.codec_context for stream in streams]
+    return " and ".join(dict.fromkeys(context.name if context else "something unknown" for context in contexts))
