@@ -1,4 +1,4 @@
-"""What a name may consist of: of a file, of a key of metadata, of a field."""
+"""Which characters the name of a file, of a key of metadata or of a field may have."""
 
 import unicodedata
 

@@ -1,4 +1,4 @@
-"""The type of an announced file. It is only said: what the file is, its check finds out, and names the type anew."""
+"""The content type of an announced file, as the client says it. The check of the file later finds the true one."""
 
 import re
 
@@ -7,7 +7,7 @@ from render.media_types import UNKNOWN, content_type_of
 _MEDIA = re.compile(r"(image|video|audio)/[a-z0-9][a-z0-9.+-]{0,60}")
 # A drawing may hold scripts. No storage is told to serve it.
 _ACTIVE = {"image/svg+xml"}
-# A web page: told at once, as that is what a failed download leaves, and no machine calls a film or a picture so.
+# Refused at once: a failed download leaves a web page, and no browser calls a film or a picture so.
 _PAGES = {"text/html", "application/xhtml+xml"}
 
 

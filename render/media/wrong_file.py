@@ -63,7 +63,7 @@ def _say(beginning: Beginning | None, *, wanted: str, usable: Is, name: str) -> 
 
 
 def _wanted(what: str) -> str:
-    return f"Wanted is {what}."
+    return f"Send {what}."
 
 
 class _Tracks:

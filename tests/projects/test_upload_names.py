@@ -120,7 +120,7 @@ def test_an_upload_that_is_no_media_says_what_it_is(alice) -> None:
 
     error = alice.get(f"{ASSETS}/{body['upload_id']}").json()["error"]
     assert error["code"] == "media_invalid"
-    assert error["detail"].startswith("This is a web page (HTML), not a picture, film or sound. Wanted is")
+    assert error["detail"].startswith("This is a web page (HTML), not a picture, film or sound. Send")
 
 
 def test_a_page_of_another_site_may_send_a_file_and_read_the_answer(alice, anonymous) -> None:

@@ -95,9 +95,9 @@ def as_upload(tmp_path: Path) -> Callable[[bytes], ServiceError]:
 @pytest.mark.parametrize(("words", "content"), [(words, one) for words, all_ in NOTHING.items() for one in all_])
 def test_what_is_no_media_at_all_is_named(words: str, content: bytes, as_picture, as_voice, as_upload) -> None:
     for given, code, wanted in [
-        (as_picture, "image_invalid", "Wanted is a picture (JPEG, PNG"),
-        (as_voice, "audio_invalid", "Wanted is a sound (WAV, MP3"),
-        (as_upload, "media_invalid", "Wanted is a picture (JPEG, PNG"),
+        (as_picture, "image_invalid", "Send a picture (JPEG, PNG"),
+        (as_voice, "audio_invalid", "Send a sound (WAV, MP3"),
+        (as_upload, "media_invalid", "Send a picture (JPEG, PNG"),
     ]:
         error = given(content)
         assert error.code == code
@@ -107,14 +107,14 @@ def test_what_is_no_media_at_all_is_named(words: str, content: bytes, as_picture
 @pytest.mark.parametrize(("name", "content"), PICTURES.items(), ids=PICTURES)
 def test_a_picture_of_another_format_is_named(name: str, content: bytes, as_picture, as_voice, as_upload) -> None:
     for given in (as_picture, as_upload):
-        assert f"{name}" in given(content).detail and "cannot be read here. Wanted is" in given(content).detail
+        assert f"{name}" in given(content).detail and "cannot be read here. Send" in given(content).detail
     assert f"{name}" in as_voice(content).detail and ", not a sound." in as_voice(content).detail
 
 
 @pytest.mark.parametrize(("name", "content"), SOUNDS.items(), ids=SOUNDS)
 def test_a_sound_of_another_format_is_named(name: str, content: bytes, as_picture, as_voice, as_upload) -> None:
     for given in (as_voice, as_upload):
-        assert name in given(content).detail and "cannot be read here. Wanted is" in given(content).detail
+        assert name in given(content).detail and "cannot be read here. Send" in given(content).detail
     assert name in as_picture(content).detail and ", not a picture." in as_picture(content).detail
 
 
@@ -146,7 +146,7 @@ def test_a_picture_is_not_taken_for_a_sound_nor_for_another_file_when_it_is_dama
 def test_a_sound_is_not_taken_for_a_picture(content: bytes, as_picture) -> None:
     detail = as_picture(content).detail
 
-    assert detail.startswith("This is a sound") and ", not a picture. Wanted is a picture (" in detail
+    assert detail.startswith("This is a sound") and ", not a picture. Send a picture (" in detail
 
 
 @pytest.mark.parametrize(
