@@ -26,7 +26,10 @@ class TakeSerializer(serializers.Serializer[TakeRepresentation]):
 class WarningSerializer(serializers.Serializer[dict[str, str]]):
     param = serializers.CharField(help_text="The field that it is about.")
     code = serializers.CharField(
-        help_text="`unknown`: there is no such field. `test_key_renders_drafts`: another engine was asked for."
+        help_text=(
+            "`unknown`: there is no such field. `test_key_renders_drafts`: another engine was asked for. `damaged`: up"
+            " to a second or 2 % of a file, whichever is less, cannot be read; found while the render is prepared."
+        )
     )
     detail = serializers.CharField(default="", help_text="What was given, and what was done with it.")
 

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from functools import cached_property
 from pathlib import Path
 
-from render.media import matroska_elements, ogg_pages
+from render.media import flv_tags, matroska_elements, ogg_pages
 from render.media.joined import Stretches
 
 
@@ -28,6 +28,8 @@ class BrokenPlaces:
     def _places(self) -> list[int]:
         if self._container == "ogg":
             walk = ogg_pages.broken_places
+        elif self._container == "flv":
+            walk = flv_tags.broken_places
         elif self._container.startswith("matroska"):
             walk = _of_matroska
         else:

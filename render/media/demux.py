@@ -49,6 +49,7 @@ DECODER_THREADS = 4  # each keeps frames of its own in memory
 STILL_BRANDS = {"heic", "heix", "heim", "heis", "mif1", "msf1", "avif", "avis"}  # pictures in an mp4 box structure
 # ValueError: PyAV's own checks, and frames that change their format midway. OSError: the file itself.
 DECODE_ERRORS = (av.error.FFmpegError, ValueError, OSError)
+USUAL_PACKET_SECONDS = 0.02  # where a track does not say
 MAX_INTERRUPTIONS = 100  # of a demuxer in one file
 Track = TypeVar("Track", VideoStream, AudioStream)
 
@@ -125,12 +126,29 @@ def video_frames(
     """
     stream.thread_type = "AUTO"
     _limit(stream.codec_context)
-    rate = stream.average_rate or stream.guessed_rate
-    places = BrokenPlaces(source, container.format.name)
-    damage.begin(container.format.name, float(1 / rate) if rate else 0.04, places.is_between)
+    _begin(container, stream, source, damage)
     for frame in _frames(container, stream, source, damage, FilmCost(param)):
         if isinstance(frame, VideoFrame):
             yield frame
+
+
+def skim(container: InputContainer, stream: VideoStream, *, source: Path, damage: Damage) -> None:
+    """Go through the packets of a film to its end without decoding them: finds what was cut off, or lies in a broken
+    place, and not what is damaged within a packet.
+    """
+    _begin(container, stream, source, damage)
+    latest = 0.0
+    for packet in _packets(container, damage):
+        latest = max(latest, _end_seconds(packet))
+        if packet.size and packet.stream.index == stream.index:
+            damage.passes(packet)
+            if packet.is_corrupt:
+                damage.fails(packet)
+            else:
+                damage.decoded()
+    start = float(stream.start_time * stream.time_base) if stream.start_time and stream.time_base else 0.0
+    damage.read_seconds = max(0.0, damage.end_seconds - start - damage.lost_seconds)
+    damage.ends_early(missing_seconds(container, stream, source, damage=damage, samples=0, latest_seconds=latest))
 
 
 def audio_frames(
@@ -139,13 +157,30 @@ def audio_frames(
     """Decode to the end, frame by frame; what cannot be decoded is left out, and counted by `damage`, whose
     ServiceError is raised when there is too much of it.
     """
-    context = stream.codec_context
-    packet_seconds = context.frame_size / context.sample_rate if context.sample_rate else 0.0
-    places = BrokenPlaces(source, container.format.name)
-    damage.begin(container.format.name, packet_seconds or 0.02, places.is_between)
+    _begin(container, stream, source, damage)
     for frame in _frames(container, stream, source, damage, None):
         if isinstance(frame, AudioFrame):
             yield frame
+
+
+def _begin(
+    container: InputContainer, stream: VideoStream | AudioStream, source: Path | Stretches, damage: Damage
+) -> None:
+    if isinstance(stream, VideoStream):
+        rate = stream.average_rate or stream.guessed_rate
+        packet_seconds = float(1 / rate) if rate else 0.0
+    else:
+        context = stream.codec_context
+        packet_seconds = context.frame_size / context.sample_rate if context.sample_rate else 0.0
+    places = BrokenPlaces(source, container.format.name)
+    damage.begin(container.format.name, packet_seconds or USUAL_PACKET_SECONDS, places.is_between)
+
+
+def _end_seconds(packet: "Packet[Any]") -> float:
+    """0 where the container does not say."""
+    if not packet.size or packet.dts is None or packet.time_base is None:
+        return 0.0
+    return float((packet.dts + (packet.duration or 0)) * packet.time_base)
 
 
 def _limit(context: VideoCodecContext) -> None:
@@ -176,8 +211,7 @@ def _frames(
     alpha = _with_alpha(stream)
     samples, latest = 0, 0.0
     for packet in _packets(container, damage):
-        if packet.size and packet.dts is not None and packet.time_base is not None:
-            latest = max(latest, float((packet.dts + (packet.duration or 0)) * packet.time_base))
+        latest = max(latest, _end_seconds(packet))
         if packet.stream.index != stream.index:
             continue
         is_corrupt = packet.is_corrupt and not uncompressed
@@ -202,9 +236,7 @@ def _frames(
                 damage.decoded()
                 samples += frame.samples if isinstance(frame, AudioFrame) else 0
                 yield frame
-    damage.ends_early(
-        missing_seconds(container, stream, source, damage=damage, samples=samples, latest_seconds=latest)
-    )
+    damage.ends_early(missing_seconds(container, stream, source, damage=damage, samples=samples, latest_seconds=latest))
 
 
 def _packets(container: InputContainer, damage: Damage) -> Iterator["Packet[Any]"]:

@@ -65,6 +65,10 @@ def normalise_video(
     return video
 
 
+def check_film(source: Path, *, param: str, check: Check) -> None:
+    decode("check_film", {"source": source}, limits=PROBE, param=param, check=check)
+
+
 def _for_seconds(seconds: float, cpu_seconds: float, num_bytes: int) -> Limits:
     return Limits(
         cpu_seconds=BASE_SECONDS + round(seconds * cpu_seconds), file_bytes=BASE_BYTES + round(seconds * num_bytes)

@@ -10,11 +10,11 @@ from typing import Any
 
 from render.media.portrait import Portrait, normalise_portrait
 from render.media.probe import AudioFacts, ImageFacts, VideoFacts, probe
-from render.media.source_video import SourceVideo, normalise_video
+from render.media.source_video import SourceVideo, check_film, normalise_video
 from render.media.voice import Voice, normalise_voice
 
 JOBS: dict[str, Callable[..., Any]] = {
-    job.__name__: job for job in (probe, normalise_portrait, normalise_video, normalise_voice)
+    job.__name__: job for job in (probe, normalise_portrait, normalise_video, normalise_voice, check_film)
 }
 ANSWERS: dict[str, type] = {
     kind.__name__: kind for kind in (ImageFacts, VideoFacts, AudioFacts, Portrait, SourceVideo, Voice)

@@ -8,6 +8,7 @@ import io
 import mmap
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from render.media.ogg_pages import links
@@ -91,11 +92,9 @@ def _between(tags: Iterable[Stretch], size: int) -> Iterator[Stretch]:
 
 
 def _tags(data: mmap.mmap) -> Iterator[Stretch]:
-    """Tags behind the start of the file. What only looks like one is followed by neither sound, nor a tag, nor the end."""
+    """Tags behind the start of the file. Behind what only looks like one is neither sound, nor a tag, nor the end."""
     end = 0
-    for number, found in enumerate(TAGS.finditer(data)):
-        if number == MAX_TAGS:
-            return
+    for found in islice(TAGS.finditer(data), MAX_TAGS):
         stretch = _tag(data, found.start(), found.group())
         if stretch is None or found.start() < end:
             continue

@@ -52,4 +52,5 @@ class Limiter:
         steps = np.arange(BLOCK) / BLOCK
         begins, ends = np.array(edges[:-1])[:, None], np.array(edges[1:])[:, None]
         gains = (begins + (ends - begins) * steps).astype(np.float32)
-        return (blocks[:, :ready] * gains).reshape(channels, ready * BLOCK)
+        limited: Samples = (blocks[:, :ready] * gains).reshape(channels, ready * BLOCK)
+        return limited

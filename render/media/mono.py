@@ -18,7 +18,7 @@ MEMORY_SECONDS = 0.4  # over which channels are compared: a few syllables
 # The correlation with what is mixed already, above which a channel is added in full, and below which not at all.
 AGREES, OPPOSES = -0.1, -0.5
 HELD = 4.0  # times the power that a channel needs to take the place of the loudest
-MOST_GAIN = 4.0
+MOST_GAIN = 8.0  # of one channel of eight
 # As ITU-R BS.775 mixes surround sound, and FFmpeg before this. Low frequencies are left out.
 WEIGHTS = {"FC": 1.0, "FL": sqrt(0.5), "FR": sqrt(0.5), "LFE": 0.0, "LFE2": 0.0, "NONE": 1.0}
 OTHERS = 0.5
@@ -72,11 +72,13 @@ class Mono:
         for powers in common:
             self._powers = self._powers * self._forget + powers
             gains.append(self._chosen())
-        edges = np.array([gains[0] if self._gains is None else self._gains, *gains], np.float32)  # blocks + 1 x channels
+        first = gains[0] if self._gains is None else self._gains
+        edges = np.array([first, *gains], np.float32)  # blocks + 1 x channels
         self._gains = gains[-1]
         steps = (np.arange(1, size + 1) / size).astype(np.float32)
         curves = edges[:-1, :, None] + (edges[1:] - edges[:-1])[:, :, None] * steps  # blocks x channels x size
-        return np.einsum("bin,ibn->bn", curves, blocks).reshape(1, -1)
+        mixed: Samples = np.einsum("bin,ibn->bn", curves, blocks).reshape(1, -1)
+        return mixed
 
     def _chosen(self) -> NDArray[np.float64]:
         """The gain of each channel."""

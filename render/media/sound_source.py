@@ -1,7 +1,6 @@
 """The sound of a customer's file as players play it: all its parts, pauses filled with silence, damage counted."""
 
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 from av.audio.frame import AudioFrame
@@ -67,17 +66,16 @@ class SoundSource:
             raise ServiceError("audio_invalid", detail, param=self._invalid.param)
         gaps = SoundGaps(container.format.name, _start_seconds(container, stream))
         damage = self._damage
-        with closing(audio_frames(container, stream, source=part, damage=damage)) as frames:
-            for frame in frames:
-                self._check_rate(frame)
-                is_damaged, silent = damage.is_noticed, 0.0
-                for silence in gaps.fill(frame, is_damaged=is_damaged, check=self._check_gap):
-                    silent += silence.samples / silence.sample_rate
-                    yield silence
-                seconds = frame.samples / frame.sample_rate
-                damage.read_seconds += seconds + (silent if gaps.are_pauses and not is_damaged else 0)
-                self._seconds += seconds + silent
-                yield frame
+        for frame in audio_frames(container, stream, source=part, damage=damage):
+            self._check_rate(frame)
+            is_damaged, silent = damage.is_noticed, 0.0
+            for silence in gaps.fill(frame, is_damaged=is_damaged, check=self._check_gap):
+                silent += silence.samples / silence.sample_rate
+                yield silence
+            seconds = frame.samples / frame.sample_rate
+            damage.read_seconds += seconds + (silent if gaps.are_pauses and not is_damaged else 0)
+            self._seconds += seconds + silent
+            yield frame
 
     def _check_gap(self, seconds: float) -> None:
         if seconds and self._seconds + seconds > self._longest_seconds:

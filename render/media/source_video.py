@@ -16,7 +16,7 @@ from accounts.errors import ServiceError
 from render.engines.base import FPS
 from render.media import film_filters
 from render.media.damage import Damage
-from render.media.demux import decoded_size, decoding, moving_picture, open_source, video_frames
+from render.media.demux import decoded_size, decoding, moving_picture, open_source, skim, video_frames
 from render.media.film_cost import MAX_FILM_PIXELS
 from render.media.h264 import add_h264_stream
 from render.media.portrait import MIN_SIDE
@@ -66,6 +66,20 @@ def normalise_video(source: Path, destination_mp4: Path, *, max_seconds: float, 
         damage.read_seconds = max(1 / FPS, count / FPS - lost_in_film)
         lost_seconds = damage.settle()
     return SourceVideo(destination_mp4, first.width, first.height, count, lost_seconds)
+
+
+def check_film(source: Path, *, param: str) -> None:
+    """Raise ServiceError video_invalid when more of the film was cut off than `render.media.damage` allows."""
+    invalid = ServiceError("video_invalid", "The film cannot be decoded to its end.", param=param)
+    with decoding(invalid):
+        container = open_source(source)
+    with container:
+        stream = moving_picture(container)
+        if stream is None:
+            raise invalid
+        damage = Damage(invalid)
+        skim(container, stream, source=source, damage=damage)
+        damage.settle()
 
 
 def _check_pixels(width: int, height: int, param: str) -> None:

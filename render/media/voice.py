@@ -99,7 +99,8 @@ class _MonoVoice:
         ready = [self._limiter.push(samples) for samples in mixed]
         if frame is None:
             ready.append(self._limiter.flush())
-        return as_s16(np.concatenate([np.zeros((1, 0), np.float32), *ready], axis=1))[0]
+        mono: NDArray[np.int16] = as_s16(np.concatenate([np.zeros((1, 0), np.float32), *ready], axis=1))[0]
+        return mono
 
 
 class _FlacWriter:
@@ -109,6 +110,7 @@ class _FlacWriter:
         self._container = av.open(str(path), "w", format="flac", options={"fflags": "+bitexact"})
         self._resampling: Resampling | None = None
         self._limiter = Limiter()
+        self._held: Samples = np.zeros((1, 0), np.float32)
         self._samples = 0
 
     def __enter__(self) -> Self:
