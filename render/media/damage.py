@@ -41,15 +41,21 @@ class Damage:
         self._failed_packets = 0
         self._good_bytes = self._bad_bytes = self._bad_bytes_since = 0
         self._lost_since = 0.0  # seconds, of an endless one
-        self.begin("", 0.0, lambda position, next_position: False)
+        self.begin("", 0.0, 0.0, lambda position, next_position: False)
 
-    def begin(self, container: str, packet_seconds: float, is_broken_between: Callable[[int, int], bool]) -> None:
-        """A track begins. packet_seconds: that one lasts which does not say so. is_broken_between: two positions in
-        the file, at which packets were found.
+    def begin(
+        self,
+        container: str,
+        tick_seconds: float,
+        packet_seconds: float,
+        is_broken_between: Callable[[int, int], bool],
+    ) -> None:
+        """A track begins. tick_seconds: the unit of its time stamps. packet_seconds: that a packet lasts which does not
+        say so. is_broken_between: two positions in the file, at which packets were found.
         """
         self._is_byte_stream, self._is_counted = container in BYTE_STREAMS, container in COUNTED
         self._is_endless = container in ENDLESS
-        self._packet_seconds = packet_seconds
+        self._tick_seconds, self._packet_seconds = tick_seconds, packet_seconds
         self._is_broken_between = is_broken_between
         self._end: float | None = None  # seconds, of the latest packet as it was written
         self.end_seconds = 0.0  # of the latest packet as it is shown
@@ -57,6 +63,10 @@ class Damage:
         self._is_torn = False
         self.packets = 0
         self.last_stamp: int | None = None  # ticks of the track
+
+    def skipped(self, num_bytes: int) -> None:
+        """So many bytes of sound were left out before it came to a demuxer."""
+        self._bad_bytes += num_bytes
 
     @property
     def is_noticed(self) -> bool:
@@ -67,12 +77,12 @@ class Damage:
         self.packets += 1
         self._good_bytes += packet.size
         stamp = packet.pts if packet.dts is None else packet.dts
-        if stamp is not None and packet.time_base is not None:
-            time = float(stamp * packet.time_base)
+        if stamp is not None:
+            time = stamp * self._tick_seconds
             if self._end is not None and time - self._end > 2 * LEAST_SECONDS and self._is_broken(packet):
                 self.lost_seconds += time - self._end
             self._end = max(time + self._seconds(packet), self._end or time)
-            shown = float(max(stamp, packet.pts if packet.pts is not None else stamp) * packet.time_base)
+            shown = max(stamp, packet.pts if packet.pts is not None else stamp) * self._tick_seconds
             self.end_seconds = max(shown + self._seconds(packet), self.end_seconds)
             self.last_stamp = stamp
         if packet.pos is not None:
@@ -126,9 +136,7 @@ class Damage:
         return round(lost, 3)
 
     def _seconds(self, packet: "Packet[Any]") -> float:
-        if packet.duration and packet.time_base is not None:
-            return float(packet.duration * packet.time_base)
-        return self._packet_seconds
+        return packet.duration * self._tick_seconds if packet.duration else self._packet_seconds
 
     def is_broken_from_last_packet(self) -> bool:
         """Whether something broken lies between the last packet of the track and the end of the file."""

@@ -138,9 +138,9 @@ def skim(container: InputContainer, stream: VideoStream, *, source: Path, damage
     """
     _begin(container, stream, source, damage)
     latest = 0.0
-    for packet in _packets(container, damage):
-        latest = max(latest, _end_seconds(packet))
-        if packet.size and packet.stream.index == stream.index:
+    for packet, end_seconds in _packets(container, damage):
+        latest = max(latest, end_seconds)
+        if packet.size and packet.stream_index == stream.index:
             damage.passes(packet)
             if packet.is_corrupt:
                 damage.fails(packet)
@@ -173,14 +173,8 @@ def _begin(
         context = stream.codec_context
         packet_seconds = context.frame_size / context.sample_rate if context.sample_rate else 0.0
     places = BrokenPlaces(source, container.format.name)
-    damage.begin(container.format.name, packet_seconds or USUAL_PACKET_SECONDS, places.is_between)
-
-
-def _end_seconds(packet: "Packet[Any]") -> float:
-    """0 where the container does not say."""
-    if not packet.size or packet.dts is None or packet.time_base is None:
-        return 0.0
-    return float((packet.dts + (packet.duration or 0)) * packet.time_base)
+    tick_seconds = float(stream.time_base or 0)
+    damage.begin(container.format.name, tick_seconds, packet_seconds or USUAL_PACKET_SECONDS, places.is_between)
 
 
 def _limit(context: VideoCodecContext) -> None:
@@ -210,9 +204,9 @@ def _frames(
     uncompressed = stream.codec_context.name.startswith("pcm_")
     alpha = _with_alpha(stream)
     samples, latest = 0, 0.0
-    for packet in _packets(container, damage):
-        latest = max(latest, _end_seconds(packet))
-        if packet.stream.index != stream.index:
+    for packet, end_seconds in _packets(container, damage):
+        latest = max(latest, end_seconds)
+        if packet.stream_index != stream.index:
             continue
         is_corrupt = packet.is_corrupt and not uncompressed
         if packet.size:
@@ -239,11 +233,18 @@ def _frames(
     damage.ends_early(missing_seconds(container, stream, source, damage=damage, samples=samples, latest_seconds=latest))
 
 
-def _packets(container: InputContainer, damage: Damage) -> Iterator["Packet[Any]"]:
-    """Of all tracks. A demuxer that meets something broken can often go on behind it."""
+def _packets(container: InputContainer, damage: Damage) -> Iterator[tuple["Packet[Any]", float]]:
+    """Of all tracks, each with the second at which it ends, 0 when the container does not say.
+
+    A demuxer that meets something broken can often go on behind it.
+    """
+    ticks = [float(stream.time_base or 0) for stream in container.streams]
     for _ in range(MAX_INTERRUPTIONS):
         try:
-            yield from container.demux()
+            for packet in container.demux():
+                is_timed = packet.size and packet.dts is not None and packet.stream_index < len(ticks)
+                ends = (packet.dts or 0) + (packet.duration or 0)
+                yield packet, ends * ticks[packet.stream_index] if is_timed else 0.0
         except MemoryError:
             raise
         except DECODE_ERRORS:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
+from render.media import adts
 from render.media.ogg_pages import links
 
 TAGS = re.compile(rb"ID3[\x02-\x04]|TAG|APETAGEX|LYRICSBEGIN|#!AMR(?:-WB)?\n")
@@ -30,15 +31,20 @@ def parts(source: Path) -> "list[Path | Stretches]":
                 chain = links(data)
                 return [Stretches(source, [link]) for link in chain] if len(chain) > 1 else [source]
             if start[:3] == b"ID3" or start[:5] == b"#!AMR" or _is_sync(start):
-                stretches = list(_between(_tags(data), len(data)))
-                return [Stretches(source, stretches)] if len(stretches) > 1 else [source]
+                gone = list(_tags(data))
+                first = _after_tag(data)
+                broken = adts.junk(data, first) if adts.is_adts(data[first : first + 2]) else []
+                stretches = list(_between(sorted([*gone, *broken]), len(data)))
+                junk_bytes = sum(stop - start for start, stop in broken if not TAGS.match(data, start))
+                return [Stretches(source, stretches, junk_bytes)] if len(stretches) > 1 else [source]
     return [source]
 
 
 class Stretches(io.RawIOBase):
-    """Some stretches of a file, as if they were one file."""
+    """Some stretches of a file, as if they were one file. junk_bytes: of what lies between, should have been sound."""
 
-    def __init__(self, path: Path, stretches: list[Stretch]) -> None:
+    def __init__(self, path: Path, stretches: list[Stretch], junk_bytes: int = 0) -> None:
+        self.junk_bytes = junk_bytes
         self.path, self.first = path, stretches[0][0]
         self._file = path.open("rb")
         self._stretches = stretches
@@ -74,6 +80,12 @@ class Stretches(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
+
+
+def _after_tag(data: mmap.mmap) -> int:
+    """The first byte behind the tag at the start, 0 where there is none."""
+    tag = _tag(data, 0, data[:3]) if data[:3] == b"ID3" else None
+    return tag[1] if tag else 0
 
 
 def _is_sync(start: bytes) -> bool:

@@ -18,7 +18,7 @@ MEMORY_SECONDS = 0.4  # over which channels are compared: a few syllables
 # The correlation with what is mixed already, above which a channel is added in full, and below which not at all.
 AGREES, OPPOSES = -0.1, -0.5
 HELD = 4.0  # times the power that a channel needs to take the place of the loudest
-MOST_GAIN = 8.0  # of one channel of eight
+MOST_GAIN = 12.0  # of a channel at the back of eight
 # As ITU-R BS.775 mixes surround sound, and FFmpeg before this. Low frequencies are left out.
 WEIGHTS = {"FC": 1.0, "FL": sqrt(0.5), "FR": sqrt(0.5), "LFE": 0.0, "LFE2": 0.0, "NONE": 1.0}
 OTHERS = 0.5

@@ -1,7 +1,6 @@
 """Frames of any format, rate and layout as samples at one rate, whatever changes in between."""
 
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Iterator
 
 import numpy as np
 from av.audio.frame import AudioFrame
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from accounts.errors import ServiceError
 from render.media.demux import decoding
 
+HELD_SECONDS = 0.25
 Samples = NDArray[np.float32]  # channels x samples; full scale is 1, lossy formats go a little beyond
 
 
@@ -22,21 +22,36 @@ class Resampling:
         self._rate, self._layout, self._invalid = rate, layout, invalid
         self._resampler: AudioResampler | None = None
         self._kind: object = None
+        self._held: list[AudioFrame] = []
+        self._held_samples = 0
 
     def push(self, frame: AudioFrame | None) -> Iterator[tuple[AudioLayout, Samples]]:
-        """None: it was the last. Joined recordings change their rate and channels where the next one begins."""
-        pieces: Iterable[AudioFrame] = []
+        """None: it was the last. Joined recordings change their rate and channels where the next one begins.
+
+        Some frames are held back and given out together, because each step takes time for itself.
+        """
         with decoding(self._invalid):
             kind = frame and (frame.format.name, frame.layout.name, frame.sample_rate)
             if kind != self._kind:
                 if self._resampler:
-                    pieces = self._resampler.resample(None)
+                    self._hold(self._resampler.resample(None))
+                    yield from self._given_out()
                 self._kind, self._resampler = kind, self._new() if frame else None
             if frame and self._resampler:
-                pieces = chain(pieces, self._resampler.resample(frame))
-            for piece in pieces:
-                interleaved = np.asarray(piece.to_ndarray(), np.float32)
-                yield piece.layout, np.ascontiguousarray(interleaved.reshape(-1, piece.layout.nb_channels).T)
+                self._hold(self._resampler.resample(frame))
+        if self._held_samples >= self._rate * HELD_SECONDS:
+            yield from self._given_out()
+
+    def _hold(self, pieces: list[AudioFrame]) -> None:
+        self._held += pieces
+        self._held_samples += sum(piece.samples for piece in pieces)
+
+    def _given_out(self) -> Iterator[tuple[AudioLayout, Samples]]:
+        pieces, self._held, self._held_samples = self._held, [], 0
+        if pieces:
+            layout = pieces[0].layout
+            interleaved = np.concatenate([piece.to_ndarray() for piece in pieces], axis=1)
+            yield layout, np.ascontiguousarray(interleaved.reshape(-1, layout.nb_channels).T, np.float32)
 
     def _new(self) -> AudioResampler:
         # The weights of a mix have a sum of 1, so that it cannot be louder than full scale. Interleaved, because PyAV

@@ -1,6 +1,7 @@
 """The sound of a customer's file as players play it: all its parts, pauses filled with silence, damage counted."""
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from av.audio.frame import AudioFrame
@@ -8,7 +9,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from accounts.errors import ServiceError
-from render.media.damage import Damage
+from render.media.damage import BYTE_STREAMS, Damage
 from render.media.demux import audio_frames, decoding, moving_picture, open_source, sound_track
 from render.media.joined import Stretches, parts
 from render.media.sound_gaps import SoundGaps
@@ -52,11 +53,13 @@ class SoundSource:
                 if number == 0:
                     raise
                 continue  # Something that is no sound was put behind it.
+            if isinstance(part, Stretches):
+                self._damage.skipped(part.junk_bytes)
             with container:
                 yield from self._part(container, part)
             if isinstance(part, Stretches):
                 part.close()
-        if self._seconds:
+        if self._seconds or self._damage.is_noticed:
             self.lost_seconds = self._damage.settle()
 
     def _part(self, container: InputContainer, part: Path | Stretches) -> Iterator[AudioFrame]:
@@ -66,7 +69,8 @@ class SoundSource:
             raise ServiceError("audio_invalid", detail, param=self._invalid.param)
         gaps = SoundGaps(container.format.name, _start_seconds(container, stream))
         damage = self._damage
-        for frame in audio_frames(container, stream, source=part, damage=damage):
+        frames = audio_frames(container, stream, source=part, damage=damage)
+        for frame in _rate_corrected(frames) if container.format.name in BYTE_STREAMS else frames:
             self._check_rate(frame)
             is_damaged, silent = damage.is_noticed, 0.0
             for silence in gaps.fill(frame, is_damaged=is_damaged, check=self._check_gap):
@@ -88,6 +92,14 @@ class SoundSource:
         if channels * frame.sample_rate > MAX_SAMPLES_A_SECOND:
             detail = f"The voice has {channels} channels at {frame.sample_rate} Hz; at most 8 at 192000 Hz can be read."
             raise ServiceError("audio_invalid", detail, param=self._invalid.param)
+
+
+def _rate_corrected(frames: Iterator[AudioFrame]) -> Iterator[AudioFrame]:
+    """The first frame of joined pieces may have the rate of the last piece that FFmpeg looked into."""
+    first, second = next(frames, None), next(frames, None)
+    if first and second and first.layout.name == second.layout.name:
+        first.sample_rate = second.sample_rate
+    return chain((frame for frame in (first, second) if frame), frames)
 
 
 def _start_seconds(container: InputContainer, sound: AudioStream) -> float:
