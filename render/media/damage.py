@@ -24,6 +24,7 @@ BYTE_STREAMS = {"mp3", "aac", "ac3", "eac3", "dts"}
 COUNTED = BYTE_STREAMS | {"flac"}
 # A recording of these may be cut off anywhere, and often is: what is broken behind its last good packet is not missed.
 ENDLESS = BYTE_STREAMS | {"mpegts", "mpeg"}
+TORN_PACKETS = 32  # of sound, that an MPEG stream puts together: what is missing shows at the end of them
 POSITIONS = 4  # packets: in Ogg the first after a broken page still has the time that the lost one should have
 
 
@@ -60,7 +61,7 @@ class Damage:
         self._end: float | None = None  # seconds, of the latest packet as it was written
         self.end_seconds = 0.0  # of the latest packet as it is shown
         self._positions: deque[int] = deque(maxlen=POSITIONS)
-        self._is_torn = False
+        self._torn_packets = 0
         self.packets = 0
         self.last_stamp: int | None = None  # ticks of the track
 
@@ -87,12 +88,12 @@ class Damage:
             self.last_stamp = stamp
         if packet.pos is not None:
             self._positions.append(packet.pos)
-        self._is_torn = False
+        self._torn_packets -= self._torn_packets > 0
 
     def fails(self, packet: "Packet[Any]") -> None:
         """It cannot be decoded. Call `passes` first. Raises ServiceError when too many were damaged."""
         self._good_bytes -= packet.size
-        self._is_torn = True
+        self._torn_packets = max(1, self._torn_packets)
         self._failed_packets += 1
         if self._is_byte_stream:
             self._bad_bytes_since += packet.size
@@ -104,8 +105,8 @@ class Damage:
             self.settle()
 
     def tears(self) -> None:
-        """The demuxer has met something broken: what is missing before the next packet is lost."""
-        self._is_torn = True
+        """The demuxer has met something broken: a gap in the time of the next packets is a loss."""
+        self._torn_packets = TORN_PACKETS
 
     def decoded(self) -> None:
         """Something came of a packet: what was broken before it was no junk behind the end."""
@@ -143,7 +144,7 @@ class Damage:
         return bool(self._positions) and self._is_broken_between(self._positions[-1], sys.maxsize)
 
     def _is_broken(self, packet: "Packet[Any]") -> bool:
-        if self._is_torn:
+        if self._torn_packets:
             return True
         if packet.pos is None or not self._positions:
             return False

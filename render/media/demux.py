@@ -213,16 +213,19 @@ def _frames(
             damage.passes(packet)
             if cost is not None and isinstance(stream, VideoStream):
                 cost.add(packet, *decoded_size(stream.codec_context, *([alpha] if alpha else [])))
-            if is_corrupt:
+            if is_corrupt and isinstance(stream, VideoStream):
+                damage.fails(packet)  # and yet it is decoded: half a picture looks better than none
+            elif is_corrupt and container.format.name == "mpegts":
+                damage.tears()  # something is missing in or behind it; most of what is there can be heard
+            elif is_corrupt:
                 damage.fails(packet)
-                if isinstance(stream, AudioStream):  # half a packet sounds like a crack; half a picture looks well
-                    continue
+                continue
         try:
             frames = alpha.decode(packet if packet.size else None) if alpha else packet.decode()
         except MemoryError:
             raise
         except DECODE_ERRORS:
-            if packet.size and not is_corrupt:
+            if packet.size and not (is_corrupt and isinstance(stream, VideoStream)):
                 damage.fails(packet)
             continue
         for frame in frames:

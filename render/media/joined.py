@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from render.media import adts
+from render.media import mpeg_frames
 from render.media.ogg_pages import links
 
 TAGS = re.compile(rb"ID3[\x02-\x04]|TAG|APETAGEX|LYRICSBEGIN|#!AMR(?:-WB)?\n")
@@ -33,9 +33,9 @@ def parts(source: Path) -> "list[Path | Stretches]":
             if start[:3] == b"ID3" or start[:5] == b"#!AMR" or _is_sync(start):
                 gone = list(_tags(data))
                 first = _after_tag(data)
-                broken = adts.junk(data, first) if adts.is_adts(data[first : first + 2]) else []
+                broken = mpeg_frames.junk(data, first)
                 stretches = list(_between(sorted([*gone, *broken]), len(data)))
-                junk_bytes = sum(stop - start for start, stop in broken if not TAGS.match(data, start))
+                junk_bytes = sum(stop - start for start, stop in broken if _was_sound(data, start, stop))
                 return [Stretches(source, stretches, junk_bytes)] if len(stretches) > 1 else [source]
     return [source]
 
@@ -86,6 +86,11 @@ def _after_tag(data: mmap.mmap) -> int:
     """The first byte behind the tag at the start, 0 where there is none."""
     tag = _tag(data, 0, data[:3]) if data[:3] == b"ID3" else None
     return tag[1] if tag else 0
+
+
+def _was_sound(data: mmap.mmap, start: int, stop: int) -> bool:
+    """Whether it is neither a tag nor padding, which is all zeros."""
+    return not TAGS.match(data, start) and bool(data[start:stop].strip(b"\0"))
 
 
 def _is_sync(start: bytes) -> bool:
