@@ -48,9 +48,8 @@ def missing_seconds(
     if "matroska" in names:
         return _missing_of_matroska(stream, source, damage, claimed, latest_seconds)
     if "asf" in names:
-        at = head.find(ASF_PROPERTIES)
-        is_cut = at >= 0 and _is_shorter(source, int.from_bytes(head[at + 40 : at + 48], "little"))
-        return max(0.0, claimed - latest_seconds) if is_cut else 0.0
+        size, seconds = _asf_properties(head)
+        return max(0.0, seconds - latest_seconds) if _is_shorter(source, size) else 0.0
     if "flv" in names:
         return claimed - latest_seconds if claimed - latest_seconds > MOST_ROUNDING else 0.0
     if not isinstance(stream, AudioStream) or not samples:
@@ -113,6 +112,15 @@ def _avi_seconds(head: bytes, number: int) -> float:
             return 0.0
     scale, rate, _, length = struct.unpack_from("<4I", head, at + 28)
     return float(length * scale / rate) if rate else 0.0
+
+
+def _asf_properties(head: bytes) -> tuple[int, float]:
+    """The bytes of the file and the seconds that it plays, as its header says; 0 when it does not."""
+    at = head.find(ASF_PROPERTIES)
+    if at < 0 or at + 88 > len(head):
+        return 0, 0.0
+    size, _, _, duration, _, preroll = struct.unpack_from("<6Q", head, at + 40)
+    return size, duration / 1e7 - preroll / 1e3  # in units of 100 ns, of ms
 
 
 def _mp3_frames(head: bytes) -> int:
