@@ -140,7 +140,7 @@ def skim(container: InputContainer, stream: VideoStream, *, source: Path, damage
     latest = 0.0
     for packet, end_seconds in _packets(container, damage):
         latest = max(latest, end_seconds)
-        if packet.size and packet.stream_index == stream.index:
+        if packet.size and packet.stream.index == stream.index:
             damage.passes(packet)
             if packet.is_corrupt:
                 damage.fails(packet)
@@ -206,7 +206,7 @@ def _frames(
     samples, latest = 0, 0.0
     for packet, end_seconds in _packets(container, damage):
         latest = max(latest, end_seconds)
-        if packet.stream_index != stream.index:
+        if packet.stream.index != stream.index:  # not `stream_index`, which the last, empty packet does not have
             continue
         is_corrupt = packet.is_corrupt and not uncompressed
         if packet.size:
