@@ -60,8 +60,8 @@ VOICES = {
     "audio_invalid": """
         silent.mp4 head.wav no-data.wav no-channels.wav many-channels.wav most-channels.wav one-hertz.wav no-rate.wav
         gigahertz.wav no-bits.wav unknown-tag.wav adpcm-noise.wav noise.mp3 tag-bomb.mp3 cut.mp3 cut.flac cut.m4a
-        head.m4a noise.ogg sun.au raw.pcm song.mid tracker.xm page.html good.png empty noise remote.m3u8 concat.txt moving.gif
-        entities.xml bomb.png
+        head.m4a noise.ogg sun.au raw.pcm song.mid tracker.xm page.html good.png empty noise remote.m3u8 concat.txt
+        moving.gif entities.xml bomb.png
     """,
     "audio_empty": "empty.wav",
     "audio_too_short": "short.wav",
