@@ -28,7 +28,9 @@ class WarningSerializer(serializers.Serializer[dict[str, str]]):
     code = serializers.CharField(
         help_text="`unknown`: there is no such field. `test_key_renders_drafts`: another engine was asked for. "
         "`characters_skipped`: the voice cannot speak some characters of the script, and leaves them out. "
-        "`tags_read_aloud`: the script has tags of SSML, and does not begin with `<speak`."
+        "`tags_read_aloud`: the script has tags of SSML, and does not begin with `<speak`. "
+        "`damaged`: up to a second or 2 % of a file, whichever is less, cannot be read; found while the render is "
+        "prepared."
     )
     detail = serializers.CharField(default="", help_text="What was given, and what was done with it.")
 

@@ -18,9 +18,11 @@ PARAM = "file"
 def inspect(path: Path, folder: Path, *, max_audio_seconds: float, check: Check) -> tuple[str, dict[str, Any]]:
     """Return its kind, `image`, `video` or `audio`, and facts of it that JSON can hold.
 
-    A voice is decoded to its end, so its length is exact; of a film, the length is what its container says. The face
-    boxes are shares of the upright picture's width and height, the widest first. Raises ServiceError with `PARAM`,
-    OSError when the disk does not take what is written, and whatever `check` raises, which is called all the time.
+    A voice is decoded to its end, so its length is exact. Of a film, which is dear to decode, only the packets are
+    counted, and the length is what its container says. A file that a render would refuse as damaged is refused here;
+    the warning of a little damage comes with the render. The face boxes are shares of the upright picture's width and
+    height, the widest first. Raises ServiceError with `PARAM`, OSError when the disk does not take what is written, and
+    whatever `check` raises, which is called all the time.
     """
     facts = isolated.probe(path, param=PARAM, check=check)
     match facts:
@@ -35,6 +37,7 @@ def inspect(path: Path, folder: Path, *, max_audio_seconds: float, check: Check)
             voice = isolated.normalise_voice(path, wav, max_seconds=max_audio_seconds, param=PARAM, check=check)
             return "audio", {**asdict(facts), "duration_seconds": round(voice.duration_seconds, 3)}
         case VideoFacts():
+            isolated.check_film(path, param=PARAM, check=check)
             return "video", asdict(facts)
     isolated.refuse(path, param=PARAM, check=check)
 

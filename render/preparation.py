@@ -14,6 +14,7 @@ from render.media.fetch import FetchLimits, fetch
 from render.media.isolated import Check
 from render.media.probe import VideoFacts
 from render.media.scene import AudioOrder, arrange_scene
+from render.media.source_video import SourceVideo
 from render.media.voice import Voice
 from render.models import Render
 from render.sources import Sources, SourceWarning, Speech
@@ -38,6 +39,7 @@ def prepare_sources(
         speak(cast("Script", render.script), spoken, max_seconds=max_seconds)
         fetched = {"script": spoken, **fetched}
     voices = [_voice(path, param, max_seconds, min_audio_seconds, check) for param, path in fetched.items()]
+    warnings = [warning for param, voice in zip(fetched, voices, strict=True) for warning in _damage(param, voice)]
     speech = _store_speech(fetched["script"], voices[0], render) if render.script else None
     scene = arrange_scene(voices, cast("AudioOrder", render.audio_order), folder)
     seconds = num_frames / FPS if num_frames else scene.duration_seconds
@@ -45,7 +47,8 @@ def prepare_sources(
     portrait = video = None
     if isinstance(isolated.probe(image, param="image_url", check=check), VideoFacts):
         path = folder / "video.mp4"
-        isolated.normalise_video(image, path, max_seconds=seconds, param="image_url", check=check)
+        film = isolated.normalise_video(image, path, max_seconds=seconds, param="image_url", check=check)
+        warnings += _damage("image_url", film)
         video = objects.store_source(path, render)
     else:
         path = folder / "portrait.png"
@@ -59,7 +62,7 @@ def prepare_sources(
     )
     if speech is not None:
         sources["speech"] = speech
-    return sources, []
+    return sources, warnings
 
 
 def _fetch_all(addresses: dict[str, str], folder: Path, check: Check) -> dict[str, Path]:
@@ -100,6 +103,16 @@ def _store_speech(spoken: Path, voice: Voice, render: Render) -> Speech:
         num_bytes=num_bytes,
         duration_seconds=round(voice.duration_seconds, 3),
     )
+
+
+def _damage(param: str, found: Voice | SourceVideo) -> list[SourceWarning]:
+    if not found.lost_seconds:
+        return []
+    detail = (
+        f"The file is damaged or was cut off: {max(0.01, found.lost_seconds):.2f} s of it cannot be read. The film was"
+        " made without them."
+    )
+    return [SourceWarning(param=param, code="damaged", detail=detail)]
 
 
 def _voice(path: Path, param: str, max_seconds: float, min_seconds: float, check: Check) -> Voice:

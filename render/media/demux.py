@@ -8,21 +8,26 @@ recordings are: the rest are of games, screens and pictures, seldom used and sel
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import av
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.codec import CodecContext
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from accounts.errors import ServiceError
+from render.media.broken_places import BrokenPlaces
+from render.media.damage import Damage
 from render.media.film_cost import MAX_FILM_PIXELS, FilmCost
+from render.media.joined import Stretches
 from render.media.picture_formats import MAX_PIXELS
+from render.media.promised import missing_seconds
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,ogg,wav,w64,mp3,flac,aac,ac3,eac3,au,aiff,caf,amr,"
 FORMATS += "avi,mpegts,mpeg,asf,flv"
@@ -45,6 +50,8 @@ DECODER_THREADS = 4  # each keeps frames of its own in memory
 STILL_BRANDS = {"heic", "heix", "heim", "heis", "mif1", "msf1", "avif", "avis"}  # pictures in an mp4 box structure
 # ValueError: PyAV's own checks, and frames that change their format midway. OSError: the file itself.
 DECODE_ERRORS = (av.error.FFmpegError, ValueError, OSError)
+USUAL_PACKET_SECONDS = 0.02  # where a track does not say
+MAX_INTERRUPTIONS = 100  # of a demuxer in one file
 Track = TypeVar("Track", VideoStream, AudioStream)
 
 
@@ -59,10 +66,10 @@ def decoding(failure: ServiceError) -> Iterator[None]:
         raise failure from error
 
 
-def open_source(path: Path) -> InputContainer:
+def open_source(source: Path | Stretches) -> InputContainer:
     """Open a file of one of `FORMATS`. Raises one of `DECODE_ERRORS` for anything else."""
     return av.open(
-        str(path),
+        str(source) if isinstance(source, Path) else source,
         mode="r",
         options={
             "format_whitelist": FORMATS,
@@ -111,24 +118,64 @@ def decoded_size(*contexts: VideoCodecContext) -> tuple[int, int]:
     return width, height
 
 
-def video_frames(container: InputContainer, stream: VideoStream, *, failure: ServiceError) -> Iterator[VideoFrame]:
-    """Decode to the end, frame by frame.
+def video_frames(
+    container: InputContainer, stream: VideoStream, *, source: Path, damage: Damage, param: str
+) -> Iterator[VideoFrame]:
+    """Decode to the end, frame by frame; what cannot be decoded is left out, and counted by `damage`.
 
-    Raises `failure` when the track is damaged or breaks off midway, and ServiceError media_too_complex with the same
-    parameter when its frames come faster than `film_cost` allows.
+    Raises ServiceError: of `damage`, and media_too_complex when its frames come faster than `film_cost` allows.
     """
     stream.thread_type = "AUTO"
     _limit(stream.codec_context)
-    for frame in _frames(container, stream, failure):
+    _begin(container, stream, source, damage)
+    for frame in _frames(container, stream, source, damage, FilmCost(param)):
         if isinstance(frame, VideoFrame):
             yield frame
 
 
-def audio_frames(container: InputContainer, stream: AudioStream, *, failure: ServiceError) -> Iterator[AudioFrame]:
-    """Decode to the end, frame by frame. Raises `failure` when the track is damaged or breaks off midway."""
-    for frame in _frames(container, stream, failure):
+def skim(container: InputContainer, stream: VideoStream, *, source: Path, damage: Damage) -> None:
+    """Go through the packets of a film to its end without decoding them: finds what was cut off, or lies in a broken
+    place, and not what is damaged within a packet.
+    """
+    _begin(container, stream, source, damage)
+    latest = 0.0
+    for packet, end_seconds in _packets(container, damage):
+        latest = max(latest, end_seconds)
+        if packet.size and packet.stream.index == stream.index:
+            damage.passes(packet)
+            if packet.is_corrupt:
+                damage.fails(packet)
+            else:
+                damage.decoded()
+    start = float(stream.start_time * stream.time_base) if stream.start_time and stream.time_base else 0.0
+    damage.read_seconds = max(0.0, damage.end_seconds - start - damage.lost_seconds)
+    damage.ends_early(missing_seconds(container, stream, source, damage=damage, samples=0, latest_seconds=latest))
+
+
+def audio_frames(
+    container: InputContainer, stream: AudioStream, *, source: Path | Stretches, damage: Damage
+) -> Iterator[AudioFrame]:
+    """Decode to the end, frame by frame; what cannot be decoded is left out, and counted by `damage`, whose
+    ServiceError is raised when there is too much of it.
+    """
+    _begin(container, stream, source, damage)
+    for frame in _frames(container, stream, source, damage, None):
         if isinstance(frame, AudioFrame):
             yield frame
+
+
+def _begin(
+    container: InputContainer, stream: VideoStream | AudioStream, source: Path | Stretches, damage: Damage
+) -> None:
+    if isinstance(stream, VideoStream):
+        rate = stream.average_rate or stream.guessed_rate
+        packet_seconds = float(1 / rate) if rate else 0.0
+    else:
+        context = stream.codec_context
+        packet_seconds = context.frame_size / context.sample_rate if context.sample_rate else 0.0
+    places = BrokenPlaces(source, container.format.name)
+    tick_seconds = float(stream.time_base or 0)
+    damage.begin(container.format.name, tick_seconds, packet_seconds or USUAL_PACKET_SECONDS, places.is_between)
 
 
 def _limit(context: VideoCodecContext) -> None:
@@ -148,25 +195,63 @@ def _with_alpha(stream: VideoStream | AudioStream) -> VideoCodecContext | None:
 
 
 def _frames(
-    container: InputContainer, stream: VideoStream | AudioStream, failure: ServiceError
+    container: InputContainer,
+    stream: VideoStream | AudioStream,
+    source: Path | Stretches,
+    damage: Damage,
+    cost: FilmCost | None,
 ) -> Iterator[VideoFrame | AudioFrame]:
-    # An mp4 that was cut between two packets looks like a clean end to the demuxer, but it has an index of them. Not
-    # `stream.frames`: that counts packets which an edit list leaves out.
-    expected = len(stream.index_entries) if "mp4" in container.format.name else 0
     # Recorders that stream a WAV cannot know its length, and FFmpeg calls the last packet of such a file corrupt.
     uncompressed = stream.codec_context.name.startswith("pcm_")
-    cost = FilmCost(failure.param)
-    packets = 0
     alpha = _with_alpha(stream)
-    with decoding(failure):
-        for packet in container.demux(stream):
-            if packet.is_corrupt and not uncompressed:
-                raise failure
-            packets += packet.size > 0  # the last one is empty and only flushes the decoder
-            if isinstance(stream, VideoStream) and packet.size:
+    samples, latest = 0, 0.0
+    for packet, end_seconds in _packets(container, damage):
+        latest = max(latest, end_seconds)
+        if packet.stream.index != stream.index:  # not `stream_index`, which the last, empty packet does not have
+            continue
+        is_corrupt = packet.is_corrupt and not uncompressed
+        if packet.size:
+            damage.passes(packet)
+            if cost is not None and isinstance(stream, VideoStream):
                 cost.add(packet, *decoded_size(stream.codec_context, *([alpha] if alpha else [])))
-            for frame in alpha.decode(packet if packet.size else None) if alpha else packet.decode():
-                if isinstance(frame, VideoFrame | AudioFrame):
-                    yield frame
-    if packets < expected:
-        raise failure
+            if is_corrupt and isinstance(stream, VideoStream):
+                damage.fails(packet)  # and yet it is decoded: half a picture looks better than none
+            elif is_corrupt and container.format.name == "mpegts":
+                damage.tears()  # something is missing in or behind it; most of what is there can be heard
+            elif is_corrupt:
+                damage.fails(packet)
+                continue
+        try:
+            frames = alpha.decode(packet if packet.size else None) if alpha else packet.decode()
+        except MemoryError:
+            raise
+        except DECODE_ERRORS:
+            if packet.size and not (is_corrupt and isinstance(stream, VideoStream)):
+                damage.fails(packet)
+            continue
+        for frame in frames:
+            if isinstance(frame, VideoFrame | AudioFrame):
+                damage.decoded()
+                samples += frame.samples if isinstance(frame, AudioFrame) else 0
+                yield frame
+    damage.ends_early(missing_seconds(container, stream, source, damage=damage, samples=samples, latest_seconds=latest))
+
+
+def _packets(container: InputContainer, damage: Damage) -> Iterator[tuple["Packet[Any]", float]]:
+    """Of all tracks, each with the second at which it ends, 0 when the container does not say.
+
+    A demuxer that meets something broken can often go on behind it.
+    """
+    ticks = [float(stream.time_base or 0) for stream in container.streams]
+    for _ in range(MAX_INTERRUPTIONS):
+        try:
+            for packet in container.demux():
+                is_timed = packet.size and packet.dts is not None and packet.stream_index < len(ticks)
+                ends = (packet.dts or 0) + (packet.duration or 0)
+                yield packet, ends * ticks[packet.stream_index] if is_timed else 0.0
+        except MemoryError:
+            raise
+        except DECODE_ERRORS:
+            damage.tears()
+            continue
+        return

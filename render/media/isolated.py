@@ -17,7 +17,7 @@ from render.media.voice import Voice
 Check = Callable[[], None]
 
 # CPU time: five to ten times what ordinary files took on a server's core, of 2.5 GHz in 2026. Headers take 0.1 s, a
-# picture of 48 megapixels 5 s, a second of voice 6 ms, a second of film 1.4 s (1080p) to 4.3 s (4K HDR at 60 frames).
+# picture of 48 megapixels 5 s, a second of voice 12 ms, a second of film 1.4 s (1080p) to 4.3 s (4K HDR at 60 frames).
 PROBE = Limits(cpu_seconds=20, file_bytes=0)
 PICTURE = Limits(cpu_seconds=30, file_bytes=32 * 2**20)  # a PNG of 2048 x 2048, not compressed, has 12 MiB
 VOICE_SECONDS, VOICE_BYTES = 0.06, 48_000 * 2 * 2  # for each second: of CPU; of a WAV as large as the FLAC may be
@@ -70,6 +70,10 @@ def normalise_video(
     limits = _for_seconds(max_seconds, FILM_SECONDS, FILM_BYTES)
     video: SourceVideo = decode("normalise_video", arguments, limits=limits, param=param, check=check)
     return video
+
+
+def check_film(source: Path, *, param: str, check: Check) -> None:
+    decode("check_film", {"source": source}, limits=PROBE, param=param, check=check)
 
 
 def _for_seconds(seconds: float, cpu_seconds: float, num_bytes: int) -> Limits:

@@ -12,7 +12,7 @@ from accounts.errors import ServiceError
 from render.media import voice
 from render.media.portrait import Portrait, normalise_portrait
 from render.media.probe import AudioFacts, ImageFacts, VideoFacts, probe
-from render.media.source_video import SourceVideo, normalise_video
+from render.media.source_video import SourceVideo, check_film, normalise_video
 from render.media.voice import Voice
 from render.media.wrong_file import instead_of_media, instead_of_sound
 
@@ -34,7 +34,7 @@ def normalise_voice(source: Path, *, param: str, **arguments: Any) -> Voice:
 
 
 JOBS: dict[str, Callable[..., Any]] = {
-    job.__name__: job for job in (probe, normalise_portrait, normalise_video, normalise_voice, refuse)
+    job.__name__: job for job in (probe, normalise_portrait, normalise_video, normalise_voice, check_film, refuse)
 }
 ANSWERS: dict[str, type] = {
     kind.__name__: kind for kind in (ImageFacts, VideoFacts, AudioFacts, Portrait, SourceVideo, Voice)

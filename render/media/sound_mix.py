@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from accounts.errors import ServiceError
 from render.engines.base import FPS
+from render.media.damage import Damage
 from render.media.demux import audio_frames, decoding, open_source, sound_track
 
 LIMIT_FROM = 0.8  # of full scale: up to here, a mix is the plain sum
@@ -48,8 +49,8 @@ def open_mix(sound: Sequence[tuple[Path, float]], files: ExitStack) -> SoundMix:
     layout = "stereo" if any(context.channels > 1 for context in contexts) else "mono"
     size = rate // FPS
     voices = []
-    for (container, stream), (_, start_seconds) in zip(sources, sound, strict=True):
-        frames = audio_frames(container, stream, failure=failure)
+    for (container, stream), (path, start_seconds) in zip(sources, sound, strict=True):
+        frames = audio_frames(container, stream, source=path, damage=Damage(failure))
         resampler = AudioResampler(format="fltp", layout=layout, rate=rate)
         silence: NDArray[np.float32] = np.zeros((resampler.layout.nb_channels, size), np.float32)
         pieces = chain(_split(silence, round(start_seconds * rate)), _resampled(frames, resampler, failure))

@@ -15,7 +15,8 @@ from av.video.stream import VideoStream
 from accounts.errors import ServiceError
 from render.engines.base import FPS
 from render.media import film_filters
-from render.media.demux import decoded_size, decoding, moving_picture, open_source, video_frames
+from render.media.damage import Damage
+from render.media.demux import decoded_size, decoding, moving_picture, open_source, skim, video_frames
 from render.media.film_cost import MAX_FILM_PIXELS
 from render.media.h264 import add_h264_stream
 from render.media.portrait import MIN_SIDE
@@ -30,6 +31,7 @@ class SourceVideo:
     width: int  # pixels, even
     height: int
     num_frames: int  # at FPS
+    lost_seconds: float = 0.0  # of what was read of the source, and could not be decoded
 
 
 def normalise_video(source: Path, destination_mp4: Path, *, max_seconds: float, param: str) -> SourceVideo:
@@ -37,7 +39,8 @@ def normalise_video(source: Path, destination_mp4: Path, *, max_seconds: float, 
 
     Upright, without the comb of interlaced frames, on white where it is transparent, in the colours of BT.709. Frames
     are doubled or dropped by their time stamps. Sides are even and at most 1920 pixels. Raises ServiceError:
-    video_invalid, image_too_large, image_too_small, media_too_complex.
+    video_invalid, also where more is missing than `render.media.damage` allows; image_too_large, image_too_small,
+    media_too_complex.
     """
     invalid = ServiceError("video_invalid", "The film cannot be decoded to its end.", param=param)
     with decoding(invalid):
@@ -47,7 +50,8 @@ def normalise_video(source: Path, destination_mp4: Path, *, max_seconds: float, 
         if stream is None:
             raise ServiceError("video_invalid", "The file has no video track that can be read.", param=param)
         _check_pixels(*decoded_size(stream.codec_context), param)  # before memory is taken
-        frames = islice(_resampled(container, stream, invalid), int(max_seconds * FPS))
+        damage = Damage(invalid)
+        frames = islice(_resampled(source, container, stream, damage, invalid), int(max_seconds * FPS))
         first = next(frames, None)
         if first is None:
             raise invalid
@@ -58,7 +62,24 @@ def normalise_video(source: Path, destination_mp4: Path, *, max_seconds: float, 
                 frame.time_base = Fraction(1, FPS)
                 target.mux(video.encode(frame))
             target.mux(video.encode(None))
-    return SourceVideo(destination_mp4, first.width, first.height, count)
+        lost_in_film = damage.lost_seconds - damage.lost_at_end_seconds  # frames before it stand for so long
+        damage.read_seconds = max(1 / FPS, count / FPS - lost_in_film)
+        lost_seconds = damage.settle()
+    return SourceVideo(destination_mp4, first.width, first.height, count, lost_seconds)
+
+
+def check_film(source: Path, *, param: str) -> None:
+    """Raise ServiceError video_invalid when more of the film was cut off than `render.media.damage` allows."""
+    invalid = ServiceError("video_invalid", "The film cannot be decoded to its end.", param=param)
+    with decoding(invalid):
+        container = open_source(source)
+    with container:
+        stream = moving_picture(container)
+        if stream is None:
+            raise invalid
+        damage = Damage(invalid)
+        skim(container, stream, source=source, damage=damage)
+        damage.settle()
 
 
 def _check_pixels(width: int, height: int, param: str) -> None:
@@ -67,10 +88,13 @@ def _check_pixels(width: int, height: int, param: str) -> None:
         raise ServiceError("image_too_large", detail, param=param)
 
 
-def _resampled(container: InputContainer, stream: VideoStream, invalid: ServiceError) -> Iterator[VideoFrame]:
+def _resampled(
+    source: Path, container: InputContainer, stream: VideoStream, damage: Damage, invalid: ServiceError
+) -> Iterator[VideoFrame]:
     """All frames in the size of the first, at FPS."""
     graph: Graph | None = None
-    for frame in _scaled(video_frames(container, stream, failure=invalid), stream, invalid):
+    frames = video_frames(container, stream, source=source, damage=damage, param=invalid.param or "")
+    for frame in _scaled(frames, stream, invalid):
         assert frame.time_base is not None
         if not frame.duration and stream.guessed_rate:  # Not stored; else the last frame would be dropped.
             frame.duration = round(1 / (stream.guessed_rate * frame.time_base))

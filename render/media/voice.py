@@ -5,22 +5,23 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Self
 
 import av
+import numpy as np
 from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
+from numpy.typing import NDArray
 
 from accounts.errors import ServiceError
-from render.media.demux import audio_frames, decoding, open_source, sound_track
+from render.media.limiter import Limiter
+from render.media.mono import Mono
+from render.media.sound_samples import Resampling, Samples, as_s16
+from render.media.sound_source import SoundSource
 from render.media.whole_file import whole_file
 
 SAMPLE_RATE = 16_000  # Hz, of wav2vec 2.0
-# A header may claim 1 Hz and make one packet last for hours; no microphone is outside these.
-MIN_SOURCE_RATE, MAX_SOURCE_RATE = 4_000, 400_000
-# Eight channels (7.1) at 192 kHz. A lossless file of a few kilobytes can hold more of them for an hour, all silent.
-MAX_SAMPLES_A_SECOND = 8 * 192_000
 MAX_SOUND_RATE = 48_000  # Hz, of a film
 
 
@@ -29,39 +30,41 @@ class Voice:
     sound: Path  # at its own rate, for the film
     path: Path  # WAV, 16 kHz mono s16
     duration_seconds: float  # by counting samples
+    lost_seconds: float = 0.0  # of the source that could not be read
 
 
 def normalise_voice(
     source: Path, destination_wav: Path, *, max_seconds: float, param: str, sound_flac: Path | None = None
 ) -> Voice:
-    """Decode the first sound track of any audio or video file to a 16 kHz mono s16 WAV.
+    """Decode the sound track that players choose, of any audio or video file, to a 16 kHz mono s16 WAV.
 
     sound_flac: where to write it, too, as 16-bit FLAC with one or two channels at its own rate, at most 48 kHz. Without
-    it, the source is the sound.
+    it, the source is the sound. Both have the same pauses, also those that exist only as time stamps.
 
-    What a container says of its duration is not believed. A file that breaks off midway is accepted only when all that
-    is there decodes, as with WAV, mp3 and Ogg; of mp4 and FLAC a part is audio_invalid. Raises ServiceError:
-    audio_invalid, audio_empty, audio_too_long.
+    What a container says of its duration is not believed. Raises ServiceError: audio_invalid, also where more is
+    missing than `render.media.damage` allows; audio_empty; audio_too_long.
     """
     invalid = ServiceError("audio_invalid", "The voice cannot be decoded to its end.", param=param)
+    detail = f"Audio is longer than the {max_seconds:g} s that this key allows."
+    too_long = ServiceError("audio_too_long", detail, param=param)
     most = int(max_seconds * SAMPLE_RATE)
     samples = 0
+    recording = SoundSource(source, invalid=invalid, too_long=too_long, longest_seconds=max_seconds)
     with ExitStack() as files:
         wav = files.enter_context(wav_writer(files.enter_context(whole_file(destination_wav))))
         sound = files.enter_context(_FlacWriter(files.enter_context(whole_file(sound_flac)))) if sound_flac else None
-        resampler = AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
-        for frame in _sound_frames(source, invalid):
-            for piece in _resample(resampler, frame, invalid):
-                samples += piece.samples
-                if samples > most:
-                    detail = f"Audio is longer than the {max_seconds:g} s that this key allows."
-                    raise ServiceError("audio_too_long", detail, param=param)
-                wav.writeframesraw(piece.to_ndarray().tobytes())
+        voice = _MonoVoice(SAMPLE_RATE, invalid)
+        for frame in chain(recording.frames(), [None]):
+            block = voice.push(frame)
+            samples += block.size
+            if samples > most:
+                raise too_long
+            wav.writeframesraw(block.astype("<i2").tobytes())
             if sound:
                 sound.write(frame, invalid)
         if not samples:
             raise ServiceError("audio_empty", "The recording has no sound in it.", param=param)
-    return Voice(sound_flac or source, destination_wav, samples / SAMPLE_RATE)
+    return Voice(sound_flac or source, destination_wav, samples / SAMPLE_RATE, recording.lost_seconds)
 
 
 @contextmanager
@@ -75,11 +78,29 @@ def wav_writer(path: Path) -> Iterator[wave.Wave_write]:
 
 
 def decode_mono(source: Path, *, rate: int, invalid: ServiceError) -> Iterator[bytes]:
-    """The first sound track as blocks of mono s16 samples at `rate` Hz. Raises `invalid`."""
-    resampler = AudioResampler(format="s16", layout="mono", rate=rate)
-    for frame in _sound_frames(source, invalid):
-        for piece in _resample(resampler, frame, invalid):
-            yield piece.to_ndarray().tobytes()
+    """The sound track as blocks of mono s16 samples at `rate` Hz. Raises `invalid`."""
+    voice = _MonoVoice(rate, invalid)
+    for frame in chain(SoundSource(source, invalid=invalid).frames(), [None]):
+        yield voice.push(frame).tobytes()
+
+
+class _MonoVoice:
+    """Takes the frames of a recording, and None after the last."""
+
+    def __init__(self, rate: int, invalid: ServiceError) -> None:
+        self._resampling = Resampling(rate, None, invalid)
+        self._mono, self._limiter = Mono(rate), Limiter()
+
+    def push(self, frame: AudioFrame | None) -> NDArray[np.int16]:
+        """The samples that are ready."""
+        mixed = [self._mono.push(layout, samples) for layout, samples in self._resampling.push(frame)]
+        if frame is None:
+            mixed.append(self._mono.flush())
+        ready = [self._limiter.push(samples) for samples in mixed]
+        if frame is None:
+            ready.append(self._limiter.flush())
+        mono: NDArray[np.int16] = as_s16(np.concatenate([np.zeros((1, 0), np.float32), *ready], axis=1))[0]
+        return mono
 
 
 class _FlacWriter:
@@ -87,7 +108,9 @@ class _FlacWriter:
 
     def __init__(self, path: Path) -> None:
         self._container = av.open(str(path), "w", format="flac", options={"fflags": "+bitexact"})
-        self._resampler: AudioResampler | None = None
+        self._resampling: Resampling | None = None
+        self._limiter = Limiter()
+        self._held: Samples = np.zeros((1, 0), np.float32)
         self._samples = 0
 
     def __enter__(self) -> Self:
@@ -98,48 +121,35 @@ class _FlacWriter:
 
     def write(self, frame: AudioFrame | None, invalid: ServiceError) -> None:
         """None: it was the last. Raises `invalid`, and OSError when the disk does not take it."""
-        if self._resampler is None:
+        if self._resampling is None:
             if frame is None:
                 return
-            self._rate = min(frame.sample_rate, MAX_SOUND_RATE)
-            layout = "stereo" if frame.layout.nb_channels > 1 else "mono"
-            self._stream = self._container.add_stream(
-                "flac", rate=self._rate, layout=layout, options={"flags": "+bitexact"}
-            )
-            self._container.start_encoding()
-            size = self._stream.codec_context.frame_size
-            self._resampler = AudioResampler(format="s16", layout=layout, rate=self._rate, frame_size=size)
-        for piece in _resample(self._resampler, frame, invalid):
-            piece.pts, piece.time_base = self._samples, Fraction(1, self._rate)
-            self._samples += piece.samples
-            self._container.mux(self._stream.encode(piece))
+            self._begin(frame, invalid)
+        assert self._resampling is not None
+        for _, samples in self._resampling.push(frame):
+            self._held = np.concatenate([self._held, self._limiter.push(samples)], axis=1)
+        if frame is None:
+            self._held = np.concatenate([self._held, self._limiter.flush()], axis=1)
+        while self._held.shape[1] >= self._size or (frame is None and self._held.shape[1]):
+            self._encode(self._held[:, : self._size])
+            self._held = self._held[:, self._size :]
         if frame is None:
             self._container.mux(self._stream.encode(None))
 
+    def _begin(self, first: AudioFrame, invalid: ServiceError) -> None:
+        self._rate = min(first.sample_rate, MAX_SOUND_RATE)
+        self._layout = "stereo" if first.layout.nb_channels > 1 else "mono"
+        self._stream = self._container.add_stream(
+            "flac", rate=self._rate, layout=self._layout, options={"flags": "+bitexact"}
+        )
+        self._container.start_encoding()
+        self._size = self._stream.codec_context.frame_size
+        self._held = np.zeros((self._stream.layout.nb_channels, 0), np.float32)
+        self._resampling = Resampling(self._rate, self._layout, invalid)
 
-def _sound_frames(source: Path, invalid: ServiceError) -> Iterator[AudioFrame | None]:
-    """The frames of the first sound track, and None after the last."""
-    with decoding(invalid):
-        container = open_source(source)
-    with container:
-        stream = sound_track(container)
-        if stream is None:
-            raise ServiceError("audio_invalid", "The file has no sound track that can be read.", param=invalid.param)
-        for frame in audio_frames(container, stream, failure=invalid):
-            _check_rate(frame, invalid)
-            yield frame
-        yield None
-
-
-def _check_rate(frame: AudioFrame, invalid: ServiceError) -> None:
-    if not MIN_SOURCE_RATE <= frame.sample_rate <= MAX_SOURCE_RATE:
-        raise invalid
-    channels = frame.layout.nb_channels
-    if channels * frame.sample_rate > MAX_SAMPLES_A_SECOND:
-        detail = f"The voice has {channels} channels at {frame.sample_rate} Hz; at most 8 at 192000 Hz can be read."
-        raise ServiceError("audio_invalid", detail, param=invalid.param)
-
-
-def _resample(resampler: AudioResampler, frame: AudioFrame | None, invalid: ServiceError) -> list[AudioFrame]:
-    with decoding(invalid):  # the track may change its rate or channels midway
-        return resampler.resample(frame)
+    def _encode(self, samples: Samples) -> None:
+        interleaved = as_s16(samples).T.reshape(1, -1)
+        block = AudioFrame.from_ndarray(np.ascontiguousarray(interleaved), format="s16", layout=self._layout)
+        block.sample_rate, block.pts, block.time_base = self._rate, self._samples, Fraction(1, self._rate)
+        self._samples += samples.shape[1]
+        self._container.mux(self._stream.encode(block))

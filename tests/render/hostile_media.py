@@ -175,7 +175,13 @@ def element(name: str, content: bytes) -> bytes:
 
 
 def matroska(
-    codec: str, size: tuple[int, int] | None, packets: list[bytes], *, tracks: int = 1, attachments: int = 0
+    codec: str,
+    size: tuple[int, int] | None,
+    packets: list[bytes],
+    *,
+    tracks: int = 1,
+    attachments: int = 0,
+    milliseconds: int = 40,
 ) -> bytes:
     """A film, or without a size a sound, whose packets are said to be packed by zlib (RFC 9559, ContentCompression)."""
     packed = element("6d80", element("6240", element("5033", b"\0") + element("5034", element("4254", b"\0"))))
@@ -190,7 +196,9 @@ def matroska(
         )
         for at in range(1, tracks + 1)
     )
-    blocks = b"".join(element("a3", b"\x81" + struct.pack(">h", 40 * at) + b"\x80" + p) for at, p in enumerate(packets))
+    blocks = b"".join(
+        element("a3", b"\x81" + struct.pack(">h", milliseconds * at) + b"\x80" + p) for at, p in enumerate(packets)
+    )
     info = element(
         "1549a966", element("2ad7b1", (10**6).to_bytes(3, "big")) + element("4d80", b"x") + element("5741", b"x")
     )

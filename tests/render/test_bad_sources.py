@@ -18,6 +18,7 @@ from accounts.models import UsageEntry
 from render import runner
 from render.media import outbound
 from render.models import State
+from render.preparation import prepare_sources
 from tests.render.conftest import write_voice
 
 pytestmark = pytest.mark.django_db
@@ -58,6 +59,7 @@ def bad_site(tmp_path_factory) -> Iterator[str]:
         "/cat.png": (folder / "cat.png").read_bytes(),
         "/voice.wav": write_voice(folder / "voice.wav", 2).read_bytes(),
         "/short.wav": write_voice(folder / "short.wav", 0.1).read_bytes(),
+        "/damaged.wav": (folder / "voice.wav").read_bytes()[:-640],  # of 2 s at 16 kHz, 20 ms were cut off
         "/empty.wav": write_voice(folder / "empty.wav", 0).read_bytes(),
         "/long.wav": write_voice(folder / "long.wav", 12).read_bytes(),
         "/page.html": b"<html><body>No picture here</body></html>",
@@ -142,3 +144,20 @@ def test_each_bad_source_has_its_code_and_costs_nothing(
         assert render.error_retryable is False
     assert render.attempt == 1
     assert UsageEntry.objects.get(render_id=render.pk).billed_seconds == 0
+
+
+def test_what_is_a_little_damaged_is_prepared_with_a_warning(
+    enqueue, settings, monkeypatch, bad_site, tmp_path: Path
+) -> None:
+    render = enqueue(
+        image_url=f"{bad_site}/face.png", audio_url=f"{bad_site}/damaged.wav", audio_url_2=f"{bad_site}/voice.wav"
+    )
+
+    sources, warnings = prepare_sources(
+        render, min_audio_seconds=0.5, num_frames=None, folder=tmp_path, check=lambda: None
+    )
+
+    assert len(sources["voices"]) == 2
+    (warning,) = warnings
+    assert (warning["param"], warning["code"]) == ("audio_url", "damaged")
+    assert "0.02 s of it cannot be read" in warning["detail"]

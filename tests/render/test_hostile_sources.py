@@ -23,7 +23,7 @@ PORTRAITS = {
         good.mp4 good.webm image.avif cmyk.jpg moving.png moving.webp
         bad-huffman.jpg bad-exif.jpg png-zip.png jpeg-php.jpg html-jpeg.jpg
         odd.avi ffv1.mkv huffyuv.avi mpeg4.avi prores.mov vp8.ogv hevc.mp4 flv.flv mpeg2.mpg ten-bit.mp4 rgb.mkv
-        grey.mkv odd-size.mkv one-frame.mp4 one-a-second.mp4 thousand.mp4 with-sound.mp4 cut.webm noisy.mp4
+        grey.mkv odd-size.mkv one-frame.mp4 one-a-second.mp4 thousand.mp4 with-sound.mp4 noisy.mp4
         /behave/early-hints
     """,
     "image_invalid": """
@@ -37,7 +37,7 @@ PORTRAITS = {
     """,
     "image_too_large": "bomb.png wide-bomb.png claims-billions.png claims-most.png claims-much.jpg large.avi",
     "image_too_small": "tiny.png strip.png column.png thumb.mp4 wide.mkv",
-    "video_invalid": "cut.mp4 no-index.mp4 head.mp4 head.webm",
+    "video_invalid": "cut.mp4 cut.webm no-index.mp4 head.mp4 head.webm",
     "download_failed": """
         none /behave/reset /behave/reset-body /behave/too-little /behave/bad-chunks /behave/gzip /behave/brotli
         /behave/deflate-twice /behave/not-modified /behave/error /behave/forbidden /behave/gone /behave/long-head
@@ -56,12 +56,12 @@ PORTRAITS = {
 VOICES = {
     ACCEPTED: """
         sun.au good.wav good.mp3 good.flac good.m4a good.ogg good.aac good.aiff good.caf good.wma with-sound.mp4
-        claims-4gb.wav streamed.wav odd-bits.wav nan.wav infinite.wav mulaw.wav cut.mp3 cut.ogg noisy.flac
+        claims-4gb.wav streamed.wav odd-bits.wav nan.wav infinite.wav mulaw.wav cut.ogg noisy.flac
     """,
     "audio_invalid": """
         silent.mp4 head.wav no-data.wav no-channels.wav many-channels.wav most-channels.wav one-hertz.wav no-rate.wav
         gigahertz.wav no-bits.wav unknown-tag.wav adpcm-noise.wav noise.mp3 tag-bomb.mp3 cut.flac cut.m4a head.m4a
-        noise.ogg raw.pcm song.mid tracker.xm page.html good.png empty noise remote.m3u8 concat.txt moving.gif
+        cut.mp3 noise.ogg raw.pcm song.mid tracker.xm page.html good.png empty noise remote.m3u8 concat.txt moving.gif
         entities.xml bomb.png
     """,
     "audio_empty": "empty.wav",

@@ -122,7 +122,10 @@ def test_in_the_end_it_is_given_up_with_the_true_reason(server, get, always, cod
     assert len(server.asked) == tries
 
 
-@pytest.mark.parametrize("asked", ["3600", format_datetime(datetime.now(UTC) + timedelta(days=1), usegmt=True)])
+@pytest.mark.parametrize(
+    "asked",
+    ["3600", pytest.param(format_datetime(datetime.now(UTC) + timedelta(days=1), usegmt=True), id="tomorrow")],
+)
 def test_one_that_always_asks_to_wait_holds_nobody(server, get, monkeypatch, asked) -> None:
     waited: list[float] = []
     monkeypatch.setattr("render.media.fetch._sleep", lambda check, seconds: waited.append(seconds))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from accounts.errors import ServiceError
 from render.media import demux
+from render.media.damage import Damage
 from render.media.demux import moving_picture, open_source, sound_track
 from render.media.source_video import normalise_video
 
@@ -207,7 +208,9 @@ def test_a_decoder_of_transparency_has_the_limit_of_every_other(pixels: str, tmp
 
     with open_source(path) as container, pytest.raises(ServiceError, match="too large"):
         stream = container.streams.video[0]
-        list(demux.video_frames(container, stream, failure=ServiceError("video_invalid", "too large")))
+        damage = Damage(ServiceError("video_invalid", "too large"))
+        assert not list(demux.video_frames(container, stream, source=path, damage=damage, param="image_url"))
+        damage.settle()
 
 
 def test_a_film_too_narrow_to_be_deinterlaced_is_a_bad_film_and_no_bug(write_film: Callable[..., Path]) -> None:

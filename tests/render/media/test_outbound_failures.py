@@ -245,9 +245,9 @@ def test_a_status_that_is_no_success(status, words, may_pass) -> None:
     [
         ("120", 120),
         (" 0 ", 0),
-        (format_datetime(days(1), usegmt=True), 24 * 3600),
-        (format_datetime(days(1)).removesuffix(" +0000"), 24 * 3600),
-        (format_datetime(days(-1), usegmt=True), None),
+        pytest.param(format_datetime(days(1), usegmt=True), 24 * 3600, id="tomorrow"),
+        pytest.param(format_datetime(days(1)).removesuffix(" +0000"), 24 * 3600, id="tomorrow, without a zone"),
+        pytest.param(format_datetime(days(-1), usegmt=True), None, id="yesterday"),
         ("Fri, 31 Dec 1999 23:59:59", None),
         ("", None),
         ("soon", None),

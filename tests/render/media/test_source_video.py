@@ -205,3 +205,15 @@ def join(parts: list[Path], path: Path) -> Path:
                         target.mux(packet)
             start += 400  # milliseconds
     return path
+
+
+def test_a_film_whose_picture_is_the_second_track_keeps_its_last_frames(
+    write_film: Callable[..., Path], write_sound: Callable[..., Path], remux: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Frames that are shown in another order than they are stored leave the decoder after the last packet."""
+    film = write_film("a.mp4", num_frames=50, codec_options={"bf": "3"})
+    source = remux("film.mkv", write_sound("a.m4a", "aac", 48_000), film)
+
+    video = normalise_video(source, tmp_path / "video.mp4", max_seconds=10, param="image_url")
+
+    assert video.num_frames == 50

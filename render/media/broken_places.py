@@ -1,0 +1,42 @@
+"""Whether something lies between two packets of a file that its demuxer could not read.
+
+Only this tells a pause, for which a recorder wrote no packets, from packets that were lost.
+"""
+
+import mmap
+from bisect import bisect_right
+from functools import cached_property
+from pathlib import Path
+
+from render.media import flv_tags, matroska_elements, ogg_pages
+from render.media.joined import Stretches
+
+
+class BrokenPlaces:
+    """Looks at the file when it is first asked: most files have no pauses without packets."""
+
+    def __init__(self, source: Path | Stretches, container: str) -> None:
+        self._path, self._first = (source, 0) if isinstance(source, Path) else (source.path, source.first)
+        self._container = container
+
+    def is_between(self, position: int, next_position: int) -> bool:
+        """Positions of two packets that follow one another, in bytes of the file or of the stretch."""
+        place = bisect_right(self._places, position + self._first)
+        return place < len(self._places) and self._places[place] <= next_position + self._first
+
+    @cached_property
+    def _places(self) -> list[int]:
+        if self._container == "ogg":
+            walk = ogg_pages.broken_places
+        elif self._container == "flv":
+            walk = flv_tags.broken_places
+        elif self._container.startswith("matroska"):
+            walk = _of_matroska
+        else:
+            return []
+        with self._path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return walk(data)
+
+
+def _of_matroska(data: mmap.mmap) -> list[int]:
+    return matroska_elements.walk(data).broken_places

@@ -1,0 +1,176 @@
+"""Sounds that programs put together byte by byte, and what lies behind their end."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from accounts.errors import ServiceError
+from render.media.joined import Stretches, parts
+from tests.render.media.sounds import loudness, made_of
+
+JUNK = random.Random(7)
+
+
+def id3v2(body: bytes) -> bytes:
+    size = len(body)
+    return b"ID3\x04\0\0" + bytes([size >> 21 & 127, size >> 14 & 127, size >> 7 & 127, size & 127]) + body
+
+
+def ape(body: bytes) -> bytes:
+    facts = (2000).to_bytes(4, "little") + (len(body) + 32).to_bytes(4, "little") + (1).to_bytes(4, "little")
+    head, foot = ((1 << 31 | is_head << 29).to_bytes(4, "little") + bytes(8) for is_head in (1, 0))
+    return b"APETAGEX" + facts + head + body + b"APETAGEX" + facts + foot
+
+
+COVER = id3v2(b"APIC" + b"\xff\xd8\xff\xe0\xff\xfb\x90\x00" + JUNK.randbytes(60_000))
+ID3V1 = b"TAG" + b"x" * 125
+LYRICS = b"LYRICSBEGIN" + b"IND00002 10" + b"LYR00010[00:01]hel" + b"000040LYRICS200"
+TAGS = {
+    "nothing": b"",
+    "id3v2": id3v2(b"TIT2" + bytes(500)),
+    "a cover": COVER,
+    "id3v1": ID3V1,
+    "ape": ape(JUNK.randbytes(3000)),
+    "lyrics": LYRICS + ID3V1,
+    "all": LYRICS + ape(b"abc") + ID3V1 + COVER,
+}
+CODECS = {"mp3": "libmp3lame", "aac": "aac"}
+
+
+@pytest.mark.parametrize("tag", TAGS)
+@pytest.mark.parametrize("kind", CODECS)
+def test_pieces_are_heard_one_after_the_other(kind: str, tag: str, write_sound: Callable[..., Path]) -> None:
+    piece = write_sound(f"a.{kind}", CODECS[kind], 44_100, seconds=1)
+    alone = made_of(piece)
+    piece.write_bytes(piece.read_bytes() + (TAGS[tag] + piece.read_bytes()) * 2)
+
+    made = made_of(piece)
+
+    assert made.seconds == pytest.approx(3 * alone.seconds, abs=0.2)  # players do not leave out the padding either
+    assert made.lost_seconds == 0
+    for second in range(3):
+        start = round((second + 0.4) * made.seconds / 3 * 16_000)
+        assert loudness(made.mono[start : start + 4000]) == pytest.approx(0.5 / 2**0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", CODECS)
+@pytest.mark.parametrize(("rate", "layout"), [(22_050, "mono"), (44_100, "stereo"), (22_050, "stereo")])
+def test_the_next_piece_may_have_another_rate_and_other_channels(
+    kind: str, rate: int, layout: str, write_sound: Callable[..., Path]
+) -> None:
+    first = write_sound(f"a.{kind}", CODECS[kind], 44_100, seconds=1).read_bytes()
+    second = write_sound(f"b.{kind}", CODECS[kind], rate, seconds=1, layout=layout)
+    second.write_bytes(first + second.read_bytes())
+
+    made = made_of(second)
+
+    assert made.seconds == pytest.approx(2, abs=0.25)
+    assert (made.rate, len(made.sound)) == (44_100, 1)
+    assert made.sound.shape[1] / 44_100 == pytest.approx(made.seconds, abs=0.002)
+    for start in (6000, 24_000):
+        assert loudness(made.mono[start : start + 4000]) == pytest.approx(0.5 / 2**0.5, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("codecs", "layouts"),
+    [
+        (["libopus", "libopus"], ["mono", "mono"]),
+        (["libopus", "libopus"], ["mono", "stereo"]),
+        (["libopus", "flac", "libopus"], ["stereo", "mono", "mono"]),
+    ],
+)
+def test_all_links_of_an_ogg_chain_are_heard(
+    codecs: list[str], layouts: list[str], write_sound, tmp_path: Path
+) -> None:
+    links = [
+        write_sound(f"{number}.ogg", codec, 48_000, seconds=1, layout=layout).read_bytes()
+        for number, (codec, layout) in enumerate(zip(codecs, layouts, strict=True))
+    ]
+    (tmp_path / "chain.ogg").write_bytes(b"".join(links))
+
+    made = made_of(tmp_path / "chain.ogg")
+
+    assert made.seconds == pytest.approx(len(links), abs=0.02)
+    assert made.lost_seconds == 0
+    assert len(made.sound) == (1 if layouts[0] == "mono" else 2)
+
+
+def amr(seed: int) -> bytes:
+    """A second of noise: 50 frames of 12.2 kbit/s (RFC 4867, section 5)."""
+    return b"#!AMR\n" + b"".join(b"\x3c" + random.Random(seed + frame).randbytes(31) for frame in range(50))
+
+
+def test_joined_amr_is_heard_to_its_end(tmp_path: Path) -> None:
+    (tmp_path / "a.amr").write_bytes(amr(0) + amr(100) + amr(200))
+
+    assert made_of(tmp_path / "a.amr").seconds == pytest.approx(3, abs=0.01)
+
+
+def test_joined_flac_is_heard_to_its_end(write_sound: Callable[..., Path]) -> None:
+    source = write_sound("a.flac", "flac", 16_000, seconds=1)
+    source.write_bytes(source.read_bytes() * 2)
+
+    made = made_of(source)
+
+    assert (made.seconds, made.lost_seconds) == (pytest.approx(2, abs=0.01), 0)
+
+
+ENDS = {
+    "zeros": bytes(3000), "noise": JUNK.randbytes(3000), "text": b"Made by a program. " * 200, "id3v1": ID3V1,
+    "lyrics": LYRICS + ID3V1, "ape": ape(b"x" * 500), "chunk": b"LIST\x1a\0\0\0INFOISFT\x0e\0\0\0Lavf59.27.100\0",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.mp3", "libmp3lame"), ("a.aac", "aac"), ("a.flac", "flac"), ("a.wav", "pcm_s16le"), ("a.ogg", "libopus")],
+)
+def test_what_lies_behind_the_end_is_left_out(name: str, codec: str, end: str, write_sound) -> None:
+    source = write_sound(name, codec, 48_000, seconds=2)
+    alone = made_of(source).seconds
+    source.write_bytes(source.read_bytes() + ENDS[end])
+
+    made = made_of(source)
+
+    assert (made.seconds, made.lost_seconds) == (pytest.approx(alone, abs=0.03), 0)
+
+
+@pytest.mark.parametrize("start", [b"", b"\xff\xfb\x90\x00", b"ID3\x04\0\0\0\0\0\0", b"\xff\xf1\x50\x80", b"#!AMR"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"The quick brown fox jumps over the lazy dog. " * 2000,
+        b"<html><body>Sign in</body></html>" * 500,
+        b"TAG" * 20_000,
+    ]
+    + [random.Random(seed).randbytes(40_000) for seed in range(4)],
+    ids=["text", "html", "tags", *"1234"],
+)
+def test_what_is_no_sound_stays_refused(content: bytes, start: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.mp3").write_bytes(start + content)
+
+    with pytest.raises(ServiceError) as caught:
+        made_of(tmp_path / "a.mp3")
+
+    assert caught.value.code in ("audio_invalid", "audio_empty")
+
+
+def test_a_view_of_stretches_reads_as_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(range(100)))
+    view = Stretches(path, [(0, 10), (50, 60), (90, 95)])
+
+    whole = bytes([*range(10), *range(50, 60), *range(90, 95)])
+    assert view.read(7) + view.read(7) + view.read() + view.read(1) == whole
+    assert (view.seek(-3, 2), view.read(9), view.tell()) == (22, whole[22:], 25)
+    assert (view.seek(8), view.read(4), view.seek(1, 1), view.read(1)) == (8, whole[8:12], 13, whole[13:14])
+
+
+@pytest.mark.parametrize("content", [b"TAG" * 2_000_000, b"ID3\x04" * 1_000_000, b"\xff\xf1" * 2_000_000])
+def test_a_file_of_nothing_but_tags_is_not_looked_at_for_long(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.mp3").write_bytes(b"\xff\xfb\x90\x00" + content)
+
+    assert len(parts(tmp_path / "a.mp3")) == 1
