@@ -82,6 +82,8 @@ def finalize(project: Project, api_key: ApiKey) -> Take:
 def retry(project: Project, api_key: ApiKey | None) -> Take:
     """Render the latest take again, after it has failed or was canceled: same engine, inputs, parameters and seed.
 
+    It goes on from what that one has prepared and rendered.
+
     Raises ServiceError `invalid_state` in any other state, `not_found` when the project was deleted meanwhile,
     `too_many_takes`, and what `submission.enqueue` raises.
     """
@@ -95,10 +97,34 @@ def retry(project: Project, api_key: ApiKey | None) -> Take:
         )
         raise ServiceError("invalid_state", detail)
 
-    return _add_take(project, latest, kind=latest.kind, engine=latest.render.engine, api_key=api_key)
+    render = latest.render
+    continues = render if _has_sound_work(render) else None
+    return _add_take(project, latest, kind=latest.kind, engine=render.engine, api_key=api_key, continues=continues)
 
 
-def _add_take(project: Project, like: Take, *, kind: str, engine: str, api_key: ApiKey | None) -> Take:
+def _has_sound_work(render: Render) -> bool:
+    """Whether another render of the same can go on from what this one has left.
+
+    What was lost, or deleted after its time, has no `sources` any more. A file of the customer's that was at fault may
+    have been replaced at its address. And where an unknown error has come twice without a new segment in between, the
+    cause may lie in what is stored.
+    """
+    if not render.sources or render.error_param:
+        return False
+    segments = render.segments.values_list("attempt", flat=True)
+    has_stood_still = bool(segments) and not any(segments)  # 0: each of them is of an earlier render.
+    return not (render.error_code == "internal" and has_stood_still)
+
+
+def _add_take(
+    project: Project,
+    like: Take,
+    *,
+    kind: str,
+    engine: str,
+    api_key: ApiKey | None,
+    continues: Render | None = None,
+) -> Take:
     """The tenant and the project are locked. Raises what `submission.enqueue` raises, and `too_many_takes`."""
     number = Take.objects.filter(project=project).order_by("-number").values_list("number", flat=True)[0] + 1
     if number > MAX_TAKES:
@@ -117,8 +143,7 @@ def _add_take(project: Project, like: Take, *, kind: str, engine: str, api_key: 
         prompt=like.render.prompt,
         parameters=Parameters.resolve(like.render.parameters),
         user_label=project.user_id,
-        # Only its upload had failed: nothing needs to be rendered twice.
-        continues=like.render if like.render.error_code == "upload_failed" and like.render.sources else None,
+        continues=continues,
     )
     take = Take.objects.create(project=project, number=number, kind=kind, render=render)
     webhook_events.note(render)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from render import ticket_clock
 from render.parent_death import die_with_parent
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ def install() -> None:
 
     if isinstance(cluster.worker, _DiesWithParent):
         return
-    cluster.worker = _DiesWithParent(cluster.worker)
+    cluster.worker = _Worker(cluster.worker)
     cluster.pusher = _DiesWithParent(_pushing(cluster.pusher))
     cluster.monitor = _DiesWithParent(cluster.monitor)
     cluster.Sentinel = _crash_only(cluster.Sentinel)
@@ -50,6 +51,12 @@ class _DiesWithParent:
     def __call__(self, *arguments: Any) -> Any:
         die_with_parent()
         return self._function(*arguments)
+
+
+class _Worker(_DiesWithParent):
+    def __call__(self, task_queue: Any, result_queue: Any, timer: Any, timeout: int) -> Any:
+        ticket_clock.watch(timer, timeout)
+        return super().__call__(task_queue, result_queue, timer, timeout)
 
 
 def _pushing(pusher: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,15 +1,17 @@
 """Holds a claimed render while its worker works, from a thread with a database connection of its own.
 
-The thread also carries out what is asked of the render meanwhile: a cancel or a time-out ends it within one renewal,
-even while the main thread is deep in C code. The worker learns of it at its next `check`, or from `Fenced` at its next
-write.
+The thread also carries out what is asked of the render meanwhile: a cancel ends it within one renewal, even while the
+main thread is deep in C code; and so does the thread itself when the render gets no further for RENDER_TIMEOUT_SECONDS.
+The worker learns of it at its next `check`, or from `Fenced` at its next write.
 """
 
 import logging
 import os
 import signal
+import sys
 import threading
 import time
+import traceback
 from typing import Self
 from uuid import UUID
 
@@ -17,7 +19,7 @@ from django.conf import settings
 from django.db import Error, connection
 
 from accounts.errors import ServiceError
-from render import fence, lifecycle, progress
+from render import fence, lifecycle, progress, ticket_clock
 from render.fence import Claim, Fenced
 
 logger = logging.getLogger(__name__)
@@ -35,11 +37,13 @@ class Lease:
     def __init__(self, claim: Claim) -> None:
         self._claim = claim
         self._progress: int | None = None  # in percent, written with the next renewal
+        self._furthest = 0.0  # that was reported: from 0 to 1 of the film rendered, from 1 to 2 of it uploaded
         self._lost = False
         self._draining = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=f"lease-{claim.render_id}", daemon=True)
-        self._deadline = time.monotonic() + settings.RENDER_TIMEOUT_SECONDS
+        self._worker = threading.get_ident()
+        self.moved_on()
         self._renewed()
 
     def __enter__(self) -> Self:
@@ -74,9 +78,22 @@ class Lease:
 
     def report(self, rendered: float) -> None:
         self._progress = progress.of_rendering(rendered)
+        self._reached(rendered)
 
     def report_upload(self, uploaded: float) -> None:
         self._progress = progress.of_uploading(uploaded)
+        self._reached(1 + uploaded)
+
+    def moved_on(self) -> None:
+        """The render has got further, with a file, a segment or a phase: the time that it is allowed begins anew."""
+        self._deadline = time.monotonic() + settings.RENDER_TIMEOUT_SECONDS
+        ticket_clock.begin_anew()
+
+    def _reached(self, share: float) -> None:
+        # What is done once more, because it was lost on the way, brings nobody further.
+        if share > self._furthest:
+            self._furthest = share
+            self.moved_on()
 
     def _keep(self) -> None:
         try:
@@ -115,6 +132,7 @@ class Lease:
         when it is back, and until then the node has nothing better to do.
         """
         self._good_until = time.monotonic() + settings.RENDER_LEASE_SECONDS
+        self._deadline = max(self._deadline, self._good_until)  # What is done by then can be recorded afterwards.
         self._lost = time.monotonic() > self._renewed_at + settings.RENDER_OUTAGE_SECONDS
 
     def _renew(self) -> None:
@@ -123,7 +141,15 @@ class Lease:
             lifecycle.cancel(self._claim)
             self._lost = True
         elif time.monotonic() > self._deadline:
-            limit = settings.RENDER_TIMEOUT_SECONDS
-            lifecycle.fail(self._claim, ServiceError("render_timeout", f"The render took longer than {limit} s."))
+            self._give_up()
             self._lost = True
         self._draining = render.node is not None and render.node.draining
+
+    def _give_up(self) -> None:
+        """It is the machine's fault as often as the render's, and what is recorded is not rendered again."""
+        limit = settings.RENDER_TIMEOUT_SECONDS
+        logger.error("Render %s has got no further for %s s", self._claim.render_id, limit)
+        frame = sys._current_frames().get(self._worker)
+        trace = "".join(traceback.format_stack(frame)) if frame else ""
+        error = ServiceError("render_timeout", f"The render got no further for {limit} s.")
+        lifecycle.retry_later(self._claim, error, trace=trace)

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q, Sum
+from django.db.models import F, Max, Min, Q, Sum
 from django.db.models.functions import Coalesce, Now
 
 from accounts import quota
@@ -117,19 +117,23 @@ def fail_waiting(render: Render, error: ServiceError, *, trace: str) -> None:
 
 
 def retry_later(claim: Claim, error: ServiceError, *, trace: str, of_storage: bool = False, anew: bool = False) -> None:
-    """Try again after a while, or end with `error` once it has failed too often.
+    """Try again after a while, or end with `error` once it has failed too often without a new segment in between.
 
     of_storage: what failed is the media storage, which is counted apart and gets about a day to come back.
     anew: from the customer's files. `progress.prepared` then drops what was recorded before.
     """
-    changes = {"sources": None, "queue": COMMON_QUEUE, "phase": Phase.PREPARE, "progress": 0} if anew else {}
+    changes: dict[str, object] = (
+        {"sources": None, "queue": COMMON_QUEUE, "phase": Phase.PREPARE, "progress": 0} if anew else {}
+    )
     counter = "storage_failures" if of_storage else "failures"
     delays = settings.STORAGE_RETRY_DELAYS if of_storage else settings.RENDER_RETRY_DELAYS
     limit = len(delays) + 1 if of_storage else settings.RENDER_MAX_FAILURES
     with fence(claim) as render:
-        failures = getattr(render, counter) + 1
+        failures = 1 if not anew and _has_got_further(render) else getattr(render, counter) + 1
         Render.objects.filter(pk=render.pk).update(**{counter: failures, "error_trace": trace})
         if failures >= limit:
+            if anew:  # Nor does a later render of the same go on from there.
+                Render.objects.filter(pk=render.pk).update(sources=None)
             _close(render, State.FAILED, error, trace=trace)
             _end_attempt(claim, Attempt.Outcome.FAILED)
         else:
@@ -160,18 +164,30 @@ def cancel(claim: Claim) -> None:
 def reap(render: Render) -> None:
     """Take a locked, running render from a worker that no longer renews its lease."""
     claim = Claim(render.pk, render.attempt)
-    crashes = render.crashes + 1
+    crashes = 1 if _has_got_further(render) else render.crashes + 1
     Render.objects.filter(pk=render.pk).update(crashes=crashes)
     if render.cancel_requested_at is not None:
         _close(render, State.CANCELED, _canceled())
     elif crashes >= settings.RENDER_MAX_CRASHES:
-        _close(render, State.FAILED, ServiceError("worker_lost", f"The worker was lost {crashes} times."))
+        _close(render, State.FAILED, ServiceError("worker_lost", f"The worker was lost {crashes} times in a row."))
     else:
         _requeue(claim, render, Attempt.Outcome.LEASE_LOST, delay=_nth(settings.RENDER_RETRY_DELAYS, crashes))
         announce(render)
         return
     _end_attempt(claim, Attempt.Outcome.LEASE_LOST)
     announce(render)
+
+
+def _has_got_further(render: Render) -> bool:
+    """Whether its latest attempt has recorded something that no earlier one had; then a new count of failures begins.
+
+    Not if segments had been lost before: then the same ones would be rendered and lost again without an end.
+    """
+    attempts = render.segments.aggregate(first=Min("attempt"), latest=Max("attempt"))
+    if attempts["latest"] != render.attempt:
+        return False
+    lost = render.attempts.filter(render_seconds__gt=0, number__lt=attempts["first"])
+    return not lost.exists()
 
 
 def _requeue(claim: Claim, render: Render, outcome: Attempt.Outcome, *, delay: float = 0, **changes: object) -> None:

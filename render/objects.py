@@ -101,9 +101,9 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def store_source(path: Path, render: Render) -> str:
-    """Store a normalised source file, unless it is there already; return its key."""
-    return _store(path, f"{WORK}{folder_of(render)}/{SOURCES}/{sha256_of(path)}{path.suffix}")
+def store_source(path: Path, render: Render, tell_share: Callable[[float], None] = lambda share: None) -> str:
+    """Store a normalised source file, unless it is there already; return its key. tell_share: as of `store_film`."""
+    return _store(path, f"{WORK}{folder_of(render)}/{SOURCES}/{sha256_of(path)}{path.suffix}", tell_share)
 
 
 def store_speech(path: Path, render: Render, *, sha256: str) -> str:
@@ -166,6 +166,11 @@ def size(key: str) -> int:
     except FileNotFoundError as error:
         raise MissingObject(key) from error
     return number
+
+
+def delete(key: str) -> None:
+    """Delete an object, if it is there. Raises StorageFailure."""
+    storage_of(key).delete(key)
 
 
 def store_upload(path: Path, key: str) -> None:

@@ -1,5 +1,7 @@
 """From the customer's addresses to normalised files in the media storage."""
 
+import contextlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
@@ -22,21 +24,31 @@ from render.speech.registry import Script, speak
 
 
 def prepare_sources(
-    render: Render, *, min_audio_seconds: float, num_frames: int | None, folder: Path, check: Check
+    render: Render,
+    *,
+    min_audio_seconds: float,
+    num_frames: int | None,
+    folder: Path,
+    check: Check,
+    moved_on: Callable[[], None],
 ) -> tuple[Sources, list[SourceWarning]]:
     """Fetch or speak, check, normalise, store; also return what is wrong with the files.
 
     Raises ServiceError with the parameter at fault, SpeechUnavailable.
 
     `check` is called all the time while files are fetched or decoded; what it raises ends that, and is raised here.
+    `moved_on` is called when some of it is done.
     """
+    check = _noticing_growth(folder, check, moved_on)
     addresses = {"image_url": render.image_url, "audio_url": render.audio_url, "audio_url_2": render.audio_url_2}
     fetched = _fetch_all({param: url for param, url in addresses.items() if url}, folder, check)
+    moved_on()
     image = fetched.pop("image_url")
     max_seconds = render.tenant.plan.max_audio_seconds
     if render.script:
         spoken = folder / "script"
         speak(cast("Script", render.script), spoken, max_seconds=max_seconds)
+        moved_on()
         fetched = {"script": spoken, **fetched}
     voices = [_voice(path, param, max_seconds, min_audio_seconds, check) for param, path in fetched.items()]
     warnings = [warning for param, voice in zip(fetched, voices, strict=True) for warning in _damage(param, voice)]
@@ -44,25 +56,46 @@ def prepare_sources(
     scene = arrange_scene(voices, cast("AudioOrder", render.audio_order), folder)
     seconds = num_frames / FPS if num_frames else scene.duration_seconds
 
+    def store(path: Path) -> str:
+        return objects.store_source(path, render, lambda share: moved_on())
+
     portrait = video = None
     if isinstance(isolated.probe(image, param="image_url", check=check), VideoFacts):
         path = folder / "video.mp4"
         film = isolated.normalise_video(image, path, max_seconds=seconds, param="image_url", check=check)
         warnings += _damage("image_url", film)
-        video = objects.store_source(path, render)
+        video = store(path)
     else:
         path = folder / "portrait.png"
         isolated.normalise_portrait(image, path, param="image_url", check=check)
-        portrait = objects.store_source(path, render)
+        portrait = store(path)
     sources = Sources(
         portrait=portrait,
         video=video,
-        voices=[objects.store_source(path, render) for path in scene.voices],
-        sound=[(objects.store_source(path, render), offset) for path, offset in scene.sound],
+        voices=[store(path) for path in scene.voices],
+        sound=[(store(path), offset) for path, offset in scene.sound],
     )
     if speech is not None:
         sources["speech"] = speech
     return sources, warnings
+
+
+def _noticing_growth(folder: Path, check: Check, moved_on: Callable[[], None]) -> Check:
+    """The same `check`; each time it finds more in the folder than ever before, `moved_on` is called."""
+    most = 0
+
+    def look() -> None:
+        nonlocal most
+        check()
+        num_bytes = 0
+        for path in folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # A partial file has just got its name.
+                num_bytes += path.stat().st_size
+        if num_bytes > most:
+            most = num_bytes
+            moved_on()
+
+    return look
 
 
 def _fetch_all(addresses: dict[str, str], folder: Path, check: Check) -> dict[str, Path]:

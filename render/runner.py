@@ -13,12 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from django.conf import settings
-
 from accounts.errors import ServiceError
-from render import lifecycle, objects, progress, queue, scenarios
+from render import lifecycle, objects, pieces, progress, queue, scenarios
 from render.engines import registry
-from render.engines.base import FPS, Checkpoint, FrameRange, Plan, RenderedSegment, RenderInputs
+from render.engines.base import FPS, Checkpoint, FrameRange, Plan, RenderInputs
 from render.fence import CancelRequested, Claim, Fenced
 from render.lease import Draining, Lease
 from render.media import film, segment_file
@@ -34,8 +32,6 @@ from render.storages.failures import StorageFailure
 from render.work_folder import work_folder
 
 logger = logging.getLogger(__name__)
-
-STORAGE_TRIES = 40  # to store a segment, over STORAGE_PATIENCE_SECONDS
 
 
 def run(claim: Claim) -> None:
@@ -61,8 +57,8 @@ def run(claim: Claim) -> None:
             _unless_fenced(lifecycle.fail, claim, error, trace=traceback.format_exc())
         except StorageFailure as failure:
             _storage_failed(claim, failure)
-        except objects.MissingObject as missing:
-            logger.warning("Render %s: the storage does not have %s any more", claim.render_id, missing)
+        except (objects.MissingObject, objects.DamagedObject) as lost_object:
+            logger.warning("Render %s: the storage has lost or damaged %s", claim.render_id, lost_object)
             lost = ServiceError("work_lost", "Files of the render were lost, also when it was begun anew.")
             _unless_fenced(lifecycle.retry_later, claim, lost, trace=traceback.format_exc(), anew=True)
         except SpeechUnavailable as failure:
@@ -91,13 +87,13 @@ def _make_film(claim: Claim, lease: Lease, folder: Path) -> None:
         # This node has better to do.
         lifecycle.hand_over(claim, lifecycle.COMMON_QUEUE, Phase.ASSEMBLING)
         return
-    video = assemble(claim, render, folder)
+    video = assemble(claim, lease, render, folder)
     upload_and_finish(claim, lease, render, video, folder)
 
 
 def prepare(claim: Claim, lease: Lease, render: Render, folder: Path) -> None:
     """Fetch, check and normalise the sources, plan the film, and set the hold to its true price."""
-    progress.enter(claim, Phase.PREPARE, progress=1)
+    _enter(claim, lease, Phase.PREPARE, 1)
     engine = registry.get(render.engine)
     parameters = Parameters.resolve(render.parameters)
     sources, warnings = prepare_sources(
@@ -106,8 +102,9 @@ def prepare(claim: Claim, lease: Lease, render: Render, folder: Path) -> None:
         num_frames=parameters.frame_num,
         folder=folder,
         check=lease.check,
+        moved_on=lease.moved_on,
     )
-    plan = engine.plan(_inputs(render, sources, folder), parameters)
+    plan = engine.plan(_inputs(render, sources, folder, lease), parameters)
     # A node of an older version reads the plan, and knows neither the variant, for which a claim asks, nor a crop.
     stored = {name: value for name, value in asdict(plan).items() if name != "crop" or value is not None}
     variant = stored.pop("variant")
@@ -124,24 +121,26 @@ def prepare(claim: Claim, lease: Lease, render: Render, folder: Path) -> None:
 
 def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) -> None:
     """Render what no earlier attempt has recorded, each segment stored before it is recorded."""
-    progress.enter(claim, Phase.LOADING, progress=render.progress)
+    _enter(claim, lease, Phase.LOADING, render.progress)
     engine = registry.get(render.engine)
     plan = _plan(render)
     last = render.segments.last()
     checkpoint = _checkpoint(last, folder) if last else None
-    segments = engine.segments(
-        _inputs(render, _sources(render), folder), Parameters.resolve(render.parameters), plan, checkpoint, lease
-    )
-    with open_segment_sound(_sound(render, folder), plan.num_frames) as sound:
+    last_state = last.state_key if last else ""
+    inputs = _inputs(render, _sources(render), folder, lease)
+    segments = engine.segments(inputs, Parameters.resolve(render.parameters), plan, checkpoint, lease)
+    with open_segment_sound(_sound(render, folder, lease), plan.num_frames) as sound:
         mark = time.monotonic()
         for segment in segments:
             lease.check()
+            lease.moved_on()  # Already here: to store it may take as long as the storage is waited for.
             path = folder / f"segment-{segment.index:05d}.ts"
             start = plan.segments[segment.index].start
             segment_file.encode_segment(segment.frames, path, start_frame=start, sound=sound)
             num_bytes = path.stat().st_size
-            key = _store_piece(path, render, claim, lease)
+            key = pieces.store(path, render, claim, lease)
             now = time.monotonic()
+            state_key = pieces.store_state(segment, render, claim, lease, folder)
             record = partial(
                 progress.record_segment,
                 claim,
@@ -149,31 +148,35 @@ def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) ->
                 key=key,
                 num_bytes=num_bytes,
                 frames=len(segment.frames),
-                state_key=_store_state(segment, render, claim, lease, folder),
+                state_key=state_key,
                 render_seconds=now - mark,
                 progress=progress.of_rendering((segment.index + 1) / len(plan.segments)),
             )
             outlast(record, check=lease.check)
+            lease.moved_on()
+            pieces.forget_state(last_state)
+            last_state = state_key
             if segment.index + 1 < len(plan.segments):
                 lease.check_draining()
             scenarios.act_while_rendering(render)
             mark = now
 
 
-def assemble(claim: Claim, render: Render, folder: Path) -> Path:
+def assemble(claim: Claim, lease: Lease, render: Render, folder: Path) -> Path:
     """Join the recorded segments by packet copy and add the voice."""
-    progress.enter(claim, Phase.ASSEMBLING, progress=progress.RENDERED)
-    pieces = [objects.fetch(segment.key, folder) for segment in render.segments.all()]
+    _enter(claim, lease, Phase.ASSEMBLING, progress.RENDERED)
+    segments = [_fetch(segment.key, folder, lease) for segment in render.segments.all()]
     video = folder / "film.mp4"
-    film.assemble_film(pieces, _sound(render, folder), _plan(render).num_frames, video)
-    film.poster(pieces[0], folder / "poster.jpg")
+    sound = _sound(render, folder, lease)
+    film.assemble_film(segments, sound, _plan(render).num_frames, video, tell_joined=lease.moved_on)
+    film.poster(segments[0], folder / "poster.jpg")
     return video
 
 
 def upload_and_finish(claim: Claim, lease: Lease, render: Render, video: Path, folder: Path) -> None:
     """Store the film and end the render in one transaction."""
     lease.check()
-    progress.enter(claim, Phase.UPLOADING, progress=progress.ASSEMBLED)
+    _enter(claim, lease, Phase.UPLOADING, progress.ASSEMBLED)
     video_key = objects.store_film(video, render, claim, lease.report_upload)
     poster_key = objects.store_film(folder / "poster.jpg", render, claim)
     lifecycle.finish(
@@ -184,14 +187,26 @@ def upload_and_finish(claim: Claim, lease: Lease, render: Render, video: Path, f
     )
 
 
-def _inputs(render: Render, sources: Sources, folder: Path) -> RenderInputs:
+def _enter(claim: Claim, lease: Lease, phase: Phase, percent: int) -> None:
+    progress.enter(claim, phase, progress=percent)
+    lease.moved_on()
+
+
+def _fetch(key: str, folder: Path, lease: Lease) -> Path:
+    lease.check()
+    path = objects.fetch(key, folder)
+    lease.moved_on()
+    return path
+
+
+def _inputs(render: Render, sources: Sources, folder: Path, lease: Lease) -> RenderInputs:
     def local(key: str | None) -> Path | None:
-        return objects.fetch(key, folder) if key else None
+        return _fetch(key, folder, lease) if key else None
 
     return RenderInputs(
         portrait=local(sources["portrait"]),
         video=local(sources["video"]),
-        voices=tuple(objects.fetch(key, folder) for key in sources["voices"]),
+        voices=tuple(_fetch(key, folder, lease) for key in sources["voices"]),
         prompt=render.prompt,
     )
 
@@ -200,8 +215,8 @@ def _sources(render: Render) -> Sources:
     return cast(Sources, render.sources)
 
 
-def _sound(render: Render, folder: Path) -> list[tuple[Path, float]]:
-    return [(objects.fetch(key, folder), offset) for key, offset in _sources(render)["sound"]]
+def _sound(render: Render, folder: Path, lease: Lease) -> list[tuple[Path, float]]:
+    return [(_fetch(key, folder, lease), offset) for key, offset in _sources(render)["sound"]]
 
 
 def _plan(render: Render) -> Plan:
@@ -212,28 +227,6 @@ def _plan(render: Render) -> Plan:
 def _checkpoint(segment: Segment, folder: Path) -> Checkpoint:
     state = objects.fetch(segment.state_key, folder).read_bytes() if segment.state_key else None
     return Checkpoint(next_segment=segment.index + 1, state=state)
-
-
-def _store_state(segment: RenderedSegment, render: Render, claim: Claim, lease: Lease, folder: Path) -> str:
-    if segment.checkpoint.state is None:
-        return ""
-    path = folder / f"state-{segment.index:05d}.bin"
-    path.write_bytes(segment.checkpoint.state)
-    return _store_piece(path, render, claim, lease)
-
-
-def _store_piece(path: Path, render: Render, claim: Claim, lease: Lease) -> str:
-    """Patiently: giving up would throw away what the engine has just rendered."""
-    deadline = time.monotonic() + settings.STORAGE_PATIENCE_SECONDS
-    while True:
-        try:
-            return objects.store_piece(path, render, claim)
-        except StorageFailure as failure:
-            if not failure.reason.passes_later or time.monotonic() > deadline:
-                raise
-            logger.warning("Render %s: a segment waits for the storage: %s", claim.render_id, failure)
-        lease.check()
-        time.sleep(settings.STORAGE_PATIENCE_SECONDS / STORAGE_TRIES)
 
 
 def _storage_failed(claim: Claim, failure: StorageFailure) -> None:

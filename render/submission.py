@@ -8,12 +8,12 @@ from django.db import transaction
 from accounts import quota
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Tenant
-from render import queue
+from render import progress, queue
 from render.engines import registry
 from render.engines.base import FPS
 from render.fence import announce
 from render.lifecycle import COMMON_QUEUE
-from render.models import Render, Segment, State
+from render.models import Phase, Render, Segment, State
 from render.parameters import Parameters
 from render.speech.registry import Script
 
@@ -84,8 +84,11 @@ def enqueue(
 
 
 def _take_over(render: Render, ended: Render) -> None:
-    """The segments move: each stored object belongs to one render, whose deletion deletes it."""
+    """The segments move: one row names each stored file. The files stay where they are until both may be deleted."""
     for name in ("sources", "warnings", "plan", "num_frames", "segments_total", "variant"):
         setattr(render, name, getattr(ended, name))
+    moved = Segment.objects.filter(render=ended).update(render=render, attempt=0)
+    assert ended.segments_total is not None
+    render.phase = Phase.WAITING if moved < ended.segments_total else Phase.ASSEMBLING
+    render.progress = progress.of_rendering(moved / ended.segments_total)
     render.save()
-    Segment.objects.filter(render=ended).update(render=render, attempt=0)

@@ -14,6 +14,7 @@ from render.fence import Claim
 from render.private_folder import private_folder
 
 LOCK = ".lock"  # Held for as long as the folder's worker lives.
+LOCKLESS_SECONDS = 2 * 3600  # An older folder without a lock has no worker: one has locked its own within a moment.
 
 
 def work_folder(claim: Claim) -> contextlib.AbstractContextManager[Path]:
@@ -51,5 +52,5 @@ def _is_abandoned(folder: Path) -> bool:
         return False
     except FileNotFoundError:  # Its worker is about to make it; or was killed at that moment, or is older than locks.
         age: float = time.time() - folder.stat().st_mtime
-        return age > float(2 * settings.RENDER_TIMEOUT_SECONDS)
+        return age > LOCKLESS_SECONDS
     return True

@@ -1,6 +1,6 @@
 """The finished film: segments joined as they are, the voices mixed under them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -28,12 +28,13 @@ def assemble_film(
     destination_mp4: Path,
     *,
     title: str | None = None,
+    tell_joined: Callable[[], None] = lambda: None,
 ) -> None:
     """Join segments (of `encode_segment`, in order) and mix `sound`: pairs of a file and the second at which it starts.
 
     The video packets are copied. The sound is AAC, cut or padded to `num_frames` / FPS seconds. Equal inputs give
-    equal bytes. Raises ValueError when the segments do not make up `num_frames` frames encoded alike, and ServiceError
-    audio_invalid when a sound cannot be decoded.
+    equal bytes. `tell_joined` is called after each segment. Raises ValueError when the segments do not make up
+    `num_frames` frames encoded alike, and ServiceError audio_invalid when a sound cannot be decoded.
     """
     with (
         whole_file(destination_mp4) as partial,
@@ -47,7 +48,7 @@ def assemble_film(
         mix = open_mix(sound, files)
         audio = add_aac_stream(film, mix)
 
-        packets = _joined(segments, video)
+        packets = _joined(segments, video, tell_joined)
         count = 0
         for packet, sound_packets in zip(packets, encode_mix(audio, mix), strict=False):
             film.mux(packet)
@@ -76,7 +77,9 @@ def _add_copied_stream(film: OutputContainer, segment: Path) -> VideoStream:
     return stream
 
 
-def _joined(segments: Sequence[Path], video: VideoStream) -> "Iterator[Packet[VideoStream]]":
+def _joined(
+    segments: Sequence[Path], video: VideoStream, tell_joined: Callable[[], None]
+) -> "Iterator[Packet[VideoStream]]":
     """The packets of all segments, numbered through from 0: the times in the files are not needed."""
     number = 0
     for segment in segments:
@@ -93,3 +96,4 @@ def _joined(segments: Sequence[Path], video: VideoStream) -> "Iterator[Packet[Vi
                 packet.duration = 1
                 number += 1
                 yield packet
+        tell_joined()

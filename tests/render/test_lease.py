@@ -67,7 +67,7 @@ def test_a_cancel_is_carried_out_at_the_next_renewal(held) -> None:
         held.check()
 
 
-def test_what_takes_too_long_fails_at_the_next_renewal(held, monkeypatch) -> None:
+def test_what_gets_no_further_is_tried_again_after_the_next_renewal(held) -> None:
     held._deadline = time.monotonic() + 60
     held._renew()
     assert own(held).state == State.RUNNING
@@ -75,9 +75,62 @@ def test_what_takes_too_long_fails_at_the_next_renewal(held, monkeypatch) -> Non
     held._deadline = time.monotonic() - 1
     held._renew()
 
-    assert (own(held).state, own(held).error_code) == (State.FAILED, "render_timeout")
+    assert (own(held).state, own(held).failures) == (State.QUEUED, 1)
+    assert "held._renew()" in own(held).error_trace  # Where the worker was.
     with pytest.raises(Fenced):
         held.check()
+
+
+def test_what_has_stood_still_too_often_fails(held) -> None:
+    Render.objects.filter(pk=held.render_id).update(failures=settings.RENDER_MAX_FAILURES - 1)
+    held._deadline = time.monotonic() - 1
+    held._renew()
+
+    assert (own(held).state, own(held).error_code) == (State.FAILED, "render_timeout")
+    assert own(held).error_message == "The render got no further for 2700 s."
+
+
+def seconds_allowed(held: Lease) -> float:
+    return held._deadline - time.monotonic()
+
+
+STEPS = {
+    "a part of a segment": lambda held: held.report(0.25),
+    "a part of the upload": lambda held: held.report_upload(0.25),
+    "a file, a segment, a phase": lambda held: held.moved_on(),
+}
+
+
+@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+def test_each_step_forward_gives_it_the_whole_time_again(held, step) -> None:
+    held._deadline = 0
+    step(held)
+
+    assert seconds_allowed(held) > settings.RENDER_TIMEOUT_SECONDS - 60
+
+
+def test_what_is_done_once_more_is_no_step_forward(held) -> None:
+    """A model server that dies in each try renders the same steps again and again."""
+    held.report(0.25)
+    held._deadline = 0
+    held.report(0.1)
+    held.report(0.25)
+    assert held._deadline == 0
+
+    held.report_upload(0.0)
+    held._deadline = 0
+    held.report_upload(0.0)
+    held.report(1.0)
+    assert held._deadline == 0
+
+
+def test_after_an_outage_of_the_database_there_is_time_to_record_what_was_done(held) -> None:
+    held._deadline = 0
+    held._go_on_without_database()
+
+    assert 0 < seconds_allowed(held) <= settings.RENDER_LEASE_SECONDS
+    held._renew()
+    assert own(held).state == State.RUNNING
 
 
 def test_it_may_take_as_long_as_the_setting_says(enqueue, claim, settings) -> None:

@@ -312,8 +312,8 @@ class TestLeaseThread:
             with pytest.raises(Fenced):
                 lease.check()
 
-    def test_it_ends_a_render_that_takes_too_long(self, enqueue, claim, settings) -> None:
-        settings.RENDER_TIMEOUT_SECONDS = 0
+    def test_it_ends_a_render_that_gets_no_further(self, enqueue, claim, settings) -> None:
+        settings.RENDER_TIMEOUT_SECONDS, settings.RENDER_MAX_FAILURES = 0, 1
         enqueue()
         token = claim()
 
