@@ -178,9 +178,13 @@ CACHES = {
 
 # Queue: django-q2 carries tickets only, our tables do the retrying. `retry` must exceed the time a prefetched ticket
 # can wait: timeout * (queue_limit / workers + 2). A long `retry` costs nothing: leases and the reaper do the recovery.
-RENDER_TIMEOUT_SECONDS = env.whole("RENDER_TIMEOUT_SECONDS", 2700, least=1)
-# The lease ends a render first; this ends a worker that hangs in C code.
-_TICKET_TIMEOUT = RENDER_TIMEOUT_SECONDS + 1200
+# Nor does a short one: the ticket of a film that takes longer comes once more, and finds nothing to do.
+RENDER_TIMEOUT_SECONDS = env.whole("RENDER_TIMEOUT_SECONDS", 2700, least=1)  # without a segment or another step forward
+RENDER_LEASE_SECONDS = env.number("RENDER_LEASE_SECONDS", 60)
+RENDER_HANG_SECONDS = env.number("RENDER_HANG_SECONDS", 900)  # after which a worker that has ended is let go of
+# The lease ends a render first; this ends a worker that the lease's thread cannot end. It begins anew with each step
+# forward, see `render.ticket_clock`: how long a ticket may take in all follows from the length of its film.
+_TICKET_TIMEOUT = round(RENDER_TIMEOUT_SECONDS + RENDER_HANG_SECONDS + 5 * RENDER_LEASE_SECONDS)
 CPU_WORKERS = env.whole("CPU_WORKERS", 2, least=1)  # All but one may prepare sources for the same tenant.
 Q_CLUSTER: dict[str, Any] = {
     "name": "creatorify",
@@ -226,10 +230,8 @@ DEFAULT_ENGINE = env.text("DEFAULT_ENGINE", "draft")
 RESOLUTIONS = ["480p", "720p"]  # The sizes of a film, of every engine.
 TEST_ENGINE = "draft"  # What test keys get, whatever they ask for.
 FINAL_ENGINE = "infinitetalk"  # What `finalize` turns a draft into.
-RENDER_LEASE_SECONDS = env.number("RENDER_LEASE_SECONDS", 60)
 RENDER_LEASE_RENEW_SECONDS = env.number("RENDER_LEASE_RENEW_SECONDS", 10)
 RENDER_OUTAGE_SECONDS = env.number("RENDER_OUTAGE_SECONDS", 600)  # that a worker goes on without the database
-RENDER_HANG_SECONDS = env.number("RENDER_HANG_SECONDS", 900)  # after which one that has ended is let go of
 CANARY_SECONDS = env.number("CANARY_SECONDS", 60)  # Ten of them unanswered end a queue's processes.
 ESTIMATE_SECONDS = 1.0  # that what is seen of the queues serves all who poll
 REAPER_INTERVAL_SECONDS = env.number("REAPER_INTERVAL_SECONDS", 15)

@@ -57,6 +57,7 @@ def prepare_sources(
     seconds = num_frames / FPS if num_frames else scene.duration_seconds
 
     def store(path: Path) -> str:
+        moved_on()
         return objects.store_source(path, render, lambda share: moved_on())
 
     portrait = video = None

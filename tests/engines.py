@@ -3,11 +3,14 @@
 import time
 import wave
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from uuid import UUID
 
 import numpy as np
 
 from render.engines.base import FPS, Checkpoint, EngineStatus, FrameRange, Hold, Plan, RenderedSegment, RenderInputs
+from render.engines.infinitetalk import CHUNK_FRAMES, MOTION_FRAMES
 from render.parameters import Parameters
 
 
@@ -84,3 +87,30 @@ class ChunkedEngine(StatefulEngine):
 
     name = "chunked"
     frames_per_segment = 72
+
+
+class PacedEngine(StatefulEngine):
+    """As slow as a GPU, see docs/benchmarks.md, where a minute takes a second. The prompt names a file, in which it
+    writes down what it renders: attempt and index, before it does.
+    """
+
+    name = "paced"
+    seconds_per_second = 7.6 / 60
+
+    def plan(self, inputs: RenderInputs, parameters: Parameters) -> Plan:
+        plan = super().plan(inputs, parameters)
+        stops = [*range(CHUNK_FRAMES, plan.num_frames, CHUNK_FRAMES - MOTION_FRAMES), plan.num_frames]
+        return replace(plan, segments=tuple(map(FrameRange, [0, *stops[:-1]], stops)))
+
+    def segments(
+        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None, hold: Hold
+    ) -> Iterator[RenderedSegment]:
+        checkpoint = resume
+        for span in plan.segments[resume.next_segment if resume else 0 :]:
+            index = checkpoint.next_segment if checkpoint else 0
+            with Path(inputs.prompt).open("a") as history:  # One write of one line: whole, whoever else writes.
+                history.write(f"{hold.attempt} {index}\n")
+            time.sleep((span.stop - span.start) / FPS * self.seconds_per_second)
+            segment = next(super().segments(inputs, parameters, plan, checkpoint, hold))
+            checkpoint = segment.checkpoint
+            yield segment

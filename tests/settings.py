@@ -9,6 +9,7 @@ RENDER_ENGINES = {
     "slow": {"class": "tests.engines.SlowEngine", "queue": "cpu"},
     "held": {"class": "tests.browser.engine.HeldEngine", "queue": "cpu"},
     "stateful": {"class": "tests.engines.StatefulEngine", "queue": "gpu"},
+    "paced": {"class": "tests.engines.PacedEngine", "queue": "gpu"},
     "chunked": {"class": "tests.engines.ChunkedEngine", "queue": "gpu"},
 }
 FINAL_ENGINE = "stateful"
