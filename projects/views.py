@@ -229,7 +229,11 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
     @action(detail=True, methods=["post"])
     @idempotent(shown_anew=_shown)
     def retry(self, request: Request, pk: str) -> Response:
-        """Another take: same engine, inputs, parameters and seed."""
+        """Another take: same engine, inputs, parameters and seed.
+
+        It goes on from what the last one has prepared and rendered, which is kept for 7 days. So a file that was
+        changed at its address meanwhile is not fetched again, unless it was at fault: make a new project with it.
+        """
         takes.retry(self.get_object(), self.api_key)
         return Response(_shown(self), status=202)
 

@@ -9,7 +9,20 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Case, Count, ExpressionWrapper, F, FloatField, Q, Sum, Value, When, Window
+from django.db.models import (
+    Case,
+    Count,
+    Exists,
+    ExpressionWrapper,
+    F,
+    FloatField,
+    OuterRef,
+    Q,
+    Sum,
+    Value,
+    When,
+    Window,
+)
 from django.db.models.fields import BooleanField
 from django.db.models.functions import Coalesce, Now, RowNumber
 from django.utils import timezone
@@ -18,7 +31,7 @@ from django_q.models import OrmQ
 from render import nodes
 from render.engines import registry
 from render.engines.base import FPS
-from render.models import FINISHING, Attempt, Render, State
+from render.models import FINISHING, Attempt, Render, Segment, State
 
 RECENT_RENDERS = 20
 MOST_PLACES = 5000  # that are kept in mind; who waits farther behind is told the place after them
@@ -175,8 +188,11 @@ def _recent_pace(engine: str) -> Pace:
     recent = Attempt.objects.filter(
         outcome=Attempt.Outcome.DONE, render__engine=engine, render__state=State.FINISHED
     ).order_by("-pk")
+    # One that has gone on from an earlier render has the film of both, and its own work only.
+    taken_over = Segment.objects.filter(render=OuterRef("pk"), index=0, attempt=0)
     renders = (
         Render.objects.filter(pk__in=recent.values("render")[:RECENT_RENDERS], duration_seconds__gt=0)
+        .exclude(Exists(taken_over))
         .annotate(work_seconds=Sum("attempts__render_seconds"))
         .values_list("work_seconds", "duration_seconds")
     )

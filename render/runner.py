@@ -129,7 +129,8 @@ def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) ->
     last_state = last.state_key if last else ""
     inputs = _inputs(render, _sources(render), folder, lease)
     segments = engine.segments(inputs, Parameters.resolve(render.parameters), plan, checkpoint, lease)
-    with open_segment_sound(_sound(render, folder, lease), plan.num_frames) as sound:
+    voices = _sound(render, folder, lease)
+    with open_segment_sound(voices, plan.num_frames, tell_dropped=lease.moved_on) as sound:
         mark = time.monotonic()
         for segment in segments:
             lease.check()

@@ -4,7 +4,7 @@ An encoder for each segment would begin with priming, a click or a gap at every 
 an attempt that goes on in the middle encodes from the beginning too: it gets the very packets of an unbroken one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain, islice
 from pathlib import Path
@@ -20,9 +20,12 @@ from render.media.sound_mix import open_mix
 
 
 @contextmanager
-def open_segment_sound(sound: Sequence[tuple[Path, float]], num_frames: int) -> "Iterator[SegmentSound]":
+def open_segment_sound(
+    sound: Sequence[tuple[Path, float]], num_frames: int, *, tell_dropped: Callable[[], None] = lambda: None
+) -> "Iterator[SegmentSound]":
     """The mix of `sound`, pairs of a file and the second at which it starts, for a film of `num_frames`.
 
+    tell_dropped: called all the time while it is encoded up to where an attempt goes on, some 20 s for half an hour.
     Raises ServiceError audio_invalid, also while the packets are read.
     """
     with ExitStack() as files:
@@ -32,13 +35,16 @@ def open_segment_sound(sound: Sequence[tuple[Path, float]], num_frames: int) -> 
         stream = add_aac_stream(encoding, mix)
         encoding.start_encoding()
         packets = chain.from_iterable(islice(encode_mix(stream, mix), num_frames))
-        yield SegmentSound(stream, chain(packets, _flushed(stream)))
+        yield SegmentSound(stream, chain(packets, _flushed(stream)), tell_dropped)
 
 
 class SegmentSound:
-    def __init__(self, stream: AudioStream, packets: "Iterator[Packet[AudioStream]]") -> None:
+    def __init__(
+        self, stream: AudioStream, packets: "Iterator[Packet[AudioStream]]", tell_dropped: Callable[[], None]
+    ) -> None:
         self._stream = stream
         self._packets = packets
+        self._tell_dropped = tell_dropped
         self._ahead: Packet[AudioStream] | None = next(packets)
 
     def add_stream(self, container: OutputContainer) -> AudioStream:
@@ -55,6 +61,8 @@ class SegmentSound:
             packet, self._ahead = self._ahead, next(self._packets, None)
             if start >= frame * rate:
                 yield packet
+            else:
+                self._tell_dropped()
 
     @staticmethod
     def _start_of(packet: "Packet[AudioStream]") -> int:

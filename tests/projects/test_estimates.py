@@ -8,7 +8,7 @@ from django_q.models import OrmQ
 
 from accounts.errors import ServiceError
 from render import lifecycle, progress
-from render.models import Node, Phase, Render, State
+from render.models import Node, Phase, Render, Segment, State
 from tests.projects.steps import claim, create, finish, finished_project
 
 LONG_AGO = timezone.now() - timedelta(days=1)
@@ -81,6 +81,17 @@ def test_the_time_left_follows_from_recent_renders_and_those_ahead(alice, see):
 
     assert see(projects[0])["eta_seconds"] == 30
     assert see(projects[1])["eta_seconds"] == 60
+
+
+def test_what_has_gone_on_from_an_earlier_render_says_nothing_of_the_pace(alice, see):
+    """It has done only a part of the work for its film."""
+    create(alice)
+    finish(claim(), seconds=10, render_seconds=30.0)
+    create(alice)
+    finish(claim(), seconds=10, render_seconds=0.1)
+    Segment.objects.filter(render=Render.objects.latest("completed_at")).update(attempt=0)
+
+    assert see(create(alice))["eta_seconds"] == 30
 
 
 def test_the_time_left_shrinks_with_progress(alice, see):

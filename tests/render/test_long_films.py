@@ -25,7 +25,7 @@ from render import (
     work_folder,
 )
 from render.lease import Lease
-from render.media import film, isolated, segment_file
+from render.media import film, isolated
 from render.models import Render, State
 from render.storages.failures import Reason, StorageFailure
 from tests.engines import InstantEngine
@@ -102,7 +102,7 @@ STEPS: dict[str, tuple[list[tuple[object, str]], int]] = {
         6,
     ),
     "each segment": ([(tests.engines.time, "sleep")], 4),
-    "each segment, encoded and stored": ([(segment_file, "encode_segment")], 4),
+    "each segment, rendered and stored": ([(tests.engines.time, "sleep"), (objects, "store_piece")], 8),
     "joining and upload": ([(film, "assemble_film"), (film, "poster"), (objects, "store_film")], 4),
 }
 

@@ -11,12 +11,13 @@ from accounts.models import Plan, UsageEntry
 from creatorify import invariants
 from render.models import Attempt, Render, State
 from tests.render.conftest import write_voice
-from tests.stack import queue_worker, running_service, until
+from tests.stack import LEASE_SECONDS, queue_worker, running_service, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 FILM_SECONDS = 1800
 TIMEOUT_SECONDS = 45  # 2,700 in reality
+HANG_SECONDS = 15  # With it, the queue's own limit is 80 s, see `_TICKET_TIMEOUT`.
 KILLED_AFTER = (200, 450)  # segments, of 625
 
 
@@ -32,7 +33,8 @@ def test_it_is_finished_although_its_worker_is_killed_twice(alice, site, transac
         "prompt": str(history),
         "parameters": {"engine": "paced", "seed": 42},
     }
-    with running_service(tmp_path, gpu_node=True, RENDER_TIMEOUT_SECONDS=str(TIMEOUT_SECONDS)) as service:
+    times = {"RENDER_TIMEOUT_SECONDS": str(TIMEOUT_SECONDS), "RENDER_HANG_SECONDS": str(HANG_SECONDS)}
+    with running_service(tmp_path, gpu_node=True, **times) as service:
         alice.post("/api/v1/projects", body, format="json")
         render = Render.objects.get()
         for number in KILLED_AFTER:
@@ -49,8 +51,9 @@ def test_it_is_finished_although_its_worker_is_killed_twice(alice, site, transac
     assert len(set(recorded_by.values())) == 1 + len(KILLED_AFTER)
     assert_nothing_recorded_was_rendered_again(history, recorded_by)
     attempts = render.attempts.filter(outcome__in=[Attempt.Outcome.DONE, Attempt.Outcome.LEASE_LOST])
-    longest = max(attempt.ended_at - attempt.started_at for attempt in attempts)
-    assert longest.total_seconds() > TIMEOUT_SECONDS
+    lasted = [attempt.ended_at - attempt.started_at for attempt in attempts]
+    print("Segments of each attempt:", Counter(recorded_by.values()), "and how long it lasted:", *lasted)
+    assert max(lasted).total_seconds() > TIMEOUT_SECONDS + HANG_SECONDS + 5 * LEASE_SECONDS
     assert length_of(render.video_key) == pytest.approx(FILM_SECONDS, abs=0.05)
 
 

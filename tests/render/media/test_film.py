@@ -61,7 +61,10 @@ def test_every_frame_is_in_its_place(segments: list[Path], write_sound: Callable
 
 
 def test_the_packets_are_copied(segments: list[Path], write_sound: Callable[..., Path], tmp_path: Path) -> None:
-    assemble_film(segments, [(write_sound("a.wav", "pcm_s16le", 16_000), 0.0)], NUM_FRAMES, tmp_path / "film.mp4")
+    joined: list[int] = []
+    sound = [(write_sound("a.wav", "pcm_s16le", 16_000), 0.0)]
+    assemble_film(segments, sound, NUM_FRAMES, tmp_path / "film.mp4", tell_joined=lambda: joined.append(1))
+    assert len(joined) == len(segments)
 
     originals = [frame.to_ndarray() for segment in segments for frame in video_of(segment)]
     copies = [frame.to_ndarray() for frame in video_of(tmp_path / "film.mp4")]

@@ -132,3 +132,11 @@ def test_it_refuses_a_sound_that_cannot_be_decoded(tmp_path: Path) -> None:
         pass
 
     assert caught.value.code == "audio_invalid"
+
+
+def test_an_attempt_that_goes_on_tells_that_it_encodes_what_lies_before(voice) -> None:
+    dropped: list[int] = []
+    with open_segment_sound([(voice, 0.0)], NUM_FRAMES, tell_dropped=lambda: dropped.append(1)) as sound:
+        list(sound.packets(EDGES[2]))
+
+    assert len(dropped) > EDGES[2] / 25 * 44
