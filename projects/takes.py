@@ -106,14 +106,12 @@ def _has_sound_work(render: Render) -> bool:
     """Whether another render of the same can go on from what this one has left.
 
     What was lost, or deleted after its time, has no `sources` any more. A file of the customer's that was at fault may
-    have been replaced at its address. And where an unknown error has come twice without a new segment in between, the
-    cause may lie in what is stored.
+    have been replaced at its address. And where an unknown error came before this render had a segment of its own, the
+    cause may lie in what it began with.
     """
     if not render.sources or render.error_param:
         return False
-    segments = render.segments.values_list("attempt", flat=True)
-    has_stood_still = bool(segments) and not any(segments)  # 0: each of them is of an earlier render.
-    return not (render.error_code == "internal" and has_stood_still)
+    return render.error_code != "internal" or render.segments.filter(attempt__gt=0).exists()
 
 
 def _add_take(

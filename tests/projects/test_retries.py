@@ -155,6 +155,13 @@ def test_an_unknown_error_that_comes_again_at_once_makes_it_begin_anew(alice) ->
     assert begins_anew(render)
 
 
+def test_an_unknown_error_before_the_first_segment_does_so_at_once(alice) -> None:
+    project, claimed = prepared(alice, segments=0)
+    lifecycle.fail(claimed, ServiceError("internal", "Unknown."))
+
+    assert begins_anew(retried(alice, project))
+
+
 @pytest.mark.parametrize("code", ["upload_failed", "render_timeout", "worker_lost"])
 def test_an_error_that_is_known_to_be_elsewhere_never_does(alice, code) -> None:
     project, claimed = prepared(alice)
