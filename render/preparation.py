@@ -30,7 +30,7 @@ def prepare_sources(
     num_frames: int | None,
     folder: Path,
     check: Check,
-    moved_on: Callable[[], None],
+    moved_on: Callable[[], None] = lambda: None,
 ) -> tuple[Sources, list[SourceWarning]]:
     """Fetch or speak, check, normalise, store; also return what is wrong with the files.
 
