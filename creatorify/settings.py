@@ -178,7 +178,7 @@ CACHES = {
 
 # Queue: django-q2 carries tickets only, our tables do the retrying. `retry` must exceed the time a prefetched ticket
 # can wait: timeout * (queue_limit / workers + 2). A long `retry` costs nothing: leases and the reaper do the recovery.
-# Nor does a short one: the ticket of a film that takes longer comes once more, and finds nothing to do.
+# The ticket of a film that takes longer than `retry` comes once more, and does no harm.
 RENDER_TIMEOUT_SECONDS = env.whole("RENDER_TIMEOUT_SECONDS", 2700, least=1)  # without a segment or another step forward
 RENDER_LEASE_SECONDS = env.number("RENDER_LEASE_SECONDS", 60)
 RENDER_HANG_SECONDS = env.number("RENDER_HANG_SECONDS", 900)  # after which a worker that has ended is let go of

@@ -1,8 +1,8 @@
 """Holds a claimed render while its worker works, from a thread with a database connection of its own.
 
-The thread also carries out what is asked of the render meanwhile: a cancel ends it within one renewal, even while the
-main thread is deep in C code; and so does the thread itself when the render gets no further for RENDER_TIMEOUT_SECONDS.
-The worker learns of it at its next `check`, or from `Fenced` at its next write.
+The thread also takes the render from its worker when a cancel was asked for, or when the render has got no further for
+RENDER_TIMEOUT_SECONDS: within one renewal, even while the main thread is deep in C code. The worker learns of it at its
+next `check`, or from `Fenced` at its next write.
 """
 
 import logging
