@@ -3,11 +3,22 @@
 from typing import Any
 
 from rest_framework import serializers
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
 
-def read(serializer: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
-    """An empty value counts as none: that is how forms send a field that was left alone."""
+def read(
+    serializer: type[serializers.Serializer[Any]], request: Request, *, refuse_unknown: bool = False
+) -> dict[str, Any]:
+    """An empty value counts as none: that is how forms send a field that was left alone.
+
+    refuse_unknown: for a request that costs something, so that a misspelled `dry_run` does not start a render.
+    """
+    known = serializer().fields
+    unknown = [name for name in request.query_params if name not in known] if refuse_unknown else []
+    if unknown:
+        detail = f"There is no such query parameter; there is: {', '.join(known)}."
+        raise ValidationError({unknown[0]: [detail]}, code="invalid")
     query = serializer(data={name: value for name, value in request.query_params.items() if value})
     query.is_valid(raise_exception=True)
     values: dict[str, Any] = query.validated_data

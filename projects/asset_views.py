@@ -37,7 +37,10 @@ from render.storages.files import SignedFileStorage
 from render.storages.links import DirectUpload
 
 STATES = Asset.State.choices
-NO_MEDIA = "Must be of an image, a video or a sound, such as image/jpeg, video/mp4, audio/wav; or empty."
+NO_MEDIA = (
+    "This is the type of a web page, or no type. Give that of an image, a video or a sound, such as image/jpeg,"
+    " video/mp4 or audio/wav, or leave it out: the content decides."
+)
 WAITING_FOR = ["file", "check", "storage"]
 
 
@@ -52,7 +55,12 @@ class UploadRequest(serializers.Serializer[Any]):
         help_text="As your browser calls it, such as image/jpeg, or `audio/webm;codecs=opus`, or nothing. The file's"
         " content decides what it is. Send it under the type in `headers`.",
     )
-    bytes = serializers.IntegerField(min_value=1, max_value=2**40, help_text="The size of the file, exactly.")
+    bytes = serializers.IntegerField(
+        min_value=1,
+        max_value=2**40,
+        help_text="The size of the file, exactly.",
+        error_messages={"min_value": "An empty file (0 bytes) cannot be used."},
+    )
     sha256 = serializers.RegexField(
         r"^[0-9a-f]{64}$",
         required=False,

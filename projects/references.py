@@ -61,7 +61,11 @@ def find(project: Project, reference: str, *, param: str) -> Asset:
     if asset is None:
         raise ServiceError("asset_not_found", "There is no such asset.", param=param)
     if asset.state == Asset.State.WAITING:
-        hint = "It is being checked" if asset.uploaded_at else "Its file has not arrived, or is not said to be complete"
+        hint = (
+            "It is being checked"
+            if asset.uploaded_at
+            else "Its file has not arrived; send it, then call POST /uploads/{id}/complete"
+        )
         raise ServiceError("asset_not_ready", f"{hint}.", param=param)
     if asset.state != Asset.State.READY:
         raise ServiceError("asset_unusable", asset.error_message or "Its file has not come in time.", param=param)

@@ -219,10 +219,10 @@ def _warnings_of(script: Script) -> list[dict[str, str]]:
     warnings = []
     if skipped := left_out(script):
         shown = " ".join(skipped[:MAX_WARNINGS]) + (" ..." if len(skipped) > MAX_WARNINGS else "")
-        detail = f"The voice {script['voice']} cannot speak these characters, and leaves them out: {shown}"
+        detail = f"The voice {script['voice']} cannot speak these characters; they are left out: {shown}"
         warnings.append({"param": "script", "code": "characters_skipped", "detail": detail})
     if not is_ssml(script["text"]) and has_tags(script["text"]):
-        detail = "The script does not begin with <speak, so it is no SSML, and its tags are read aloud."
+        detail = "The script does not begin with <speak>, so it is plain text: its tags are read aloud."
         warnings.append({"param": "script", "code": "tags_read_aloud", "detail": detail})
     return warnings
 

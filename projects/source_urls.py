@@ -17,8 +17,8 @@ def validate_source_url(url: str) -> None:
         return
     if not url.lower().startswith(("http:", "https:")):
         raise serializers.ValidationError(
-            "Must be an address that begins with https:// or http://, or name a file of yours as asset:ID, "
-            "a portrait also as avatar:ID, with the id that it was given here.",
+            "Give an address that begins with https:// or http://, or a file of yours: asset:ID of an upload, or "
+            "avatar:ID of a portrait.",
             code="url_not_allowed",
         )
     validate_address(url)
@@ -34,7 +34,7 @@ def validate_address(url: str) -> None:
     except ValueError:
         raise serializers.ValidationError("Not a valid URL.", code="invalid") from None
     if parts.scheme not in ("http", "https"):
-        raise serializers.ValidationError("Only http and https URLs are allowed.", code="url_not_allowed")
+        raise serializers.ValidationError("A URL must begin with https:// or http://.", code="url_not_allowed")
     if not host:
         raise serializers.ValidationError("The URL has no host.", code="invalid")
     if parts.username is not None or parts.password is not None:

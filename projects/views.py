@@ -117,7 +117,7 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
     )
     def create(self, request: Request) -> Response:
         """Unknown fields are not an error, they come back in `warnings`."""
-        if queries.read(CreateQuery, request)["dry_run"]:
+        if queries.read(CreateQuery, request, refuse_unknown=True)["dry_run"]:
             # Before it makes its render: what is seen from within its transaction, all who ask would be told.
             return self._dry_run(request, look())
         return self._create(request)

@@ -3,6 +3,8 @@
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
 
 from accounts.admin_base import NOTHING, ReadOnlyAdmin, object_link
 from projects.models import Project
@@ -28,8 +30,8 @@ class WebhookEndpointAdmin(ReadOnlyAdmin):
     tenant_search = True
     ordering = ["-created_at"]
     fields = [
-        *("tenant", "is_test", "place", "description", "told_of", "failing_since", "disabled_at", "disabled_reason"),
-        *("previous_until", "created_at"),
+        *("tenant", "is_test", "place", "description", "told_of", "failing_since", "last_error", "deliveries"),
+        *("disabled_at", "disabled_reason", "previous_until", "created_at"),
     ]
 
     @admin.display(description="URL", ordering="url")
@@ -39,6 +41,18 @@ class WebhookEndpointAdmin(ReadOnlyAdmin):
     @admin.display(description="events")
     def told_of(self, endpoint: WebhookEndpoint) -> str:
         return ", ".join(endpoint.events) or NOTHING
+
+    @admin.display(description="last error")
+    def last_error(self, endpoint: WebhookEndpoint) -> str:
+        if endpoint.failing_since is None:
+            return NOTHING
+        failed = WebhookDelivery.objects.filter(endpoint=endpoint).exclude(last_error="")
+        return failed.order_by("-created_at").values_list("last_error", flat=True).first() or NOTHING
+
+    @admin.display
+    def deliveries(self, endpoint: WebhookEndpoint) -> str:
+        address = reverse("admin:projects_webhookdelivery_changelist")
+        return format_html('<a href="{}?q={}">all of this endpoint</a>', address, endpoint.pk)
 
 
 @admin.register(WebhookEvent)
@@ -115,4 +129,8 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
         if delivery.delivered_at is not None:
             return "delivered"
         last = delivery.last_error or (f"HTTP {delivery.last_status}" if delivery.last_status else "not tried yet")
-        return f"given up: {last}" if delivery.next_try_at is None else f"waiting: {last}"
+        if delivery.next_try_at is None:
+            return f"given up: {last}"
+        if delivery.endpoint.disabled_at is not None:
+            return f"not sent, because the endpoint is disabled: {last}"
+        return f"waiting: {last}"

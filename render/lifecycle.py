@@ -149,7 +149,9 @@ def request_cancel(render: Render) -> Render:
     elif render.state == State.RUNNING:
         Render.objects.filter(pk=render.pk, cancel_requested_at=None).update(cancel_requested_at=Now())
     elif render.state != State.CANCELED:
-        raise ServiceError("invalid_state", f"The render is {render.state}, it cannot be canceled.")
+        raise ServiceError(
+            "invalid_state", f"The render has ended already ({render.state}); there is nothing to cancel."
+        )
     announce(render)
     return render
 

@@ -143,8 +143,8 @@ def _damage(param: str, found: Voice | SourceVideo) -> list[SourceWarning]:
     if not found.lost_seconds:
         return []
     detail = (
-        f"The file is damaged or was cut off: {max(0.01, found.lost_seconds):.2f} s of it cannot be read. The film was"
-        " made without them."
+        f"The file is damaged or was cut off: {max(0.01, found.lost_seconds):.2f} s of it could not be read. The"
+        " film was made without that part."
     )
     return [SourceWarning(param=param, code="damaged", detail=detail)]
 

@@ -35,7 +35,7 @@ _ATTRIBUTES = {
 }
 _VERSIONS = ("1.0", "1.1")
 _BLANKS = "\ufeff \t\r\n"
-_ROOT = re.compile(r"<speak(?=[\s/>]|\Z)|<!doctype\s+speak\b|<\?xml\s", re.IGNORECASE)
+_ROOT = re.compile(r"<(?:[a-z]+:)?speak(?=[\s/>]|\Z)|<!doctype\s+speak\b|<\?xml\s", re.IGNORECASE)
 _TAG = re.compile(
     "</?(?:speak|p|s|break|sub|say-as|prosody|emphasis|phoneme|voice|audio|mark|lang)(?:\\s[^<>]{0,200})?/?>",
     re.IGNORECASE,
@@ -97,23 +97,23 @@ class _Reader:
         try:
             self._parser.Parse(text.encode("utf-8", "surrogatepass"), True)
         except expat.ExpatError as error:
-            what = f"it is no well-formed XML: {expat.ErrorString(error.code)}. {_ESCAPES}"
+            what = f"it is not well-formed XML ({expat.ErrorString(error.code)}). {_ESCAPES}"
             raise self._refusal(what, error.lineno, error.offset) from error
         self._flush()
         self._found.plain = " ".join("".join(self._plain).split())
         return self._found
 
     def _document_type(self, *_: object) -> None:
-        raise self._refusal("a <!DOCTYPE> is not understood; leave it out")
+        raise self._refusal("a <!DOCTYPE> is not supported; leave it out")
 
     def _instruction(self, name: str, _: str) -> None:
-        raise self._refusal(f"<?{name[:SHOWN]}?> is not understood; leave it out")
+        raise self._refusal(f"<?{name[:SHOWN]}?> is not supported; leave it out")
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         parent = self._open[-1][0] if self._open else ""
         if name not in _PARENTS:
             allowed = ", ".join(f"<{known}>" for known in _PARENTS)
-            raise self._refusal(f"<{name[:SHOWN]}> is not understood; what is: {allowed}")
+            raise self._refusal(f"<{name[:SHOWN]}> is not supported. Supported: {allowed}")
         if parent not in _PARENTS[name]:
             raise self._refusal(
                 f"<{name}> cannot stand in <{parent}>" if parent else f"it must begin with <speak>, not <{name}>"
@@ -124,7 +124,7 @@ class _Reader:
             if name == "speak" and (attribute == "xmlns" or attribute.startswith("xmlns:")):
                 continue  # Names only; an element with such a name is refused where it stands.
             allowed = ", ".join(_ATTRIBUTES[name])
-            raise self._refusal(f"{attribute[:SHOWN]} of <{name}> is not understood; what is: {allowed}")
+            raise self._refusal(f"{attribute[:SHOWN]} of <{name}> is not supported. Supported: {allowed}")
         self._open.append((name, attributes))
         if "xml:lang" in attributes:
             self._found.languages.append(attributes["xml:lang"])
@@ -233,7 +233,7 @@ class _Reader:
     def _refusal(self, what: str, line: int | None = None, column: int | None = None) -> ServiceError:
         line = self._parser.CurrentLineNumber if line is None else line
         column = self._parser.CurrentColumnNumber if column is None else column
-        detail = f"The script begins as SSML does, but in line {line}, column {column + 1}: {what}."
+        detail = f"The SSML of the script is wrong in line {line}, column {column + 1}: {what}."
         return ServiceError("script_unspeakable", detail, param="script")
 
 

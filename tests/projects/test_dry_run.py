@@ -134,3 +134,12 @@ def test_many_at_once_do_not_see_one_another(alice, settings, monkeypatch, secon
 @pytest.mark.parametrize("value", ["false", "0", ""])
 def test_it_can_be_switched_off(alice, value):
     assert alice.post(f"{PROJECTS}?dry_run={value}", NEW, format="json").status_code == 201
+
+
+@pytest.mark.parametrize("query", ["dryrun=true", "dry-run=true", "dry_run=true&notify=no"])
+def test_a_misspelled_query_starts_no_render(alice, query):
+    response = alice.post(f"{PROJECTS}?{query}", NEW, format="json")
+
+    assert (response.status_code, response.json()["code"]) == (422, "invalid")
+    assert "There is no such query parameter; there is: dry_run." in response.json()["detail"]
+    assert not Render.objects.exists()

@@ -178,7 +178,7 @@ def test_what_the_voice_leaves_out_is_a_warning_and_the_script_is_shown_as_given
     assert project["script"] == alice.get(project["urls"]["self"]).json()["script"] == text
     [warning] = project["warnings"]
     assert (warning["param"], warning["code"]) == ("script", "characters_skipped")
-    assert warning["detail"].endswith("leaves them out: \U0001f44d")
+    assert warning["detail"].endswith("are left out: \U0001f44d")
 
 
 @pytest.mark.parametrize(

@@ -691,3 +691,21 @@ def test_staff_see_where_a_message_went(admin_client, alice, endpoint):
 
     assert f'<td class="field-receiver">{endpoint["url"]}</td>' in rows
     assert endpoint["url"] in page
+
+
+def test_staff_see_what_is_wrong_with_an_endpoint(admin_client, alice, endpoint, receiver):
+    receiver.answers = [500]
+    alice.post(f"{ENDPOINTS}/{endpoint['id']}/test")
+    deliver_webhooks()
+    delivery = WebhookDelivery.objects.get()
+
+    page = admin_client.get(f"/admin/projects/webhookendpoint/{endpoint['id']}/change/").content.decode()
+    of_endpoint = admin_client.get(f"/admin/projects/webhookdelivery/?q={endpoint['id']}").content.decode()
+
+    assert delivery.last_error and delivery.last_error in page
+    assert f"/admin/projects/webhookdelivery/?q={endpoint['id']}" in page
+    assert f"waiting: {delivery.last_error}" in of_endpoint
+
+    WebhookEndpoint.objects.update(disabled_at=timezone.now())
+    of_endpoint = admin_client.get(f"/admin/projects/webhookdelivery/?q={endpoint['id']}").content.decode()
+    assert f"not sent, because the endpoint is disabled: {delivery.last_error}" in of_endpoint

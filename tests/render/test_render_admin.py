@@ -69,7 +69,10 @@ def test_a_render_that_has_ended_is_reported_and_the_others_are_canceled(
 
     ended.refresh_from_db()
     queued.refresh_from_db()
-    assert f"Render {ended.pk} was not canceled. The render is finished, it cannot be canceled." in said
+    assert (
+        f"Render {ended.pk} was not canceled. The render has ended already (finished); there is nothing to cancel."
+        in said
+    )
     assert (ended.state, queued.state) == (State.FINISHED, State.CANCELED)
 
 

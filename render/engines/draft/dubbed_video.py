@@ -60,7 +60,11 @@ class SourceVideo:
 def check_faces(source: SourceVideo, count: int) -> None:
     """Raises ServiceError `no_face` when no probed frame shows `count` faces that can be moved."""
     finder = FaceFinder()
-    problem = ServiceError("no_face", "No face was found.", param="image_url")
+    problem = ServiceError(
+        "no_face",
+        "No face was found. Send a film in which the face is large, not covered and looks at the camera.",
+        param="image_url",
+    )
     for _, picture in source.frames(every=PROBE_EVERY):
         faces = finder.find(picture)
         try:

@@ -162,13 +162,18 @@ def talking_faces(faces: list[Face], count: int) -> list[Face]:
     Raises ServiceError `no_face` when there are fewer, saying what is wrong with the picture.
     """
     if not faces:
-        raise ServiceError("no_face", "No face was found.", param="image_url")
+        detail = "No face was found. Send a picture in which the face is large, not covered and looks at the camera."
+        raise ServiceError("no_face", detail, param="image_url")
     large = [face for face in faces if face.width >= MIN_WIDTH]
     usable = [face for face in large if abs(face.yaw) <= MAX_YAW]
     if len(usable) >= count:
         return sorted(usable[:count], key=lambda face: float(face.centre[0]))
     if count > 1 and len(usable) == 1:
-        raise ServiceError("no_face", "Two voices were given, but only one face was found.", param="image_url")
+        raise ServiceError(
+            "no_face",
+            "Two voices were given, but only one face was found. Send a picture with two faces, or one voice.",
+            param="image_url",
+        )
     if not large:
         detail = f"The face is too small: it would be {faces[0].width:.0f} pixels wide, {MIN_WIDTH:.0f} are needed."
         raise ServiceError("no_face", detail, param="image_url")

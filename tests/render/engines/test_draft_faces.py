@@ -20,7 +20,11 @@ def refusal(picture: np.ndarray, tmp_path, *voices) -> ServiceError:
 @pytest.mark.parametrize("name", ["chelsea", "coffee", "rocket"])
 def test_a_picture_without_a_person_is_refused(name, tmp_path, silence):
     error = refusal(getattr(skimage.data, name)(), tmp_path, silence)
-    assert (error.code, error.detail, error.param) == ("no_face", "No face was found.", "image_url")
+    assert (error.code, error.detail, error.param) == (
+        "no_face",
+        "No face was found. Send a picture in which the face is large, not covered and looks at the camera.",
+        "image_url",
+    )
 
 
 def test_a_face_of_a_few_pixels_is_refused(tmp_path, astronaut, silence):
@@ -36,7 +40,10 @@ def test_a_face_in_profile_is_refused(tmp_path, silence):
 
 def test_a_second_voice_needs_a_second_face(tmp_path, astronaut, silence):
     error = refusal(astronaut, tmp_path, silence, silence)
-    assert error.detail == "Two voices were given, but only one face was found."
+    assert (
+        error.detail
+        == "Two voices were given, but only one face was found. Send a picture with two faces, or one voice."
+    )
     assert (error.code, error.param) == ("no_face", "image_url")
 
 
