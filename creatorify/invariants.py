@@ -152,7 +152,7 @@ INVARIANTS = [
     ),
     Invariant(
         "no_stale_segment",
-        "A segment is written by an attempt that there was, neither after the end nor after the next one began.",
+        "A segment was written by an attempt of its render, before that attempt ended and the next one began.",
         f"""
         SELECT s.id FROM render_segment s JOIN render_render r ON r.id = s.render_id
         WHERE s.attempt > r.attempt OR s.created_at > r.completed_at OR EXISTS (
@@ -162,7 +162,7 @@ INVARIANTS = [
     ),
     Invariant(
         "concurrency_kept",
-        "A tenant has no more renders at work than its plan allows, those aside that are only joined and uploaded.",
+        "A tenant has no more renders running than its plan allows; joining and uploading do not count.",
         """
         SELECT t.name FROM render_render r JOIN accounts_tenant t ON t.id = r.tenant_id
         JOIN accounts_plan p ON p.id = t.plan_id
@@ -172,7 +172,7 @@ INVARIANTS = [
     ),
     Invariant(
         "guards_stand",
-        "The database itself lets no render leave a terminal state, and nothing that is there once be there twice.",
+        "The database itself lets no render leave a terminal state, and lets nothing exist twice that may exist once.",
         f"""
         SELECT guard FROM unnest(ARRAY{GUARDS}) AS wanted(guard)
         WHERE NOT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass(guard) AND indisunique AND indisvalid)
@@ -201,7 +201,7 @@ INVARIANTS = [
     ),
     Invariant(
         "messages_move_on",
-        "What is to be told is handed out, and a delivery that is due is tried.",
+        "Every webhook event becomes deliveries, and a delivery is tried within 15 minutes after it is due.",
         """
         SELECT e.version::text FROM projects_webhookevent e
         WHERE e.handed_out_at IS NULL AND e.given_up_at IS NULL AND e.created_at < now() - interval '15 minutes'

@@ -178,10 +178,12 @@ CACHES = {
 
 # Queue: django-q2 carries tickets only, our tables do the retrying. `retry` must exceed the time a prefetched ticket
 # can wait: timeout * (queue_limit / workers + 2). A long `retry` costs nothing: leases and the reaper do the recovery.
-# The ticket of a film that takes longer than `retry` comes once more, and does no harm.
+# django-q2 delivers the ticket of a film that takes longer than `retry` again. That is harmless: it names no render.
 RENDER_TIMEOUT_SECONDS = env.whole("RENDER_TIMEOUT_SECONDS", 2700, least=1)  # without a segment or another step forward
 RENDER_LEASE_SECONDS = env.number("RENDER_LEASE_SECONDS", 60)
-RENDER_HANG_SECONDS = env.number("RENDER_HANG_SECONDS", 900)  # after which a worker that has ended is let go of
+RENDER_HANG_SECONDS = env.number(
+    "RENDER_HANG_SECONDS", 900
+)  # from the end of its render until a worker that hangs is killed
 # The lease ends a render first; this ends a worker that the lease's thread cannot end. It begins anew with each step
 # forward, see `render.ticket_clock`: how long a ticket may take in all follows from the length of its film.
 _TICKET_TIMEOUT = round(RENDER_TIMEOUT_SECONDS + RENDER_HANG_SECONDS + 5 * RENDER_LEASE_SECONDS)
@@ -284,7 +286,7 @@ MAX_UNSENT_UPLOADS = 100  # of a tenant, announced and not sent; and what they c
 MAX_UNSENT_UPLOAD_BYTES = 10 * 2**30
 # Of a tenant, with those that were deleted or never came, for the 30 days that they are kept; half with test keys.
 MAX_ASSETS = 100_000
-# Who asks other servers for files, and tells them of events. Some, such as Wikimedia's, answer only who can be reached.
+# Sent with downloads and webhooks. Some servers, such as Wikimedia's, refuse clients that name no contact.
 USER_AGENT = f"creatorify/{version('creatorify')}"
 if _contact := env.contact("USER_AGENT_CONTACT"):
     USER_AGENT += f" ({_contact})"
@@ -318,7 +320,7 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Creatorify API",
     "DESCRIPTION": """A portrait and a voice in, a talking-head video out.
 
-To begin: send a picture and a voice with `POST /uploads`, or have public addresses of them; make the video with
+To begin: send a picture and a voice with `POST /uploads`, or give their public addresses; make the video with
 `POST /projects`; ask `GET /projects/{id}/status` until it is `finished`: then `video_url` leads to it. Every request
 needs your API key, in the header `X-API-Key`; *Authorize* sends it from this page.
 

@@ -34,7 +34,9 @@ class DryRun:
 
 class PriceSerializer(serializers.Serializer[DryRun]):
     currency = serializers.CharField(source="entry.currency")
-    micros_per_second = serializers.IntegerField(source="entry.price_micros", help_text="In millionths.")
+    micros_per_second = serializers.IntegerField(
+        source="entry.price_micros", help_text="Price of a second of film, in millionths of the currency."
+    )
     seconds = serializers.IntegerField(allow_null=True, help_text="Of output; null until the voice is measured.")
     amount_micros = serializers.IntegerField(allow_null=True)
 
@@ -46,7 +48,9 @@ class DryRunSerializer(serializers.Serializer[DryRun]):
     parameters = serializers.DictField(source="created.project.parameters")
     warnings = WarningSerializer(source="created.warnings", many=True)
     price = PriceSerializer(source="*")
-    seconds_available = serializers.IntegerField(help_text="Of output, that would be left this month.")
+    seconds_available = serializers.IntegerField(
+        help_text="Seconds of film that would be left of this month's quota after this render."
+    )
     queue_position = serializers.IntegerField(source="created.estimate.queue_position", allow_null=True)
     waiting_reason = serializers.ChoiceField(
         source="created.estimate.waiting_reason", choices=[reason.value for reason in WaitingReason], allow_null=True

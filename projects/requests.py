@@ -143,10 +143,19 @@ class ProjectRequest(serializers.Serializer[Any]):
         error_messages={"invalid": "Must be a language tag (BCP 47), such as en or pt-BR."},
     )
     audio_url_2 = SourceUrlField(
-        required=False, allow_null=True, allow_blank=True, help_text="The voice of the second person."
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        help_text="The voice of the right person; `audio_url` is then that of the left one.",
     )
     audio_order = serializers.ChoiceField(
-        choices=AudioOrder.choices, required=False, allow_null=True, help_text="Of two voices. Default: left_right."
+        choices=AudioOrder.choices,
+        required=False,
+        allow_null=True,
+        help_text=(
+            "With two voices, who speaks first: `left_right`, the left person (the default); `right_left`, the right "
+            "one; `meanwhile`, both at once."
+        ),
     )
     description = serializers.CharField(
         max_length=5000, required=False, allow_null=True, allow_blank=True, trim_whitespace=False

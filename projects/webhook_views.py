@@ -101,7 +101,9 @@ class DeliverySerializer(serializers.ModelSerializer[WebhookDelivery]):
             *("last_status", "last_error", "created_at"),
         ]
         extra_kwargs = {
-            "last_error": {"help_text": "What went wrong at the last try, in a sentence; empty once it was taken."},
+            "last_error": {
+                "help_text": "What went wrong at the last try, in a sentence; empty once a try has succeeded."
+            },
         }
 
 

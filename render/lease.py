@@ -90,7 +90,7 @@ class Lease:
         ticket_clock.begin_anew()
 
     def _reached(self, share: float) -> None:
-        # What is done once more, because it was lost on the way, brings nobody further.
+        # Work that is repeated, because it was lost before, is no progress.
         if share > self._furthest:
             self._furthest = share
             self.moved_on()

@@ -109,7 +109,7 @@ def fail(claim: Claim, error: ServiceError, *, trace: str = "") -> None:
 
 @transaction.atomic
 def fail_waiting(render: Render, error: ServiceError, *, trace: str) -> None:
-    """End a render that waits for what no node can do. Nothing happens if it has been claimed or ended meanwhile."""
+    """Fail a queued render that no node can render. Nothing happens if it has been claimed or ended meanwhile."""
     render = Render.objects.select_for_update(of=("self",), no_key=True).get(pk=render.pk)
     if render.state == State.QUEUED:
         _close(render, State.FAILED, error, trace=trace)

@@ -35,7 +35,7 @@ def note_model(node: Node, engines: Mapping[str, EngineStatus]) -> None:
             node.model_state, (node.gpu, node.memory_plan) = status.model_state, facts
             node.save(update_fields=["model_state", "gpu", "memory_plan"])
         if status.model_state and node.unloadable != status.unloadable:
-            # That of a server which does not answer is not known: it may come back with good files.
+            # A server that does not answer may come back with good files, so what it said before is forgotten.
             node.unloadable = dict(status.unloadable)
             node.save(update_fields=["unloadable"])
 

@@ -14,7 +14,7 @@ from render.fence import Claim
 from render.private_folder import private_folder
 
 LOCK = ".lock"  # Held for as long as the folder's worker lives.
-LOCKLESS_SECONDS = 2 * 3600  # An older folder without a lock has no worker: one has locked its own within a moment.
+LOCKLESS_SECONDS = 2 * 3600  # An older folder without a lock has no worker: a worker locks its folder at once.
 
 
 def work_folder(claim: Claim) -> contextlib.AbstractContextManager[Path]:

@@ -15,7 +15,7 @@ from render.engines.frame_size import source_size
 
 # Around a face, as shares of its own height and width: hair above, the chin and some of the shoulders below.
 ABOVE, BELOW, BESIDE = 0.6, 0.5, 0.5
-# A face in the middle is taken, as it always was, unless another one is more than twice as wide.
+# A face in the middle is taken, unless another one is more than twice as wide.
 LEAST_SHARE = 0.5
 NEGLIGIBLE = 0.02  # of the source: so little is cut off that no face is looked for
 MOST_FACES = 6  # the widest, of which those are chosen that fit
