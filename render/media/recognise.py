@@ -104,14 +104,16 @@ _SIGNATURES: list[tuple[bytes, str, Is]] = [
     (rb"SQLite format 3\0", "a database (SQLite)", Is.NOTHING),
     (rb"wOF[F2]|\0\x01\0\0\0|OTTO", "a font", Is.NOTHING),
 ]
-_BEFORE_MARKUP = rb"(<\?xml[^>]*>|<!--.*?-->|\s)*"
 _HTML_TAGS = rb"!doctype\s+html|html|head|body|title|meta|link|script|style|div|table|h1|p|center|iframe|form|a|br|span"
+# Of a text, behind white space, comments and the declaration of XML.
+_MARKUP: list[tuple[bytes, str]] = [
+    (rb"(<!doctype\s+svg[^>]*>\s*)?<svg[\s/>]|<!doctype\s+svg", "a drawing (SVG)"),
+    (rb"<(" + _HTML_TAGS + rb")[\s/>]", "a web page (HTML)"),
+    (rb"<(\w+:)?(Error|Fault)[\s>]", "the error message of a storage (XML)"),
+    (rb"<(\w+:)?MPD[\s>]", "a playlist (DASH), which names other files"),
+]
 # Of a text, behind white space.
 _TEXTS: list[tuple[bytes, str]] = [
-    (_BEFORE_MARKUP + rb"(<!doctype\s+svg[^>]*>\s*)?<svg[\s/>]|<!doctype\s+svg", "a drawing (SVG)"),
-    (_BEFORE_MARKUP + rb"<(" + _HTML_TAGS + rb")[\s/>]", "a web page (HTML)"),
-    (_BEFORE_MARKUP + rb"<(\w+:)?(Error|Fault)[\s>]", "the error message of a storage (XML)"),
-    (_BEFORE_MARKUP + rb"<(\w+:)?MPD[\s>]", "a playlist (DASH), which names other files"),
     (rb"<\?xml|<!doctype|<!--", "a text (XML)"),
     (rb"#EXTM3U|\[playlist\]|<asx|ffconcat|v=0\r?\no=", "a playlist, which names other files"),
     (rb"WEBVTT|\d+\r?\n\d\d:\d\d:\d\d[,.]\d{3} -->", "a file of subtitles"),
@@ -124,9 +126,11 @@ _TEXTS: list[tuple[bytes, str]] = [
     (rb"[\[{]\s*([\"\[{\d\]}-]|true|false|null)", "a text (JSON)"),
 ]
 _COMPILED = [(re.compile(pattern, re.DOTALL), Beginning(words, kind)) for pattern, words, kind in _SIGNATURES]
-_COMPILED_TEXTS = [
-    (re.compile(pattern, re.DOTALL | re.IGNORECASE), Beginning(words, Is.NOTHING)) for pattern, words in _TEXTS
-]
+_COMPILED_MARKUP, _COMPILED_TEXTS = (
+    [(re.compile(pattern, re.DOTALL | re.IGNORECASE), Beginning(words, Is.NOTHING)) for pattern, words in texts]
+    for texts in (_MARKUP, _TEXTS)
+)
+_DECLARATION = re.compile(rb"\s*(<\?xml[^>]*>\s*)?", re.IGNORECASE)
 _NOT_IN_TEXT = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f]")
 _HTML_BEHIND_TEXT = re.compile(rb"<(html|body|script)[\s>]", re.IGNORECASE)
 
@@ -151,9 +155,11 @@ def _text(head: bytes) -> Beginning | None:
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if _NOT_IN_TEXT.search(text):
         return None
-    for pattern, beginning in _COMPILED_TEXTS:
-        if pattern.match(text):
-            return beginning
+    markup_at = _behind_comments(text)
+    for compiled, at in ((_COMPILED_MARKUP, markup_at), (_COMPILED_TEXTS, 0)):
+        for pattern, beginning in compiled:
+            if pattern.match(text, at):
+                return beginning
     if _HTML_BEHIND_TEXT.search(text):
         return Beginning("a web page (HTML)", Is.NOTHING)
     try:
@@ -161,3 +167,21 @@ def _text(head: bytes) -> Beginning | None:
     except UnicodeDecodeError:
         return None
     return Beginning("a text", Is.NOTHING) if text[1:] else None
+
+
+def _behind_comments(text: bytes) -> int:
+    """Where the first tag of a page or of XML begins. A loop: a regular expression would try every end of every comment
+    with every end of the next one, which takes for ever.
+    """
+    at = 0
+    while True:
+        declaration = _DECLARATION.match(text, at)
+        behind = declaration.end() if declaration else at
+        if text.startswith(b"<!--", behind):
+            end = text.find(b"-->", behind + 4)
+            if end < 0:
+                return behind
+            behind = end + 3
+        if behind == at:
+            return at
+        at = behind

@@ -23,6 +23,7 @@ NOTHING = {
         b'<?xml version="1.0"?><html xmlns="http://www.w3.org/1999/xhtml">',
         b"<script>location='/login'</script>",
         b"Warning: could not open the file in line 3\n<html><body>",
+        b"<!-- a -->\n" * 40 + b"<p>",  # An expression that tries all ways to end so many would never be done.
     ],
     "an empty file (0 bytes)": [b""],
     "a file of zeros": [bytes(5000)],
