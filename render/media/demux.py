@@ -128,7 +128,7 @@ def video_frames(
     stream.thread_type = "AUTO"
     _limit(stream.codec_context)
     _begin(container, stream, source, damage)
-    for frame in _frames(container, stream, source, damage, FilmCost(param)):
+    for frame in _frames(container, stream, source, damage, FilmCost(param, container.format.name)):
         if isinstance(frame, VideoFrame):
             yield frame
 

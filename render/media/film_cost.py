@@ -9,6 +9,7 @@ from typing import Any
 from av.packet import Packet
 
 from accounts.errors import ServiceError
+from render.media.sound_gaps import BACKWARD, JUMP, JUMPING
 
 # The most that a phone films: 4K at 60 frames a second. Software decodes some 100 million pixels in a second of CPU.
 PIXELS_A_SECOND = 3840 * 2160 * 60
@@ -26,8 +27,9 @@ UNTIMED_SECONDS = 1 / 60  # that a frame without a time stamp is taken to last
 class FilmCost:
     """A bucket that fills with the time of the film and is emptied by its frames (token bucket, RFC 2697)."""
 
-    def __init__(self, param: str | None) -> None:
-        self._param = param
+    def __init__(self, param: str | None, container: str) -> None:
+        """container: FFmpeg's name of it."""
+        self._param, self._jumps = param, container in JUMPING
         self._room = float(BURST_PIXELS)
         self._hidden = HIDDEN_PIXELS
         self._latest: float | None = None  # seconds
@@ -55,6 +57,9 @@ class FilmCost:
         if stamp is None or packet.time_base is None:
             return UNTIMED_SECONDS
         time = float(stamp * packet.time_base)
-        passed = 0.0 if self._latest is None else max(0.0, time - self._latest)
-        self._latest = time if self._latest is None else max(self._latest, time)
-        return passed
+        passed = 0.0 if self._latest is None else time - self._latest
+        # Where films were joined end to end, the next one counts from where it begins (`render.media.film_times`).
+        is_jump = passed < -BACKWARD or (self._jumps and passed > JUMP)
+        if self._latest is None or is_jump or passed > 0:
+            self._latest = time
+        return 0.0 if is_jump else max(0.0, passed)

@@ -5,12 +5,12 @@ from itertools import chain
 from pathlib import Path
 
 from av.audio.frame import AudioFrame
-from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from accounts.errors import ServiceError
 from render.media.damage import BYTE_STREAMS, Damage
-from render.media.demux import audio_frames, decoding, moving_picture, open_source, sound_track
+from render.media.demux import audio_frames, decoding, open_source, sound_track
+from render.media.film_times import start_seconds
 from render.media.joined import Stretches, parts
 from render.media.sound_gaps import SoundGaps
 
@@ -67,7 +67,7 @@ class SoundSource:
         if stream is None:
             detail = "The file has no sound track that can be read."
             raise ServiceError("audio_invalid", detail, param=self._invalid.param)
-        gaps = SoundGaps(container.format.name, _start_seconds(container, stream))
+        gaps = SoundGaps(container.format.name, start_seconds(container))
         damage = self._damage
         frames = audio_frames(container, stream, source=part, damage=damage)
         for frame in _rate_corrected(frames) if container.format.name in BYTE_STREAMS else frames:
@@ -100,14 +100,3 @@ def _rate_corrected(frames: Iterator[AudioFrame]) -> Iterator[AudioFrame]:
     if first and second and first.layout.name == second.layout.name:
         first.sample_rate = second.sample_rate
     return chain((frame for frame in (first, second) if frame), frames)
-
-
-def _start_seconds(container: InputContainer, sound: AudioStream) -> float:
-    """What players show as 0: the first of the two tracks that they would play."""
-    tracks = [sound, moving_picture(container)]
-    starts = [
-        float(track.start_time * track.time_base)
-        for track in tracks
-        if track is not None and track.start_time is not None and track.time_base is not None
-    ]
-    return min(starts, default=0.0)

@@ -18,6 +18,7 @@ from render.media import film_filters
 from render.media.damage import Damage
 from render.media.demux import decoded_size, decoding, moving_picture, open_source, skim, video_frames
 from render.media.film_cost import MAX_FILM_PIXELS
+from render.media.film_times import FilmTimes, start_seconds
 from render.media.h264 import add_h264_stream
 from render.media.portrait import MIN_SIDE
 from render.media.whole_file import whole_file
@@ -38,9 +39,9 @@ def normalise_video(source: Path, destination_mp4: Path, *, max_seconds: float, 
     """Write the first `max_seconds` of the film's video track as players show it, with square pixels and constant FPS.
 
     Upright, without the comb of interlaced frames, on white where it is transparent, in the colours of BT.709. Frames
-    are doubled or dropped by their time stamps. Sides are even and at most 1920 pixels. Raises ServiceError:
-    video_invalid, also where more is missing than `render.media.damage` allows; image_too_large, image_too_small,
-    media_too_complex.
+    are doubled or dropped by their time stamps. Where the sound begins first, the first frame is shown from then on.
+    Sides are even and at most 1920 pixels. Raises ServiceError: video_invalid, also where more is missing than
+    `render.media.damage` allows; image_too_large, image_too_small, media_too_complex.
     """
     invalid = ServiceError("video_invalid", "The film cannot be decoded to its end.", param=param)
     with decoding(invalid):
@@ -93,28 +94,34 @@ def _resampled(
 ) -> Iterator[VideoFrame]:
     """All frames in the size of the first, at FPS."""
     graph: Graph | None = None
+    start = start_seconds(container)
+    times = FilmTimes(container.format.name, start)
     frames = video_frames(container, stream, source=source, damage=damage, param=invalid.param or "")
-    for frame in _scaled(frames, stream, invalid):
+    for frame in _scaled(frames, stream, times, invalid):
         assert frame.time_base is not None
         if not frame.duration and stream.guessed_rate:  # Not stored; else the last frame would be dropped.
             frame.duration = round(1 / (stream.guessed_rate * frame.time_base))
         with decoding(invalid):
-            graph = graph or _rate_graph(frame)
+            graph = graph or _rate_graph(frame, start)
             yield from _filtered(graph, frame)
     if graph is not None:
         with decoding(invalid):
             yield from _filtered(graph, None)
 
 
-def _scaled(frames: Iterator[VideoFrame], stream: VideoStream, invalid: ServiceError) -> Iterator[VideoFrame]:
+def _scaled(
+    frames: Iterator[VideoFrame], stream: VideoStream, times: FilmTimes, invalid: ServiceError
+) -> Iterator[VideoFrame]:
     """Calls in a browser and recorders change the size of the picture, or turn it, in the middle of a film."""
     graph: Graph | None = None
     shape: object = None
     size: tuple[int, int] | None = None
+    usual_seconds = float(1 / stream.guessed_rate) if stream.guessed_rate else 0.0
     for frame in frames:
         _check_pixels(frame.width, frame.height, invalid.param or "")
         if frame.pts is None:  # AVI stores no time of display; the order of decoding is the next best
             frame.pts = frame.dts
+        times.correct(frame, usual_seconds)
         if shape != (found := _shape(frame)):
             with decoding(invalid):
                 if graph is not None:
@@ -166,11 +173,11 @@ def _scale_graph(frame: VideoFrame, stream: VideoStream, size: tuple[int, int]) 
     return graph
 
 
-def _rate_graph(frame: VideoFrame) -> Graph:
-    """After the scaling: a frame that stands for minutes is scaled once."""
+def _rate_graph(frame: VideoFrame, start: float) -> Graph:
+    """From the second `start` on. After the scaling: a frame that stands for minutes is scaled once."""
     graph = Graph()
     source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
-    graph.link_nodes(source, graph.add("fps", str(FPS)), graph.add("buffersink")).configure()
+    graph.link_nodes(source, graph.add("fps", f"{FPS}:start_time={start:.6f}"), graph.add("buffersink")).configure()
     return graph
 
 

@@ -216,4 +216,4 @@ def test_a_film_whose_picture_is_the_second_track_keeps_its_last_frames(
 
     video = normalise_video(source, tmp_path / "video.mp4", max_seconds=10, param="image_url")
 
-    assert video.num_frames == 50
+    assert video.num_frames == 51  # the sound begins 21 ms before the picture, whose first frame stands for so long
