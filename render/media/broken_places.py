@@ -8,7 +8,7 @@ from bisect import bisect_right
 from functools import cached_property
 from pathlib import Path
 
-from render.media import flv_tags, matroska_elements, ogg_pages
+from render.media import asf_packets, flv_tags, matroska_elements, ogg_pages, program_packs, transport_packets
 from render.media.joined import Stretches
 
 
@@ -26,13 +26,8 @@ class BrokenPlaces:
 
     @cached_property
     def _places(self) -> list[int]:
-        if self._container == "ogg":
-            walk = ogg_pages.broken_places
-        elif self._container == "flv":
-            walk = flv_tags.broken_places
-        elif self._container.startswith("matroska"):
-            walk = _of_matroska
-        else:
+        walk = WALKS.get(self._container)
+        if walk is None:
             return []
         with self._path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return walk(data)
@@ -40,3 +35,13 @@ class BrokenPlaces:
 
 def _of_matroska(data: mmap.mmap) -> list[int]:
     return matroska_elements.walk(data).broken_places
+
+
+WALKS = {
+    "ogg": ogg_pages.broken_places,
+    "flv": flv_tags.broken_places,
+    "matroska,webm": _of_matroska,
+    "mpegts": transport_packets.broken_places,
+    "mpeg": program_packs.broken_places,
+    "asf": asf_packets.broken_places,
+}

@@ -13,6 +13,7 @@ from typing import Any
 from av.packet import Packet
 
 from accounts.errors import ServiceError
+from render.media.sound_gaps import JUMP, JUMPING
 
 MOST_SECONDS, MOST_SHARE = 1.0, 0.02  # that may be missing
 LEAST_SECONDS = 0.005  # less is rounding
@@ -55,7 +56,7 @@ class Damage:
         say so. is_broken_between: two positions in the file, at which packets were found.
         """
         self._is_byte_stream, self._is_counted = container in BYTE_STREAMS, container in COUNTED
-        self._is_endless = container in ENDLESS
+        self._is_endless, self._jumps = container in ENDLESS, container in JUMPING
         self._tick_seconds, self._packet_seconds = tick_seconds, packet_seconds
         self._is_broken_between = is_broken_between
         self._end: float | None = None  # seconds, of the latest packet as it was written
@@ -80,8 +81,10 @@ class Damage:
         stamp = packet.pts if packet.dts is None else packet.dts
         if stamp is not None:
             time = stamp * self._tick_seconds
-            if self._end is not None and time - self._end > 2 * LEAST_SECONDS and self._is_broken(packet):
-                self.lost_seconds += time - self._end
+            gap = 0.0 if self._end is None else time - self._end
+            # What jumps is not missing: there two recordings were joined.
+            if gap > 2 * LEAST_SECONDS and not (self._jumps and gap > JUMP) and self._is_broken(packet):
+                self.lost_seconds += gap
             self._end = max(time + self._seconds(packet), self._end or time)
             shown = max(stamp, packet.pts if packet.pts is not None else stamp) * self._tick_seconds
             self.end_seconds = max(shown + self._seconds(packet), self.end_seconds)
