@@ -76,7 +76,8 @@ def open_picture(source: Path, *, param: str) -> Image.Image:
 def _check_size(width: int, height: int, param: str) -> None:
     shrink = min(1.0, MAX_SIDE / max(width, height))
     if min(width, height) * shrink < MIN_SIDE:
-        detail = f"The picture is {width} x {height}; it is shrunk to {MAX_SIDE} pixels and needs {MIN_SIDE} across."
+        detail = f"The picture is too small: {width} x {height} pixels. At least {MIN_SIDE} on each side are needed"
+        detail += f", after it was shrunk to at most {MAX_SIDE}." if shrink < 1 else "."
         raise ServiceError("image_too_small", detail, param=param)
 
 

@@ -7,6 +7,7 @@ from accounts.errors import ServiceError
 from render.media.demux import DECODE_ERRORS, moving_picture, open_source, sound_track
 from render.media.portrait import DECODE_ERRORS as PICTURE_ERRORS
 from render.media.portrait import open_picture
+from render.media.wrong_file import unreadable_film
 
 
 @dataclass(frozen=True)
@@ -42,25 +43,13 @@ def probe(source: Path, *, param: str) -> ImageFacts | VideoFacts | AudioFacts |
     Of an animated PNG, WebP or GIF the first picture counts: it is an image. A sound with a cover picture is a sound.
 
     Raises ServiceError image_too_large, media_too_complex, image_invalid for an unusual TIFF, or video_invalid for what
-    begins as a film and cannot be opened: most often an upload that broke off.
+    begins as a film and cannot be opened, most often an upload that broke off, or has no picture that can be decoded.
     """
     facts = _picture_facts(source, param) or _film_or_sound_facts(source)
-    if facts is None and _begins_as_film(source):
-        raise ServiceError("video_invalid", "The video is damaged or incomplete.", param=param)
+    detail = unreadable_film(source) if facts is None else None
+    if detail is not None:
+        raise ServiceError("video_invalid", detail, param=param)
     return facts
-
-
-def _begins_as_film(source: Path) -> bool:
-    with source.open("rb") as file:
-        start = file.read(12)
-    # ISO base media (ISO/IEC 14496-12) with a film's brand, not HEIC's or M4A's; Matroska and WebM (RFC 8794).
-    is_film_brand = start[8:11] in (b"iso", b"mp4", b"avc", b"dby") or start[8:12] in (
-        b"qt  ",
-        b"M4V ",
-        b"3gp4",
-        b"3gp5",
-    )
-    return (start[4:8] == b"ftyp" and is_film_brand) or start[:4] == b"\x1aE\xdf\xa3"
 
 
 def _picture_facts(source: Path, param: str) -> ImageFacts | None:

@@ -106,11 +106,11 @@ _SIGNATURES: list[tuple[bytes, str, Is]] = [
 ]
 _HTML_TAGS = rb"!doctype\s+html|html|head|body|title|meta|link|script|style|div|table|h1|p|center|iframe|form|a|br|span"
 # Of a text, behind white space, comments and the declaration of XML.
-_MARKUP: list[tuple[bytes, str]] = [
-    (rb"(<!doctype\s+svg[^>]*>\s*)?<svg[\s/>]|<!doctype\s+svg", "a drawing (SVG)"),
-    (rb"<(" + _HTML_TAGS + rb")[\s/>]", "a web page (HTML)"),
-    (rb"<(\w+:)?(Error|Fault)[\s>]", "the error message of a storage (XML)"),
-    (rb"<(\w+:)?MPD[\s>]", "a playlist (DASH), which names other files"),
+_MARKUP: list[tuple[bytes, str, Is]] = [
+    (rb"(<!doctype\s+svg[^>]*>\s*)?<svg[\s/>]|<!doctype\s+svg", "a drawing (SVG)", Is.PICTURE),
+    (rb"<(" + _HTML_TAGS + rb")[\s/>]", "a web page (HTML)", Is.NOTHING),
+    (rb"<(\w+:)?(Error|Fault)[\s>]", "the error message of a storage (XML)", Is.NOTHING),
+    (rb"<(\w+:)?MPD[\s>]", "a playlist (DASH), which names other files", Is.NOTHING),
 ]
 # Of a text, behind white space.
 _TEXTS: list[tuple[bytes, str]] = [
@@ -127,8 +127,8 @@ _TEXTS: list[tuple[bytes, str]] = [
 ]
 _COMPILED = [(re.compile(pattern, re.DOTALL), Beginning(words, kind)) for pattern, words, kind in _SIGNATURES]
 _COMPILED_MARKUP, _COMPILED_TEXTS = (
-    [(re.compile(pattern, re.DOTALL | re.IGNORECASE), Beginning(words, Is.NOTHING)) for pattern, words in texts]
-    for texts in (_MARKUP, _TEXTS)
+    [(re.compile(pattern, re.DOTALL | re.IGNORECASE), Beginning(words, kind)) for pattern, words, kind in texts]
+    for texts in (_MARKUP, [(pattern, words, Is.NOTHING) for pattern, words in _TEXTS])
 )
 _DECLARATION = re.compile(rb"\s*(<\?xml[^>]*>\s*)?", re.IGNORECASE)
 _NOT_IN_TEXT = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f]")

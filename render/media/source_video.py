@@ -24,6 +24,7 @@ from render.media.portrait import MIN_SIDE
 from render.media.whole_file import whole_file
 
 MAX_SIDE = 1920  # pixels
+CANNOT_BE_DECODED = "The film is damaged or was cut off, so that it cannot be decoded. Send it again, or the original."
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def normalise_video(source: Path, destination_mp4: Path, *, max_seconds: float, 
     Sides are even and at most 1920 pixels. Raises ServiceError: video_invalid, also where more is missing than
     `render.media.damage` allows; image_too_large, image_too_small, media_too_complex.
     """
-    invalid = ServiceError("video_invalid", "The film cannot be decoded to its end.", param=param)
+    invalid = ServiceError("video_invalid", CANNOT_BE_DECODED, param=param)
     with decoding(invalid):
         container = open_source(source)
     with container, whole_file(destination_mp4) as partial:
@@ -71,7 +72,7 @@ def normalise_video(source: Path, destination_mp4: Path, *, max_seconds: float, 
 
 def check_film(source: Path, *, param: str) -> None:
     """Raise ServiceError video_invalid when more of the film was cut off than `render.media.damage` allows."""
-    invalid = ServiceError("video_invalid", "The film cannot be decoded to its end.", param=param)
+    invalid = ServiceError("video_invalid", CANNOT_BE_DECODED, param=param)
     with decoding(invalid):
         container = open_source(source)
     with container:

@@ -30,6 +30,17 @@ def instead_of_picture(source: Path) -> str:
     return _say(beginning, wanted=A_PICTURE, usable=Is.PICTURE | Is.FILM, name="a picture")
 
 
+def unreadable_film(source: Path) -> str | None:
+    """Of a file that cannot be read as a picture, a film or a sound; None when it does not begin as a film either."""
+    beginning = recognise(source)
+    if beginning is None or Is.FILM | Is.READ_HERE not in beginning.kind or Is.SOUND in beginning.kind:
+        return None
+    tracks = _Tracks(source)
+    if tracks.unreadable_films:
+        return f"The film is encoded as {tracks.unreadable_films}, which cannot be read here. {_wanted(A_PICTURE)}"
+    return None if tracks.unreadable_sounds else _damaged(beginning)
+
+
 def instead_of_sound(source: Path) -> str | None:
     """Of a file that could not be read as a voice; None when it has a sound track that can be read."""
     beginning, tracks = recognise(source), _Tracks(source)
@@ -54,12 +65,18 @@ def instead_of_media(source: Path) -> str:
 
 def _say(beginning: Beginning | None, *, wanted: str, usable: Is, name: str) -> str:
     if beginning is None:
-        return f"The file is in no format that is known here. {_wanted(wanted)}"
+        return f"The format of the file is not known. {_wanted(wanted)}"
     if not beginning.kind & usable:
         return f"This is {beginning.words}, not {name}. {_wanted(wanted)}"
     if Is.READ_HERE in beginning.kind:
-        return f"This begins as {beginning.words}, and is damaged, incomplete or unusual: it cannot be read to its end."
+        return _damaged(beginning)
     return f"This is {beginning.words}, which cannot be read here. {_wanted(wanted)}"
+
+
+def _damaged(beginning: Beginning) -> str:
+    name = beginning.words.removeprefix("a ").replace(" or a ", " or ")
+    how = "is damaged or incomplete" if Is.PICTURE in beginning.kind else "is damaged or was cut off"
+    return f"This {name} {how}. Send it again, or the original."
 
 
 def _wanted(what: str) -> str:

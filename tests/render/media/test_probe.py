@@ -6,6 +6,7 @@ from PIL import Image
 
 from accounts.errors import ServiceError
 from render.media.probe import AudioFacts, ImageFacts, VideoFacts, probe
+from tests.render.media_makers import film
 
 HLS = "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n"
 
@@ -90,6 +91,31 @@ def test_it_knows_nothing_else(content: bytes, tmp_path: Path) -> None:
     path.write_bytes(content)
 
     assert probe(path, param="image_url") is None
+
+
+@pytest.mark.parametrize(
+    "brand", [*(b"isom", b"mp42", b"qt  ", b"3g2a", b"3gp6", b"f4v ", b"MSNV", b"XAVC", b"dash"), b"none"]
+)
+def test_a_film_that_was_cut_off_is_called_so_whatever_its_brand(brand: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "film"
+    start = b"\0\0\0\x14ftyp" + brand + bytes(8) if brand != b"none" else b""
+    path.write_bytes(start + b"\0\0\x10\0mdat" + bytes(3000))
+
+    with pytest.raises(ServiceError, match="damaged or was cut off. Send it again, or the original") as caught:
+        probe(path, param="image_url")
+
+    assert caught.value.code == "video_invalid"
+
+
+@pytest.mark.parametrize("container", ["mov", "avi"])
+def test_a_film_of_an_unknown_codec_is_not_called_damaged(container: str, tmp_path: Path) -> None:
+    path = tmp_path / "film"
+    path.write_bytes(film(container, "png", pixels="rgb24"))
+
+    with pytest.raises(ServiceError, match="The film is encoded as png, which cannot be read here") as caught:
+        probe(path, param="image_url")
+
+    assert caught.value.code == "video_invalid"
 
 
 def test_it_stops_at_a_picture_that_would_fill_the_memory(tmp_path: Path) -> None:
