@@ -9,6 +9,7 @@ from typing import Any
 
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorTrc
+from av.video.stream import VideoStream
 
 Filter = tuple[str, str]  # a filter of FFmpeg, and its arguments
 
@@ -17,6 +18,11 @@ HDR = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
 RESERVED = (0, 3)  # ITU-T H.273: primaries and transfers that mean nothing
 # ITU-R BT.2408: what paper is in HDR, 203 cd/m2, becomes the white of BT.709; what is brighter is clipped to it.
 TO_BT709 = "out_primaries=bt709:out_transfer=bt709"
+
+# Frames of these do not say whether they consist of two fields, only the container does.
+WITHOUT_FIELD_ORDER = {"huffyuv", "ffvhuff", "utvideo", "rawvideo", "mjpeg", "mjpegb", "cfhd"}
+# FFmpeg's AVFieldOrder, by which field is shown first -> argument of `setfield`.
+FIELD_ORDERS = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}
 
 
 def orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
@@ -34,10 +40,13 @@ def orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
     return True, right_of_y < 0, down_of_x < 0
 
 
-def before_scaling(frame: VideoFrame) -> list[Filter]:
+def before_scaling(frame: VideoFrame, stream: VideoStream) -> list[Filter]:
     """By the first frame of a film, for all of it."""
     is_transposed, is_mirrored, is_upside_down = orientation(frame)
+    context = stream.codec_context
+    order = FIELD_ORDERS.get(context.field_order) if context.name in WITHOUT_FIELD_ORDER else None
     return [
+        *([("setfield", order)] if order and not frame.interlaced_frame else []),
         # Frame by frame, where a frame says that it consists of two fields.
         ("bwdif", "mode=send_frame:deint=interlaced"),
         *([("transpose", "cclock_flip")] if is_transposed else []),

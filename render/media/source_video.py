@@ -162,7 +162,7 @@ def _scale_graph(frame: VideoFrame, stream: VideoStream, size: tuple[int, int]) 
     graph = Graph()
     nodes = [
         graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=stream.time_base),
-        *(graph.add(name, args) for name, args in film_filters.before_scaling(frame)),
+        *(graph.add(name, args) for name, args in film_filters.before_scaling(frame, stream)),
         graph.add("scale", scale),
         graph.add("setsar", "1"),
         graph.add("format", "yuv420p"),

@@ -86,7 +86,17 @@ def test_each_of_the_eight_orientations(
     assert np.abs(frame.astype(int) - shown(stored)).mean() < 2
 
 
-def test_the_fields_of_an_interlaced_film_are_not_left_as_a_comb(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels", "options"),
+    [
+        ("combed.mp4", "libx264", "yuv420p", {"flags": "+ilme+ildct", "x264-params": "tff=1", "crf": "10"}),
+        # Only the container says it.
+        ("combed.mov", "mjpeg", "yuvj420p", {"field_order": "tt"}),
+    ],
+)
+def test_the_fields_of_an_interlaced_film_are_not_left_as_a_comb(
+    name: str, codec: str, pixels: str, options: dict[str, str], tmp_path: Path
+) -> None:
     """A white picture with a black bar that moves by 8 pixels from one field to the next."""
 
     def field(number: int) -> Picture:
@@ -98,10 +108,9 @@ def test_the_fields_of_an_interlaced_film_are_not_left_as_a_comb(tmp_path: Path)
     for number in range(8):
         both = field(2 * number)
         both[1::2] = field(2 * number + 1)[1::2]
-        frame = av.VideoFrame.from_ndarray(both, format="gray").reformat(format="yuv420p")
+        frame = av.VideoFrame.from_ndarray(both, format="gray").reformat(format=pixels)
         frames.append(frame)
-    options = {"flags": "+ilme+ildct", "x264-params": "tff=1", "crf": "10"}
-    combed = write(tmp_path / "combed.mp4", frames, options=options)
+    combed = write(tmp_path / name, frames, codec, options=options)
     frames = [av.VideoFrame.from_ndarray(field(2 * n), format="gray").reformat(format="yuv420p") for n in range(8)]
     smooth = write(tmp_path / "smooth.mp4", frames, options={"crf": "10"})
 
