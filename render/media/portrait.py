@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageCms, ImageOps
 
 from accounts.errors import ServiceError
+from render.media.colour_codes import profile_of
 from render.media.picture_cost import check_cost
 from render.media.picture_formats import MAX_JPEG_PIXELS, check_pixels, open_format
 from render.media.whole_file import whole_file
@@ -18,6 +19,7 @@ from render.media.wrong_file import instead_of_picture
 MIN_SIDE = 64  # pixels, after scaling down
 MAX_SIDE = 2048
 BACKGROUND = (255, 255, 255)  # behind cut-out portraits
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # TIFF 6.0, section 8
 # What Pillow's decoders raise for damaged files: documented are OSError and ValueError, the rest was met.
 DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, RuntimeError, struct.error)
 
@@ -40,7 +42,7 @@ def normalise_portrait(source: Path, destination_png: Path, *, param: str) -> Po
             _check_size(image.width, image.height, param)
             _shrink_while_decoding(image)
             image.load()
-            picture = _upright_rgb(image)
+            picture = _upright_rgb(image, source)
     except DECODE_ERRORS as error:
         raise ServiceError("image_invalid", instead_of_picture(source), param=param) from error
     picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
@@ -88,19 +90,20 @@ def _shrink_while_decoding(image: Image.Image) -> None:
         image.draft(None, (math.ceil(image.width * shrink), math.ceil(image.height * shrink)))
 
 
-def _upright_rgb(image: Image.Image) -> Image.Image:
+def _upright_rgb(image: Image.Image, source: Path) -> Image.Image:
     picture = ImageOps.exif_transpose(image)
     if picture.mode.startswith("I;16"):
         picture = picture.convert("I").point(lambda value: value / 257).convert("L")
-    picture = _to_srgb(picture)
+        if getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:  # of 8 bits, Pillow does it itself
+            picture = ImageOps.invert(picture)
+    picture = _to_srgb(picture, image.info.get("icc_profile") or profile_of(image, source))
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", picture.size, BACKGROUND), picture).convert("RGB")
     return picture.convert("RGB")
 
 
-def _to_srgb(picture: Image.Image) -> Image.Image:
-    profile = picture.info.get("icc_profile")
+def _to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
     if not profile:
         return picture
     alpha = picture.convert("RGBA").getchannel("A") if picture.has_transparency_data else None
