@@ -26,7 +26,7 @@ COUNTED = BYTE_STREAMS | {"flac"}
 # A recording of these may be cut off anywhere, and often is: what is broken behind its last good packet is not missed.
 ENDLESS = BYTE_STREAMS | {"mpegts", "mpeg"}
 TORN_PACKETS = 32  # of sound, that an MPEG stream puts together: what is missing shows at the end of them
-POSITIONS = 4  # packets: in Ogg the first after a broken page still has the time that the lost one should have
+POSITIONS = 4  # of packets: in Ogg the first after a broken page still has the time that the lost one should have
 
 
 class Damage:
@@ -64,7 +64,9 @@ class Damage:
         self._positions: deque[int] = deque(maxlen=POSITIONS)
         self._torn_packets = 0
         self.packets = 0
-        self.last_stamp: int | None = None  # ticks of the track
+        self.first_stamp: int | None = None  # ticks of the track
+        self.last_stamp: int | None = None
+        self.first_byte, self.end_byte = sys.maxsize, 0  # of the file, that packets of any track have covered
 
     def skipped(self, num_bytes: int) -> None:
         """So many bytes of sound were left out before it came to a demuxer."""
@@ -89,9 +91,16 @@ class Damage:
             shown = max(stamp, packet.pts if packet.pts is not None else stamp) * self._tick_seconds
             self.end_seconds = max(shown + self._seconds(packet), self.end_seconds)
             self.last_stamp = stamp
-        if packet.pos is not None:
+            self.first_stamp = stamp if self.first_stamp is None else self.first_stamp
+        if packet.pos is not None and packet.pos not in self._positions:  # a page of Ogg holds many packets
             self._positions.append(packet.pos)
         self._torn_packets -= self._torn_packets > 0
+
+    def covers(self, packet: "Packet[Any]") -> None:
+        """A packet of this track or of another has come."""
+        if packet.pos is not None and packet.size:
+            self.first_byte = min(self.first_byte, packet.pos)
+            self.end_byte = max(self.end_byte, packet.pos + packet.size)
 
     def fails(self, packet: "Packet[Any]") -> None:
         """It cannot be decoded. Call `passes` first. Raises ServiceError when too many were damaged."""
@@ -141,6 +150,18 @@ class Damage:
 
     def _seconds(self, packet: "Packet[Any]") -> float:
         return packet.duration * self._tick_seconds if packet.duration else self._packet_seconds
+
+    @property
+    def last_seconds(self) -> float:
+        """When the latest packet begins, by its stamp."""
+        return (self.last_stamp or 0) * self._tick_seconds
+
+    @property
+    def step_seconds(self) -> float:
+        """From packet to packet, on average."""
+        if self.last_stamp is None or self.first_stamp is None or self.packets < 2:  # noqa: PLR2004
+            return 0.0
+        return (self.last_stamp - self.first_stamp) * self._tick_seconds / (self.packets - 1)
 
     def is_broken_from_last_packet(self) -> bool:
         """Whether something broken lies between the last packet of the track and the end of the file."""

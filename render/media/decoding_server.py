@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import traceback
-from errno import EFBIG, ENOMEM
+from errno import EFBIG, EMFILE, ENOMEM
 from typing import Any, NoReturn
 
 from render.parent_death import die_with_parent
@@ -66,7 +66,7 @@ def _decode(job: dict[str, Any], write: int) -> NoReturn:
     except MemoryError:
         said = {"exceeded": "memory"}
     except OSError as error:
-        exceeded = {EFBIG: "file size", ENOMEM: "memory"}.get(error.errno or 0)
+        exceeded = {EFBIG: "file size", ENOMEM: "memory", EMFILE: "open files"}.get(error.errno or 0)
         said = {"exceeded": exceeded} if exceeded else {"errno": error.errno, "text": error.strerror}
     except Exception:  # noqa: BLE001  # It is raised again where the job came from.
         said = {"bug": traceback.format_exc()}

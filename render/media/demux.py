@@ -247,11 +247,12 @@ def _packets(container: InputContainer, damage: Damage) -> Iterator[tuple["Packe
         try:
             for packet in container.demux():
                 is_timed = packet.size and packet.dts is not None and packet.stream_index < len(ticks)
+                damage.covers(packet)
                 ends = (packet.dts or 0) + (packet.duration or 0)
                 yield packet, ends * ticks[packet.stream_index] if is_timed else 0.0
         except MemoryError:
             raise
-        except DECODE_ERRORS:
+        except (*DECODE_ERRORS, IndexError):  # IndexError: what is broken looks like a track that was not there before
             damage.tears()
             continue
         return

@@ -24,7 +24,7 @@ from typing import Any
 import render
 from accounts.errors import ServiceError
 from render.media.jobs import answer_of, plain
-from render.media.process_limits import Limits
+from render.media.process_limits import OPEN_FILES, Limits
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +75,7 @@ def decode(
 def _answer(said: dict[str, Any], limits: Limits, param: str) -> Any:
     if "exceeded" in said:
         allowed = {"memory": f"{limits.memory_bytes >> 20} MiB of memory", "file size": "the space it may fill"}
+        allowed["open files"] = f"{OPEN_FILES} open files"
         what = allowed.get(said["exceeded"], said["exceeded"])
         raise ServiceError("media_too_complex", f"To decode the file takes more than {what}.", param=param)
     if "error" in said:

@@ -46,7 +46,7 @@ class Stretches(io.RawIOBase):
     def __init__(self, path: Path, stretches: list[Stretch], junk_bytes: int = 0) -> None:
         self.junk_bytes = junk_bytes
         self.path, self.first = path, stretches[0][0]
-        self._file = path.open("rb")
+        self._file: io.BufferedReader | None = None  # opened when it is read: a chain may have hundreds of links
         self._stretches = stretches
         self._size = sum(stop - start for start, stop in stretches)
         self._at = 0
@@ -65,6 +65,7 @@ class Stretches(io.RawIOBase):
         return self._at
 
     def read(self, size: int = -1) -> bytes:
+        self._file = self._file or self.path.open("rb")
         wanted = self._size if size < 0 else size
         pieces, passed = [], 0
         for start, stop in self._stretches:
@@ -78,7 +79,8 @@ class Stretches(io.RawIOBase):
         return b"".join(pieces)
 
     def close(self) -> None:
-        self._file.close()
+        if self._file:
+            self._file.close()
         super().close()
 
 

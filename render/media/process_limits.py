@@ -21,7 +21,7 @@ class Limits:
 
 
 def apply(limits: Limits) -> None:
-    """Limit this process, for good. What is too much ends in MemoryError, OSError EFBIG, or SIGXCPU."""
+    """Limit this process, for good. What is too much ends in MemoryError, OSError EFBIG or EMFILE, or SIGXCPU."""
     # Not RLIMIT_AS: that counts what is only reserved, which libraries do by the gigabyte.
     _limit(resource.RLIMIT_DATA, limits.memory_bytes)
     _limit(resource.RLIMIT_FSIZE, limits.file_bytes)

@@ -6,6 +6,7 @@ an index of packets, a count of frames or bytes, or a duration in a file which a
 
 import io
 import mmap
+import os
 import re
 import struct
 from collections.abc import Iterator
@@ -51,7 +52,9 @@ def missing_seconds(
         size, seconds = _asf_properties(head)
         return max(0.0, seconds - latest_seconds) if _is_shorter(source, size) else 0.0
     if "flv" in names:
-        return claimed - latest_seconds if claimed - latest_seconds > MOST_ROUNDING else 0.0
+        # Its packets do not say how long they last: the last one of a slide show lasts for a second.
+        missing = claimed - max(latest_seconds, damage.end_seconds, damage.last_seconds + damage.step_seconds)
+        return missing if missing > MOST_ROUNDING else 0.0
     if not isinstance(stream, AudioStream) or not samples:
         return 0.0
     rate = stream.codec_context.sample_rate
@@ -92,7 +95,7 @@ def _missing_of_matroska(
 
 def _seconds_of_tag(duration: str) -> float:
     """Of a text such as 00:01:02.500000000; 0 when it is another."""
-    found = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", duration)
+    found = re.fullmatch(r"(\d{1,6}):(\d\d):(\d\d(?:\.\d+)?)", duration)
     return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3]) if found else 0.0
 
 
@@ -155,6 +158,8 @@ def _wave_data(path: Path) -> tuple[int, int]:
 
 
 def _chunks(file: io.BufferedReader, *, is_wave64: bool) -> Iterator[tuple[bytes, int, int]]:
+    """Of each, its name, the bytes that it says it holds, and where they begin."""
+    last = os.fstat(file.fileno()).st_size
     for _ in range(1000):
         at = file.tell()
         header = file.read(24 if is_wave64 else 8)
@@ -163,7 +168,10 @@ def _chunks(file: io.BufferedReader, *, is_wave64: bool) -> Iterator[tuple[bytes
         size = int.from_bytes(header[16:] if is_wave64 else header[4:], "little") - (24 if is_wave64 else 0)
         yield header[:4], max(0, size), at + len(header)
         align = 8 if is_wave64 else 2
-        file.seek(at + len(header) + -(-max(0, size) // align) * align)
+        next_at = at + len(header) + -(-max(0, size) // align) * align
+        if next_at > last:
+            return
+        file.seek(next_at)
 
 
 def _head(source: Path | Stretches) -> bytes:

@@ -1,6 +1,7 @@
 """The sound of a customer's file as players play it: all its parts, pauses filled with silence, damage counted."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 
@@ -46,19 +47,18 @@ class SoundSource:
     def frames(self) -> Iterator[AudioFrame]:
         """Of any format, which may change from one to the next."""
         for number, part in enumerate(parts(self._source)):
-            try:
-                with decoding(self._invalid):
-                    container = open_source(part)
-            except ServiceError:
-                if number == 0:
-                    raise
-                continue  # Something that is no sound was put behind it.
-            if isinstance(part, Stretches):
-                self._damage.skipped(part.junk_bytes)
-            with container:
-                yield from self._part(container, part)
-            if isinstance(part, Stretches):
-                part.close()
+            with part if isinstance(part, Stretches) else nullcontext():
+                try:
+                    with decoding(self._invalid):
+                        container = open_source(part)
+                except ServiceError:
+                    if number == 0:
+                        raise
+                    continue  # Something that is no sound was put behind it.
+                if isinstance(part, Stretches):
+                    self._damage.skipped(part.junk_bytes)
+                with container:
+                    yield from self._part(container, part)
         if self._seconds or self._damage.is_noticed:
             self.lost_seconds = self._damage.settle()
 

@@ -12,6 +12,7 @@ from av.packet import Packet
 
 from accounts.errors import ServiceError
 from render.media.damage import MOST_FAILED_PACKETS, Damage
+from render.media.promised import _chunks, _seconds_of_tag
 from render.media.source_video import check_film, normalise_video
 from tests.render.hostile_media import matroska
 from tests.render.media.sounds import loudness, made_of
@@ -295,3 +296,35 @@ def test_a_million_damaged_packets_cost_no_more_than_a_thousand(tmp_path: Path, 
 
     assert refusal(tmp_path / "a.mkv").code == "audio_invalid"
     assert len(tried) <= MOST_FAILED_PACKETS
+
+
+def test_a_track_that_only_damage_makes_is_no_bug(sound) -> None:
+    path = sound("a.flv")
+    content = bytearray(path.read_bytes())
+    tags = [tag.start() for tag in re.finditer(rb"\x08.{7}\0\0\0\xaf\x01", bytes(content), re.DOTALL)]
+    content[tags[-20]] = 9  # a tag of sound becomes one of a picture
+    path.write_bytes(content)
+
+    assert made_of(path).lost_seconds < WARNED
+    with pytest.raises(ServiceError):
+        check_film(path, param="image_url")
+
+
+def test_lengths_that_no_number_can_hold_are_no_bug(sound, tmp_path: Path) -> None:
+    webm = sound("a.webm")
+    content = webm.read_bytes()
+    stamp = re.search(rb"00:00:06[.]\d{9}", content)
+    assert stamp
+    webm.write_bytes(content.replace(stamp[0], b"9" * 12 + b":00:00"))
+    assert made_of(webm).seconds == pytest.approx(SECONDS, abs=0.1)
+    assert _seconds_of_tag("9" * 400 + ":00:00") == 0
+
+    wave64 = sound("a.w64")
+    content = wave64.read_bytes()
+    chunk = b"junk" + content[44:56] + (2**63 - 8).to_bytes(8, "little")
+    wave64.write_bytes(content + chunk)
+    assert made_of(wave64).seconds == pytest.approx(SECONDS, abs=0.1)
+    with (tmp_path / "chunks").open("w+b") as file:
+        file.write(b"fmt " + bytes(12) + (2**64 - 8).to_bytes(8, "little"))
+        file.seek(0)
+        assert len(list(_chunks(file, is_wave64=True))) == 1

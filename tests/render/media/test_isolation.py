@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from accounts.errors import ServiceError
-from render.media import decoding_server, isolated, isolation, jobs
+from render.media import decoding_server, isolated, isolation, jobs, process_limits
 from render.media.isolation import decode
 from render.media.process_limits import Limits
 from tests.render import hostile_media
@@ -324,3 +324,22 @@ def test_it_knows_no_secret_and_holds_nothing_of_its_caller(long_film: Path, tmp
     assert seen["threads"] == 1
     assert seen["RLIMIT_CORE"] == (0, 0) and seen["RLIMIT_DATA"] == (PLENTY.memory_bytes, PLENTY.memory_bytes)
     assert not any(name == "socket" for name in seen["open"])
+
+
+def test_want_of_descriptors_in_the_decoding_process_is_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    def do(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(jobs, "do", do)
+    read, write = os.pipe()
+    monkeypatch.setattr(decoding_server, "die_with_parent", lambda: None)
+    monkeypatch.setattr(process_limits, "apply", lambda limits: None)
+    monkeypatch.setattr(os, "_exit", lambda status: None)
+
+    decoding_server._decode({"limits": asdict(PLENTY), "job": "probe", "arguments": {}}, write)
+
+    with pytest.raises(ServiceError, match="64 open files") as raised:
+        isolation._answer(json.loads(os.read(read, 1000)), PLENTY, "audio_url")
+    assert raised.value.code == "media_too_complex"
+    os.close(read)
+    os.close(write)

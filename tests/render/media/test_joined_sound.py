@@ -1,5 +1,6 @@
 """Sounds that programs put together byte by byte, and what lies behind their end."""
 
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from accounts.errors import ServiceError
+from render.media import isolated, ogg_pages
 from render.media.joined import Stretches, parts
 from tests.render.media.sounds import loudness, made_of
 
@@ -174,3 +176,30 @@ def test_a_file_of_nothing_but_tags_is_not_looked_at_for_long(content: bytes, tm
     (tmp_path / "a.mp3").write_bytes(b"\xff\xfb\x90\x00" + content)
 
     assert len(parts(tmp_path / "a.mp3")) == 1
+
+
+def test_a_hundred_links_are_heard_with_the_few_descriptors_of_a_decoding_process(
+    write_sound: Callable[..., Path], tmp_path: Path
+) -> None:
+    link = write_sound("a.ogg", "libopus", 48_000, seconds=0.1)
+    link.write_bytes(link.read_bytes() * 100)
+
+    voice = isolated.normalise_voice(
+        link, tmp_path / "a.wav", max_seconds=60, param="audio_url", check=lambda: None, sound_flac=tmp_path / "a.flac"
+    )
+
+    assert voice.duration_seconds == pytest.approx(10, abs=0.5)
+
+
+def test_a_part_that_is_no_sound_is_closed(write_sound: Callable[..., Path]) -> None:
+    link = write_sound("a.ogg", "libopus", 48_000, seconds=0.2)
+    content = link.read_bytes()
+    page = bytearray(content[: content.index(b"OggS", 4)].replace(b"OpusHead", b"Unknown!"))
+    page[22:26] = bytes(4)
+    page[22:26] = ogg_pages._checksum(bytes(page))
+    link.write_bytes(content + bytes(page) * 3)
+    before = os.listdir("/proc/self/fd")
+
+    made_of(link)
+
+    assert os.listdir("/proc/self/fd") == before
