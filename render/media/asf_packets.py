@@ -20,9 +20,12 @@ def broken_places(data: mmap.mmap) -> list[int]:
     at = start + DATA_HEADER_BYTES
     if not size or data[at : at + 3] != BEGINNING:
         return []
-    # What lies behind the last packet is an index, and no packet comes after it.
+    length = int.from_bytes(data[start + 16 : start + 24], "little")  # of all packets, 0 when they were streamed
+    end = start + length if length > DATA_HEADER_BYTES else len(data)  # behind it lies an index
     places: list[int] = []
     for _ in range(MAX_PACKETS):
+        if at >= min(end, len(data)):
+            break
         if data[at : at + 3] != BEGINNING:
             places.append(at)
             at = data.find(BEGINNING, at + 1)

@@ -8,7 +8,15 @@ from bisect import bisect_right
 from functools import cached_property
 from pathlib import Path
 
-from render.media import asf_packets, flv_tags, matroska_elements, ogg_pages, program_packs, transport_packets
+from render.media import (
+    asf_packets,
+    flv_tags,
+    matroska_elements,
+    mp4_fragments,
+    ogg_pages,
+    program_packs,
+    transport_packets,
+)
 from render.media.joined import Stretches
 
 
@@ -37,11 +45,16 @@ def _of_matroska(data: mmap.mmap) -> list[int]:
     return matroska_elements.walk(data).broken_places
 
 
+def _of_mp4(data: mmap.mmap) -> list[int]:
+    return mp4_fragments.walk(data).broken_places
+
+
 WALKS = {
     "ogg": ogg_pages.broken_places,
     "flv": flv_tags.broken_places,
     "matroska,webm": _of_matroska,
     "mpegts": transport_packets.broken_places,
     "mpeg": program_packs.broken_places,
+    "mov,mp4,m4a,3gp,3g2,mj2": _of_mp4,
     "asf": asf_packets.broken_places,
 }

@@ -16,7 +16,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from render.media import matroska_elements
+from render.media import asf_packets, matroska_elements, mp4_fragments
 from render.media.damage import Damage
 from render.media.joined import Stretches
 
@@ -24,8 +24,8 @@ MOST_ROUNDING = 0.05  # seconds, by which a duration is more than the last packe
 HEAD_BYTES = 65_536  # in which a header is looked for
 # Streaming programs write 0, the largest number, or one near 2 or 4 GiB; no customer's file is so large.
 UNKNOWN_BYTES = 0x7FFF0000
+LEAST_REST = 4096  # bytes behind the last packet of an AVI, that are no padding
 SAMPLES_A_FRAME = {True: 1152, False: 576}  # of mp3, from 32 kHz on and below
-ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
 def missing_seconds(
@@ -40,17 +40,18 @@ def missing_seconds(
     """samples: decoded of the sound. latest_seconds: where the latest packet of any track ends."""
     head = _head(source)
     names = set(container.format.name.split(","))
+    claimed = container.duration / 1e6 if container.duration else 0.0  # AV_TIME_BASE: microseconds
     if names & {"mp4", "avi"}:
         missing = _missing_of_index(stream, damage)
-        if "avi" in names and not missing and len(head) > 8 and _is_shorter(source, 8 + _little(head[4:8])):
+        if "avi" in names and not missing and _is_avi_cut(head, source, damage):
             missing = max(0.0, _avi_seconds(head, stream.index) - latest_seconds)
-        return missing
-    claimed = container.duration / 1e6 if container.duration else 0.0  # AV_TIME_BASE: microseconds
+        return missing or (_missing_of_fragments(source, damage, claimed, latest_seconds) if "mp4" in names else 0.0)
     if "matroska" in names:
         return _missing_of_matroska(stream, source, damage, claimed, latest_seconds)
     if "asf" in names:
         size, seconds = _asf_properties(head)
-        return max(0.0, seconds - latest_seconds) if _is_shorter(source, size) else 0.0
+        is_cut = _is_shorter(source, size) or damage.is_broken_from_last_packet()
+        return max(0.0, seconds - latest_seconds) if is_cut else 0.0
     if "flv" in names:
         # Its packets do not say how long they last: the last one of a slide show lasts for a second.
         missing = claimed - max(latest_seconds, damage.end_seconds, damage.last_seconds + damage.step_seconds)
@@ -81,6 +82,20 @@ def _missing_of_index(stream: AudioStream | VideoStream, damage: Damage) -> floa
     return max(0.0, float((last - first) * stream.time_base))
 
 
+def _missing_of_fragments(source: Path | Stretches, damage: Damage, claimed: float, latest_seconds: float) -> float:
+    """Behind a broken piece FFmpeg may stop: then by the bytes that no packet has covered."""
+    if not isinstance(source, Path) or not damage.end_byte:
+        return 0.0
+    with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        fragments = mp4_fragments.walk(data)
+    if fragments.is_cut and claimed - latest_seconds > MOST_ROUNDING:
+        return claimed - latest_seconds
+    if not damage.is_broken_from_last_packet() or fragments.end <= damage.end_byte:
+        return 0.0
+    seconds_a_byte = damage.end_seconds / max(1, damage.end_byte - damage.first_byte)
+    return (fragments.end - damage.end_byte) * seconds_a_byte
+
+
 def _missing_of_matroska(
     stream: AudioStream | VideoStream, source: Path | Stretches, damage: Damage, claimed: float, latest_seconds: float
 ) -> float:
@@ -106,6 +121,16 @@ def _may_be_cut(source: Path | Stretches) -> bool:
         return matroska_elements.walk(data).may_be_cut
 
 
+def _is_avi_cut(head: bytes, source: Path | Stretches, damage: Damage) -> bool:
+    """Whether the file is shorter than it says, or goes on where its packets end."""
+    movi = head.find(b"movi")
+    if movi < 8:  # noqa: PLR2004
+        return False
+    end = movi + _little(head[movi - 4 : movi])
+    has_rest = 0 < damage.end_byte < end - LEAST_REST and end < UNKNOWN_BYTES
+    return has_rest or _is_shorter(source, 8 + _little(head[4:8]))
+
+
 def _avi_seconds(head: bytes, number: int) -> float:
     """What the header of a track says. Raises nothing: a header that is too short says 0."""
     at = -1
@@ -119,7 +144,7 @@ def _avi_seconds(head: bytes, number: int) -> float:
 
 def _asf_properties(head: bytes) -> tuple[int, float]:
     """The bytes of the file and the seconds that it plays, as its header says; 0 when it does not."""
-    at = head.find(ASF_PROPERTIES)
+    at = head.find(asf_packets.PROPERTIES)
     if at < 0 or at + 88 > len(head):
         return 0, 0.0
     size, _, _, duration, _, preroll = struct.unpack_from("<6Q", head, at + 40)

@@ -328,3 +328,67 @@ def test_lengths_that_no_number_can_hold_are_no_bug(sound, tmp_path: Path) -> No
         file.write(b"fmt " + bytes(12) + (2**64 - 8).to_bytes(8, "little"))
         file.seek(0)
         assert len(list(_chunks(file, is_wave64=True))) == 1
+
+
+@pytest.fixture
+def in_pieces(sound, remux) -> Callable[[], tuple[Path, list[int]]]:
+    """An mp4 in pieces of half a second, and where each begins."""
+
+    def in_pieces() -> tuple[Path, list[int]]:
+        options = {"movflags": "empty_moov+default_base_moof", "frag_duration": "500000"}
+        path = remux("pieces.m4a", sound("a.m4a"), options=options)
+        return path, [found.start() - 4 for found in re.finditer(rb"moof....mfhd", path.read_bytes(), re.DOTALL)]
+
+    return in_pieces
+
+
+def test_an_mp4_in_pieces_is_whole(in_pieces) -> None:
+    path, starts = in_pieces()
+    assert len(starts) >= 10
+    assert (made_of(path).seconds, made_of(path).lost_seconds) == (pytest.approx(SECONDS, abs=0.1), 0)
+
+    path.write_bytes(path.read_bytes() + b"<html>" * 1000)  # behind the end
+    assert (made_of(path).seconds, made_of(path).lost_seconds) == (pytest.approx(SECONDS, abs=0.1), 0)
+
+
+@pytest.mark.parametrize(("name", "size"), [(b"xoof", 4), (bytes(4), 4), (bytes(8), 8), (b"", 0)])
+@pytest.mark.parametrize("number", [4, -1])
+def test_a_broken_piece_of_an_mp4_is_missed(name: bytes, size: int, number: int, in_pieces) -> None:
+    path, starts = in_pieces()
+    content = bytearray(path.read_bytes())
+    at = starts[number] + (0 if size == 8 else 4)
+    if size:
+        content[at : at + size] = name
+    else:
+        del content[at + 20 : at + 30]  # the rest is moved
+    path.write_bytes(content)
+
+    assert refusal(path).detail.startswith("The file is damaged or was cut off: ")
+
+
+def zeroed(path: Path, first: float, last: float) -> Path:
+    content = bytearray(path.read_bytes())
+    start, stop = (round(share * len(content)) for share in (first, last))
+    content[start:stop] = bytes(stop - start)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("first", [0.3, 0.4])
+@pytest.mark.parametrize(("name", "codec"), [("a.wma", ""), ("flac.oga", "flac")])
+def test_packets_that_became_zeros_are_missed(name: str, codec: str, first: float, write_sound, sound) -> None:
+    path = write_sound(name, codec, 16_000, seconds=SECONDS) if codec else sound(name)
+    assert made_of(path).lost_seconds == 0
+
+    assert "is damaged" in refusal(zeroed(path, first, first + 0.2)).detail
+
+
+@pytest.mark.parametrize("name", ["a.wma", "a.avi"])
+def test_an_end_that_became_zeros_is_missed(name: str, sound) -> None:
+    assert "is damaged" in refusal(zeroed(sound(name), 0.6, 1)).detail
+
+
+def test_the_last_packet_of_a_slow_flv_lasts_as_long_as_the_others(write_film, write_sound) -> None:
+    check_film(write_film("slow.flv", "flv", rate=1, num_frames=5), param="image_url")
+
+    assert made_of(write_sound("slow.flv", "adpcm_swf", 11_025, seconds=5)).lost_seconds == 0
