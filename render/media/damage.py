@@ -19,6 +19,8 @@ MOST_SECONDS, MOST_SHARE = 1.0, 0.02  # that may be missing
 LEAST_SECONDS = 0.005  # less is rounding
 # A damaged packet costs as much time as a good one, and a file may hold millions of them: after so many it is given up.
 MOST_FAILED_PACKETS = 1000
+# So many that can be decoded one after the other are no accident, as one is in noise: what follows is junk behind them.
+RUN_OF_SOUND = 8
 # These have no time stamps. Between their packets lies nothing, so what is broken is measured in bytes.
 BYTE_STREAMS = {"mp3", "aac", "ac3", "eac3", "dts"}
 # These promise a number of frames or samples of sound, so the promise counts what is missing in the middle, too.
@@ -43,6 +45,8 @@ class Damage:
         self._failed_packets = 0
         self._good_bytes = self._bad_bytes = self._bad_bytes_since = 0
         self._lost_since = 0.0  # seconds, of an endless one
+        self._run = self._longest_run = 0  # packets
+        self._failed_since = 0
         self.begin("", 0.0, 0.0, lambda position, next_position: False)
 
     def begin(
@@ -107,6 +111,8 @@ class Damage:
         self._good_bytes -= packet.size
         self._torn_packets = max(1, self._torn_packets)
         self._failed_packets += 1
+        self._failed_since += 1
+        self._run = 0
         if self._is_byte_stream:
             self._bad_bytes_since += packet.size
         elif self._is_endless:
@@ -124,7 +130,9 @@ class Damage:
         """Something came of a packet: what was broken before it was no junk behind the end."""
         self._bad_bytes += self._bad_bytes_since
         self.lost_seconds += self._lost_since
-        self._bad_bytes_since, self._lost_since = 0, 0.0
+        self._bad_bytes_since, self._lost_since, self._failed_since = 0, 0.0, 0
+        self._run += 1
+        self._longest_run = max(self._longest_run, self._run)
 
     def ends_early(self, seconds: float) -> None:
         """So much is missing behind the last packet, as `render.media.promised` tells."""
@@ -134,19 +142,26 @@ class Damage:
 
     def settle(self) -> float:
         """At the end, the seconds that are missing. Raises ServiceError when that is too much."""
-        if self._bad_bytes + self._bad_bytes_since > self._good_bytes or not self.read_seconds:
+        is_junk_behind = self._is_byte_stream and self._longest_run >= RUN_OF_SOUND
+        bad_bytes = self._bad_bytes + (0 if is_junk_behind else self._bad_bytes_since)
+        failed_packets = self._failed_packets - (self._failed_since if is_junk_behind else 0)
+        if not self.read_seconds:
             raise self._failure
+        if bad_bytes > self._good_bytes:
+            raise self._with("More of the file is damaged than can be read: send it again, or the original.")
         lost = max(self.lost_seconds, self.read_seconds * self._bad_bytes / max(1, self._good_bytes))
         if lost < LEAST_SECONDS:
             return 0.0
         whole = self.read_seconds + lost
-        if lost > min(MOST_SECONDS, MOST_SHARE * whole) + LEAST_SECONDS or self._failed_packets >= MOST_FAILED_PACKETS:
-            detail = (
+        if lost > min(MOST_SECONDS, MOST_SHARE * whole) + LEAST_SECONDS or failed_packets >= MOST_FAILED_PACKETS:
+            raise self._with(
                 f"The file is damaged or was cut off: {self.read_seconds:.2f} s of {whole:.2f} s can be read. At most"
                 f" {min(MOST_SECONDS, MOST_SHARE * whole):.2f} s may be missing: send it again, or the original."
             )
-            raise ServiceError(self._failure.code, detail, param=self._failure.param) from self._failure
         return round(lost, 3)
+
+    def _with(self, detail: str) -> ServiceError:
+        return ServiceError(self._failure.code, detail, param=self._failure.param)
 
     def _seconds(self, packet: "Packet[Any]") -> float:
         return packet.duration * self._tick_seconds if packet.duration else self._packet_seconds

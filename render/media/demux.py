@@ -5,7 +5,7 @@ files and addresses, so only formats that hold their own data are let in. Of its
 recordings are: the rest are of games, screens and pictures, seldom used and seldom tested.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -22,6 +22,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from accounts.errors import ServiceError
+from render.media.amr_pauses import silence_of
 from render.media.broken_places import BrokenPlaces
 from render.media.damage import Damage
 from render.media.film_cost import MAX_FILM_PIXELS, FilmCost
@@ -221,8 +222,12 @@ def _frames(
             elif is_corrupt:
                 damage.fails(packet)
                 continue
+        silence = silence_of(packet, stream) if isinstance(stream, AudioStream) else None
         try:
-            frames = alpha.decode(packet if packet.size else None) if alpha else packet.decode()
+            if silence:
+                frames: Sequence[object] = [silence]
+            else:
+                frames = alpha.decode(packet if packet.size else None) if alpha else packet.decode()
         except MemoryError:
             raise
         except DECODE_ERRORS:

@@ -9,6 +9,7 @@ from av.audio.frame import AudioFrame
 from av.container import InputContainer
 
 from accounts.errors import ServiceError
+from render.media.audible import Audible
 from render.media.damage import BYTE_STREAMS, Damage
 from render.media.demux import audio_frames, decoding, open_source, sound_track
 from render.media.film_times import start_seconds
@@ -41,7 +42,7 @@ class SoundSource:
         self._invalid, self._too_long = invalid, too_long or invalid
         self._longest_seconds = longest_seconds
         self._seconds = 0.0  # that were given out
-        self._damage = Damage(invalid)
+        self._damage, self._audible = Damage(invalid), Audible()
         self.lost_seconds = 0.0
 
     def frames(self) -> Iterator[AudioFrame]:
@@ -79,7 +80,7 @@ class SoundSource:
             seconds = frame.samples / frame.sample_rate
             damage.read_seconds += seconds + (silent if gaps.are_pauses and not is_damaged else 0)
             self._seconds += seconds + silent
-            yield frame
+            yield self._audible.frame(frame)
 
     def _check_gap(self, seconds: float) -> None:
         if seconds and self._seconds + seconds > self._longest_seconds:

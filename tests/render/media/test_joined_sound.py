@@ -203,3 +203,44 @@ def test_a_part_that_is_no_sound_is_closed(write_sound: Callable[..., Path]) -> 
     made_of(link)
 
     assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.parametrize("is_wide", [False, True])
+def test_a_pause_in_amr_is_no_damage(is_wide: bool, tmp_path: Path) -> None:
+    head, speech, size = (b"#!AMR-WB\n", b"\x44", 60) if is_wide else (b"#!AMR\n", b"\x3c", 31)
+    hum, nothing = (b"\x4c" if is_wide else b"\x44") + bytes(5), b"\x7c"
+    frames = [speech + random.Random(number).randbytes(size) for number in range(50)]
+    pause = [hum, *[nothing] * 7] * 12
+    (tmp_path / "a.amr").write_bytes(head + b"".join([*frames, *pause, *frames]))
+
+    made = made_of(tmp_path / "a.amr")
+
+    assert (made.seconds, made.lost_seconds) == (pytest.approx(1 + 96 * 0.02 + 1, abs=0.02), 0)
+    assert loudness(made.mono[20_000:44_000]) < 0.001 < loudness(made.mono[:12_000])
+
+
+def test_what_a_phone_never_writes_is_no_pause_in_amr(tmp_path: Path) -> None:
+    frames = [b"\x3c" + random.Random(number).randbytes(31) for number in range(50)]
+    (tmp_path / "a.amr").write_bytes(b"#!AMR\n" + b"".join([*frames, b"\xff" * 60, *frames]))
+
+    with pytest.raises(ServiceError):
+        made_of(tmp_path / "a.amr")
+
+
+@pytest.mark.parametrize("junk", [b"<html>" * 40_000, bytes(240_000), b"\xff" * 240_000, JUNK.randbytes(240_000)])
+@pytest.mark.parametrize(("name", "codec"), [("a.mp3", "libmp3lame"), ("a.aac", "aac"), ("a.ac3", "ac3")])
+def test_junk_longer_than_the_sound_before_it_is_left_out(name: str, codec: str, junk: bytes, write_sound) -> None:
+    sound = write_sound(name, codec, 44_100, seconds=2)
+    sound.write_bytes(sound.read_bytes() + junk)
+
+    made = made_of(sound)
+
+    assert (made.seconds, made.lost_seconds) == (pytest.approx(2, abs=0.15), 0)
+
+
+def test_where_most_is_damaged_the_customer_is_told(write_sound: Callable[..., Path]) -> None:
+    sound = write_sound("a.mp3", "libmp3lame", 44_100, seconds=1)
+    sound.write_bytes(sound.read_bytes() + JUNK.randbytes(100_000) + sound.read_bytes())
+
+    with pytest.raises(ServiceError, match="More of the file is damaged than can be read"):
+        made_of(sound)
