@@ -174,7 +174,7 @@ class Damage:
     @property
     def step_seconds(self) -> float:
         """From packet to packet, on average."""
-        if self.last_stamp is None or self.first_stamp is None or self.packets < 2:  # noqa: PLR2004
+        if self.last_stamp is None or self.first_stamp is None or self.packets < 2:
             return 0.0
         return (self.last_stamp - self.first_stamp) * self._tick_seconds / (self.packets - 1)
 

@@ -35,7 +35,7 @@ def walk(data: mmap.mmap) -> Fragments:
         if not is_in_pieces and name not in KNOWN:
             break
         is_lost = name == b"mdat" and is_in_pieces and not is_described
-        if name not in KNOWN or size < 8 or is_lost:  # noqa: PLR2004
+        if name not in KNOWN or size < 8 or is_lost:
             # What lies behind the last piece is a matter of other programs, or padding.
             if not (is_described or PIECE.search(data, at)):
                 break

@@ -124,7 +124,7 @@ def _may_be_cut(source: Path | Stretches) -> bool:
 def _is_avi_cut(head: bytes, source: Path | Stretches, damage: Damage) -> bool:
     """Whether the file is shorter than it says, or goes on where its packets end."""
     movi = head.find(b"movi")
-    if movi < 8:  # noqa: PLR2004
+    if movi < 8:
         return False
     end = movi + _little(head[movi - 4 : movi])
     has_rest = 0 < damage.end_byte < end - LEAST_REST and end < UNKNOWN_BYTES
