@@ -8,7 +8,7 @@ import io
 import mmap
 import re
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 from render.media import mpeg_frames
@@ -33,9 +33,13 @@ def parts(source: Path) -> "list[Path | Stretches]":
             if start[:3] == b"ID3" or start[:5] == b"#!AMR" or _is_sync(start):
                 gone = list(_tags(data))
                 first = _after_tag(data)
-                broken = mpeg_frames.junk(data, first)
+                broken, turns = mpeg_frames.junk(data, first)
                 stretches = list(_between(sorted([*gone, *broken]), len(data)))
                 junk_bytes = sum(stop - start for start, stop in broken if _was_sound(data, start, stop))
+                if turns:
+                    views = [Stretches(source, piece) for piece in _split(stretches, turns)]
+                    views[0].junk_bytes = junk_bytes
+                    return list(views)
                 return [Stretches(source, stretches, junk_bytes)] if len(stretches) > 1 else [source]
     return [source]
 
@@ -82,6 +86,14 @@ class Stretches(io.RawIOBase):
         if self._file:
             self._file.close()
         super().close()
+
+
+def _split(stretches: list[Stretch], turns: list[int]) -> Iterator[list[Stretch]]:
+    """What lies before, between and behind the bytes of `turns`."""
+    for begin, end in pairwise([0, *turns, stretches[-1][1]]):
+        piece = [(max(start, begin), min(stop, end)) for start, stop in stretches if start < end and stop > begin]
+        if piece:
+            yield piece
 
 
 def _after_tag(data: mmap.mmap) -> int:

@@ -10,6 +10,7 @@ import re
 SYNC = re.compile(rb"\xff[\xe0-\xff]")
 HEADER_BYTES = 7
 MAX_FRAMES = 1_000_000  # six hours; what lies behind them is not looked at
+MAX_TURNS = 1000  # each makes a part that is opened on its own
 MAX_CANDIDATES = 100_000  # for the next frame, in one file
 # kbit/s by the number in the header, of MPEG 1 and of MPEG 2 and 2.5, by layer.
 BIT_RATES_1 = {
@@ -25,17 +26,25 @@ BIT_RATES_2 = {
 RATES = [44_100, 48_000, 32_000]  # Hz, of MPEG 1
 
 
-def junk(data: mmap.mmap, first: int) -> list[tuple[int, int]]:
-    """Stretches between frames, first byte and the one after the last. first: where the first frame begins."""
+def junk(data: mmap.mmap, first: int) -> tuple[list[tuple[int, int]], list[int]]:
+    """Stretches between frames, first byte and the one after the last; and the bytes at which mp3 and ADTS take turns.
+
+    first: where the first frame begins.
+    """
     found: list[tuple[int, int]] = []
+    turns: list[int] = []
+    is_adts = _is_adts(data, first)
     before = at = first
     candidates = iter(range(MAX_CANDIDATES))
     if not _is_frame(data, first):
-        return []
+        return [], []
     for _ in range(MAX_FRAMES):
         if at >= len(data):
             break
         if length := _length(data, at):
+            if _is_adts(data, at) != is_adts and _is_frame(data, at):
+                is_adts = not is_adts
+                turns.append(at)
             before, at = at, at + length
             continue
         # Either this header is broken, or the length in the one before.
@@ -45,7 +54,11 @@ def junk(data: mmap.mmap, first: int) -> list[tuple[int, int]]:
             break
         found.append((at if end >= at else before, end))
         before = at = end
-    return found
+    return found, turns[:MAX_TURNS]
+
+
+def _is_adts(data: mmap.mmap, at: int) -> bool:
+    return not data[at + 1] & 0b110
 
 
 def _is_frame(data: mmap.mmap, at: int) -> bool:

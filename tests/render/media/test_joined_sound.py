@@ -244,3 +244,15 @@ def test_where_most_is_damaged_the_customer_is_told(write_sound: Callable[..., P
 
     with pytest.raises(ServiceError, match="More of the file is damaged than can be read"):
         made_of(sound)
+
+
+@pytest.mark.parametrize(("first", "then"), [("mp3", "aac"), ("aac", "mp3")])
+def test_mp3_and_aac_may_follow_one_another(first: str, then: str, write_sound: Callable[..., Path]) -> None:
+    pieces = {kind: write_sound(f"a.{kind}", CODECS[kind], 44_100, seconds=1).read_bytes() for kind in CODECS}
+    path = write_sound(f"a.{first}", CODECS[first], 44_100, seconds=1)
+    path.write_bytes(pieces[first] + pieces[then] + pieces[first])
+
+    made = made_of(path)
+
+    assert made.seconds == pytest.approx(3, abs=0.25)
+    assert made.lost_seconds < 0.03
