@@ -9,6 +9,7 @@ LOUDEST = 16.0  # times full scale: lossy formats and loud mixes stay far below,
 MOST_INTEGER = 32_768  # full scale of programs that write the numbers of 16 bits as floats; these are turned down
 LOW = {"LFE", "LFE2"}  # channels for low frequencies, which are left out of a mix for two ears or one
 SILENT = 1e-3  # times as loud as those
+FLOATS = {"flt": np.float32, "dbl": np.float64}
 APART = 8  # channels, that PyAV 18.1 cannot read or make where they lie apart
 
 
@@ -20,9 +21,10 @@ class Audible:
 
     def frame(self, frame: AudioFrame) -> AudioFrame:
         """The same one, or one that is as long."""
-        names = [channel.name for channel in frame.layout.channels]
-        has_low = self._is_only_low and len(names) > 1 and bool(LOW.intersection(names))
-        if not has_low and frame.format.packed.name not in ("flt", "dbl"):
+        may_be_low = self._is_only_low and frame.layout.nb_channels > 2
+        names = [channel.name for channel in frame.layout.channels] if may_be_low else []
+        has_low = bool(LOW.intersection(names))
+        if not has_low and _is_ordinary(frame):
             return frame
         samples = self._samples(frame)
         made = _tamed(samples) if samples.dtype.kind == "f" else samples
@@ -51,6 +53,20 @@ class Audible:
             if name in ("FL", "FR", "FC"):
                 heard[:, place] = samples[:, loudest]
         return heard
+
+
+def _is_ordinary(frame: AudioFrame) -> bool:
+    """Whether all samples are numbers near full scale. Looks at them where they lie: nearly all frames are."""
+    kind = FLOATS.get(frame.format.packed.name)
+    if kind is None:
+        return True
+    channels = frame.layout.nb_channels
+    if frame.format.is_planar and channels >= APART:
+        return False
+    count = frame.samples if frame.format.is_planar else frame.samples * channels
+    planes = [np.frombuffer(plane, kind, count) for plane in frame.planes]
+    # False where one is no number.
+    return all(plane.max(initial=0) <= LOUDEST and plane.min(initial=0) >= -LOUDEST for plane in planes)
 
 
 def _tamed(samples: NDArray[np.generic]) -> NDArray[np.generic]:
