@@ -64,7 +64,7 @@ def _is_ordinary(frame: AudioFrame) -> bool:
     if frame.format.is_planar and channels >= APART:
         return False
     count = frame.samples if frame.format.is_planar else frame.samples * channels
-    planes = [np.frombuffer(plane, kind, count) for plane in frame.planes]
+    planes = [np.frombuffer(memoryview(plane), kind, count) for plane in frame.planes]
     # False where one is no number.
     return all(plane.max(initial=0) <= LOUDEST and plane.min(initial=0) >= -LOUDEST for plane in planes)
 
