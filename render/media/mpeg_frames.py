@@ -33,11 +33,11 @@ def junk(data: mmap.mmap, first: int) -> tuple[list[tuple[int, int]], list[int]]
     """
     found: list[tuple[int, int]] = []
     turns: list[int] = []
-    is_adts = _is_adts(data, first)
     before = at = first
     candidates = iter(range(MAX_CANDIDATES))
     if not _is_frame(data, first):
         return [], []
+    is_adts = _is_adts(data, first)
     for _ in range(MAX_FRAMES):
         if at >= len(data):
             break

@@ -256,3 +256,11 @@ def test_mp3_and_aac_may_follow_one_another(first: str, then: str, write_sound: 
 
     assert made.seconds == pytest.approx(3, abs=0.25)
     assert made.lost_seconds < 0.03
+
+
+@pytest.mark.parametrize("content", [TAGS["id3v2"], TAGS["id3v2"] + b"\xff", b"\xff\xfb"])
+def test_a_tag_without_a_sound_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.mp3").write_bytes(content)
+
+    with pytest.raises(ServiceError):
+        made_of(tmp_path / "a.mp3")
