@@ -94,8 +94,8 @@ def alive() -> QuerySet[Node]:
 
 
 def unloadable_everywhere(queue: str) -> dict[str, str]:
-    """Variants of the model that no living machine of a queue could load for MODEL_FILES_PATIENCE_SECONDS, and what each
-    machine says of it.
+    """Variants of the model that no living machine of a queue has been able to load for MODEL_FILES_PATIENCE_SECONDS,
+    and what each machine says of it.
 
     A machine that says nothing of a variant can load it. One of an older version does not say since when it cannot.
     """

@@ -1,5 +1,6 @@
 """Nodes that lack files of the model: each renders what it can load, and a render fails only where no node can."""
 
+from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ from django_q.models import OrmQ
 from accounts.errors import PROBLEM_TYPES
 from accounts.models import Plan, UsageEntry
 from render import lifecycle, node_faults, nodes, queue, reaper, runner, tasks
-from render.engines.base import EngineStatus
+from render.engines.base import EngineStatus, FrameRange
 from render.engines.infinitetalk import _variant
 from render.models import Attempt, Node, Phase, Render, State
 from render.node_admin import NodeAdmin
@@ -23,6 +24,7 @@ from tests.engines import InstantEngine
 WHY = "There is no file /data/weights/loras/fast.safetensors."
 BAD = {"1-fast": WHY, "1-fast-scaled": WHY}
 LONG = 900  # seconds
+CROP = (1, 2, 30, 40)
 
 
 @pytest.fixture
@@ -307,7 +309,7 @@ def test_a_file_that_is_bad_when_the_render_begins_is_no_failure_of_it_and_the_n
 def test_what_is_prepared_knows_its_variant_and_its_plan_is_as_older_nodes_read_it(enqueue, claim, monkeypatch) -> None:
     original = InstantEngine.plan
     monkeypatch.setattr(
-        InstantEngine, "plan", lambda self, *given: runner.Plan(**{**vars(original(self, *given)), "variant": "1-fast"})
+        InstantEngine, "plan", lambda self, *given: replace(original(self, *given), variant="1-fast", crop=CROP)
     )
     render = enqueue()
 
@@ -315,7 +317,20 @@ def test_what_is_prepared_knows_its_variant_and_its_plan_is_as_older_nodes_read_
 
     render.refresh_from_db()
     assert (render.state, render.variant) == (State.FINISHED, "1-fast")
-    assert "variant" not in render.plan
+    assert render.plan.keys() == {"width", "height", "num_frames", "segments"}
+    assert runner._plan(render).crop == CROP
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("of_newer_version", [{"tempo": 2}, {"crop": None}])
+def test_a_plan_of_a_newer_version_is_read_without_what_this_one_does_not_know(enqueue, of_newer_version) -> None:
+    render = enqueue()
+    span = {"start": 0, "stop": 25, "scene": 1}
+    render.plan = {"width": 64, "height": 48, "num_frames": 25, "segments": [span], **of_newer_version}
+
+    assert runner._plan(render) == runner.Plan(64, 48, 25, (FrameRange(0, 25),))
+    render.sources = {"crop": list(CROP)}
+    assert runner._plan(render).crop == CROP
 
 
 @pytest.mark.django_db
