@@ -79,7 +79,7 @@ PROBLEM_TYPES = {
     "canceled": ProblemType(409, "Canceled"),
     "gpu_out_of_memory": ProblemType(500, "Out of GPU memory", retryable=True),
     "model_file_missing": ProblemType(500, "Files of the model missing or damaged"),
-    "render_timeout": ProblemType(500, "Render took too long", retryable=True),
+    "render_timeout": ProblemType(500, "Render made no progress", retryable=True),
     "speech_failed": ProblemType(500, "Speech engine not available", retryable=True),
     "upload_failed": ProblemType(500, "Upload of the result failed", retryable=True),
     "work_lost": ProblemType(500, "Files of the render lost"),

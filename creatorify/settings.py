@@ -233,6 +233,8 @@ RESOLUTIONS = ["480p", "720p"]  # The sizes of a film, of every engine.
 TEST_ENGINE = "draft"  # What test keys get, whatever they ask for.
 FINAL_ENGINE = "infinitetalk"  # What `finalize` turns a draft into.
 RENDER_LEASE_RENEW_SECONDS = env.number("RENDER_LEASE_RENEW_SECONDS", 10)
+# For how long no machine may be able to load the files of the model that a render needs, before it fails.
+MODEL_FILES_PATIENCE_SECONDS = env.number("MODEL_FILES_PATIENCE_SECONDS", 900)
 RENDER_OUTAGE_SECONDS = env.number("RENDER_OUTAGE_SECONDS", 600)  # that a worker goes on without the database
 CANARY_SECONDS = env.number("CANARY_SECONDS", 60)  # Ten of them unanswered end a queue's processes.
 ESTIMATE_SECONDS = 1.0  # that what is seen of the queues serves all who poll

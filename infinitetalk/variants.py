@@ -65,6 +65,8 @@ class VariantLoader:
         for path in merged:
             try:
                 self._held_by(path)
+            except OSError:  # It may be readable later.
+                pass
             except InvalidCheckpoint as error:
                 if error.code == "not_merged":
                     raise
@@ -153,9 +155,9 @@ class VariantLoader:
             try:
                 found[self._held_by(path)] = path
                 self._left_out.discard(path)
-            except InfiniteTalkError as error:
+            except (InfiniteTalkError, OSError) as error:
                 if path not in self._left_out:
-                    logger.error("The merged file is left out: %s", error.detail)
+                    logger.error("The merged file is left out: %s", getattr(error, "detail", error))
                 self._left_out.add(path)
         return found
 

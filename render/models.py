@@ -50,6 +50,12 @@ class Node(models.Model):
         blank=True,
         help_text="Variants of the model whose files are missing or damaged here, and why. It renders none of these.",
     )
+    unloadable_since = models.JSONField(
+        default=dict,
+        db_default=Value({}, models.JSONField()),
+        blank=True,
+        help_text="Since when each of these cannot be loaded, in seconds of Unix time by the database's clock.",
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:

@@ -1,10 +1,12 @@
 """This machine's row among the nodes."""
 
 import logging
+import math
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.db import connection
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
@@ -34,10 +36,22 @@ def note_model(node: Node, engines: Mapping[str, EngineStatus]) -> None:
         if status.model_state and (node.model_state, *known) != (status.model_state, *facts):
             node.model_state, (node.gpu, node.memory_plan) = status.model_state, facts
             node.save(update_fields=["model_state", "gpu", "memory_plan"])
-        if status.model_state and node.unloadable != status.unloadable:
-            # A server that does not answer may come back with good files, so what it said before is forgotten.
-            node.unloadable = dict(status.unloadable)
-            node.save(update_fields=["unloadable"])
+        if status.model_state:
+            _note_unloadable(node, status)
+
+
+def _note_unloadable(node: Node, status: EngineStatus) -> None:
+    # A server that does not answer may come back with good files, so what it said before is forgotten.
+    unloadable = dict(status.unloadable)
+    since: dict[str, float] = {name: node.unloadable_since.get(name, 0.0) for name in unloadable}
+    if status.model_state in ("down", "loading"):  # The same fault goes on if a restart does not mend it.
+        since = {**node.unloadable_since, **since}
+    if (node.unloadable, node.unloadable_since) == (unloadable, since):
+        return
+    now = _database_time().timestamp()
+    node.unloadable = unloadable
+    node.unloadable_since = {name: moment or now for name, moment in since.items()}
+    node.save(update_fields=["unloadable", "unloadable_since"])
 
 
 def can_work(node: Node) -> bool:
@@ -80,13 +94,29 @@ def alive() -> QuerySet[Node]:
 
 
 def unloadable_everywhere(queue: str) -> dict[str, str]:
-    """Variants of the model that no living machine of a queue can load, and what each machine says of it.
+    """Variants of the model that no living machine of a queue has been able to load for MODEL_FILES_PATIENCE_SECONDS,
+    and what each machine says of it.
 
-    A machine that says nothing of a variant can load it.
+    A machine that says nothing of a variant can load it. One of an older version does not say since when it cannot.
     """
     machines = list(alive().filter(queue=queue).order_by("name"))
-    variants = set.intersection(*(set(node.unloadable) for node in machines)) if machines else set()
+    if not any(node.unloadable for node in machines):
+        return {}
+    latest = _database_time().timestamp() - settings.MODEL_FILES_PATIENCE_SECONDS
+    variants = set.intersection(*(_unloadable_since(node, latest) for node in machines))
     return {name: "\n".join(f"{node.name}: {node.unloadable[name]}" for node in machines) for name in variants}
+
+
+def _unloadable_since(node: Node, latest: float) -> set[str]:
+    """latest: seconds of Unix time."""
+    return {name for name in node.unloadable if node.unloadable_since.get(name, math.inf) <= latest}
+
+
+def _database_time() -> datetime:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT now()")
+        moment: datetime = cursor.fetchone()[0]
+    return moment
 
 
 def others_can_work(queue: str) -> QuerySet[Node]:

@@ -47,7 +47,7 @@ def prepare_sources(
     max_seconds = render.tenant.plan.max_audio_seconds
     if render.script:
         spoken = folder / "script"
-        speak(cast("Script", render.script), spoken, max_seconds=max_seconds)
+        speak(cast("Script", render.script), spoken, max_seconds=max_seconds, check=check, moved_on=moved_on)
         moved_on()
         fetched = {"script": spoken, **fetched}
     voices = [_voice(path, param, max_seconds, min_audio_seconds, check) for param, path in fetched.items()]

@@ -91,7 +91,10 @@ def _reap_expired() -> int:
 
 
 def _fail_unloadable(queue_name: str) -> None:
-    """End the renders whose files of the model are bad on every living node. While one has them, they wait for it."""
+    """End the renders whose files of the model are bad on every living node, and have been for a while.
+
+    While one node has them, or all may only have lost a network file system for a moment, the renders wait.
+    """
     variants = nodes.unloadable_everywhere(queue_name)
     if not variants:
         return

@@ -16,7 +16,7 @@ from typing import Any, cast
 from accounts.errors import ServiceError
 from render import lifecycle, objects, pieces, progress, queue, scenarios
 from render.engines import registry
-from render.engines.base import FPS, Checkpoint, FrameRange, Plan, RenderInputs
+from render.engines.base import FPS, Checkpoint, Crop, FrameRange, Plan, RenderInputs
 from render.fence import CancelRequested, Claim, Fenced
 from render.lease import Draining, Lease
 from render.media import film, segment_file
@@ -105,9 +105,11 @@ def prepare(claim: Claim, lease: Lease, render: Render, folder: Path) -> None:
         moved_on=lease.moved_on,
     )
     plan = engine.plan(_inputs(render, sources, folder, lease), parameters)
-    # A node of an older version reads the plan, and knows neither the variant, for which a claim asks, nor a crop.
-    stored = {name: value for name, value in asdict(plan).items() if name != "crop" or value is not None}
-    variant = stored.pop("variant")
+    # Not in the plan: a node of an older version ends a render whose plan holds a name that it does not know.
+    stored = asdict(plan)
+    variant, crop = stored.pop("variant"), stored.pop("crop")
+    if crop is not None:
+        sources["crop"] = crop
     progress.prepared(
         claim,
         sources=sources,
@@ -221,8 +223,17 @@ def _sound(render: Render, folder: Path, lease: Lease) -> list[tuple[Path, float
 
 
 def _plan(render: Render) -> Plan:
+    """What a newer version has written beside it is left out: nodes of two versions work on the same renders."""
     stored = cast(dict[str, Any], render.plan)
-    return Plan(**{**stored, "segments": tuple(FrameRange(**span) for span in stored["segments"])})
+    segments = tuple(FrameRange(span["start"], span["stop"]) for span in stored["segments"])
+    crop = (render.sources or {}).get("crop") or stored.get("crop")  # in the plan for some weeks
+    return Plan(
+        stored["width"],
+        stored["height"],
+        stored["num_frames"],
+        segments,
+        crop=cast(Crop, tuple(crop)) if crop else None,
+    )
 
 
 def _checkpoint(segment: Segment, folder: Path) -> Checkpoint:

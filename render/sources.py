@@ -28,6 +28,7 @@ class Sources(TypedDict):
     voices: list[str]
     sound: list[tuple[str, float]]  # each voice as it came, and the second at which it starts
     speech: NotRequired[Speech]
+    crop: NotRequired[tuple[int, int, int, int]]  # what is shown of the portrait or video, as `Plan.crop`
 
 
 def keys_of(sources: Sources) -> list[str]:

@@ -9,8 +9,13 @@ from safetensors import SafetensorError, safe_open
 from infinitetalk.checkpoints.read import require_file
 from infinitetalk.errors import InvalidCheckpoint
 
-# Of the machine, not of the file.
-_OF_MACHINE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+# Of the machine or the network file system, not of the file: out of descriptors or memory, a disk or a server that does
+# not answer, rights.
+_OF_MACHINE = {
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+    *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EREMOTEIO, errno.ESHUTDOWN),
+    *(errno.EACCES, errno.EPERM),
+}
 _POINTER = b"version https://git-lfs"
 
 Fingerprint = tuple[int, int, int, int]  # device, inode, size in bytes, time of the last change in ns
@@ -23,8 +28,8 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Raises InvalidCheckpoint for a file that is missing, unreadable, cut off or no safetensors file, and OSError when
-    this process has no descriptors or memory left to look into it.
+    """Raises InvalidCheckpoint for a file that is missing, cut off or no safetensors file, and OSError when the machine
+    cannot look into it now: its disk, its network file system, descriptors, memory or rights.
     """
     try:
         require_file(path)

@@ -24,6 +24,7 @@ from starlette.routing import Route
 
 from infinitetalk.errors import InfiniteTalkError, InvalidCheckpoint, InvalidInput
 from infinitetalk.pipeline import GeneratedChunk
+from infinitetalk.server.file_watch import FileWatch
 from infinitetalk.server.jobs import RenderJob
 from infinitetalk.server.metrics import Metrics
 from infinitetalk.server.turns import Aborted, StaleToken, Turn, Turns
@@ -43,7 +44,8 @@ class ModelServer:
         """on_fatal: called when the GPU can only be used again by a new process."""
         self._model = model
         self._on_fatal = on_fatal
-        self._metrics = Metrics(model)
+        self._files = FileWatch(model)
+        self._metrics = Metrics(model, self._files)
         self._turns = Turns()
         self._rendering: Turn | None = None
         self._gpu = asyncio.Lock()
@@ -93,8 +95,7 @@ class ModelServer:
                 "attention": model.hardware.attention,
                 "loads": model.loads,
                 "variant": model.variant.name if model.variant else None,
-                # A file system that hangs must not keep the streams of others waiting.
-                "unloadable": await asyncio.to_thread(model.unloadable),
+                "unloadable": await asyncio.to_thread(self._files.unloadable),  # The first call may wait.
             }
         )
 
@@ -174,6 +175,7 @@ class ModelServer:
             return {"type": "error", "code": "aborted", "detail": str(aborted)}
         except InvalidCheckpoint as error:
             logger.error("%s: %s: %s", name, error.code, error.detail)
+            self._files.look()  # Before the worker asks what it may take next.
             return {"type": "error", "code": "model_file_missing", "detail": error.detail}
         except InfiniteTalkError as error:
             logger.warning("%s: %s: %s", name, error.code, error.detail)

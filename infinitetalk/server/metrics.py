@@ -7,12 +7,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from infinitetalk.pipeline import GeneratedChunk
+from infinitetalk.server.file_watch import FileWatch
 from infinitetalk.server.warm_model import Readiness, WarmModel
 from infinitetalk.speech_features import FPS
 
 
 class Metrics:
-    def __init__(self, model: WarmModel) -> None:
+    def __init__(self, model: WarmModel, files: FileWatch) -> None:
         self._registry = CollectorRegistry()
         self._renders = Counter(
             "infinitetalk_renders", "Attempts at renders, by how they ended", ["outcome"], registry=self._registry
@@ -32,7 +33,7 @@ class Metrics:
         unloadable = Gauge(
             "infinitetalk_unloadable_variants", "Whose files are missing or damaged", registry=self._registry
         )
-        unloadable.set_function(lambda: len(model.unloadable()))
+        unloadable.set_function(lambda: len(files.unloadable()))
         if model.hardware.device.type == "cuda":
             peak = Gauge("infinitetalk_gpu_memory_peak_bytes", "Most that was allocated", registry=self._registry)
             peak.set_function(lambda: torch.cuda.max_memory_allocated(model.hardware.device))

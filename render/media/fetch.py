@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 
 import httpx
@@ -14,7 +15,7 @@ import tenacity
 
 from accounts.errors import ServiceError
 from render.media.outbound import AddressNotAllowed, OutboundTransport
-from render.media.outbound_failures import STATUSES_THAT_PASS, Failure, failure_of, retry_after
+from render.media.outbound_failures import STATUSES_THAT_PASS, Failure, answered, failure_of, retry_after
 from render.media.whole_file import whole_file
 
 MAX_HOST = 253  # characters, RFC 1035
@@ -23,6 +24,11 @@ CHECK_SECONDS = 0.2
 MOST_TIMEOUTS = 2  # tries: each has already taken as long as a server may be silent
 # Never asked for. Unpacking would multiply the bytes: 10 MB of gzip can hold 10 GB of zeros.
 COMPRESSIONS = {"gzip", "x-gzip", "deflate", "compress", "br", "zstd"}
+
+_NO_FILE = {  # Answers of success without the whole file.
+    **dict.fromkeys((201, 202, 203, 204, 205), ", not 200 with the file"),
+    206: " with a part of the file, although the whole file was asked for",
+}
 
 
 @dataclass(frozen=True)
@@ -178,9 +184,10 @@ class _Try:
         return _Failed(error, may_pass=may_pass, retry_after=retry_after)
 
     def _save(self, response: httpx.Response) -> FetchedFile:
-        if not response.is_success:
-            may_pass = response.status_code in STATUSES_THAT_PASS
-            detail = f"The server answered {response.status_code}."
+        status = response.status_code
+        if status != HTTPStatus.OK and not _is_whole(response):
+            may_pass = status in STATUSES_THAT_PASS
+            detail = f"The server {answered(status)}{_NO_FILE.get(status, '')}."
             raise self._failure(detail, may_pass=may_pass, retry_after=retry_after(response) or 0)
         encodings = response.headers.get("Content-Encoding", "").lower().replace(" ", "").split(",")
         if COMPRESSIONS.intersection(encodings):
@@ -203,6 +210,12 @@ class _Try:
                 file.write(block)
         content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         return FetchedFile(self.destination, digest.hexdigest(), size, content_type)
+
+
+def _is_whole(response: httpx.Response) -> bool:
+    """Of an answer with parts of a file: whether it holds all of it. None was asked for."""
+    span = re.fullmatch("bytes 0-([0-9]{1,18})/([0-9]{1,18})", response.headers.get("Content-Range", "").strip())
+    return response.status_code == HTTPStatus.PARTIAL_CONTENT and span is not None and int(span[1]) + 1 == int(span[2])
 
 
 class _Redirected(Exception):

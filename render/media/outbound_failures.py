@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 
 import httpx
 
@@ -26,13 +27,14 @@ class Failure:
 
 # Answers that may be another one soon: overload, restarts, gateways; 520 to 527 are Cloudflare's for its origin.
 STATUSES_THAT_PASS = frozenset({408, 425, 429, 500, 502, 503, 504, 529, *range(520, 528)})
+_UNKNOWN_ISSUER = "uses a certificate whose issuer is not known, or without its intermediate certificates"
 _CERTIFICATES = {  # by OpenSSL's number of the fault
-    9: "shows a certificate that is not valid yet",
-    10: "shows a certificate that has expired",
-    18: "shows a certificate that it has signed itself",
-    **dict.fromkeys((2, 19, 20, 21, 27), "shows a certificate whose issuer is not known, or not the whole chain"),
-    23: "shows a certificate that was revoked",
-    **dict.fromkeys((62, 64), "shows a certificate that is for another name"),
+    9: "uses a certificate that is not valid yet",
+    10: "uses a certificate that has expired",
+    18: "uses a self-signed certificate",
+    **dict.fromkeys((2, 19, 20, 21, 27), _UNKNOWN_ISSUER),
+    23: "uses a certificate that was revoked",
+    **dict.fromkeys((62, 64), "uses a certificate that is for another name"),
 }
 _ENCRYPTIONS = {  # by OpenSSL's name of the fault
     **dict.fromkeys(("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"), "does not speak TLS at this port"),
@@ -63,9 +65,17 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def failure_of_status(status: int) -> Failure:
-    """Of an answer that is none of success."""
+    """Of an answer whose status is not 2xx."""
     redirect = ", which is a redirect, and redirects are not followed" if 300 <= status < 400 else ""
-    return Failure(f"answered {status}{redirect}", may_pass=status in STATUSES_THAT_PASS)
+    return Failure(f"{answered(status)}{redirect}", may_pass=status in STATUSES_THAT_PASS)
+
+
+def answered(status: int) -> str:
+    """As "answered 404 (Not Found)"; without words for a status that is not registered."""
+    try:
+        return f"answered {status} ({HTTPStatus(status).phrase})"
+    except ValueError:
+        return f"answered {status}"
 
 
 def retry_after(response: httpx.Response) -> float | None:
@@ -95,24 +105,24 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def _known(cause: BaseException) -> Failure | None:
     if isinstance(cause, AddressNotAllowed):
-        words = "has no address in the public internet, or a name that is not known"
+        words = "has no public address, or its name does not exist"
         return Failure(words, may_pass=cause.may_pass)
     if isinstance(cause, NameTimeout):
         return Failure("has a name that could not be looked up in time", may_pass=True, is_timeout=True)
     if isinstance(cause, NoAddress):
-        return Failure("has a name that is not known", may_pass=False)
+        return Failure("was not found: its name does not exist (DNS)", may_pass=False)
     if isinstance(cause, socket.gaierror):
         if cause.errno == socket.EAI_AGAIN:
             return Failure("has a name that could not be looked up now", may_pass=True)
-        return Failure("has a name that is not known", may_pass=False)
+        return Failure("was not found: its name does not exist (DNS)", may_pass=False)
     if isinstance(cause, (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError)):
         return Failure("has an address that cannot be used", may_pass=False)
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return Failure(_CERTIFICATES.get(cause.verify_code, "shows a certificate that is not accepted"), may_pass=False)
+        return Failure(_CERTIFICATES.get(cause.verify_code, "uses a certificate that is not accepted"), may_pass=False)
     if isinstance(cause, ssl.SSLEOFError):
         return _BROKEN_OFF
     if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLWantReadError):
-        words = _ENCRYPTIONS.get(cause.reason or "", "does not agree on an encryption (TLS) that is still secure")
+        words = _ENCRYPTIONS.get(cause.reason or "", "offers no TLS version or cipher that is secure enough")
         return Failure(words, may_pass=False)
     return _NETWORK.get(cause.errno or 0) if isinstance(cause, OSError) else None
 
@@ -124,5 +134,5 @@ def _of_protocol(text: str) -> Failure:
     if "without sending complete message body" in text or "incomplete chunked read" in text:
         return Failure("broke off before the end of its answer", may_pass=True)
     if "buffer too long" in text:
-        return Failure("sent more in the head of its answer than is read", may_pass=False)
-    return Failure("does not answer as HTTP asks", may_pass=False)
+        return Failure("sent response headers that are too large", may_pass=False)
+    return Failure("sent an answer that is not valid HTTP", may_pass=False)

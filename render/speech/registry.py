@@ -1,7 +1,7 @@
 """The voices that this installation has, and the script of a project as they can speak it."""
 
 import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import TypedDict
@@ -60,8 +60,19 @@ def left_out(script: Script) -> list[str]:
     return _read(script["text"], voices()[script["voice"]]).left_out
 
 
-def speak(script: Script, path: Path, *, max_seconds: float) -> None:
-    """Write it as a WAV file. Raises ServiceError `audio_too_long` or `script_unspeakable`, or SpeechUnavailable."""
+def speak(
+    script: Script,
+    path: Path,
+    *,
+    max_seconds: float,
+    check: Callable[[], None] = lambda: None,
+    moved_on: Callable[[], None] = lambda: None,
+) -> None:
+    """Write it as a WAV file. Raises ServiceError `audio_too_long` or `script_unspeakable`, or SpeechUnavailable.
+
+    `check` is called with each block of sound; what it raises ends the speaking, and is raised here. So is `moved_on`:
+    with a slow engine a long script takes hours.
+    """
     chosen = voices().get(script["voice"])
     if chosen is None:
         raise ServiceError("invalid", f"The voice {script['voice']} is not installed any more.", param="voice")
@@ -75,7 +86,10 @@ def speak(script: Script, path: Path, *, max_seconds: float) -> None:
 
     def sound(text: str) -> Iterator[bytes]:
         nonlocal is_spoken
+        check()
         for block in engine.speak(text, chosen):
+            check()
+            moved_on()
             is_spoken = is_spoken or bool(block)
             yield block
 

@@ -361,17 +361,35 @@ def test_it_says_once_when_a_variant_becomes_bad_and_when_it_is_good_again(folde
     assert "Variant 1-fast can be loaded again" in caplog.text
 
 
-def test_a_machine_without_descriptors_calls_no_file_bad(start, monkeypatch) -> None:
+@pytest.mark.parametrize("where", ["open", "is_file"])
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.ESTALE, errno.EACCES])
+def test_a_machine_that_cannot_look_calls_no_file_bad(start, monkeypatch, number, where) -> None:
+    """It has no descriptors left, or its disk or network file system fails."""
     model = start()
 
-    def no_descriptors(*given: object) -> None:
-        raise OSError(errno.EMFILE, "Too many open files")
+    def fail(*given: object) -> None:
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("infinitetalk.checkpoints.header.Path.open", no_descriptors)
+    monkeypatch.setattr(f"infinitetalk.checkpoints.header.Path.{where}", fail)
     model._loader._headers._known.clear()
     assert model.unloadable() == {}
-    with pytest.raises(OSError, match="Too many open files"):
+    with pytest.raises(OSError, match=os.strerror(number)):
         model._use(FAST, PLAN)
+
+
+def test_a_merged_file_that_cannot_be_read_now_is_left_out_and_used_later(folder, merged, monkeypatch) -> None:
+    original = Path.open
+
+    def fail(self, *given, **named):
+        if self == merged:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return original(self, *given, **named)
+
+    monkeypatch.setattr("infinitetalk.checkpoints.header.Path.open", fail)
+    loader = VariantLoader(folder, [merged], torch.bfloat16, CPU)
+    assert fast_file(folder) in loader.files(FAST, PLAN)
+    monkeypatch.undo()
+    assert loader.files(FAST, PLAN) == [merged]
 
 
 @pytest.fixture

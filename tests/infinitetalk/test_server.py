@@ -21,6 +21,7 @@ from infinitetalk.checkpoint import Checkpoint
 from infinitetalk.errors import InfiniteTalkError, InvalidCheckpoint, InvalidInput
 from infinitetalk.memory_plan import PLANS
 from infinitetalk.pipeline import GeneratedChunk
+from infinitetalk.server import file_watch
 from infinitetalk.server.app import ModelServer
 from infinitetalk.server.warm_model import Readiness
 
@@ -167,6 +168,11 @@ class Stream(threading.Thread):
         self.join()
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch) -> None:
+    monkeypatch.setattr(file_watch, "LOOK_SECONDS", 0.05)
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RunningServer]:
     with RunningServer(SteppedModel(), tmp_path / "model.sock") as running:
@@ -209,6 +215,33 @@ def test_it_says_which_variants_it_cannot_load(server) -> None:
 
     assert server.health()["unloadable"] == server.model.bad_files
     assert server.metric("infinitetalk_unloadable_variants") == 1
+
+    server.model.bad_files = {}
+    until(lambda: server.health()["unloadable"] == {})
+
+
+@pytest.mark.parametrize("hangs_from", [0, 1])
+def test_it_answers_while_the_file_system_of_the_weights_hangs(server, monkeypatch, hangs_from) -> None:
+    looks: list[str] = []
+    back = threading.Event()
+
+    def look() -> dict[str, str]:
+        looks.append(threading.current_thread().name)
+        if len(looks) > hangs_from:
+            back.wait(60)
+        return {"1-fast": "It is empty."}
+
+    monkeypatch.setattr(file_watch, "FIRST_LOOK_SECONDS", 0.1 if hangs_from == 0 else 20)
+    server.model.unloadable = look
+    server.health()
+    until(lambda: len(looks) > hangs_from)
+
+    said = [server.health()["unloadable"] for _ in range(20)]
+    assert said == [{"1-fast": "It is empty."} if hangs_from else {}] * 20
+    assert server.metric("infinitetalk_unloadable_variants") == hangs_from
+    assert looks == ["look-at-files"] * (hangs_from + 1)  # One thread hangs, however often it is asked.
+    back.set()
+    until(lambda: server.health()["unloadable"] != {})
 
 
 def test_a_client_that_goes_away_ends_its_render_within_one_step(server) -> None:

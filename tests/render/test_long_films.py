@@ -324,8 +324,21 @@ def test_the_database_may_be_away_after_hours_of_work(monkeypatch, settings) -> 
     def away() -> str:
         raise OperationalError("away")
 
-    ends[:] = [away, lambda: "done"]
+    ends[:] = [away, away, away, lambda: "done"]  # Each after hours of work.
     assert outage.outlast(step) == "done"
+
+
+def test_tries_that_only_wait_for_a_connection_do_not_go_on_for_ever(monkeypatch, settings) -> None:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(outage, "time", SimpleNamespace(monotonic=lambda: clock.now, sleep=lambda seconds: None))
+
+    def step() -> None:
+        clock.now += 30
+        raise OperationalError("timeout expired")
+
+    with pytest.raises(OperationalError):
+        outage.outlast(step)
+    assert settings.RENDER_OUTAGE_SECONDS < clock.now < settings.RENDER_OUTAGE_SECONDS + 100
 
 
 class TestTheTicket:

@@ -1,5 +1,6 @@
 """Nodes that lack files of the model: each renders what it can load, and a render fails only where no node can."""
 
+from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ from django_q.models import OrmQ
 from accounts.errors import PROBLEM_TYPES
 from accounts.models import Plan, UsageEntry
 from render import lifecycle, node_faults, nodes, queue, reaper, runner, tasks
-from render.engines.base import EngineStatus
+from render.engines.base import EngineStatus, FrameRange
 from render.engines.infinitetalk import _variant
 from render.models import Attempt, Node, Phase, Render, State
 from render.node_admin import NodeAdmin
@@ -22,6 +23,8 @@ from tests.engines import InstantEngine
 
 WHY = "There is no file /data/weights/loras/fast.safetensors."
 BAD = {"1-fast": WHY, "1-fast-scaled": WHY}
+LONG = 900  # seconds
+CROP = (1, 2, 30, 40)
 
 
 @pytest.fixture
@@ -38,12 +41,24 @@ def waiting(enqueue):
     return make
 
 
+def say(node: Node, unloadable: dict[str, str] | None = None, state: str = "ready") -> None:
+    status = EngineStatus(state == "ready", model_state=state, unloadable=unloadable or {})
+    nodes.note_model(node, {"infinitetalk": status})
+
+
+def wait(seconds: float, **of) -> None:
+    """As if what the nodes say of their files were older by so much."""
+    for node in Node.objects.filter(**of):
+        node.unloadable_since = {name: moment - seconds for name, moment in node.unloadable_since.items()}
+        node.save()
+
+
 @pytest.fixture
 def node(settings, db):
     def beat(name: str, unloadable: dict[str, str] | None = None, **changes) -> Node:
         settings.NODE_NAME = name
         node = nodes.beat("gpu")
-        nodes.note_model(node, {"infinitetalk": EngineStatus(True, model_state="ready", unloadable=unloadable or {})})
+        say(node, unloadable)
         Node.objects.filter(pk=node.pk).update(**changes)
         return nodes.beat("gpu") if "heartbeat_at" not in changes else node
 
@@ -134,6 +149,7 @@ def test_a_ticket_that_the_wrong_node_took_is_there_again_for_the_right_one(wait
 def test_a_render_that_no_living_node_can_load_fails(waiting, node, acme) -> None:
     fast, standard = waiting(), waiting("1-standard")
     node("a", BAD), node("b", {**BAD, "1-standard": "It is empty."})
+    wait(LONG)
 
     reaper.run()
 
@@ -159,6 +175,7 @@ def test_a_render_that_no_living_node_can_load_fails(waiting, node, acme) -> Non
 def test_it_waits_while_a_living_node_could_load_it(waiting, node, other) -> None:
     render = waiting()
     node("bad", BAD), node("good", **other)
+    wait(LONG)
 
     reaper.run()
 
@@ -175,9 +192,65 @@ def test_a_node_that_is_gone_does_not_count(waiting, node) -> None:
     assert render.state == State.QUEUED  # No node at all: one may come.
 
     node("bad", BAD)
+    wait(LONG)
     reaper.run()
     render.refresh_from_db()
     assert render.error_code == "model_file_missing"
+
+
+@pytest.mark.django_db
+def test_a_folder_of_weights_that_is_away_for_a_moment_ends_nothing(waiting, node) -> None:
+    """However long the render has waited, and however long another machine has been without the files."""
+    render = waiting(created_at=timezone.now() - timedelta(hours=5))
+    node("a", BAD), node("b", BAD)
+    wait(LONG, name="a"), wait(LONG - 60, name="b")
+
+    reaper.run()
+    render.refresh_from_db()
+    assert render.state == State.QUEUED
+
+    wait(60, name="b")
+    reaper.run()
+    render.refresh_from_db()
+    assert render.error_code == "model_file_missing"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("said", "is_same_fault"),
+    [
+        ([("down", {}), ("loading", {}), ("loading", BAD)], True),  # A restart mends nothing.
+        ([("ready", {**BAD, "2-none": "It is empty."})], True),
+        ([("ready", {})], False),
+        ([("busy", {"2-none": "It is empty."})], False),
+    ],
+)
+def test_since_when_files_are_bad_outlives_a_restart_and_ends_when_they_are_good(
+    waiting, node, said, is_same_fault
+) -> None:
+    render, worker = waiting(), node("bad", BAD)
+    wait(LONG)
+    worker = nodes.beat("gpu")
+
+    for state, unloadable in said:
+        say(worker, unloadable, state)
+        worker = nodes.beat("gpu")
+    say(worker, BAD)
+    reaper.run()
+
+    render.refresh_from_db()
+    assert (render.state == State.FAILED) == is_same_fault
+
+
+@pytest.mark.django_db
+def test_a_node_of_an_older_version_which_does_not_say_since_when_ends_nothing(waiting, node) -> None:
+    render = waiting()
+    node("old", unloadable=BAD), Node.objects.update(unloadable_since={})
+
+    reaper.run()
+
+    render.refresh_from_db()
+    assert render.state == State.QUEUED
 
 
 @pytest.mark.django_db
@@ -236,7 +309,7 @@ def test_a_file_that_is_bad_when_the_render_begins_is_no_failure_of_it_and_the_n
 def test_what_is_prepared_knows_its_variant_and_its_plan_is_as_older_nodes_read_it(enqueue, claim, monkeypatch) -> None:
     original = InstantEngine.plan
     monkeypatch.setattr(
-        InstantEngine, "plan", lambda self, *given: runner.Plan(**{**vars(original(self, *given)), "variant": "1-fast"})
+        InstantEngine, "plan", lambda self, *given: replace(original(self, *given), variant="1-fast", crop=CROP)
     )
     render = enqueue()
 
@@ -244,7 +317,20 @@ def test_what_is_prepared_knows_its_variant_and_its_plan_is_as_older_nodes_read_
 
     render.refresh_from_db()
     assert (render.state, render.variant) == (State.FINISHED, "1-fast")
-    assert "variant" not in render.plan
+    assert render.plan.keys() == {"width", "height", "num_frames", "segments"}
+    assert runner._plan(render).crop == CROP
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("of_newer_version", [{"tempo": 2}, {"crop": None}])
+def test_a_plan_of_a_newer_version_is_read_without_what_this_one_does_not_know(enqueue, of_newer_version) -> None:
+    render = enqueue()
+    span = {"start": 0, "stop": 25, "scene": 1}
+    render.plan = {"width": 64, "height": 48, "num_frames": 25, "segments": [span], **of_newer_version}
+
+    assert runner._plan(render) == runner.Plan(64, 48, 25, (FrameRange(0, 25),))
+    render.sources = {"crop": list(CROP)}
+    assert runner._plan(render).crop == CROP
 
 
 @pytest.mark.django_db

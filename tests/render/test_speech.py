@@ -11,6 +11,10 @@ import numpy as np
 import pytest
 
 from accounts.errors import ServiceError
+from accounts.models import Plan, Tenant
+from render import preparation
+from render.fence import Fenced
+from render.models import Render
 from render.speech import joining, registry
 from render.speech.base import SAMPLE_RATE, SpeechUnavailable
 from render.speech.registry import Script, choose, speak
@@ -129,6 +133,50 @@ def test_a_server_s_voices_come_first(server):
     assert choose("Halo dunia", voice=None, language="id")["voice"] == "bunga"
     assert choose("Hello", voice=None, language="en")["voice"] == "af_heart"
     assert choose("Hello", voice="heart", language="en")["voice"] == "heart"
+
+
+def test_a_slow_server_moves_the_render_on_with_each_request_and_a_cancel_is_noticed(server, tmp_path) -> None:
+    text = "Ini satu kalimat yang cukup panjang untuk diucapkan. " * 60
+    asked: list[int] = []
+
+    def check() -> None:
+        if len(server.asked) == 2:
+            raise Fenced
+
+    with pytest.raises(Fenced):
+        speak(
+            script(text, "bunga"),
+            tmp_path / "voice.wav",
+            max_seconds=600,
+            check=check,
+            moved_on=lambda: asked.append(len(server.asked)),
+        )
+
+    assert (set(asked), len(server.asked)) == ({1}, 2)
+
+
+def test_a_render_gives_its_check_to_the_speech(monkeypatch, tmp_path) -> None:
+    given = {}
+    monkeypatch.setattr(preparation, "_fetch_all", lambda *arguments: {"image_url": tmp_path})
+    monkeypatch.setattr(preparation, "speak", lambda *arguments, **named: given.update(named) or fail())
+    render = Render(script=script("Hello"), tenant=Tenant(plan=Plan(max_audio_seconds=60)))
+    calls: list[str] = []
+
+    def fail() -> None:
+        raise SpeechUnavailable
+
+    with pytest.raises(SpeechUnavailable):
+        preparation.prepare_sources(
+            render,
+            min_audio_seconds=0.5,
+            num_frames=None,
+            folder=tmp_path,
+            check=lambda: calls.append("check"),
+            moved_on=lambda: calls.append("moved on"),
+        )
+    calls.clear()
+    given["check"](), given["moved_on"]()
+    assert calls == ["check", "moved on"]
 
 
 def test_a_server_is_asked_for_some_sentences_at_a_time(server, tmp_path):

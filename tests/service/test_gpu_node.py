@@ -37,7 +37,7 @@ def folder(tmp_path: Path, weights: Path) -> Path:  # noqa: F811
 @pytest.fixture
 def service(transactional_db, tmp_path: Path, folder: Path) -> Iterator[Supervisor]:
     try:
-        with running_service(tmp_path, gpu_node=True, weights=folder) as supervisor:
+        with running_service(tmp_path, gpu_node=True, weights=folder, MODEL_FILES_PATIENCE_SECONDS="1") as supervisor:
             yield supervisor
         assert invariants.check() == []
     finally:

@@ -182,7 +182,7 @@ def test_it_refuses(path: str, code: str, get: Callable[..., FetchedFile], tmp_p
 
 
 def test_it_tells_the_status_of_the_server(get: Callable[..., FetchedFile]) -> None:
-    with pytest.raises(ServiceError, match=r"^The server answered 404\.$"):
+    with pytest.raises(ServiceError, match=r"^The server answered 404 \(Not Found\)\.$"):
         get("/missing?signature=abc")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
@@ -100,13 +101,44 @@ def test_one_that_refuses_is_asked_once_and_nothing_will_help(server, get, statu
     with pytest.raises(ServiceError) as caught:
         get()
     assert (caught.value.code, caught.value.retryable, len(server.asked)) == ("download_failed", False, 1)
-    assert caught.value.detail == f"The server answered {status}."
+    assert caught.value.detail.startswith(f"The server answered {status}")
+
+
+PART = {206: " with a part of the file, although the whole file was asked for"}
+
+
+@pytest.mark.parametrize(
+    ("status", "span"),
+    [
+        (206, "bytes 0-16383/999999"),
+        (206, "bytes 1-16384/16385"),
+        (206, "bytes 0-16383/*"),
+        (206, ""),
+        *((status, "") for status in (201, 202, 203, 205)),
+    ],
+)
+def test_only_the_whole_file_is_a_success(server, get, tmp_path, status, span) -> None:
+    server.always = status
+    server.headers = {"Content-Range": span} if span else {}
+
+    with pytest.raises(ServiceError) as caught:
+        get()
+    told = f"The server answered {status} ({HTTPStatus(status).phrase}){PART.get(status, ', not 200 with the file')}."
+    assert (caught.value.code, caught.value.detail, caught.value.retryable) == ("download_failed", told, False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_part_that_is_the_whole_file_is_taken(server, get) -> None:
+    server.always = 206
+    server.headers = {"Content-Range": f"bytes 0-{len(CONTENT) - 1}/{len(CONTENT)}"}
+
+    assert get().path.read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize(
     ("always", "code", "detail", "tries"),
     [
-        (503, "download_failed", "The server answered 503.", 4),
+        (503, "download_failed", "The server answered 503 (Service Unavailable).", 4),
         ("cut", "download_failed", "127.0.0.1 broke off before the end of its answer.", 4),
         ("closed", "download_failed", "127.0.0.1 broke the connection off.", 4),
         ("silent", "download_timeout", "127.0.0.1 took too long to answer.", 2),
@@ -204,7 +236,7 @@ def test_a_name_that_is_not_known_is_looked_up_once(get, monkeypatch) -> None:
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
 
-    with pytest.raises(ServiceError, match="has a name that is not known") as caught:
+    with pytest.raises(ServiceError, match="was not found: its name does not exist") as caught:
         get()
     assert (caught.value.retryable, len(asked)) == (False, 1)
 

@@ -20,7 +20,7 @@ from render.media.outbound_failures import Failure, failure_of, failure_of_statu
 
 Answer = Callable[[socket.socket], None]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-UNKNOWN_ISSUER = "shows a certificate whose issuer is not known, or not the whole chain"
+UNKNOWN_ISSUER = "uses a certificate whose issuer is not known, or without its intermediate certificates"
 
 
 @contextlib.contextmanager
@@ -80,8 +80,8 @@ def failure(url: str, *, allow_private: bool = True) -> Failure:
             "broke off before the end of its answer",
             True,
         ),
-        (says(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), "does not answer as HTTP asks", False),
-        (says(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000), "sent more in the head of its answer than is read", False),
+        (says(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), "sent an answer that is not valid HTTP", False),
+        (says(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000), "sent response headers that are too large", False),
         (is_silent, "took too long to answer", True),
     ],
 )
@@ -103,7 +103,7 @@ def test_a_port_that_nobody_listens_at() -> None:
 @pytest.mark.parametrize(
     ("raised", "words", "may_pass", "is_timeout"),
     [
-        (socket.gaierror(socket.EAI_NONAME, "10.0.0.1"), "has a name that is not known", False, False),
+        (socket.gaierror(socket.EAI_NONAME, "10.0.0.1"), "was not found: its name does not exist (DNS)", False, False),
         (socket.gaierror(socket.EAI_AGAIN, "x"), "has a name that could not be looked up now", True, False),
         (UnicodeError("label too long"), "has an address that cannot be used", False, False),
         (None, "has a name that could not be looked up in time", True, True),
@@ -119,7 +119,7 @@ def test_a_name_that_is_not_found(monkeypatch, raised, words, may_pass, is_timeo
 
     assert failure("http://files.example/") == Failure(words, may_pass, is_timeout)
     if not is_timeout:  # Else a stranger could ask what there is inside.
-        words = "has no address in the public internet, or a name that is not known"
+        words = "has no public address, or its name does not exist"
         assert failure("http://files.example/", allow_private=False).words == words
         monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **n: [(2, 1, 6, "", ("10.0.0.1", 80))])
         assert failure("http://files.example/", allow_private=False).words == words
@@ -165,9 +165,9 @@ def days(number: int) -> datetime:
 @pytest.mark.parametrize(
     ("names", "validity", "words"),
     [
-        (["localhost"], {"not_before": days(-9), "not_after": days(-1)}, "shows a certificate that has expired"),
-        (["localhost"], {"not_before": days(1), "not_after": days(9)}, "shows a certificate that is not valid yet"),
-        (["other.example"], {}, "shows a certificate that is for another name"),
+        (["localhost"], {"not_before": days(-9), "not_after": days(-1)}, "uses a certificate that has expired"),
+        (["localhost"], {"not_before": days(1), "not_after": days(9)}, "uses a certificate that is not valid yet"),
+        (["other.example"], {}, "uses a certificate that is for another name"),
     ],
 )
 def test_a_certificate_that_is_wrong(authority, names, validity, words) -> None:
@@ -177,7 +177,7 @@ def test_a_certificate_that_is_wrong(authority, names, validity, words) -> None:
 
 def test_a_certificate_for_another_address(authority) -> None:
     with serving(says(OK), of(authority.issue_cert("localhost"))) as port:
-        assert failure(f"https://127.0.0.1:{port}/").words == "shows a certificate that is for another name"
+        assert failure(f"https://127.0.0.1:{port}/").words == "uses a certificate that is for another name"
 
 
 def test_a_certificate_of_an_unknown_issuer(authority) -> None:
@@ -205,7 +205,7 @@ def test_a_certificate_that_has_signed_itself(authority, tmp_path) -> None:
 
     with serving(says(OK), context) as port:
         told = failure(f"https://localhost:{port}/")
-    assert told == Failure("shows a certificate that it has signed itself", may_pass=False)
+    assert told == Failure("uses a self-signed certificate", may_pass=False)
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1:DeprecationWarning")
@@ -217,7 +217,7 @@ def test_a_server_without_tls_or_with_an_old_one(authority) -> None:
     old.minimum_version = ssl.TLSVersion.TLSv1
     with serving(says(OK), old) as port:
         told = failure(f"https://localhost:{port}/")
-    assert told == Failure("does not agree on an encryption (TLS) that is still secure", may_pass=False)
+    assert told == Failure("offers no TLS version or cipher that is secure enough", may_pass=False)
 
 
 def test_a_server_that_ends_the_handshake(authority) -> None:
@@ -228,12 +228,12 @@ def test_a_server_that_ends_the_handshake(authority) -> None:
 @pytest.mark.parametrize(
     ("status", "words", "may_pass"),
     [
-        (404, "answered 404", False),
-        (401, "answered 401", False),
-        (501, "answered 501", False),
-        (503, "answered 503", True),
+        (404, "answered 404 (Not Found)", False),
+        (401, "answered 401 (Unauthorized)", False),
+        (501, "answered 501 (Not Implemented)", False),
+        (503, "answered 503 (Service Unavailable)", True),
         (522, "answered 522", True),
-        (302, "answered 302, which is a redirect, and redirects are not followed", False),
+        (302, "answered 302 (Found), which is a redirect, and redirects are not followed", False),
     ],
 )
 def test_a_status_that_is_no_success(status, words, may_pass) -> None:
