@@ -6,7 +6,7 @@ import unicodedata
 # and the two separators that end a line or a paragraph. All else is in names that people's machines make: spaces
 # without a break, joiners of emoji and of Indic letters, marks of direction, letters for private use.
 REFUSED = {"Cc", "Cs", "Zl", "Zp"}
-RULE = "no control characters and no ends of lines"
+RULE = "no control characters and no line breaks"
 
 
 def is_name(text: str) -> bool:

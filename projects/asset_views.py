@@ -71,7 +71,7 @@ class UploadRequest(serializers.Serializer[Any]):
     def to_internal_value(self, data: Any) -> Any:
         values = super().to_internal_value(data)
         if not is_name(values["filename"]):
-            raise serializers.ValidationError({"filename": [f"A name has {RULE}."]}, code="invalid")
+            raise serializers.ValidationError({"filename": [f"A file name may have {RULE}."]}, code="invalid")
         said = values.get("content_type") or ""
         content_type = announced_type(said, values["filename"]) if is_name(said) else None
         if content_type is None:

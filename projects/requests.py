@@ -25,7 +25,7 @@ MAX_SCRIPT = 50_000  # characters: an hour, spoken
 MAX_WARNINGS = 20
 MAX_NAME = 100
 NO_VOICE = "A voice is needed: give audio_url, or else a script, which is then spoken."
-NAME_RULE = f"Names have at most {MAX_NAME} characters, {RULE}."
+NAME_RULE = f"Names may have {MAX_NAME} characters at most, {RULE}."
 
 
 class SourceUrlField(serializers.CharField):

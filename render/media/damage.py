@@ -1,8 +1,10 @@
 """How much of a track cannot be read, and how much may be missing: one rule for all containers, sound and picture.
 
 Up to a second or 2 %, whichever is less, is a warning; more is an error, because a customer would take the film for
-the whole. Missing is what a packet that cannot be decoded should have held, what lay in a broken place between two
-packets, and what the container has said that it holds behind the last packet (see `render.media.promised`).
+the whole. Missing is:
+- the time of each packet that cannot be decoded;
+- the time between two packets, where the bytes between them are broken;
+- at the end, what the container says that it holds and does not (see `render.media.promised`).
 """
 
 import sys
@@ -25,10 +27,10 @@ RUN_OF_SOUND = 8
 BYTE_STREAMS = {"mp3", "aac", "ac3", "eac3", "dts"}
 # These promise a number of frames or samples of sound, so the promise counts what is missing in the middle, too.
 COUNTED = BYTE_STREAMS | {"flac"}
-# A recording of these may be cut off anywhere, and often is: what is broken behind its last good packet is not missed.
+# A recording of these may be cut off anywhere, and often is: damage after its last good packet is not counted.
 ENDLESS = BYTE_STREAMS | {"mpegts", "mpeg"}
-TORN_PACKETS = 32  # of sound, that an MPEG stream puts together: what is missing shows at the end of them
-POSITIONS = 4  # of packets: in Ogg the first after a broken page still has the time that the lost one should have
+TORN_PACKETS = 32  # an MPEG stream joins up to 32 packets of sound: a loss shows only after the last of them
+POSITIONS = 4  # packets to look back: in Ogg the first after a broken page carries the time of the lost one
 
 
 class Damage:

@@ -21,7 +21,7 @@ from render.media.whole_file import whole_file
 MAX_HOST = 253  # characters, RFC 1035
 MAX_REDIRECTS = 5
 CHECK_SECONDS = 0.2
-MOST_TIMEOUTS = 2  # tries: each has already taken as long as a server may be silent
+MOST_TIMEOUTS = 2  # tries, because each took `read_seconds` or more
 # Never asked for. Unpacking would multiply the bytes: 10 MB of gzip can hold 10 GB of zeros.
 COMPRESSIONS = {"gzip", "x-gzip", "deflate", "compress", "br", "zstd"}
 

@@ -8,7 +8,7 @@ import numpy as np
 from render.media.sound_samples import Samples
 
 BLOCK = 256  # samples: the time in which it is turned down
-RELEASE = 1.03  # times louder from block to block afterwards: back from half in 24 of them
+RELEASE = 1.03  # the gain grows by at most 3 % a block: from half to full in 24 blocks
 
 
 class Limiter:

@@ -1,8 +1,8 @@
-"""One channel of many, such as is audible whatever the microphones did.
+"""One channel of many, which can be heard even if a microphone was wired wrongly, dead or late.
 
 The plain mean is silent when one microphone is wired the wrong way round, because its channel is the other's negative;
-half as loud when one is dead; and hollow when one is late. So channels are added as far as they agree: of those that
-oppose the loudest, it alone stays. The result is as loud as the loudest channel.
+half as loud when one is dead; and hollow when one is late. So channels are added as far as they agree, and a channel
+out of phase with the loudest one is left out. The result is as loud as the loudest channel.
 """
 
 from math import exp, sqrt

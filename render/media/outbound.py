@@ -35,7 +35,7 @@ class AddressNotAllowed(Exception):
     """The name leads to no address that a stranger may reach: to one inside, or to none at all.
 
     Which of both is not told: else a stranger could ask, name by name, what there is in the private network.
-    `may_pass`: the resolver could not say now whether there is such a name; only for our own decision to ask again.
+    `may_pass`: the resolver failed for now. It decides whether to ask again, and is never shown.
     """
 
     def __init__(self, *, may_pass: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""What a file begins as, in words: also files that nothing here can read, so that they are called by their name.
+"""What a file begins as, in words: also of files that nothing here can read, so that the message can name them.
 
 Nothing is decoded here, and nothing of the file's own text is told: it may come from a place that the customer cannot
 read.
@@ -14,7 +14,7 @@ HEAD_BYTES = 64 * 1024
 
 
 class Is(Flag):
-    """What it could be used as, were it whole; and whether its format is one that is read here."""
+    """What it could be used as if it were not damaged; and whether its format is read here."""
 
     PICTURE = auto()
     SOUND = auto()

@@ -11,10 +11,10 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
 # Seconds that a frame may come late: Matroska counts milliseconds, and cameras' clocks are uneven. Where something was
-# damaged, all that is missing is made up for, but for the unevenness of Vorbis, 6 ms.
+# damaged, every gap over 10 ms is filled; the time stamps of Vorbis alone are uneven by 6 ms.
 TOLERANCE, TOLERANCE_OF_DAMAGED = 0.05, 0.01
-# What lies further back than this was recorded later and counts from 0 again. Less is an overlap: it is heard, not cut
-# off, because words are worth more than the exact time, and the next pause is shorter by as much.
+# A larger jump back means that another recording begins, which counts from 0 again. A smaller one is an overlap: all of
+# it is kept, because words are worth more than the exact time, and the next pause is shortened by it.
 BACKWARD = 1.0
 # MPEG streams that were cut and joined jump. FFmpeg takes these for jumps, too (`-dts_delta_threshold`).
 JUMP, JUMPING = 10.0, {"mpegts", "mpeg"}

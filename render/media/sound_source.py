@@ -18,7 +18,7 @@ from render.media.sound_gaps import SoundGaps
 
 # A header may claim 1 Hz and make one packet last for hours; no microphone is outside these.
 MIN_SOURCE_RATE, MAX_SOURCE_RATE = 4_000, 400_000
-# Eight channels (7.1) at 192 kHz. A lossless file of a few kilobytes can hold more of them for an hour, all silent.
+# Eight channels (7.1) at 192 kHz. A few kilobytes, packed without loss, can hold an hour of silence in more channels.
 MAX_SAMPLES_A_SECOND = 8 * 192_000
 LONGEST_SECONDS = 3600.0  # of a sound that is our own
 
