@@ -67,7 +67,7 @@ def test_a_render_that_is_just_ending_cannot_be_canceled(alice) -> None:
     render = latest_render(create(alice)["id"])
     finish_it = END_IT.replace("canceled", "finished")
 
-    with pytest.raises(ServiceError, match="is finished"):
+    with pytest.raises(ServiceError, match="has ended already"):
         meanwhile(lambda: lifecycle.request_cancel(render), finish_it, render.pk)
 
 

@@ -160,4 +160,4 @@ def test_what_is_a_little_damaged_is_prepared_with_a_warning(
     assert len(sources["voices"]) == 2
     (warning,) = warnings
     assert (warning["param"], warning["code"]) == ("audio_url", "damaged")
-    assert "0.02 s of it cannot be read" in warning["detail"]
+    assert "0.02 s of it could not be read" in warning["detail"]

@@ -32,17 +32,17 @@ PORTRAITS = {
         layers.psd empty one noise zeros json program windows.exe shell.sh archive.zip bomb.zip picture.png.gz link.tar
         claims-nothing.png claims-nothing.jpg cut.png cut.jpg cut.webp head.png head.jpg no-pixels.png bad-zlib.png
         few-pixels.png bad-crc.png text-bomb.png profile-bomb.png long-comment.png
-        remote.m3u8 local.m3u8 concat.txt session.sdp manifest.mpd list.m3u list.pls list.asx avi.m3u8 subtitles.srt
-        raw.nut pictures.mxf no-picture.mp4 good.wav good.mp3 good.flac /behave/no-content
+        remote.m3u8 local.m3u8 concat.txt session.sdp manifest.mpd list.m3u list.pls list.asx subtitles.srt
+        raw.nut pictures.mxf no-picture.mp4 good.wav good.mp3 good.flac
     """,
     "image_too_large": "bomb.png wide-bomb.png claims-billions.png claims-most.png claims-much.jpg large.avi",
     "image_too_small": "tiny.png strip.png column.png thumb.mp4 wide.mkv",
-    "video_invalid": "cut.mp4 cut.webm no-index.mp4 head.mp4 head.webm",
+    "video_invalid": "cut.mp4 cut.webm no-index.mp4 head.mp4 head.webm avi.m3u8",
     "download_failed": """
-        none /behave/reset /behave/reset-body /behave/too-little /behave/bad-chunks /behave/gzip /behave/brotli
-        /behave/deflate-twice /behave/not-modified /behave/error /behave/forbidden /behave/gone /behave/long-head
-        /behave/many-heads /behave/no-http /behave/old-http /behave/bad-status /behave/two-lengths /behave/bad-length
-        /behave/negative-length /redirect/loop /redirect/to-missing /redirect/to-nowhere http://media.example:1/
+        none /behave/no-content /behave/reset /behave/reset-body /behave/too-little /behave/bad-chunks
+        /behave/gzip /behave/brotli /behave/deflate-twice /behave/not-modified /behave/error /behave/forbidden
+        /behave/gone /behave/long-head /behave/many-heads /behave/no-http /behave/old-http /behave/bad-status /behave/two-lengths
+        /behave/bad-length /behave/negative-length /redirect/loop /redirect/to-missing /redirect/to-nowhere http://media.example:1/
     """,
     # A name that leads nowhere must look like one that leads inside.
     "url_not_allowed": "http://unknown.example/ http://%31%32%37.0.0.1/ http://[fe80::1%25lo]/",
