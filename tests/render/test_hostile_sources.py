@@ -41,8 +41,9 @@ PORTRAITS = {
     "download_failed": """
         none /behave/no-content /behave/reset /behave/reset-body /behave/too-little /behave/bad-chunks
         /behave/gzip /behave/brotli /behave/deflate-twice /behave/not-modified /behave/error /behave/forbidden
-        /behave/gone /behave/long-head /behave/many-heads /behave/no-http /behave/old-http /behave/bad-status /behave/two-lengths
-        /behave/bad-length /behave/negative-length /redirect/loop /redirect/to-missing /redirect/to-nowhere http://media.example:1/
+        /behave/gone /behave/long-head /behave/many-heads /behave/no-http /behave/old-http /behave/bad-status
+        /behave/two-lengths /behave/bad-length /behave/negative-length /redirect/loop /redirect/to-missing
+        /redirect/to-nowhere http://media.example:1/
     """,
     # A name that leads nowhere must look like one that leads inside.
     "url_not_allowed": "http://unknown.example/ http://%31%32%37.0.0.1/ http://[fe80::1%25lo]/",
