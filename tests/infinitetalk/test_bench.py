@@ -64,6 +64,7 @@ class ChangedNetworks(RandomNetworks):
         return transformer
 
 
+@pytest.mark.slow
 def test_what_computes_something_else_gets_no_speed() -> None:
     bench = Bench(ChangedNetworks("tiny", torch.float32, CPU), WORKLOAD, CPU, repeats=1, dollars_per_hour=None)
     variants = variants_of(["resident"], attention="native", compiled=False, baseline=PLANS["resident"])
@@ -77,6 +78,7 @@ def test_what_computes_something_else_gets_no_speed() -> None:
     assert "failed the gate" in as_markdown(Report(machine, WORKLOAD, bench.flops_per_pass, measured, None, None))
 
 
+@pytest.mark.slow
 def test_streamed_blocks_compute_the_same() -> None:
     bench = Bench(RandomNetworks("tiny", torch.float32, CPU), WORKLOAD, CPU, repeats=2, dollars_per_hour=None)
     variants = variants_of(["streamed"], attention="native", compiled=False, baseline=PLANS["resident"])
@@ -103,6 +105,7 @@ def test_with_weights_it_times_the_servers_start_too(weights: Path, tmp_path: Pa
     assert chunk["dollars_per_minute"] == pytest.approx(chunk["gpu_seconds_per_second"] * 60 * 2 / 3600)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_slower_than_an_earlier_one_says_so(report, tmp_path: Path, capsys) -> None:
     earlier = json.loads(json.dumps(report))
     for chunk in earlier["variants"][1]["chunks"]:

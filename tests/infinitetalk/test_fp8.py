@@ -121,6 +121,7 @@ def test_the_largest_value_of_each_row_is_kept() -> None:
     assert torch.allclose((rounded.float() * scale).abs().amax(dim=1), states.float().abs().amax(dim=1))
 
 
+@pytest.mark.slow
 def test_it_compiles_without_a_break() -> None:
     linear, *_ = make(64, 32, in_eight_bits=True)
     states = states_like_a_networks(1, 9, 64)

@@ -73,6 +73,7 @@ def test_a_transformer_is_streamed_once_only() -> None:
     assert torch.equal(transformer(**inputs), expected)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_one_compiled_block_serves_all_blocks_and_sizes() -> None:
     torch.compiler.reset()
