@@ -181,9 +181,7 @@ CACHES = {
 # django-q2 delivers the ticket of a film that takes longer than `retry` again. That is harmless: it names no render.
 RENDER_TIMEOUT_SECONDS = env.whole("RENDER_TIMEOUT_SECONDS", 2700, least=1)  # without a segment or another step forward
 RENDER_LEASE_SECONDS = env.number("RENDER_LEASE_SECONDS", 60)
-RENDER_HANG_SECONDS = env.number(
-    "RENDER_HANG_SECONDS", 900
-)  # from the end of its render until a worker that hangs is killed
+RENDER_HANG_SECONDS = env.number("RENDER_HANG_SECONDS", 900)  # from a render's end until its hanging worker is killed
 # The lease ends a render first; this ends a worker that the lease's thread cannot end. It begins anew with each step
 # forward, see `render.ticket_clock`: how long a ticket may take in all follows from the length of its film.
 _TICKET_TIMEOUT = round(RENDER_TIMEOUT_SECONDS + RENDER_HANG_SECONDS + 5 * RENDER_LEASE_SECONDS)

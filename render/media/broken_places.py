@@ -18,6 +18,7 @@ from render.media import (
     transport_packets,
 )
 from render.media.joined import Stretches
+from render.media.mapped_file import mapped
 
 
 class BrokenPlaces:
@@ -37,7 +38,7 @@ class BrokenPlaces:
         walk = WALKS.get(self._container)
         if walk is None:
             return []
-        with self._path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with mapped(self._path) as data:
             return walk(data)
 
 

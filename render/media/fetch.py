@@ -109,9 +109,10 @@ def _seconds_to_wait(limits: FetchLimits, state: tenacity.RetryCallState) -> flo
 def _is_enough(limits: FetchLimits, state: tenacity.RetryCallState) -> bool:
     """A worker is not held for long by a server that is away for long, or always asks to wait."""
     is_timeout = _failure_of_try(state).error.code == "download_timeout"
+    tries = min(limits.tries, MOST_TIMEOUTS) if is_timeout else limits.tries
     waited = state.idle_for + state.upcoming_sleep
     return (
-        state.attempt_number >= min(limits.tries, MOST_TIMEOUTS if is_timeout else limits.tries)
+        state.attempt_number >= tries
         or waited > limits.most_waited_seconds
         or (state.seconds_since_start or 0) + state.upcoming_sleep >= limits.total_seconds
     )

@@ -12,6 +12,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 
 from render.media import mpeg_frames
+from render.media.mapped_file import mapped
 from render.media.ogg_pages import links
 
 TAGS = re.compile(rb"ID3[\x02-\x04]|TAG|APETAGEX|LYRICSBEGIN|#!AMR(?:-WB)?\n")
@@ -22,25 +23,24 @@ Stretch = tuple[int, int]  # first byte, and the one after the last
 
 def parts(source: Path) -> "list[Path | Stretches]":
     """What to open one after the other: the file itself, or views of it that leave out what is not sound."""
-    with source.open("rb") as file:
-        start = file.read(12)
-        if not start:
-            return [source]
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            if start[:4] == b"OggS":
-                chain = links(data)
-                return [Stretches(source, [link]) for link in chain] if len(chain) > 1 else [source]
-            if start[:3] == b"ID3" or start[:5] == b"#!AMR" or _is_sync(start):
-                gone = list(_tags(data))
-                first = _after_tag(data)
-                broken, turns = mpeg_frames.junk(data, first)
-                stretches = list(_between(sorted([*gone, *broken]), len(data)))
-                junk_bytes = sum(stop - start for start, stop in broken if _was_sound(data, start, stop))
-                if turns:
-                    views = [Stretches(source, piece) for piece in _split(stretches, turns)]
-                    views[0].junk_bytes = junk_bytes
-                    return list(views)
-                return [Stretches(source, stretches, junk_bytes)] if len(stretches) > 1 else [source]
+    if not source.stat().st_size:
+        return [source]
+    with mapped(source) as data:
+        start = data[:12]
+        if start[:4] == b"OggS":
+            chain = links(data)
+            return [Stretches(source, [link]) for link in chain] if len(chain) > 1 else [source]
+        if start[:3] == b"ID3" or start[:5] == b"#!AMR" or _is_sync(start):
+            gone = list(_tags(data))
+            first = _after_tag(data)
+            broken, turns = mpeg_frames.junk(data, first)
+            stretches = list(_between(sorted([*gone, *broken]), len(data)))
+            junk_bytes = sum(stop - start for start, stop in broken if _was_sound(data, start, stop))
+            if turns:
+                views = [Stretches(source, piece) for piece in _split(stretches, turns)]
+                views[0].junk_bytes = junk_bytes
+                return list(views)
+            return [Stretches(source, stretches, junk_bytes)] if len(stretches) > 1 else [source]
     return [source]
 
 

@@ -10,6 +10,7 @@ import struct
 from pathlib import Path
 
 from accounts.errors import ServiceError
+from render.media.mapped_file import mapped
 from render.media.picture_formats import MAX_PIXELS
 
 # An encoder writes 10 scans, or about 20 when it looks for the smallest file; an empty scan of MAX_PIXELS costs 25 ms.
@@ -28,12 +29,12 @@ def check_cost(source: Path, *, param: str) -> None:
     """Of a JPEG or PNG, by its first bytes; the cost of others is their size. Raises ServiceError media_too_complex."""
     with source.open("rb") as file:
         start = file.read(8)
-        if start[:3] == b"\xff\xd8\xff":
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                _check_jpeg(data, param)
-        elif start == b"\x89PNG\r\n\x1a\n":
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                _check_png(data, param)
+    if start[:3] == b"\xff\xd8\xff":
+        with mapped(source) as data:
+            _check_jpeg(data, param)
+    elif start == b"\x89PNG\r\n\x1a\n":
+        with mapped(source) as data:
+            _check_png(data, param)
 
 
 def _check_jpeg(data: mmap.mmap, param: str) -> None:

@@ -5,7 +5,6 @@ an index of packets, a count of frames or bytes, or a duration in a file which a
 """
 
 import io
-import mmap
 import os
 import re
 import struct
@@ -19,6 +18,7 @@ from av.video.stream import VideoStream
 from render.media import asf_packets, matroska_elements, mp4_fragments
 from render.media.damage import Damage
 from render.media.joined import Stretches
+from render.media.mapped_file import mapped
 
 MOST_ROUNDING = 0.05  # seconds, by which a duration is more than the last packet's end
 HEAD_BYTES = 65_536  # in which a header is looked for
@@ -86,7 +86,7 @@ def _missing_of_fragments(source: Path | Stretches, damage: Damage, claimed: flo
     """Behind a broken piece FFmpeg may stop: then by the bytes that no packet has covered."""
     if not isinstance(source, Path) or not damage.end_byte:
         return 0.0
-    with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with mapped(source) as data:
         fragments = mp4_fragments.walk(data)
     if fragments.is_cut and claimed - latest_seconds > MOST_ROUNDING:
         return claimed - latest_seconds
@@ -117,7 +117,7 @@ def _seconds_of_tag(duration: str) -> float:
 def _may_be_cut(source: Path | Stretches) -> bool:
     if not isinstance(source, Path):
         return False
-    with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with mapped(source) as data:
         return matroska_elements.walk(data).may_be_cut
 
 

@@ -21,9 +21,10 @@ _NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails
 
 def instead_of_picture(source: Path) -> str:
     """Of a file that could not be read as a picture, and is no film that can be read."""
-    beginning, tracks = recognise(source), _Tracks(source)
+    beginning = recognise(source)
+    tracks = _Tracks(source, beginning)
     if tracks.unreadable_films:
-        return f"The film is encoded as {tracks.unreadable_films}, which cannot be read here. {_wanted(A_PICTURE)}"
+        return _encoded("film", tracks.unreadable_films, A_PICTURE)
     if not tracks.has_film and (tracks.has_sound or tracks.unreadable_sounds):
         words = beginning.words if beginning and not beginning.kind & Is.FILM else "a sound"
         return f"This is {words}, not a picture. {_wanted(A_PICTURE)}"
@@ -35,19 +36,20 @@ def unreadable_film(source: Path) -> str | None:
     beginning = recognise(source)
     if beginning is None or Is.FILM | Is.READ_HERE not in beginning.kind or Is.SOUND in beginning.kind:
         return None
-    tracks = _Tracks(source)
+    tracks = _Tracks(source, beginning)
     if tracks.unreadable_films:
-        return f"The film is encoded as {tracks.unreadable_films}, which cannot be read here. {_wanted(A_PICTURE)}"
+        return _encoded("film", tracks.unreadable_films, A_PICTURE)
     return None if tracks.unreadable_sounds else _damaged(beginning)
 
 
 def instead_of_sound(source: Path) -> str | None:
     """Of a file that could not be read as a voice; None when it has a sound track that can be read."""
-    beginning, tracks = recognise(source), _Tracks(source)
+    beginning = recognise(source)
+    tracks = _Tracks(source, beginning)
     if tracks.has_sound:
         return None
     if tracks.unreadable_sounds:
-        return f"The sound is encoded as {tracks.unreadable_sounds}, which cannot be read here. {_wanted(A_SOUND)}"
+        return _encoded("sound", tracks.unreadable_sounds, A_SOUND)
     if tracks.has_film or tracks.unreadable_films:
         return f"This is a film without a sound track, so there is no sound in it. {_wanted(A_SOUND)}"
     return _say(beginning, wanted=A_SOUND, usable=Is.SOUND | Is.FILM, name="a sound")
@@ -55,12 +57,13 @@ def instead_of_sound(source: Path) -> str | None:
 
 def instead_of_media(source: Path) -> str:
     """Of a file that is neither a picture nor a film nor a sound."""
-    tracks = _Tracks(source)
+    beginning = recognise(source)
+    tracks = _Tracks(source, beginning)
     codecs = tracks.unreadable_films or tracks.unreadable_sounds
     if codecs:
-        return f"The file is encoded as {codecs}, which cannot be read here. {_wanted(ANYTHING)}"
+        return _encoded("file", codecs, ANYTHING)
     usable = Is.PICTURE | Is.FILM | Is.SOUND
-    return _say(recognise(source), wanted=ANYTHING, usable=usable, name="a picture, film or sound")
+    return _say(beginning, wanted=ANYTHING, usable=usable, name="a picture, film or sound")
 
 
 def _say(beginning: Beginning | None, *, wanted: str, usable: Is, name: str) -> str:
@@ -71,6 +74,10 @@ def _say(beginning: Beginning | None, *, wanted: str, usable: Is, name: str) -> 
     if Is.READ_HERE in beginning.kind:
         return _damaged(beginning)
     return f"This is {beginning.words}, which cannot be read here. {_wanted(wanted)}"
+
+
+def _encoded(what: str, codecs: str, wanted: str) -> str:
+    return f"The {what} is encoded as {codecs}, which cannot be read here. {_wanted(wanted)}"
 
 
 def _damaged(beginning: Beginning) -> str:
@@ -88,10 +95,9 @@ class _Tracks:
     takes for films.
     """
 
-    def __init__(self, source: Path) -> None:
+    def __init__(self, source: Path, beginning: Beginning | None) -> None:
         self.has_film = self.has_sound = False
         self.unreadable_films = self.unreadable_sounds = ""  # names of codecs
-        beginning = recognise(source)
         if beginning is not None and Is.PICTURE in beginning.kind:
             return
         try:

@@ -130,14 +130,10 @@ class _Reader:
             self._found.languages.append(attributes["xml:lang"])
         if name == "speak" and (version := attributes.get("version", "1.1").strip()) not in _VERSIONS:
             raise self._bad_value(name, "version", version, " or ".join(_VERSIONS))
-        if name in ("p", "s", "break"):
-            self._plain.append(" ")
-        if name == "p":
-            self._flush()
-            self._paragraph_due = True
-        elif name == "s":
-            self._end_sentence()
+        if name in ("p", "s"):
+            self._edge(name)
         elif name == "break":
+            self._plain.append(" ")
             self._pause(self._seconds(attributes))
         elif name == "sub" and "alias" not in attributes:
             raise self._refusal("<sub> needs an alias: what is said instead of its text")
@@ -149,12 +145,7 @@ class _Reader:
     def _end(self, name: str) -> None:
         _, attributes = self._open.pop()
         if name in ("p", "s"):
-            self._plain.append(" ")
-        if name == "p":
-            self._flush()
-            self._paragraph_due = True
-        elif name == "s":
-            self._end_sentence()
+            self._edge(name)
         elif name in ("sub", "say-as"):
             inner = " ".join("".join(self._inner).split())
             self._inner.clear()
@@ -162,6 +153,15 @@ class _Reader:
                 self._text.append(attributes["alias"])
             elif inner:
                 self._text.append(self._written_out(inner, attributes))
+
+    def _edge(self, name: str) -> None:
+        """A paragraph or a sentence begins or ends."""
+        self._plain.append(" ")
+        if name == "p":
+            self._flush()
+            self._paragraph_due = True
+        else:
+            self._end_sentence()
 
     def _characters(self, data: str) -> None:
         name = self._open[-1][0]
