@@ -9,7 +9,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from accounts import prices
+from accounts.billing import prices
 
 
 class Plan(models.Model):
@@ -151,7 +151,7 @@ class ApiKey(models.Model):
 
 
 class RequestWindow(models.Model):
-    """A tenant's requests in the minute that began at `started_at`. Written by `accounts.rates` alone."""
+    """A tenant's requests in the minute that began at `started_at`. Written by `accounts.api.request_rates` alone."""
 
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="+")
     policy = models.CharField(max_length=20)
@@ -168,7 +168,7 @@ class RequestWindow(models.Model):
 class FailedLogins(models.Model):
     """Wrong passwords for one account from one address, in the time that began at `started_at`.
 
-    Written by `accounts.login_limits` alone.
+    Written by `accounts.staff.login_limits` alone.
     """
 
     account = models.CharField(max_length=64, help_text="SHA-256 of the name that was given.")
@@ -189,7 +189,7 @@ class FailedLogins(models.Model):
 
 
 class IdempotentResponse(models.Model):
-    """What was answered to the first request with an Idempotency-Key. Written by `accounts.idempotency` alone."""
+    """What was answered to the first request with an Idempotency-Key. Written by `accounts.api.idempotency` alone."""
 
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="+")
     route = models.CharField(max_length=200, help_text="Method and route; not the API key, which may be rotated.")
@@ -211,7 +211,7 @@ class IdempotentResponse(models.Model):
 class UsageEntry(models.Model):
     """One row a render: a hold while `billed_seconds` is null, then a bill. Adjustments are rows without a render.
 
-    Written by `accounts.quota` alone.
+    Written by `accounts.billing.quota` alone.
     """
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="usage")

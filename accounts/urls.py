@@ -1,6 +1,6 @@
-from accounts.key_views import ApiKeyViewSet
-from accounts.routing import OptionalSlashRouter
-from accounts.usage_views import UsageViewSet
+from accounts.api.routers import OptionalSlashRouter
+from accounts.api_keys.views import ApiKeyViewSet
+from accounts.billing.views import UsageViewSet
 
 router = OptionalSlashRouter()
 router.register("keys", ApiKeyViewSet, basename="key")

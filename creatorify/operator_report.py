@@ -14,8 +14,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render as render_page
 from django.utils import timezone
 
+from accounts.billing.reports import SETTLED, Period, month_of, next_month
 from accounts.models import UsageEntry
-from accounts.usage import SETTLED, Period, month_of, next_month
 from render.models import Render, State
 
 _BY_NODE = """

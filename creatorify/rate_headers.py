@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
-from accounts.throttling import set_rate_headers
+from accounts.api.throttling import set_rate_headers
 
 
 class RateHeadersMiddleware:

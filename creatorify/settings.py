@@ -305,13 +305,13 @@ MAX_BODY_BYTES = 2**20  # A request's body is kept in memory; an upload's is not
 PUBLIC_URL = env.url("PUBLIC_URL").rstrip("/")
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.ApiKeyAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["accounts.authentication.HasScope"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.api_keys.authentication.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.api_keys.authentication.HasScope"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "creatorify.errors.exception_handler",
-    "DEFAULT_THROTTLE_CLASSES": ["accounts.throttling.TenantThrottle"],
+    "DEFAULT_THROTTLE_CLASSES": ["accounts.api.throttling.TenantThrottle"],
     # How many proxies of ours a request has come through: so many hops of X-Forwarded-For can be believed.
     "NUM_PROXIES": env.whole("NUM_PROXIES", 1 if env.flag("BEHIND_TLS_PROXY") else 0),
     "UNAUTHENTICATED_USER": None,
@@ -366,6 +366,6 @@ LOGGING = {
         # Each request causes a line, or a trace, while the database is away, or the limit of log-ins is reached.
         "creatorify.errors": {"filters": ["faults"]},
         "creatorify.health": {"filters": ["faults"]},
-        "accounts.login_view": {"filters": ["faults"]},
+        "accounts.staff.login_view": {"filters": ["faults"]},
     },
 }

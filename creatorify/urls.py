@@ -4,7 +4,7 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerSplitView
 
-from accounts.login_view import login
+from accounts.staff.login_view import login
 from creatorify import api_docs
 from creatorify.errors import unknown_path
 from creatorify.media_view import media

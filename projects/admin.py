@@ -16,14 +16,7 @@ from django.urls import URLPattern, path
 from django.utils.html import format_html_join
 
 from accounts import audit
-from accounts.admin_base import (
-    NOTHING,
-    ReadOnlyAdmin,
-    ReadOnlyInline,
-    object_link,
-    preformatted,
-    without_queries,
-)
+from accounts.admin.base import NOTHING, ReadOnlyAdmin, ReadOnlyInline, object_link, preformatted, without_queries
 from accounts.errors import ServiceError
 from projects import deletion_admin, webhook_admin  # noqa: F401  # For Django.
 from projects.asset_admin import source_link

@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.template.defaultfilters import filesizeformat
 
-from accounts.admin_base import ReadOnlyAdmin, external_link, object_link, preformatted
+from accounts.admin.base import ReadOnlyAdmin, external_link, object_link, preformatted
 from projects.models import Asset, Avatar
 from projects.references import is_reference
 

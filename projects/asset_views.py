@@ -21,12 +21,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from accounts.api.idempotency import idempotent
+from accounts.api.names import RULE, is_name
+from accounts.api.pagination import EnvelopePagination
+from accounts.api.views import KeyedView
 from accounts.errors import PROBLEM_TYPES, ServiceError, problem
-from accounts.idempotency import idempotent
-from accounts.keyed_view import KeyedView
 from accounts.models import Scope
-from accounts.names import RULE, is_name
-from accounts.pagination import EnvelopePagination
 from projects import assets
 from projects.assets import ASSET
 from projects.models import Asset

@@ -10,11 +10,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from accounts.api.idempotency import idempotent
+from accounts.api.pagination import EnvelopePagination
+from accounts.api.views import KeyedView
 from accounts.errors import ServiceError
-from accounts.idempotency import idempotent
-from accounts.keyed_view import KeyedView
 from accounts.models import Scope, Tenant
-from accounts.pagination import EnvelopePagination
 from projects import references
 from projects.assets import ASSET
 from projects.models import Asset, Avatar, Project

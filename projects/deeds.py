@@ -9,7 +9,7 @@ from django import forms
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 
-from accounts import quota
+from accounts.billing import quota
 from projects import takes
 from projects.models import Project
 from render.models import State

@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from accounts.admin_base import ReadOnlyAdmin, object_link
+from accounts.admin.base import ReadOnlyAdmin, object_link
 from projects.models import Deletion, RetentionFailure
 
 

@@ -7,8 +7,8 @@ from django.conf import settings
 from rest_framework import serializers
 from rest_framework.settings import api_settings
 
-from accounts.fields import FiniteFloatField
-from accounts.names import RULE, is_name
+from accounts.api.fields import FiniteFloatField
+from accounts.api.names import RULE, is_name
 from projects.models import AudioOrder
 from projects.source_urls import MAX_LENGTH, validate_source_url
 from projects.webhook_urls import WebhookUrlField

@@ -20,7 +20,7 @@ from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast, Now
 from django_q.models import Task
 
-from accounts import idempotency
+from accounts.api import idempotency
 from accounts.models import IdempotentResponse
 from projects import assets, deletions, discards, tickets
 from projects.models import Asset, Project, RetentionFailure, Take

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
 
-from accounts.admin_base import money
+from accounts.admin.base import money
 from accounts.audit import target_of
 from accounts.models import AuditEntry, UsageEntry
 from projects.models import Deletion, Project

@@ -1,6 +1,6 @@
 from django.urls import path, re_path
 
-from accounts.routing import OptionalSlashRouter
+from accounts.api.routers import OptionalSlashRouter
 from projects.asset_views import AssetViewSet, UploadViewSet
 from projects.avatar_views import AvatarViewSet
 from projects.previews import PreviewView

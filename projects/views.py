@@ -22,10 +22,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from accounts import audit, queries, quota
+from accounts import audit
+from accounts.api import query_parameters
+from accounts.api.idempotency import idempotent
+from accounts.api.views import KeyedView
+from accounts.billing import quota
 from accounts.errors import ServiceError
-from accounts.idempotency import idempotent
-from accounts.keyed_view import KeyedView
 from accounts.models import Scope, UsageEntry
 from projects import deletions, events_view, references, takes
 from projects.dry_run import CreateQuery, DryRun, DryRunSerializer
@@ -97,7 +99,7 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
     )
     def list(self, request: Request) -> Response:
         """With `envelope=true` the answer is `{"data": [...], "has_more": ..., "next_cursor": ...}`."""
-        query = queries.read(ListQuery, request)
+        query = query_parameters.read(ListQuery, request)
         page = Page(self.get_queryset(), query, tenant=self.api_key.tenant)
         data = serializers.ListSerializer(child=ProjectSerializer()).to_representation(self._represent(page.projects))
         envelope = {"data": data, "has_more": page.next_cursor is not None, "next_cursor": page.next_cursor}
@@ -117,7 +119,7 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
     )
     def create(self, request: Request) -> Response:
         """Unknown fields are not an error, they come back in `warnings`."""
-        if queries.read(CreateQuery, request, refuse_unknown=True)["dry_run"]:
+        if query_parameters.read(CreateQuery, request, refuse_unknown=True)["dry_run"]:
             # Before it makes its render: what is seen from within its transaction, all who ask would be told.
             return self._dry_run(request, look())
         return self._create(request)

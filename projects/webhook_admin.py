@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
-from accounts.admin_base import NOTHING, ReadOnlyAdmin, object_link
+from accounts.admin.base import NOTHING, ReadOnlyAdmin, object_link
 from projects.models import Project
 from projects.webhook_models import WebhookDelivery, WebhookEndpoint, WebhookEvent
 

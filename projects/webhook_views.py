@@ -14,13 +14,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from accounts import queries
+from accounts.api import query_parameters
+from accounts.api.fields import FiniteFloatField, UniqueListField
+from accounts.api.idempotency import idempotent
+from accounts.api.pagination import EnvelopePagination
+from accounts.api.views import KeyedView
 from accounts.errors import ServiceError
-from accounts.fields import FiniteFloatField, UniqueListField
-from accounts.idempotency import idempotent
-from accounts.keyed_view import KeyedView
 from accounts.models import Scope, Tenant
-from accounts.pagination import EnvelopePagination
 from projects import webhook_events
 from projects.webhook_models import EventType, WebhookDelivery, WebhookEndpoint, default_events, new_secret
 from projects.webhook_urls import WebhookUrlField
@@ -223,7 +223,7 @@ class WebhookDeliveryViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, _
     def get_queryset(self) -> QuerySet[WebhookDelivery]:
         found = WebhookDelivery.objects.filter(endpoint__in=self.endpoints()).select_related("event", "endpoint")
         found = found.defer("body", "event__body")  # They may be long, and are not shown.
-        query = queries.read(DeliveryQuery, self.request) if self.action == "list" else {}
+        query = query_parameters.read(DeliveryQuery, self.request) if self.action == "list" else {}
         if "delivered" in query:
             found = found.filter(delivered_at__isnull=not query["delivered"])
         return found

@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
 
-from accounts.admin_base import (
+from accounts.admin.base import (
     NOTHING,
     ReadOnlyAdmin,
     ReadOnlyInline,

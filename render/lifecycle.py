@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import F, Max, Min, Q, Sum
 from django.db.models.functions import Coalesce, Now
 
-from accounts import quota
+from accounts.billing import quota
 from accounts.errors import ServiceError
 from render import nodes, queue
 from render.engines import registry

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from accounts import audit
-from accounts.admin_base import NOTHING
+from accounts.admin.base import NOTHING
 from render import objects
 from render.models import Render
 

@@ -5,7 +5,7 @@ from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.timesince import timesince
 
-from accounts.admin_base import ReadOnlyAdmin
+from accounts.admin.base import ReadOnlyAdmin
 from render.models import Node, State
 
 

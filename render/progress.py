@@ -5,7 +5,7 @@ from math import ceil
 
 from django.db.models import F
 
-from accounts import quota
+from accounts.billing import quota
 from render import queue
 from render.engines.base import FPS
 from render.fence import CancelRequested, Claim, fence

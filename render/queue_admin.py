@@ -5,7 +5,7 @@ from django.contrib import admin
 from django.db.models import Model
 from django_q.models import Failure, OrmQ, Schedule, Success
 
-from accounts.admin_base import ReadOnlyAdmin, preformatted
+from accounts.admin.base import ReadOnlyAdmin, preformatted
 
 # A form that writes a Schedule runs any function by its dotted path, and "resubmit" runs a task again.
 _queue_models: list[type[Model]] = [Failure, OrmQ, Schedule, Success]

@@ -5,7 +5,7 @@ from math import ceil
 
 from django.db import transaction
 
-from accounts import quota
+from accounts.billing import quota
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Tenant
 from render import progress, queue

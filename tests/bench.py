@@ -21,7 +21,7 @@ django.setup()
 
 import httpx
 
-from accounts import keys
+from accounts.api_keys import services as keys
 from accounts.models import Tenant
 from creatorify.demo_media import write_portrait, write_speech
 from render.engines.base import FPS, RenderInputs

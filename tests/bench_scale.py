@@ -20,7 +20,7 @@ from django.contrib.auth.models import User
 from django.db import connection, reset_queries
 from django.test import Client
 
-from accounts import keys
+from accounts.api_keys import services as keys
 from accounts.models import ApiKey, Plan, Tenant, UsageEntry
 from projects.models import Project, Take
 from render.models import Attempt, Node, Render, State

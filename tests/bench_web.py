@@ -23,7 +23,7 @@ django.setup()
 
 import psutil
 
-from accounts import keys
+from accounts.api_keys import services as keys
 from accounts.models import Tenant
 from tests.stack import database_url, free_port, scratch_database, unlimited_plan
 

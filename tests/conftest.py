@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.cache import cache
 from rest_framework.test import APIClient
 
-from accounts import keys
+from accounts.api_keys import services as keys
 from accounts.models import ApiKey, Plan, Tenant
 from creatorify.line_limit import LineLimit
 from tests.database_clock import DatabaseClock

@@ -23,7 +23,7 @@ django.setup()
 import httpx
 from django.core.files.storage import default_storage
 
-from accounts import keys
+from accounts.api_keys import services as keys
 from accounts.errors import ServiceError
 from accounts.models import Tenant
 from projects.models import Asset

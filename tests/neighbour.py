@@ -7,7 +7,7 @@ from django.apps import apps
 from django.db import connection, models
 from django.utils import timezone
 
-from accounts import keys
+from accounts.api_keys import services as keys
 from accounts.models import (
     ApiKey,
     AuditEntry,

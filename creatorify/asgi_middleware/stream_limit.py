@@ -12,8 +12,8 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import DatabaseError, connection
 
-from accounts import keys
-from accounts.authentication import presented_key
+from accounts.api_keys import services as keys
+from accounts.api_keys.authentication import presented_key
 from creatorify import connections
 from creatorify.asgi_middleware.asgi import Application, Receive, Scope, Send, header
 from creatorify.asgi_middleware.problem_response import send_problem

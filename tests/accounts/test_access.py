@@ -6,7 +6,9 @@ import pytest
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from accounts import keys, networks, usage
+from accounts import networks
+from accounts.api_keys import services as keys
+from accounts.billing import reports
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Scope, UsageEntry
 from tests.projects.steps import PROJECTS, create, finished_project
@@ -139,16 +141,16 @@ def test_usage_in_groups_adds_up_to_the_whole(alice) -> None:
     UsageEntry.objects.filter(tenant=alice.tenant, user_label="one").update(currency="EUR")
     rows = UsageEntry.objects.filter(tenant=alice.tenant)
 
-    whole = usage.totals(rows.order_by("-created_at"))
+    whole = reports.totals(rows.order_by("-created_at"))
     assert [(sums["currency"], sums["renders"], sums["billed_seconds"], sums["held_seconds"]) for sums in whole] == [
         ("EUR", 1, 2, 0),
         ("USD", 1, 2, 1),
     ]
-    assert [(sums["user_id"], sums["currency"], sums["renders"]) for sums in usage.grouped(rows, ["user_id"])] == [
+    assert [(sums["user_id"], sums["currency"], sums["renders"]) for sums in reports.grouped(rows, ["user_id"])] == [
         ("one", "EUR", 1),
         ("two", "USD", 1),
     ]
-    [dollars, euros] = usage.grouped(rows, ["day", "month", "key", "engine", "resolution"])
+    [dollars, euros] = reports.grouped(rows, ["day", "month", "key", "engine", "resolution"])
     made = rows[0].created_at
     assert (euros["day"], euros["month"]) == (made.date().isoformat(), made.strftime("%Y-%m"))
     assert (euros["key"], euros["engine"], dollars["amount_micros"]) == (alice.key.prefix, "instant", 0)
@@ -159,7 +161,7 @@ def test_a_row_says_what_it_is(alice) -> None:
     finished_project(alice)
     create(alice)
     UsageEntry.objects.create(tenant=alice.tenant, billed_seconds=1, reason="x")
-    rows = usage.with_kind(UsageEntry.objects.filter(tenant=alice.tenant)).order_by("pk")
+    rows = reports.with_kind(UsageEntry.objects.filter(tenant=alice.tenant)).order_by("pk")
 
     assert [(row.kind, row.key_prefix) for row in rows] == [
         ("charge", alice.key.prefix),

@@ -6,7 +6,9 @@ import pytest
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from accounts import keys, quota, rates, usage
+from accounts.api import request_rates
+from accounts.api_keys import services as keys
+from accounts.billing import quota, reports
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Plan, UsageEntry, UsageThreshold
 from tests.projects.steps import NEW, PROJECTS, create
@@ -22,10 +24,10 @@ NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 )
 def test_a_window_is_the_clocks_minute(alice, clock, seconds, taken, left) -> None:
     clock.set(NOON)
-    rates.take(alice.tenant, "read")
+    request_rates.take(alice.tenant, "read")
     clock.set(NOON + timedelta(seconds=seconds))
 
-    window = rates.take(alice.tenant, "read")
+    window = request_rates.take(alice.tenant, "read")
 
     assert (window.taken, window.seconds_left) == (taken, left)
 
@@ -33,7 +35,7 @@ def test_a_window_is_the_clocks_minute(alice, clock, seconds, taken, left) -> No
 def test_requests_are_counted_all_minute_long(alice, clock) -> None:
     for second in range(0, 60, 7):
         clock.set(NOON + timedelta(seconds=second))
-        window = rates.take(alice.tenant, "create")
+        window = request_rates.take(alice.tenant, "create")
 
     assert window.taken == 9
 
@@ -55,7 +57,7 @@ def test_it_is_told_when_to_come_again(alice, plan, clock, second, wait) -> None
 def test_the_last_request_of_a_window_is_allowed(alice, plan, clock) -> None:
     plan.requests_per_minute = 2
     clock.set(NOON)
-    windows = [rates.take(alice.tenant, "read") for _ in range(3)]
+    windows = [request_rates.take(alice.tenant, "read") for _ in range(3)]
 
     assert [(window.allowed, window.remaining) for window in windows] == [(True, 1), (True, 0), (False, 0)]
 
@@ -150,20 +152,20 @@ def test_a_threshold_is_of_the_month_in_which_it_was_passed(alice) -> None:
     ],
 )
 def test_a_month_ends_where_the_next_begins(first, following) -> None:
-    assert usage.Period.month(first) == usage.Period(first.replace(day=1), following)
-    assert usage.next_month(first) == following
+    assert reports.Period.month(first) == reports.Period(first.replace(day=1), following)
+    assert reports.next_month(first) == following
 
 
 def test_a_period_has_its_first_moment_and_not_its_end(alice) -> None:
     create(alice)
-    period = usage.Period(date(2026, 5, 1), date(2026, 6, 1))
+    period = reports.Period(date(2026, 5, 1), date(2026, 6, 1))
     start, end = period.bounds
     assert (start, end) == (datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC))
     inside = {start: 1, end - timedelta(microseconds=1): 1, end: 0, start - timedelta(microseconds=1): 0}
 
     for moment, number in inside.items():
         UsageEntry.objects.filter(tenant=alice.tenant).update(created_at=moment)
-        assert usage.entries(alice.tenant, period, is_test=False).count() == number, moment
+        assert reports.entries(alice.tenant, period, is_test=False).count() == number, moment
 
 
 def test_rows_in_chunks_are_all_rows_in_order(alice) -> None:
@@ -171,8 +173,8 @@ def test_rows_in_chunks_are_all_rows_in_order(alice) -> None:
         create(alice)
     mine = UsageEntry.objects.filter(tenant=alice.tenant)
 
-    assert [row.pk for row in usage.chunked(mine, size=2)] == sorted(mine.values_list("pk", flat=True))
-    assert [row.pk for row in usage.chunked(mine, size=5)] == sorted(mine.values_list("pk", flat=True))
+    assert [row.pk for row in reports.chunked(mine, size=2)] == sorted(mine.values_list("pk", flat=True))
+    assert [row.pk for row in reports.chunked(mine, size=5)] == sorted(mine.values_list("pk", flat=True))
 
 
 def test_an_expired_key_has_no_successor(alice) -> None:

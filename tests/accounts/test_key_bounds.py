@@ -6,7 +6,8 @@ import pytest
 from django.db.models import F
 from django.utils import timezone
 
-from accounts import audit, keys
+from accounts import audit
+from accounts.api_keys import services as keys
 from accounts.models import ApiKey, AuditEntry, Scope
 
 pytestmark = pytest.mark.django_db

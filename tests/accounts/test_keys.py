@@ -7,7 +7,7 @@ from django.core.management.base import CommandError
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from accounts import keys
+from accounts.api_keys import services as keys
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Tenant
 

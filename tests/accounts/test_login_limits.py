@@ -9,9 +9,9 @@ from django.db import connection
 from django.db.models import F
 from django.test import Client
 
-from accounts import login_limits
-from accounts.login_limits import ACCOUNTS_OF_ADDRESS, FAILURES, FAILURES_OF_ACCOUNT, LATELY, WINDOW
 from accounts.models import FailedLogins
+from accounts.staff import login_limits
+from accounts.staff.login_limits import ACCOUNTS_OF_ADDRESS, FAILURES, FAILURES_OF_ACCOUNT, LATELY, WINDOW
 
 LOGIN = "/admin/login/?next=/admin/"
 RIGHT = "a long right password"

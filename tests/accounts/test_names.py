@@ -1,6 +1,6 @@
 import pytest
 
-from accounts.names import is_name
+from accounts.api.names import is_name
 
 FROM_MACHINES = [
     "Screenshot 2026-11-28 at 9.41.00\u202fAM.png",  # macOS

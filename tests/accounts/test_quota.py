@@ -6,7 +6,7 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 
-from accounts import quota
+from accounts.billing import quota
 from accounts.errors import ServiceError
 from accounts.models import Plan, Tenant, UsageEntry
 

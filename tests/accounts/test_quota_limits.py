@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from accounts import quota
+from accounts.billing import quota
 from accounts.errors import ServiceError
 from accounts.models import Plan, Tenant, UsageEntry, UsageThreshold
 

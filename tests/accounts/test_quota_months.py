@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db.models import DateTimeField, Value
 
-from accounts import quota
+from accounts.billing import quota
 from accounts.errors import ServiceError
 from accounts.models import Plan, Tenant, UsageEntry
 

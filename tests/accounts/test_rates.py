@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from accounts import rates
+from accounts.api import request_rates
 from accounts.models import RequestWindow
 from tests.projects.steps import NEW, PROJECTS
 
@@ -67,7 +67,7 @@ def test_tenants_do_not_share_a_rate_and_keys_of_one_do(alice, bob, charlie, pla
 def test_requests_at_once_are_all_counted(acme, within_a_minute):
     def take(number: int) -> int:
         try:
-            return rates.take(acme, "read").taken
+            return request_rates.take(acme, "read").taken
         finally:
             connection.close()
 

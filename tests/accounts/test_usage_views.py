@@ -10,9 +10,10 @@ from decimal import Decimal
 import pytest
 from django.db.models import Sum
 
-from accounts import keys, prices, statement, usage
+from accounts.api_keys import services as keys
+from accounts.billing import prices, reports, statements
+from accounts.billing.reports import Period
 from accounts.models import ApiKey, Tenant, UsageEntry
-from accounts.usage import Period
 from tests.conftest import Caller
 from tests.prices import full_prices
 
@@ -130,7 +131,7 @@ def test_rows_and_files_add_up_to_the_same(alice, rows, acme):
         assert billed * 1_000_000 == amount
 
     months = [
-        statement.make(acme, datetime(2026, month, 1, tzinfo=UTC).date(), is_test=False) for month in range(1, 13)
+        statements.make(acme, datetime(2026, month, 1, tzinfo=UTC).date(), is_test=False) for month in range(1, 13)
     ]
     assert sums([total for month in months for total in month.totals]) == expected(rows)
     for currency, (_, amount) in expected(rows).items():
@@ -173,7 +174,7 @@ def test_a_file_is_read_while_it_is_sent_and_not_before(alice, acme, charlie, mo
 
 @pytest.mark.parametrize("form", ["json", "csv"])
 def test_more_groups_than_an_answer_holds_are_refused(alice, charlie, rows, monkeypatch, form):
-    monkeypatch.setattr(usage, "MAX_GROUPS", 24)
+    monkeypatch.setattr(reports, "MAX_GROUPS", 24)
     groups = {**YEAR, "group_by": "month,user_id", "as": form}
     assert alice.get(USAGE, {**groups, "end": "2026-09-01"}).status_code == 200
 
@@ -254,7 +255,9 @@ def test_a_statement_can_be_read_by_programs_and_printed_for_people(alice, rows,
 
     assert told["month"] == "2026-05"
     [total] = told["totals"]
-    [of_usage] = usage.totals(usage.entries(acme, Period.month(datetime(2026, 5, 1, tzinfo=UTC).date()), is_test=False))
+    [of_usage] = reports.totals(
+        reports.entries(acme, Period.month(datetime(2026, 5, 1, tzinfo=UTC).date()), is_test=False)
+    )
     assert total["renders"] == sum(line["renders"] for line in told["lines"]) < of_usage["renders"]  # Some have failed.
     for name, of_line in {"billed_seconds": "seconds", "amount_micros": "amount_micros"}.items():
         assert total[name] == of_usage[name] == sum(row[of_line] for row in told["lines"] + told["adjustments"])
@@ -273,7 +276,7 @@ def test_there_is_no_such_month(alice, month):
 
 def test_a_month_that_has_not_begun_has_no_statement(alice):
     today = datetime.now(UTC).date()
-    later = usage.next_month(today.replace(day=1))
+    later = reports.next_month(today.replace(day=1))
 
     assert alice.get(f"{USAGE}/statements/{today:%Y-%m}").status_code == 200
     assert alice.get(f"{USAGE}/statements/{later:%Y-%m}").status_code == 404

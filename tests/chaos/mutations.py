@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from accounts import idempotency
+from accounts.api import idempotency
 from render import fence, queue
 from render.models import Render
 

@@ -19,7 +19,7 @@ import psutil
 from django.conf import settings
 from PIL import Image
 
-from accounts import keys
+from accounts.api_keys import services as keys
 from accounts.models import Plan, Scope, Tenant
 from creatorify.supervisor import Supervisor, wait_until_listening
 from render.models import Node, Render

@@ -10,7 +10,7 @@ from django.db.models import Field, Model
 from django.test import Client, RequestFactory
 from django.urls import reverse
 
-from accounts.admin_base import SupportAdmin
+from accounts.admin.base import SupportAdmin
 from projects.webhook_models import WebhookEndpoint
 from tests.projects.steps import finished_project
 

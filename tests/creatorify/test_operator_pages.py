@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import pytest
 from django.test import Client
 
+from accounts.billing.reports import Period
 from accounts.models import UsageEntry
-from accounts.usage import Period
 from creatorify import operator_report
 from creatorify.operations_view import queue_depths
 from render.models import Attempt, Node, Render, State

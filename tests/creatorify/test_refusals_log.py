@@ -111,8 +111,8 @@ def test_a_trace_for_each_request_fills_the_log_neither(db, client, second, capl
         raise OperationalError("no server")
 
     monkeypatch.setattr("creatorify.health.connection", SimpleNamespace(cursor=away))
-    monkeypatch.setattr("accounts.keys.authenticate", away)
-    monkeypatch.setattr("accounts.login_limits.take", away)
+    monkeypatch.setattr("accounts.api_keys.services.authenticate", away)
+    monkeypatch.setattr("accounts.staff.login_limits.take", away)
     client.raise_request_exception = False
     for _ in range(LINES_PER_SECOND):
         assert client.get("/healthz").status_code == 503

@@ -9,7 +9,7 @@ from rest_framework.response import Response
 from rest_framework.test import APIRequestFactory
 from rest_framework.views import APIView
 
-from accounts import keys
+from accounts.api_keys import services as keys
 from accounts.models import ApiKey, Scope, UsageEntry
 from projects.models import Asset, Avatar
 from projects.webhook_events import ping

@@ -20,7 +20,7 @@ django.setup()
 
 import httpx
 
-from accounts import keys
+from accounts.api_keys import services as keys
 from accounts.models import Tenant
 from tests.stack import running_service, scratch_database, served_sources, unlimited_plan
 

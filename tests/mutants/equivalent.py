@@ -15,7 +15,7 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "- When(grace_until__lte=Now(), then=Value(None)), + When(grace_until__lte=Now(), ),",
     ): "NULL is what When has without a `then`.",
     (
-        "accounts/usage.py",
+        "accounts/billing/reports.py",
         "grouped",
         '- sums = rows.order_by().values(**named).values("currency", *named).annotate(**SUMS)'
         '.order_by(*named, "currency")'

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.core import signing
 
-from accounts import keys
+from accounts.api_keys import services as keys
 from accounts.models import ApiKey, Scope
 from render.engines import registry
 from render.models import Render, State

@@ -7,7 +7,9 @@ import pytest
 from django.db.models import F
 from django.db.models.functions import Now
 
-from accounts import idempotency, keys, quota, rates, usage
+from accounts.api import idempotency, request_rates
+from accounts.api_keys import services as keys
+from accounts.billing import quota, reports
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, IdempotentResponse, RequestWindow, UsageEntry, UsageThreshold
 from projects import deletions, retention, takes, webhook_delivery, webhook_events, webhook_news
@@ -231,11 +233,11 @@ def test_an_adjustment_is_of_one_tenant(alice, neighbour) -> None:
 
 
 def test_usage_is_told_to_its_tenant_by_the_kind_of_key(alice, neighbour) -> None:
-    period = usage.Period.month(UsageEntry.objects.all()[0].created_at.date())
-    assert usage.totals(usage.entries(alice.tenant, period, is_test=False)) == []
+    period = reports.Period.month(UsageEntry.objects.all()[0].created_at.date())
+    assert reports.totals(reports.entries(alice.tenant, period, is_test=False)) == []
 
-    [live] = usage.totals(usage.entries(neighbour.tenant, period, is_test=False))
-    [test] = usage.totals(usage.entries(neighbour.tenant, period, is_test=True))
+    [live] = reports.totals(reports.entries(neighbour.tenant, period, is_test=False))
+    [test] = reports.totals(reports.entries(neighbour.tenant, period, is_test=True))
 
     assert (live["billed_seconds"], live["held_seconds"], live["amount_micros"]) == (4 * 2 + 5, 40, 4 * 14 + 35)
     assert (test["billed_seconds"], test["held_seconds"], test["renders"]) == (4 * 2, 40, 4)
@@ -252,8 +254,8 @@ def test_a_threshold_is_of_one_tenant(alice, plan) -> None:
 
 @pytest.mark.parametrize("policy", ["read", "create"])
 def test_a_request_is_counted_for_one_tenant_and_policy(alice, policy) -> None:
-    assert rates.take(alice.tenant, policy).taken == 1
-    assert rates.take(alice.tenant, policy).taken == 2
+    assert request_rates.take(alice.tenant, policy).taken == 1
+    assert request_rates.take(alice.tenant, policy).taken == 2
     assert RequestWindow.objects.get(tenant=alice.tenant).policy == policy
 
 

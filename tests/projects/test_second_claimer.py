@@ -9,7 +9,9 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from accounts import idempotency, keys, quota
+from accounts.api import idempotency
+from accounts.api_keys import services as keys
+from accounts.billing import quota
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Plan, Tenant, UsageEntry
 from projects import asset_claims, assets, deletions, takes, webhook_delivery, webhook_events

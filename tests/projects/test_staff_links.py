@@ -10,7 +10,7 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import reverse
 
-from accounts.admin_base import external_link, without_queries
+from accounts.admin.base import external_link, without_queries
 from accounts.models import AuditEntry
 from projects.models import Asset, Avatar, Project
 from projects.webhook_events import ping

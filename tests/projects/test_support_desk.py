@@ -3,7 +3,7 @@
 import pytest
 from django.test import Client
 
-from accounts import quota
+from accounts.billing import quota
 from accounts.errors import ServiceError
 from accounts.models import AuditEntry, UsageEntry
 from projects.models import Take

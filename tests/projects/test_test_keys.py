@@ -2,7 +2,8 @@
 
 import pytest
 
-from accounts import keys, quota
+from accounts.api_keys import services as keys
+from accounts.billing import quota
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, UsageEntry
 from projects import takes

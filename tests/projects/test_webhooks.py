@@ -12,7 +12,8 @@ import pytest
 import trustme
 from django.utils import timezone
 
-from accounts import keys, quota
+from accounts.api_keys import services as keys
+from accounts.billing import quota
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Plan, Scope
 from projects import takes, tasks, webhook_delivery, webhook_events

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 from django.utils import timezone
 
-from accounts import keys
+from accounts.api_keys import services as keys
 from accounts.models import ApiKey, Tenant
 from tests.render.conftest import write_voice
 

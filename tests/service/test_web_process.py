@@ -14,7 +14,7 @@ import psutil
 import pytest
 from django.core.files.storage import default_storage
 
-from accounts import keys
+from accounts.api_keys import services as keys
 from creatorify import connections as connections_of
 from creatorify import web
 from creatorify.asgi_middleware.client_limits import READ_SECONDS, SILENCE_SECONDS

@@ -29,7 +29,7 @@ django.setup()
 import httpx
 import psutil
 
-from accounts import keys
+from accounts.api_keys import services as keys
 from accounts.models import Scope, Tenant
 from tests.stack import running_service, scratch_database, unlimited_plan
 

@@ -22,7 +22,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
-from accounts import keys
+from accounts.api_keys import services as keys
 from accounts.errors import CONTENT_TYPE, ServiceError
 from accounts.models import Plan, Scope, Tenant
 from creatorify import demo_media, local_secret

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from accounts import keys
+from accounts.api_keys import services as keys
 from accounts.models import ApiKey
 from creatorify.asgi_middleware.stream_limit import StreamLimit
 

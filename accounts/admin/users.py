@@ -11,7 +11,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 
-from accounts.admin_base import SupportAdmin
+from accounts.admin.base import SupportAdmin
 
 admin.site.unregister(User)
 admin.site.unregister(Group)

@@ -6,9 +6,9 @@ from django.http import HttpRequest, HttpResponse
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from accounts import rates
+from accounts.api import request_rates
+from accounts.api.request_rates import WINDOW_SECONDS, Window
 from accounts.models import ApiKey
-from accounts.rates import WINDOW_SECONDS, Window
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView
@@ -21,7 +21,7 @@ class TenantThrottle(BaseThrottle):
         if not isinstance(request.auth, ApiKey):
             return True
         creates = getattr(view, "action", None) in getattr(view, "creating_actions", ())
-        self._window = rates.take(request.auth.tenant, "create" if creates else "read")
+        self._window = request_rates.take(request.auth.tenant, "create" if creates else "read")
         request._request.rate_window = self._window  # type: ignore[attr-defined]
         request._request.rate_tenant = request.auth.tenant  # type: ignore[attr-defined]
         return self._window.allowed
@@ -36,7 +36,7 @@ def set_rate_headers(request: HttpRequest, response: HttpResponse) -> None:
     if window is None:
         return
     tenant = request.rate_tenant  # type: ignore[attr-defined]
-    policies = [f'"{policy}";q={limit};w={WINDOW_SECONDS}' for policy, limit in rates.limits(tenant).items()]
+    policies = [f'"{policy}";q={limit};w={WINDOW_SECONDS}' for policy, limit in request_rates.limits(tenant).items()]
     policies.append(f'"gpu";q={tenant.plan.max_concurrent};qu="concurrent-requests"')
     response["RateLimit-Policy"] = ", ".join(policies)
     response["RateLimit"] = f'"{window.policy}";r={window.remaining};t={window.seconds_left}'

@@ -15,13 +15,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from accounts import audit, key_reach, keys, networks
+from accounts import audit, networks
+from accounts.api.fields import FiniteFloatField, UniqueListField
+from accounts.api.idempotency import idempotent
+from accounts.api.pagination import EnvelopePagination
+from accounts.api.views import KeyedView
+from accounts.api_keys import permissions as key_permissions
+from accounts.api_keys import services as keys
 from accounts.errors import ServiceError
-from accounts.fields import FiniteFloatField, UniqueListField
-from accounts.idempotency import idempotent
-from accounts.keyed_view import KeyedView
 from accounts.models import ApiKey, AuditEntry, Scope
-from accounts.pagination import EnvelopePagination
 
 MAX_NETWORKS = 50
 MAX_SCOPES = 50  # in one request, repeated ones too
@@ -142,7 +144,7 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
         """A key gives away no more than it has: no other scopes, networks or expiry, and a test key no live key."""
         wanted = ApiKeyRequest(data=request.data)
         wanted.is_valid(raise_exception=True)
-        asking, _ = key_reach.lock(self.api_key)
+        asking, _ = key_permissions.lock(self.api_key)
         given = {
             "mode": asking.mode,
             "scopes": [scope for scope in asking.scopes if scope != Scope.KEYS_ADMIN],
@@ -152,10 +154,10 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
         }
         if not given["scopes"]:
             raise ServiceError("invalid", "scopes: The key that asks has none to give by default.", param="scopes")
-        key_reach.require_mode(asking, given["mode"])
-        key_reach.require_scopes(asking, given["scopes"])
-        key_reach.require_networks(asking, given["allowed_ips"])
-        key_reach.require_expiry(asking, given["expires_at"])
+        key_permissions.require_mode(asking, given["mode"])
+        key_permissions.require_scopes(asking, given["scopes"])
+        key_permissions.require_networks(asking, given["allowed_ips"])
+        key_permissions.require_expiry(asking, given["expires_at"])
         usable = ApiKey.objects.filter(keys.USABLE, tenant=asking.tenant, mode=given["mode"])
         if usable.count() >= settings.MAX_API_KEYS:
             detail = f"There are {settings.MAX_API_KEYS} {given['mode']} keys already; revoke one that is not needed."
@@ -169,10 +171,10 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
     def partial_update(self, request: Request, pk: str) -> Response:
         changes = ApiKeyChange(data=request.data)
         changes.is_valid(raise_exception=True)
-        asking, key = key_reach.lock(self.api_key, self.get_object())
-        key_reach.require_may_touch(asking, key)
+        asking, key = key_permissions.lock(self.api_key, self.get_object())
+        key_permissions.require_may_touch(asking, key)
         if "allowed_ips" in changes.validated_data:
-            key_reach.require_networks(asking, changes.validated_data["allowed_ips"])
+            key_permissions.require_networks(asking, changes.validated_data["allowed_ips"])
         for name, value in changes.validated_data.items():
             setattr(key, name, value)
         if changes.validated_data:
@@ -194,11 +196,11 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
         wanted = RotationRequest(data=request.data)
         wanted.is_valid(raise_exception=True)
         overlap = timedelta(hours=wanted.validated_data["overlap_hours"])
-        asking, key = key_reach.lock(self.api_key, self.get_object())
+        asking, key = key_permissions.lock(self.api_key, self.get_object())
         expires_at = wanted.validated_data.get("expires_at", key.own_expiry)
-        key_reach.require_may_touch(asking, key)
-        key_reach.require_networks(asking, key.allowed_ips)
-        key_reach.require_expiry(asking, expires_at)
+        key_permissions.require_may_touch(asking, key)
+        key_permissions.require_networks(asking, key.allowed_ips)
+        key_permissions.require_expiry(asking, expires_at)
         _require_few_changes(asking)
         made, plain = keys.rotate(key, overlap=overlap, expires_at=expires_at)
         return self._made("key.rotated", request, made, plain, overlap_hours=wanted.validated_data["overlap_hours"])
@@ -210,8 +212,8 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
     @transaction.atomic
     def destroy(self, request: Request, pk: str) -> Response:
         """At once and for good, also the key that asks."""
-        asking, key = key_reach.lock(self.api_key, self.get_object())
-        key_reach.require_may_touch(asking, key)
+        asking, key = key_permissions.lock(self.api_key, self.get_object())
+        key_permissions.require_may_touch(asking, key)
         if keys.revoke(key):
             self._record("key.revoked", request, key)
         return Response({"detail": "API key revoked"})

@@ -1,7 +1,7 @@
 """Usage as rows and as sums of rows: whatever is grouped, the sums are those of the same rows.
 
-A row belongs to the day and month (UTC) in which its render was asked for, as in `accounts.quota`. A hold, not settled
-yet, has seconds that are held and no bill; it is in no amount.
+A row belongs to the day and month (UTC) in which its render was asked for, as in `accounts.billing.quota`. A hold that
+is not settled yet has held seconds and no bill; it counts in no amount.
 """
 
 import re

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from accounts import csv_lines
+from accounts.billing import csv_lines
+from accounts.billing.reports import Period
 from accounts.models import Tenant, UsageEntry
-from accounts.usage import Period
 
 MILLION = 1_000_000
 Column = Callable[[UsageEntry], Any]
@@ -72,7 +72,7 @@ def focus_csv(rows: Iterable[UsageEntry], tenant: Tenant, period: Period) -> Ite
 
 
 def groups_csv(groups: Sequence[dict[str, Any]], names: Sequence[str]) -> Iterator[str]:
-    """Sums as `accounts.usage.grouped` gives them."""
+    """Sums as `accounts.billing.reports.grouped` gives them."""
     columns = [*names, "currency", "renders", "billed_seconds", "amount_micros", "held_seconds"]
     return csv_lines.lines(columns, ([group[column] for column in columns] for group in groups))
 

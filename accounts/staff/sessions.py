@@ -10,7 +10,7 @@ from django.db.models.signals import post_save
 from django.dispatch import receiver
 
 
-@receiver(post_save, sender=User, dispatch_uid="accounts.staff_sessions")
+@receiver(post_save, sender=User, dispatch_uid="accounts.staff.sessions")
 def end_sessions_of_inactive(instance: User, created: bool, **_: Any) -> None:
     if created or instance.is_active:
         return

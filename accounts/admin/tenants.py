@@ -14,9 +14,12 @@ from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 
-from accounts import audit, prices, quota, statement, usage, user_admin  # noqa: F401  # It registers itself.
-from accounts.admin_base import NOTHING, ReadOnlyAdmin, SupportAdmin, money, preformatted
-from accounts.key_admin import ApiKeyInline
+from accounts import audit
+from accounts.admin import users  # noqa: F401  # It registers itself.
+from accounts.admin.api_keys import ApiKeyInline
+from accounts.admin.base import NOTHING, ReadOnlyAdmin, SupportAdmin, money, preformatted
+from accounts.billing import prices, quota, reports  # noqa: F401  # It registers itself.
+from accounts.billing import statements as statement
 from accounts.models import AuditEntry, Membership, Plan, Tenant, UsageEntry
 
 admin.site.site_header = admin.site.site_title = "Creatorify"
@@ -99,7 +102,7 @@ class TenantAdmin(SupportAdmin):
             raise PermissionDenied
         tenant = get_object_or_404(Tenant.objects.select_related("plan"), pk=tenant_id)
         try:
-            first = usage.month_of(month)
+            first = reports.month_of(month)
         except ValueError:
             raise Http404 from None
         audit.record("statement.view", tenant, request=request, tenant=tenant, details={"month": month})

@@ -8,7 +8,8 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 
-from accounts import audit, login_limits
+from accounts import audit
+from accounts.staff import login_limits
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,8 @@ from rest_framework.authentication import BaseAuthentication, get_authorization_
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from accounts import audit, keys
+from accounts import audit
+from accounts.api_keys import services as keys
 from accounts.errors import ServiceError
 from accounts.models import ApiKey
 

@@ -16,12 +16,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from accounts import queries, statement, usage, usage_csv
+from accounts.api import query_parameters
+from accounts.api.pagination import EnvelopePagination
+from accounts.api.views import KeyedView
+from accounts.billing import csv as usage_csv
+from accounts.billing import reports, statements
+from accounts.billing.reports import Period
 from accounts.errors import ServiceError
-from accounts.keyed_view import KeyedView
 from accounts.models import Scope, UsageEntry
-from accounts.pagination import EnvelopePagination
-from accounts.usage import Period
 
 MAX_DAYS = 366
 
@@ -29,8 +31,10 @@ MAX_DAYS = 366
 class DayField(serializers.DateField):
     def to_internal_value(self, value: Any) -> date:
         day: date = super().to_internal_value(value)
-        if day.year not in usage.YEARS or not str(value).isascii():
-            raise serializers.ValidationError(f"A day from {usage.YEARS.start} to {usage.YEARS.stop - 1}, YYYY-MM-DD.")
+        if day.year not in reports.YEARS or not str(value).isascii():
+            raise serializers.ValidationError(
+                f"A day from {reports.YEARS.start} to {reports.YEARS.stop - 1}, YYYY-MM-DD."
+            )
         return day
 
 
@@ -41,7 +45,7 @@ class PeriodQuery(serializers.Serializer[Any]):
 
     def validate(self, values: dict[str, Any]) -> dict[str, Any]:
         start = values.get("start") or timezone.now().date().replace(day=1)
-        end = values.get("end") or usage.next_month(start.replace(day=1))
+        end = values.get("end") or reports.next_month(start.replace(day=1))
         if not start < end <= start + timedelta(days=MAX_DAYS):
             raise serializers.ValidationError({"end": f"Must come after start, by {MAX_DAYS} days at most."})
         return {**values, "period": Period(start, end)}
@@ -53,14 +57,14 @@ class GroupField(serializers.CharField):
 
     def to_internal_value(self, data: Any) -> Any:
         names = list(dict.fromkeys(super().to_internal_value(data).split(",")))
-        unknown = sorted(set(names) - usage.GROUPS.keys())
+        unknown = sorted(set(names) - reports.GROUPS.keys())
         if unknown:
-            raise serializers.ValidationError(f"Any of {', '.join(usage.GROUPS)}, not {', '.join(unknown)}.")
+            raise serializers.ValidationError(f"Any of {', '.join(reports.GROUPS)}, not {', '.join(unknown)}.")
         return names
 
 
 class UsageQuery(PeriodQuery):
-    group_by = GroupField(default="month", help_text=f"Separated by commas: {', '.join(usage.GROUPS)}.")
+    group_by = GroupField(default="month", help_text=f"Separated by commas: {', '.join(reports.GROUPS)}.")
     as_ = serializers.ChoiceField(choices=["json", "csv"], default="json")
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
@@ -148,7 +152,7 @@ class StatementSerializer(serializers.Serializer[Any]):
     totals = StatementSumSerializer(many=True, help_text="One for each currency.")
 
     @extend_schema(responses=EntrySerializer(many=True))
-    def get_adjustments(self, made: statement.Statement) -> list[dict[str, Any]]:
+    def get_adjustments(self, made: statements.Statement) -> list[dict[str, Any]]:
         return [
             {
                 "created_at": serializers.DateTimeField().to_representation(row.created_at),
@@ -181,13 +185,13 @@ class UsageViewSet(mixins.ListModelMixin, KeyedView, GenericViewSet[UsageEntry])
 
         More than 10,000 groups are refused with 422.
         """
-        query = queries.read(UsageQuery, request)
+        query = query_parameters.read(UsageQuery, request)
         rows = self._rows(query)
         period: Period = query["period"]
-        groups = usage.grouped(rows, query["group_by"])
+        groups = reports.grouped(rows, query["group_by"])
         if query["as"] == "csv":
             return _file(usage_csv.groups_csv(groups, query["group_by"]), f"usage-{period.start}-{period.end}.csv")
-        told = {"start": period.start, "end": period.end, "data": groups, "totals": usage.totals(rows)}
+        told = {"start": period.start, "end": period.end, "data": groups, "totals": reports.totals(rows)}
         # Only the members that were grouped by are there: a serializer would want all of them.
         return Response(told)
 
@@ -199,18 +203,18 @@ class UsageViewSet(mixins.ListModelMixin, KeyedView, GenericViewSet[UsageEntry])
     @action(detail=False)
     def entries(self, request: Request) -> StreamingHttpResponse | Response:
         """One row a render, and one for each credit or correction; `as=csv` gives all of them in one file."""
-        query = queries.read(EntriesQuery, request)
-        rows = usage.with_kind(self._rows(query))
+        query = query_parameters.read(EntriesQuery, request)
+        rows = reports.with_kind(self._rows(query))
         if query["as"] == "json":
             page = self.paginate_queryset(rows)
             assert page is not None
             return self.get_paginated_response(EntrySerializer(page, many=True).data)
         period: Period = query["period"]
         if query["as"] == "focus":
-            settled = rows.filter(usage.SETTLED)
-            lines = usage_csv.focus_csv(usage.chunked(settled), self.api_key.tenant, period)
+            settled = rows.filter(reports.SETTLED)
+            lines = usage_csv.focus_csv(reports.chunked(settled), self.api_key.tenant, period)
         else:
-            lines = usage_csv.own_csv(usage.chunked(rows))
+            lines = usage_csv.own_csv(reports.chunked(rows))
         return _file(lines, f"usage-{period.start}-{period.end}-{query['as']}.csv")
 
     @extend_schema(
@@ -224,21 +228,21 @@ class UsageViewSet(mixins.ListModelMixin, KeyedView, GenericViewSet[UsageEntry])
     @action(detail=False, url_path=r"statements/(?P<month>[0-9]{4}-(?:0[1-9]|1[0-2]))")
     def statement(self, request: Request, month: str) -> HttpResponse | Response:
         """Of the month under way, what has come so far."""
-        key, query = self.api_key, queries.read(StatementQuery, request)
+        key, query = self.api_key, query_parameters.read(StatementQuery, request)
         try:
-            first = usage.month_of(month)
+            first = reports.month_of(month)
         except ValueError as error:
             raise ServiceError("not_found", str(error)) from None
         if first > timezone.now().date():
             raise ServiceError("not_found", f"The month {month} has not begun (UTC).")
-        made = statement.make(key.tenant, first, is_test=key.is_test)
+        made = statements.make(key.tenant, first, is_test=key.is_test)
         if query["as"] == "html":
-            return HttpResponse(statement.as_html(made))
+            return HttpResponse(statements.as_html(made))
         return Response(StatementSerializer(made).data)
 
     def _rows(self, query: dict[str, Any]) -> QuerySet[UsageEntry]:
         key = self.api_key
-        rows = usage.entries(key.tenant, query["period"], is_test=key.is_test)
+        rows = reports.entries(key.tenant, query["period"], is_test=key.is_test)
         return rows.filter(user_label=query["user_id"]) if "user_id" in query else rows
 
 

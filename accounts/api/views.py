@@ -3,7 +3,7 @@
 from django.conf import settings
 from rest_framework.views import APIView
 
-from accounts.json_body import BoundedJSONParser
+from accounts.api.parsers import BoundedJSONParser
 from accounts.models import ApiKey
 
 

@@ -9,8 +9,9 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
 
-from accounts import keys, networks
-from accounts.admin_base import ReadOnlyInline, SupportAdmin
+from accounts import networks
+from accounts.admin.base import ReadOnlyInline, SupportAdmin
+from accounts.api_keys import services as keys
 from accounts.models import ApiKey, Scope, default_scopes
 
 

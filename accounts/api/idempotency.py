@@ -18,7 +18,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import quota
+from accounts.billing import quota
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, IdempotentResponse
 

@@ -8,9 +8,9 @@ from typing import Any
 from django.db.models import Count, Sum
 from django.template.loader import render_to_string
 
-from accounts import usage
+from accounts.billing import reports
+from accounts.billing.reports import Period
 from accounts.models import Tenant, UsageEntry
-from accounts.usage import Period
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Statement:
 
 def make(tenant: Tenant, month: date, *, is_test: bool) -> Statement:
     """is_test: of what test keys have made, which costs nothing; corrections are live."""
-    rows = usage.entries(tenant, Period.month(month), is_test=is_test)
+    rows = reports.entries(tenant, Period.month(month), is_test=is_test)
     # What was not billed, as it failed, is no line, and so in no total: these are what the lines come to.
     rows = rows.exclude(render_id__isnull=False, billed_seconds=0)
-    charged = rows.filter(usage.SETTLED, render_id__isnull=False)
+    charged = rows.filter(reports.SETTLED, render_id__isnull=False)
     lines: Iterable[Any] = (
         charged.order_by()
         .values("currency", "engine", "resolution", "price_micros")
@@ -39,7 +39,7 @@ def make(tenant: Tenant, month: date, *, is_test: bool) -> Statement:
         .order_by("currency", "engine", "resolution", "price_micros")
     )
     adjustments = rows.filter(render_id__isnull=True).select_related("author").order_by("created_at")
-    return Statement(tenant, month.replace(day=1), list(lines), list(adjustments), usage.totals(rows))
+    return Statement(tenant, month.replace(day=1), list(lines), list(adjustments), reports.totals(rows))
 
 
 def as_html(statement: Statement) -> str:

@@ -15,10 +15,10 @@ from django.db.models import BigIntegerField, Count, F, Q, Sum
 from django.db.models.functions import Coalesce, Least, Now
 from django.utils import timezone
 
-from accounts import prices
+from accounts.billing import prices
+from accounts.billing.reports import Period
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Plan, Tenant, UsageEntry, UsageThreshold
-from accounts.usage import Period
 
 THRESHOLDS = (80, 100)  # percent of what the plan allows
 MINIMUM_HOLD_SECONDS = 1  # Until the voice was measured: enough that an empty account is refused at once.

@@ -11,7 +11,8 @@ from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import queries, usage
+from accounts.api import query_parameters
+from accounts.billing import reports
 from accounts.errors import ServiceError
 
 
@@ -37,7 +38,7 @@ class EnvelopePagination(CursorPagination):
     ordering = ("-created_at", "-pk")
 
     def get_page_size(self, request: Request) -> int:
-        limit: int = queries.read(LimitQuery, request)["limit"]
+        limit: int = query_parameters.read(LimitQuery, request)["limit"]
         return limit
 
     def decode_cursor(self, request: Request) -> Any:
@@ -69,7 +70,7 @@ def _is_moment(text: Any) -> bool:
         moment = parse_datetime(str(text))
     except ValueError:
         return False
-    return moment is not None and moment.utcoffset() == timedelta(0) and moment.year in usage.YEARS
+    return moment is not None and moment.utcoffset() == timedelta(0) and moment.year in reports.YEARS
 
 
 def _not_ours() -> ServiceError:
