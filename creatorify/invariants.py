@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 
-from projects import retention
+from projects.retention import policy as retention
 from render.engines.base import FPS
 
 # Both times are those at which their transactions began: a claim may wait for the lock while a segment is written.

@@ -5,7 +5,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from accounts.models import ApiKey, Tenant
-from projects.webhook_models import WebhookDelivery, WebhookEndpoint, WebhookEvent  # noqa: F401  # For Django.
+from projects.models.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEvent  # noqa: F401  # For Django.
 from render.models import Node, Render
 
 MAX_TAKES = 100  # of a project
@@ -68,7 +68,7 @@ class RetentionFailure(models.Model):
     Without failures it is still in use.
     """
 
-    step = models.CharField(max_length=20, help_text="Of `projects.retention`.")
+    step = models.CharField(max_length=20, help_text="Of `projects.retention.policy`.")
     row_id = models.CharField(max_length=40, help_text="Of the render or the asset.")
     failures = models.PositiveIntegerField(default=1)
     error = models.CharField(max_length=200)
@@ -83,7 +83,7 @@ class RetentionFailure(models.Model):
 
 
 class Deletion(models.Model):
-    """The receipt of a project's deletion: who asked, and when its media were gone. Written by `projects.deletions`."""
+    """The receipt of a project's deletion: who asked, and when its media were gone. Written by `projects.retention.project_deletion`."""
 
     project = models.OneToOneField(Project, on_delete=models.PROTECT, related_name="deletion")
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="deletions")
@@ -167,7 +167,7 @@ class Asset(models.Model):
 
 
 class CheckTurn(models.Model):
-    """A tenant's latest turn at the check of uploads. Written by `projects.asset_claims`."""
+    """A tenant's latest turn at the check of uploads. Written by `projects.assets.claims`."""
 
     tenant = models.OneToOneField(Tenant, on_delete=models.CASCADE, primary_key=True, related_name="check_turn")
     node = models.ForeignKey(Node, on_delete=models.SET_NULL, null=True, related_name="+")
@@ -178,7 +178,7 @@ class CheckTurn(models.Model):
 
 
 class DiscardedObject(models.Model):
-    """A name in the media storage whose object is to be deleted, unless an asset names it. See `projects.discards`."""
+    """A name in the media storage whose object is to be deleted, unless an asset names it. See `projects.assets.discards`."""
 
     key = models.CharField(max_length=300)
     delete_after = models.DateTimeField(db_default=Now(), help_text="When it is to be deleted, the next time.")

@@ -3,34 +3,38 @@
 import time
 from collections.abc import Callable
 
-from projects import tickets
+from projects import enqueue
 
 SECONDS_AT_ONCE = 3.0  # What is left then is for another ticket: renders and chores take turns.
 
 
 def tend_assets() -> None:
-    from projects import asset_checks, discards  # The first decodes media: nothing that a web process should load.
+    from projects.assets import (  # The first decodes media: nothing that a web process should load.
+        discards,
+        verification,
+    )
 
-    asset_checks.expire()
+    verification.expire()
     # What a check has made useless goes at once: it is a second copy of a file, or one that was refused.
-    _work_off("tend_assets", asset_checks.check_next, discards.delete_next)
+    _work_off("tend_assets", verification.check_next, discards.delete_next)
 
 
 def deliver_webhooks() -> None:
-    from projects import webhook_delivery, webhook_events
+    from projects.webhooks import delivery, outbox
 
-    _work_off("deliver_webhooks", lambda: webhook_events.hand_out() > 0)
-    webhook_delivery.send_in_background()
+    _work_off("deliver_webhooks", lambda: outbox.hand_out() > 0)
+    delivery.send_in_background()
 
 
 def delete_media() -> None:
-    from projects import deletions, discards
+    from projects.assets import discards
+    from projects.retention import project_deletion
 
-    _work_off("delete_media", deletions.sweep_next, discards.delete_next)
+    _work_off("delete_media", project_deletion.sweep_next, discards.delete_next)
 
 
 def keep_retention() -> None:
-    from projects import retention
+    from projects.retention import policy as retention
 
     retention.run()
 
@@ -41,5 +45,5 @@ def _work_off(task: str, *steps: Callable[[], bool]) -> None:
     while steps:
         steps = tuple(step for step in steps if step())
         if steps and time.monotonic() > deadline:
-            tickets.ring(task)
+            enqueue.ring(task)
             return

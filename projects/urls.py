@@ -1,13 +1,13 @@
 from django.urls import path, re_path
 
 from accounts.api.routers import OptionalSlashRouter
-from projects.asset_views import AssetViewSet, UploadViewSet
-from projects.avatar_views import AvatarViewSet
-from projects.previews import PreviewView
-from projects.upload_content import UploadContentView
-from projects.views import ProjectViewSet
-from projects.voice_views import VoicesView
-from projects.webhook_views import WebhookDeliveryViewSet, WebhookEndpointViewSet
+from projects.api.views import ProjectViewSet
+from projects.api.voices import VoicesView
+from projects.assets.avatar_views import AvatarViewSet
+from projects.assets.upload_view import UploadContentView
+from projects.assets.views import AssetViewSet, UploadViewSet
+from projects.progress.hls import PreviewView
+from projects.webhooks.views import WebhookDeliveryViewSet, WebhookEndpointViewSet
 
 router = OptionalSlashRouter()
 router.register("projects", ProjectViewSet, basename="project")

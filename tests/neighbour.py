@@ -21,7 +21,7 @@ from accounts.models import (
     UsageThreshold,
 )
 from projects.models import Asset, Avatar, CheckTurn, Deletion, DiscardedObject, Project, RetentionFailure, Take
-from projects.webhook_models import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
+from projects.models.webhooks import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from render.models import TERMINAL_STATES, Attempt, Render, Segment, State
 
 # Far enough that nothing of it becomes due by itself while a test runs.

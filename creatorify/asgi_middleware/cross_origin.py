@@ -2,7 +2,7 @@
 
 from creatorify.asgi_middleware.asgi import Application, Message, Receive, Scope, Send
 from creatorify.asgi_middleware.routes import UPLOAD
-from projects.upload_content import CROSS_ORIGIN
+from projects.assets.upload_view import CROSS_ORIGIN
 
 _HEADERS = [(name.lower().encode(), value.encode()) for name, value in CROSS_ORIGIN.items()]
 _NAMES = {name for name, _ in _HEADERS}

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from creatorify.asgi_middleware.asgi import Application, Message, Receive, Scope, Send, header
 from creatorify.asgi_middleware.routes import STATUS
-from projects.live import watcher
+from projects.progress.watcher import watcher
 
 MAX_SECONDS = 25  # Less than what clients and proxies wait for.
 WAIT = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,6})(?=$|[,;\s])")

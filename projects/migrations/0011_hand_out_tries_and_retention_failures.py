@@ -34,7 +34,7 @@ class Migration(migrations.Migration):
             name="RetentionFailure",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("step", models.CharField(help_text="Of `projects.retention`.", max_length=20)),
+                ("step", models.CharField(help_text="Of `projects.retention.policy`.", max_length=20)),
                 ("row_id", models.CharField(help_text="Of the render or the asset.", max_length=40)),
                 ("failures", models.PositiveIntegerField(default=1)),
                 ("error", models.CharField(max_length=200)),

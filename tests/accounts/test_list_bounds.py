@@ -5,7 +5,7 @@ import json
 import pytest
 
 from accounts.models import ApiKey, Scope
-from projects.webhook_models import WebhookEndpoint
+from projects.models.webhooks import WebhookEndpoint
 
 pytestmark = pytest.mark.django_db
 KEYS, ENDPOINTS = "/api/v1/keys", "/api/v1/webhook-endpoints"

@@ -8,7 +8,7 @@ from django.db.models import Count
 
 from creatorify import invariants
 from projects.models import Project
-from projects.webhook_models import WebhookEvent
+from projects.models.webhooks import WebhookEvent
 from render.models import Attempt, Render, Segment, State
 from tests.chaos.campaign import Story
 from tests.chaos.stage import Stage

@@ -11,7 +11,7 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 
 from accounts.admin.base import SupportAdmin
-from projects.webhook_models import WebhookEndpoint
+from projects.models.webhooks import WebhookEndpoint
 from tests.projects.steps import finished_project
 
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)

@@ -7,7 +7,7 @@ from django.test import Client
 
 from accounts.api_keys import services as keys
 from accounts.errors import PROBLEM_TYPES
-from projects import takes
+from projects import services
 from tests.projects.steps import NEW, PROJECTS, create
 
 MEMBERS = {"type", "title", "status", "detail", "code", "param", "retryable", "billed", "request_id"}
@@ -90,7 +90,7 @@ def test_a_bug_is_logged_and_not_shown(alice, monkeypatch, caplog):
     def break_down(*_, **__):
         raise RuntimeError("secret of the house")
 
-    monkeypatch.setattr(takes, "create_project", break_down)
+    monkeypatch.setattr(services, "create_project", break_down)
     alice.raise_request_exception = False
 
     with caplog.at_level(logging.ERROR):
@@ -115,7 +115,7 @@ def test_a_database_that_is_away_is_told_from_a_bug(alice, monkeypatch, caplog):
     def fail(*_, **__):
         raise OperationalError("connection to server at 10.0.0.7 failed")
 
-    monkeypatch.setattr(takes, "create_project", fail)
+    monkeypatch.setattr(services, "create_project", fail)
 
     refused = alice.post(PROJECTS, NEW, format="json")
 
@@ -145,7 +145,7 @@ def test_a_server_without_room_says_so_and_when_to_try_again(alice, charlie, mon
         raise OSError(code, "secret of the disk")
 
     with monkeypatch.context() as broken:
-        broken.setattr(takes, "create_project", fail)
+        broken.setattr(services, "create_project", fail)
         refused = alice.post(PROJECTS, NEW, format="json")
 
     assert_problem(refused, 503, "unavailable")
@@ -158,7 +158,7 @@ def test_another_error_of_a_file_is_a_bug(alice, monkeypatch):
     def fail(*arguments, **named):
         raise FileNotFoundError(errno.ENOENT, "gone")
 
-    monkeypatch.setattr(takes, "create_project", fail)
+    monkeypatch.setattr(services, "create_project", fail)
     alice.raise_request_exception = False
 
     assert_problem(alice.post(PROJECTS, NEW, format="json"), 500, "internal")

@@ -10,7 +10,7 @@ from django.utils import timezone
 from accounts.errors import ServiceError
 from creatorify import invariants, tasks
 from creatorify.invariants import Invariant
-from projects import takes
+from projects import services
 from projects.models import Project
 from render import lifecycle
 from render.models import Render, Segment
@@ -152,7 +152,7 @@ def test_a_render_that_continues_another_breaks_none(alice) -> None:
     finish_all_but_the_upload(claimed)
     lifecycle.fail(claimed, ServiceError("upload_failed", "The storage is full."))
 
-    takes.retry(Project.objects.get(pk=project["id"]), None)
+    services.retry(Project.objects.get(pk=project["id"]), None)
     again = claim()
     lifecycle.finish(again, video_key="v", poster_key="p", duration_seconds=2)
 

@@ -26,8 +26,8 @@ from drf_spectacular.generators import SchemaGenerator
 from accounts.models import ApiKey, Scope, UsageThreshold
 from creatorify.settings import REST_FRAMEWORK
 from projects.models import Asset, Avatar, RetentionFailure
-from projects.webhook_events import ping
-from projects.webhook_models import WebhookEndpoint
+from projects.models.webhooks import WebhookEndpoint
+from projects.webhooks.outbox import ping
 from render import nodes
 from tests.projects.steps import NEW, PROJECTS, create, finished_project
 

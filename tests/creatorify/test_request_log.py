@@ -66,15 +66,15 @@ def test_a_bug_is_logged_with_the_id_and_its_trace(alice, charlie, log, monkeypa
     alice.raise_request_exception = False
 
     def broken(*args, **kwargs):
-        logging.getLogger("projects.takes").warning("Here it comes")
+        logging.getLogger("projects.services").warning("Here it comes")
         raise LookupError("one\n2026-11-29 16:00:00,000 ERROR forged - line\x1b[31m")
 
-    monkeypatch.setattr("projects.takes.create_project", broken)
+    monkeypatch.setattr("projects.services.create_project", broken)
     answer = alice.post(PROJECTS, NEW, format="json")
 
     assert answer.status_code == 500
     with_id = [line for line in lines(log) if answer["Request-Id"] in line]
-    assert [line.split()[3] for line in with_id] == ["projects.takes", "django.request", "creatorify.requests"]
+    assert [line.split()[3] for line in with_id] == ["projects.services", "django.request", "creatorify.requests"]
     rest = [line for line in lines(log) if not LINE.match(line)]
     assert rest and all(line.startswith("    ") for line in rest)
     assert "LookupError: one" in log.getvalue()

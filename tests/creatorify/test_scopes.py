@@ -12,8 +12,8 @@ from rest_framework.views import APIView
 from accounts.api_keys import services as keys
 from accounts.models import ApiKey, Scope, UsageEntry
 from projects.models import Asset, Avatar
-from projects.webhook_events import ping
-from projects.webhook_models import WebhookEndpoint
+from projects.models.webhooks import WebhookEndpoint
+from projects.webhooks.outbox import ping
 from tests.conftest import Caller
 from tests.creatorify.test_tenancy import OPEN, api_routes, concrete
 from tests.projects.steps import claim, create, finish

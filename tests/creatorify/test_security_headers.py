@@ -60,7 +60,7 @@ def test_errors_and_what_has_not_changed_are_no_exception(alice, anonymous, clie
 
 
 def test_a_bug_is_no_exception(alice, monkeypatch):
-    monkeypatch.setattr("projects.views.ProjectViewSet.list", lambda *args: 1 / 0)
+    monkeypatch.setattr("projects.api.views.ProjectViewSet.list", lambda *args: 1 / 0)
     alice.raise_request_exception = False
 
     answer = alice.get(PROJECTS)

@@ -19,11 +19,11 @@ from django.utils import timezone
 
 from accounts.models import ApiKey, Scope
 from creatorify import media_storages
-from projects import asset_checks
+from projects.assets import verification
 from projects.models import Asset, Avatar, DiscardedObject
-from projects.previews import preview_path
+from projects.models.webhooks import WebhookEndpoint
+from projects.progress.hls import preview_path
 from projects.tasks import delete_media, tend_assets
-from projects.webhook_models import WebhookEndpoint
 from render import objects
 from render.models import Render, Segment
 from render.storages.failures import Reason, StorageFailure
@@ -220,17 +220,17 @@ def test_what_was_sent_or_deleted_meanwhile_is_done_when_it_is_back(
         shown = alice.post(f"{UPLOADS}/{waiting.pk}/complete").json()["asset"]
         assert (shown["state"], shown["waiting_for"]) == ("waiting", "check")
         assert alice.delete(f"{ASSETS}/{gone.pk}").status_code == 200
-        for _ in range(asset_checks.MAX_CHECKS + 2):  # It is no fault of the file's, however often.
+        for _ in range(verification.MAX_CHECKS + 2):  # It is no fault of the file's, however often.
             Asset.objects.filter(pk=waiting.pk).update(check_after=timezone.now())
             DiscardedObject.objects.filter(key=gone.key).update(delete_after=timezone.now())
             cache.clear()  # A minute later
             tend_assets()
             delete_media()
-        assert storage.num_connections > asset_checks.MAX_CHECKS
+        assert storage.num_connections > verification.MAX_CHECKS
     shown = alice.get(f"{ASSETS}/{waiting.pk}").json()
     assert (shown["state"], shown["waiting_for"], shown["error"]) == ("waiting", "storage", None)
     waiting.refresh_from_db()
-    assert (waiting.checks - waiting.put_offs, waiting.storage_failures) == (0, asset_checks.MAX_CHECKS + 2)
+    assert (waiting.checks - waiting.put_offs, waiting.storage_failures) == (0, verification.MAX_CHECKS + 2)
     assert waiting.check_after > timezone.now() + timedelta(minutes=50)  # less and less often
     assert DiscardedObject.objects.get(key=gone.key).delete_after > timezone.now() + timedelta(minutes=50)
 

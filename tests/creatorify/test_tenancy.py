@@ -9,8 +9,8 @@ from django.urls.resolvers import RoutePattern
 
 from accounts.models import ApiKey, IdempotentResponse, RequestWindow, Scope, UsageEntry
 from projects.models import Asset, Avatar, Project, Take
-from projects.webhook_events import ping
-from projects.webhook_models import WebhookDelivery, WebhookEndpoint
+from projects.models.webhooks import WebhookDelivery, WebhookEndpoint
+from projects.webhooks.outbox import ping
 from render.models import Render
 from tests.projects.steps import claim, create, finish
 

@@ -13,9 +13,9 @@ from django.core.files.base import ContentFile, File
 from django.core.files.storage import default_storage, storages
 
 from creatorify.asgi_middleware.routes import UPLOAD
-from projects import retention
-from projects.arrivals import Arrival
+from projects.assets.arrivals import Arrival
 from projects.models import Asset
+from projects.retention import policy as retention
 from render import objects
 from render.storages.failures import Reason, StorageFailure
 from render.storages.files import SignedFileStorage

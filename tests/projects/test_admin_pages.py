@@ -13,8 +13,8 @@ from django_q.models import OrmQ, Schedule, Task
 
 from accounts.models import ApiKey, Membership, Tenant, UsageEntry
 from projects.models import Asset, Avatar, Deletion, Project, Take
-from projects.takes import create_project
-from projects.webhook_models import WebhookDelivery, WebhookEndpoint, WebhookEvent
+from projects.models.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEvent
+from projects.services import create_project
 from render import lifecycle, nodes
 from render.models import Attempt, Node, Render, Segment
 

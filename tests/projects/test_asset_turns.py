@@ -14,7 +14,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.errors import ServiceError
-from projects import asset_checks, asset_claims
+from projects.assets import claims as asset_claims
+from projects.assets import verification
 from projects.models import Asset
 from render import nodes, work_folder
 from render.media.isolation import TooSlow
@@ -41,7 +42,7 @@ def claim() -> Asset | None:
 
 
 def end(asset: Asset) -> None:
-    asset_checks._refuse(asset, ServiceError("media_invalid", "x"))
+    verification._refuse(asset, ServiceError("media_invalid", "x"))
 
 
 @pytest.mark.django_db
@@ -156,33 +157,33 @@ def test_a_check_that_was_put_off_does_not_count(arrived, acme, monkeypatch) -> 
     def away(*arguments):
         raise StorageFailure(Reason.UNAVAILABLE, "away")
 
-    monkeypatch.setattr(asset_checks, "_check", away)
-    for _ in range(asset_checks.MAX_CHECKS + 3):
-        assert not asset_checks.check_next()  # While the storage is away, no other check is begun here.
-        assert not asset_checks.check_next()  # not at once again
+    monkeypatch.setattr(verification, "_check", away)
+    for _ in range(verification.MAX_CHECKS + 3):
+        assert not verification.check_next()  # While the storage is away, no other check is begun here.
+        assert not verification.check_next()  # not at once again
         Asset.objects.update(check_after=timezone.now())
 
     asset.refresh_from_db()
     assert (asset.state, asset.being_checked) == (Asset.State.WAITING, False)
-    assert asset.checks == asset.put_offs == asset_checks.MAX_CHECKS + 3
+    assert asset.checks == asset.put_offs == verification.MAX_CHECKS + 3
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("failure", [TooSlow(), RuntimeError("a bug"), SystemExit()])
 def test_a_check_that_fails_counts_and_ends_after_some(arrived, acme, charlie, monkeypatch, failure) -> None:
     asset, strangers = arrived(acme), arrived(charlie.tenant, seconds=-1000)
-    monkeypatch.setattr(asset_checks.objects, "storage_of", lambda key: _NoStorage())
+    monkeypatch.setattr(verification.objects, "storage_of", lambda key: _NoStorage())
 
     def fail(*arguments):
         raise failure
 
-    monkeypatch.setattr(asset_checks, "_check", fail)
-    for _ in range(asset_checks.MAX_CHECKS):
+    monkeypatch.setattr(verification, "_check", fail)
+    for _ in range(verification.MAX_CHECKS):
         with pytest.raises(type(failure)):
-            asset_checks.check_next()
-        assert not asset_checks.check_next()
+            verification.check_next()
+        assert not verification.check_next()
         Asset.objects.filter(pk=asset.pk).update(check_after=timezone.now())
-    assert asset_checks.check_next()
+    assert verification.check_next()
 
     asset.refresh_from_db()
     assert (asset.state, asset.error_code) == (Asset.State.ERRORED, "worker_lost")
@@ -202,7 +203,7 @@ def test_who_was_overtaken_writes_nothing(arrived, acme, monkeypatch) -> None:
     Asset.objects.update(check_after=timezone.now())
     quick = claim()
     deleted: list[str] = []
-    monkeypatch.setattr(asset_checks.objects, "storage_of", lambda key: deleted.append(key))
+    monkeypatch.setattr(verification.objects, "storage_of", lambda key: deleted.append(key))
 
     end(slow)
 
@@ -246,9 +247,9 @@ def test_what_a_killed_check_leaves_on_the_disk_is_swept(arrived, acme, monkeypa
             os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
     seen: list[Path] = []
-    monkeypatch.setattr(asset_checks, "_check", lambda asset, folder, check: seen.append(folder))
+    monkeypatch.setattr(verification, "_check", lambda asset, folder, check: seen.append(folder))
 
-    assert asset_checks.check_next()
+    assert verification.check_next()
 
     assert seen[0].parent == settings.WORK_DIR
     assert list(settings.WORK_DIR.iterdir()) == []

@@ -16,8 +16,12 @@ from django_q.signing import SignedPackage
 from accounts.errors import ServiceError
 from accounts.models import Tenant
 from creatorify.operations_view import queue_depths
-from projects import asset_checks, asset_queue, deletions, discards, tasks, tickets, webhook_events
+from projects import enqueue, tasks
+from projects.assets import discards, verification
+from projects.assets import queue as asset_queue
 from projects.models import Asset, Deletion, DiscardedObject
+from projects.retention import project_deletion
+from projects.webhooks import outbox
 from render import broker as brokers
 from render import lifecycle, nodes, progress, queue
 from render.broker import PatientBroker
@@ -86,7 +90,7 @@ def quick(monkeypatch) -> None:
         raise ServiceError("media_invalid", "x")
 
     monkeypatch.setattr(tasks, "SECONDS_AT_ONCE", -1)
-    monkeypatch.setattr(asset_checks, "_check", refuse)
+    monkeypatch.setattr(verification, "_check", refuse)
 
 
 def waiting(kind: str = "") -> Counter[str]:
@@ -166,7 +170,7 @@ def test_who_checks_calls_another_worker_when_another_tenant_waits(acme, charlie
         rung.append(waiting(CHECK).total() - len(cpu.at_work))
         raise ServiceError("media_invalid", "x")
 
-    monkeypatch.setattr(asset_checks, "_check", refuse)
+    monkeypatch.setattr(verification, "_check", refuse)
     arrive(acme, 2)
     arrive(charlie.tenant)
 
@@ -182,9 +186,9 @@ def test_few_tickets_wait_of_each_chore_while_nobody_takes_one(alice, acme, neig
         arrive(acme)
         project = create(alice)
         alice.delete(project["urls"]["self"])
-        webhook_events.ring()
+        outbox.ring()
         discards.ring()
-        tickets.ring("keep_retention")
+        enqueue.ring("keep_retention")
 
     assert waiting("projects.tasks") == dict.fromkeys([CHECK, DELETE, TELL, "projects.tasks.keep_retention"], 1)
     assert Deletion.objects.filter(tenant=acme).count() == 5
@@ -196,7 +200,7 @@ def test_the_reaper_adds_no_ticket_where_one_waits(acme, charlie) -> None:
     Asset.objects.update(check_after=timezone.now() - 2 * asset_queue.OVERDUE)
 
     for _ in range(3):
-        deletions.ring_if_due()
+        project_deletion.ring_if_due()
         asset_queue.ring_if_due()
 
     assert waiting() == {CHECK: 1, DELETE: 1}
@@ -218,7 +222,7 @@ def test_only_tickets_of_renders_count_where_those_are_topped_up(alice, acme) ->
     OrmQ.objects.all().delete()
     arrive(acme)
     discards.ring()
-    webhook_events.ring()
+    outbox.ring()
 
     assert queue.top_up("cpu") == 3
     assert queue.top_up("cpu") == 0
@@ -344,8 +348,8 @@ def during_a_check(monkeypatch, act: Callable[[], None]) -> None:
         raise ServiceError("media_invalid", "x")
 
     with monkeypatch.context() as patch:
-        patch.setattr(asset_checks, "_check", refuse)
-        assert asset_checks.check_next()
+        patch.setattr(verification, "_check", refuse)
+        assert verification.check_next()
 
 
 def preparing() -> list[Tenant]:
@@ -395,7 +399,7 @@ def test_while_its_render_is_prepared_a_tenants_files_are_checked_on_other_nodes
     settings.NODE_NAME, here = "another", settings.NODE_NAME
     during_a_check(monkeypatch, lambda: None)
     settings.NODE_NAME = here
-    assert not asset_checks.check_next()
+    assert not verification.check_next()
     arrive(charlie.tenant)
     during_a_check(monkeypatch, lambda: None)
     assert Asset.objects.filter(tenant=charlie.tenant, state=Asset.State.ERRORED).exists()

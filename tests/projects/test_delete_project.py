@@ -13,10 +13,11 @@ from django_q.models import OrmQ
 from accounts.errors import ServiceError
 from accounts.models import UsageEntry
 from creatorify import invariants
-from projects import deletions, webhook_events
 from projects.models import Asset, Deletion, Project
+from projects.models.webhooks import EventType, WebhookEndpoint
+from projects.retention import project_deletion
 from projects.tasks import delete_media
-from projects.webhook_models import EventType, WebhookEndpoint
+from projects.webhooks import outbox
 from render import lifecycle, nodes, objects, progress
 from render.fence import CancelRequested
 from render.models import Render, Segment, State
@@ -111,7 +112,7 @@ def test_what_a_running_render_leaves_is_deleted_when_it_has_ended_and_once_more
     delete_media()
     assert there([late]) == [late]
     later(settings.RENDER_HANG_SECONDS + settings.RENDER_LEASE_SECONDS)
-    deletions.ring_if_due()
+    project_deletion.ring_if_due()
     assert OrmQ.objects.count() == 1
     delete_media()
     assert there([film, late]) == []
@@ -131,7 +132,7 @@ def test_what_the_customer_has_sent_is_forgotten(alice, receiver_of_all):
     answer = alice.post(PROJECTS, {**secrets}, format="json", headers=key)
     assert answer.status_code == 201, answer.content
     lifecycle.fail(claim(), ServiceError("no_face", "No face at secret.example."), trace="secret-trace")
-    while webhook_events.hand_out():
+    while outbox.hand_out():
         pass
     assert count_of_secrets() > 5
 
@@ -194,7 +195,7 @@ def test_a_storage_that_is_away_delays_it(alice, put, monkeypatch):
     delete_media()
     assert there(keys) == keys
 
-    later(deletions.AGAIN_SECONDS)
+    later(project_deletion.AGAIN_SECONDS)
     delete_media()
     assert there(keys) == []
 
@@ -225,7 +226,7 @@ def test_deleted_again_has_one_receipt(alice):
     project = create(alice)
     alice.delete(project["urls"]["self"])
 
-    deletions.delete_project(Project.objects.get(), alice.key)
+    project_deletion.delete_project(Project.objects.get(), alice.key)
 
     assert Deletion.objects.count() == 1
 

@@ -3,12 +3,12 @@
 import asyncio
 from uuid import uuid4
 
-from projects import events_view
-from projects.live import Snapshot
+from projects.progress import sse
+from projects.progress.watcher import Snapshot
 
 
 def test_streams_that_are_told_at_once_read_once_and_a_later_one_reads_anew(monkeypatch) -> None:
-    monkeypatch.setattr(events_view, "READ_SECONDS", 0.0)
+    monkeypatch.setattr(sse, "READ_SECONDS", 0.0)
     key = (uuid4(), Snapshot(uuid4(), "finished", "done", 100), "http://localhost")
     reads = []
 
@@ -17,8 +17,8 @@ def test_streams_that_are_told_at_once_read_once_and_a_later_one_reads_anew(monk
         return {"video_url": f"link {len(reads)}"}
 
     async def tell() -> list:
-        at_once = await asyncio.gather(*(events_view._read_once(key, read) for _ in range(3)))
+        at_once = await asyncio.gather(*(sse._read_once(key, read) for _ in range(3)))
         await asyncio.sleep(0.01)
-        return [*at_once, await events_view._read_once(key, read)]
+        return [*at_once, await sse._read_once(key, read)]
 
     assert asyncio.run(tell()) == [*['{"video_url": "link 1"}'] * 3, '{"video_url": "link 2"}']

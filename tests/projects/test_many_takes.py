@@ -6,10 +6,10 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import UsageEntry
-from projects import webhook_events
 from projects.models import MAX_TAKES, Project, Take
-from projects.representation import SHOWN_TAKES
-from projects.webhook_models import WebhookDelivery, WebhookEndpoint, WebhookEvent
+from projects.models.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEvent
+from projects.presentation.projects import SHOWN_TAKES
+from projects.webhooks import outbox
 from render import lifecycle
 from render.models import Render, State
 from tests.projects.steps import PROJECTS, create, latest_render
@@ -78,7 +78,7 @@ def test_a_message_shows_the_newest_at_its_event(alice, project) -> None:
     WebhookEndpoint.objects.create(tenant=alice.tenant, url="https://example.com", events=["project.canceled"])
     told_of = Take.objects.get(project=project["id"], number=SHOWN_TAKES + 3)
     WebhookEvent.objects.create(type="project.canceled", project_id=project["id"], render_id=told_of.render_id)
-    webhook_events.hand_out()
+    outbox.hand_out()
 
     data = json.loads(WebhookDelivery.objects.get(endpoint__tenant=alice.tenant).body)["data"]
     assert numbers(data) == list(range(4, SHOWN_TAKES + 4))

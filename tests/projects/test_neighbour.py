@@ -12,10 +12,14 @@ from accounts.api_keys import services as keys
 from accounts.billing import quota, reports
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, IdempotentResponse, RequestWindow, UsageEntry, UsageThreshold
-from projects import deletions, retention, takes, webhook_delivery, webhook_events, webhook_news
+from projects import services
 from projects.models import Deletion, Project, Take
-from projects.webhook_delivery import Answer
-from projects.webhook_models import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
+from projects.models.webhooks import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
+from projects.retention import policy as retention
+from projects.retention import project_deletion
+from projects.webhooks import delivery as webhook_delivery
+from projects.webhooks import outbox, polled_events
+from projects.webhooks.delivery import Answer
 from render import fence, lifecycle, progress, reaper
 from render.fence import Claim
 from render.models import Attempt, Node, Phase, Render, Segment, State
@@ -114,15 +118,15 @@ def test_takes_of_one_project_are_not_those_of_another(alice, settings) -> None:
     finish(claim())
 
     with pytest.raises(ServiceError, match="no finished draft"):
-        takes.finalize(Project.objects.get(pk=first["id"]), alice.key)
-    takes.finalize(Project.objects.get(pk=second["id"]), alice.key)
+        services.finalize(Project.objects.get(pk=first["id"]), alice.key)
+    services.finalize(Project.objects.get(pk=second["id"]), alice.key)
     with pytest.raises(ServiceError, match="is queued"):
-        takes.retry(Project.objects.get(pk=first["id"]), alice.key)
+        services.retry(Project.objects.get(pk=first["id"]), alice.key)
     assert Take.objects.filter(project=first["id"]).count() == 1
-    takes.cancel(Project.objects.get(pk=second["id"]))
+    services.cancel(Project.objects.get(pk=second["id"]))
     assert latest_render(first["id"]).state == State.QUEUED
     before = Project.objects.get(pk=first["id"]).updated_at
-    assert takes.retry(Project.objects.get(pk=second["id"]), alice.key).number == 3
+    assert services.retry(Project.objects.get(pk=second["id"]), alice.key).number == 3
     assert Project.objects.get(pk=first["id"]).updated_at == before
 
 
@@ -142,7 +146,7 @@ def test_a_deleted_project_takes_nothing_of_others_with_it(alice) -> None:
     before = Project.objects.values().get(pk=kept["id"]), Render.objects.values().get(take__project=kept["id"])
 
     alice.delete(gone["urls"]["self"])
-    while deletions.sweep_next():
+    while project_deletion.sweep_next():
         pass
 
     after = Project.objects.values().get(pk=kept["id"]), Render.objects.values().get(take__project=kept["id"])
@@ -163,15 +167,15 @@ def test_a_sweep_is_of_one_deletion(alice) -> None:
         alice.delete(project["urls"]["self"])
     [first, second] = Deletion.objects.filter(completed_at=None).order_by("sweep_after")
 
-    assert deletions.sweep_next()
+    assert project_deletion.sweep_next()
 
     before = second.sweep_after
     first.refresh_from_db()
     second.refresh_from_db()
     assert (second.sweep_after, second.files, second.completed_at) == (before, 0, None)
     assert first.sweep_after > before
-    assert Project.objects.get(pk=first.project_id).title == deletions.TITLE
-    assert Project.objects.get(pk=second.project_id).title != deletions.TITLE
+    assert Project.objects.get(pk=first.project_id).title == project_deletion.TITLE
+    assert Project.objects.get(pk=second.project_id).title != project_deletion.TITLE
 
 
 def test_only_who_has_used_it_pays(alice, neighbour) -> None:
@@ -275,7 +279,7 @@ def test_a_key_is_rotated_revoked_and_used_alone(alice, bob, acme) -> None:
 
 
 def everybody_hands_out() -> None:
-    while webhook_events.hand_out():
+    while outbox.hand_out():
         pass
 
 
@@ -389,11 +393,11 @@ def test_a_claim_counts_one_try_of_one_delivery(alice, endpoints) -> None:
 
 
 def test_news_of_progress_thresholds_and_keys_are_their_tenants(alice, charlie, endpoints) -> None:
-    webhook_news.note()
+    polled_events.note()
     create(alice)
     claim()
     ApiKey.objects.filter(pk=charlie.key.pk).update(expires_at=Now() + timedelta(days=1))
-    webhook_news.note()
+    polled_events.note()
     everybody_hands_out()
 
     told = WebhookDelivery.objects.filter(endpoint__in=endpoints.values())

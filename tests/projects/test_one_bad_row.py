@@ -13,9 +13,12 @@ from django.utils import timezone
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Scope, UsageThreshold
 from creatorify import invariants
-from projects import deletions, retention, webhook_delivery, webhook_events, webhook_news
 from projects.models import Asset, Deletion, Project, RetentionFailure
-from projects.webhook_models import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
+from projects.models.webhooks import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
+from projects.retention import policy as retention
+from projects.retention import project_deletion
+from projects.webhooks import delivery as webhook_delivery
+from projects.webhooks import outbox, polled_events
 from render import lifecycle, objects, queue, reaper
 from render.models import Attempt, Render, State
 from render.signals import housekeeping
@@ -192,7 +195,7 @@ def events(alice, stranger, monkeypatch) -> list[WebhookEvent]:
     for _ in range(3):
         create(stranger)
     found = list(WebhookEvent.objects.order_by("version"))
-    real = webhook_events._data
+    real = outbox._data
 
     def data(event: WebhookEvent, project):
         if event.pk == found[0].pk:
@@ -200,35 +203,35 @@ def events(alice, stranger, monkeypatch) -> list[WebhookEvent]:
             raise LookupError("It cannot be shown.")
         return real(event, project)
 
-    monkeypatch.setattr(webhook_events, "_data", data)
+    monkeypatch.setattr(outbox, "_data", data)
     return found
 
 
 def test_an_event_that_cannot_be_shown_keeps_back_no_other(events, caplog) -> None:
-    assert webhook_events.hand_out() == 4
+    assert outbox.hand_out() == 4
 
     assert set(WebhookDelivery.objects.values_list("event", flat=True)) == {event.pk for event in events[1:]}
     bad = WebhookEvent.objects.get(pk=events[0].pk)
     assert (bad.handed_out_at, bad.hand_out_tries, bad.hand_out_error) == (None, 1, "LookupError")
     assert bad.next_hand_out_at > timezone.now() + timedelta(seconds=50)
     assert f"The message of event {bad} could not be made in try 1, it is tried again later" in caplog.text
-    assert webhook_events.hand_out() == 0
+    assert outbox.hand_out() == 0
 
 
 def test_it_is_tried_again_and_given_up_visibly(events, caplog, admin_client) -> None:
-    webhook_events.hand_out()
+    outbox.hand_out()
     minute, hour = 60, 3600
     for wait in (minute, 5 * minute, 30 * minute, 2 * hour, 6 * hour, 12 * hour, 24 * hour):
         bad = WebhookEvent.objects.annotate(wait=F("next_hand_out_at") - Now()).get(pk=events[0].pk)
         assert bad.given_up_at is None
         assert timedelta(seconds=wait / 2) < bad.wait <= timedelta(seconds=wait)
         WebhookEvent.objects.update(next_hand_out_at=Now())
-        assert webhook_events.hand_out() == 1
+        assert outbox.hand_out() == 1
     bad = WebhookEvent.objects.get(pk=events[0].pk)
     assert bad.given_up_at is not None
     assert "it is given up" in caplog.text
     WebhookEvent.objects.update(next_hand_out_at=Now())
-    assert webhook_events.hand_out() == 0
+    assert outbox.hand_out() == 0
 
     page = admin_client.get("/admin/projects/webhookevent/?given_up_at__isempty=0").content.decode()
 
@@ -242,38 +245,38 @@ def test_without_the_database_no_event_is_blamed(events, monkeypatch, error) -> 
     def data(event: WebhookEvent, project):
         raise error("the connection is lost")
 
-    monkeypatch.setattr(webhook_events, "_data", data)
+    monkeypatch.setattr(outbox, "_data", data)
 
     with pytest.raises(error):
-        webhook_events.hand_out()
+        outbox.hand_out()
 
     assert not WebhookEvent.objects.filter(hand_out_tries__gt=0).exists()
     assert not WebhookDelivery.objects.exists()
 
 
 def test_what_could_be_shown_later_is_told(events, monkeypatch) -> None:
-    webhook_events.hand_out()
+    outbox.hand_out()
     monkeypatch.undo()
     WebhookEvent.objects.update(next_hand_out_at=Now())
 
-    assert webhook_events.hand_out() == 1
+    assert outbox.hand_out() == 1
 
     assert WebhookDelivery.objects.filter(event=events[0]).count() == 1
     assert WebhookDelivery.objects.get(event=events[0]).body != "half done"
 
 
 def test_the_reaper_rings_for_what_is_due_again_and_not_before(events, monkeypatch) -> None:
-    webhook_events.hand_out()
+    outbox.hand_out()
     WebhookDelivery.objects.all().delete()
     rung = []
-    monkeypatch.setattr(webhook_events, "ring", lambda: rung.append(1))
+    monkeypatch.setattr(outbox, "ring", lambda: rung.append(1))
     WebhookEvent.objects.update(created_at=F("created_at") - timedelta(minutes=20))
-    webhook_events.ring_if_due()
+    outbox.ring_if_due()
     assert not rung
     assert "messages_move_on" in {finding.invariant.name for finding in invariants.check()}
 
     WebhookEvent.objects.update(next_hand_out_at=Now())
-    webhook_events.ring_if_due()
+    outbox.ring_if_due()
 
     assert rung
 
@@ -313,9 +316,9 @@ def test_one_kind_of_news_keeps_back_no_other(alice, monkeypatch, caplog) -> Non
     def broken():
         raise LookupError("broken")
 
-    monkeypatch.setattr(webhook_news, "_progress", broken)
+    monkeypatch.setattr(polled_events, "_progress", broken)
 
-    webhook_news.note()
+    polled_events.note()
 
     assert [event.type for event in WebhookEvent.objects.all()] == [EventType.THRESHOLD_REACHED]
     assert "News were not noted: broken" in caplog.text
@@ -325,19 +328,19 @@ def test_a_project_that_cannot_be_swept_keeps_back_no_other(alice, stranger, mon
     bad, good = (Project.objects.get(pk=finished_project(caller)["id"]) for caller in (alice, stranger))
     for project in (bad, good):
         Deletion.objects.create(project=project, tenant=project.tenant)
-    real = deletions._sweep
+    real = project_deletion._sweep
 
     def sweep(deletion: Deletion) -> None:
         if deletion.project_id == bad.pk:
             raise LookupError("broken")
         real(deletion)
 
-    monkeypatch.setattr(deletions, "_sweep", sweep)
-    while deletions.sweep_next():
+    monkeypatch.setattr(project_deletion, "_sweep", sweep)
+    while project_deletion.sweep_next():
         pass
 
     good_one, bad_one = Deletion.objects.get(project=good), Deletion.objects.get(project=bad)
-    assert good_one.project.title == deletions.TITLE
+    assert good_one.project.title == project_deletion.TITLE
     assert bad_one.completed_at is None
     assert bad_one.sweep_after > timezone.now() + timedelta(minutes=9)
     assert f"The deleted project {bad.pk} could not be swept" in caplog.text

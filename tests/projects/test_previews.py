@@ -8,7 +8,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.errors import ServiceError
-from projects.previews import preview_path
+from projects.progress.hls import preview_path
 from render import lifecycle, objects, progress
 from render.fence import Claim
 from tests.projects.steps import PROJECTS, claim, create, finished_project, latest_render

@@ -3,7 +3,7 @@ from django.test import Client
 
 from accounts.errors import ServiceError
 from projects.models import Project
-from projects.takes import create_project
+from projects.services import create_project
 from render import lifecycle, nodes
 from render.models import Render, State
 

@@ -11,10 +11,10 @@ from django_q.models import OrmQ, Task
 from accounts.errors import ServiceError
 from accounts.models import IdempotentResponse, UsageEntry
 from creatorify import invariants
-from projects import retention
 from projects.models import Asset, Project
+from projects.models.webhooks import EventType, WebhookEvent
+from projects.retention import policy as retention
 from projects.tasks import delete_media
-from projects.webhook_models import EventType, WebhookEvent
 from render import lifecycle, objects, progress
 from render.models import Attempt, Render, Segment
 from render.storages.failures import Reason, StorageFailure

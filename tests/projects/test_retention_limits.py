@@ -9,8 +9,9 @@ from django.db.models.functions import Now
 from django_q.models import OrmQ
 
 from accounts.models import IdempotentResponse
-from projects import assets, retention
+from projects.assets import services as assets
 from projects.models import Asset, Avatar, Project, RetentionFailure, Take
+from projects.retention import policy as retention
 from render.models import Render, State
 from render.storages.failures import Reason, StorageFailure
 from render.storages.files import SignedFileStorage

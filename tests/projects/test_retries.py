@@ -9,8 +9,8 @@ from django.db.models.functions import Now
 from accounts.errors import ServiceError
 from accounts.models import UsageEntry
 from creatorify import invariants
-from projects import retention
 from projects.models import Project
+from projects.retention import policy as retention
 from render import lifecycle, progress, runner
 from render.fence import Claim
 from render.models import Phase, Render, State

@@ -9,8 +9,8 @@ from django.core.files.storage import default_storage
 from django.db.models.functions import Now
 
 from accounts.models import UsageEntry
-from projects import retention
 from projects.models import Asset
+from projects.retention import policy as retention
 from projects.tasks import delete_media
 from render import runner
 from render.models import Render, State

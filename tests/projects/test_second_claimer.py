@@ -14,10 +14,15 @@ from accounts.api_keys import services as keys
 from accounts.billing import quota
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Plan, Tenant, UsageEntry
-from projects import asset_claims, assets, deletions, takes, webhook_delivery, webhook_events
+from projects import services
+from projects.assets import claims as asset_claims
+from projects.assets import services as assets
 from projects.models import Asset, Deletion, Project, Take
-from projects.webhook_delivery import Answer
-from projects.webhook_models import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
+from projects.models.webhooks import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
+from projects.retention import project_deletion
+from projects.webhooks import delivery as webhook_delivery
+from projects.webhooks import outbox
+from projects.webhooks.delivery import Answer
 from render import fence, lifecycle, nodes, reaper
 from render.fence import Claim, Fenced
 from render.models import Attempt, Node, ReaperClock, Render, State
@@ -47,7 +52,7 @@ def endpoint(alice) -> WebhookEndpoint:
 @pytest.fixture
 def delivery(alice, endpoint) -> WebhookDelivery:
     create(alice)
-    webhook_events.hand_out()
+    outbox.hand_out()
     return WebhookDelivery.objects.select_related("event").get()
 
 
@@ -95,7 +100,7 @@ def test_a_key_that_is_just_being_revoked_has_no_successor(alice) -> None:
     assert ApiKey.objects.count() == 1
 
 
-ACTS = {"finalize": takes.finalize, "retry": takes.retry}
+ACTS = {"finalize": services.finalize, "retry": services.retry}
 
 
 @pytest.fixture(params=ACTS)
@@ -103,7 +108,7 @@ def another_take(request, alice):
     """A project that could get another take, and what would add it."""
     project = finished_project(alice)
     if request.param == "retry":
-        takes.finalize(Project.objects.get(), alice.key)
+        services.finalize(Project.objects.get(), alice.key)
         lifecycle.request_cancel(latest_render(project["id"]))
     made = Project.objects.get()
     return made, lambda: ACTS[request.param](Project.objects.get(pk=made.pk), alice.key)
@@ -137,7 +142,7 @@ def test_who_adds_a_take_locks_the_tenant_before_the_project(another_take) -> No
 def test_a_take_is_added_whole_or_not_at_all(another_take, monkeypatch) -> None:
     _, act = another_take
     before = Take.objects.count(), Render.objects.count(), UsageEntry.objects.count()
-    monkeypatch.setattr(webhook_events, "note", lambda render: 1 / 0)
+    monkeypatch.setattr(outbox, "note", lambda render: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):
         act()
@@ -146,7 +151,7 @@ def test_a_take_is_added_whole_or_not_at_all(another_take, monkeypatch) -> None:
 
 
 def test_a_project_is_made_whole_or_not_at_all(alice, monkeypatch) -> None:
-    monkeypatch.setattr(webhook_events, "note", lambda render: 1 / 0)
+    monkeypatch.setattr(outbox, "note", lambda render: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):
         alice.post(PROJECTS, NEW, format="json")
@@ -219,9 +224,9 @@ def test_a_second_one_leaves_the_events_that_the_first_one_is_handing_out(alice,
     create(alice)
     with another_transaction() as other, never_waiting():
         lock(other, WebhookEvent)
-        assert webhook_events.hand_out() == 0
+        assert outbox.hand_out() == 0
         other.rollback()
-        assert webhook_events.hand_out() == 1
+        assert outbox.hand_out() == 1
     assert WebhookDelivery.objects.count() == 1
 
 
@@ -236,7 +241,7 @@ def test_an_event_is_handed_out_to_all_or_to_nobody(alice, endpoint, monkeypatch
 
     monkeypatch.setattr(WebhookDelivery.objects, "create", fail_at_the_second)
     with contextlib.suppress(ZeroDivisionError):
-        webhook_events.hand_out()
+        outbox.hand_out()
 
     assert len(made) == 2
     assert not WebhookDelivery.objects.exists()
@@ -246,16 +251,16 @@ def test_a_second_sweeper_leaves_what_the_first_one_is_taking(alice) -> None:
     alice.delete(create(alice)["urls"]["self"])
     with another_transaction() as other, never_waiting():
         lock(other, Deletion)
-        assert not deletions.sweep_next()
+        assert not project_deletion.sweep_next()
         other.rollback()
-        assert deletions.sweep_next()
+        assert project_deletion.sweep_next()
 
 
 def test_what_a_sweeper_takes_is_noted_before_another_one_can_take_it(alice) -> None:
     alice.delete(create(alice)["urls"]["self"])
 
     with another_transaction() as other, transaction.atomic():
-        assert deletions._claim() == Deletion.objects.get()
+        assert project_deletion._claim() == Deletion.objects.get()
         assert not is_free(other, Deletion.objects.get())
 
 
@@ -346,20 +351,20 @@ def test_rows_that_others_refer_to_are_locked_without_waiting(alice, endpoint) -
         claimed = lifecycle.claim_next("cpu", node)
         assert claimed is not None
         finish(claimed)
-        takes.finalize(Take.objects.get(render=claimed.render_id).project, alice.key)
+        services.finalize(Take.objects.get(render=claimed.render_id).project, alice.key)
         for render in Render.objects.filter(state=State.QUEUED):
             lifecycle.request_cancel(render)
         project = Take.objects.get(render=claimed.render_id).project
-        takes.retry(project, alice.key)
+        services.retry(project, alice.key)
         alice.delete(f"{PROJECTS}/{project.pk}")
         lock(other, WebhookEvent, how="KEY SHARE")
-        assert webhook_events.hand_out()
+        assert outbox.hand_out()
         lock(other, WebhookDelivery, how="KEY SHARE")
         lock(other, Deletion, how="KEY SHARE")
         delivery = webhook_delivery._claim([])
         assert delivery is not None
         webhook_delivery._note(delivery, Answer(status=500))
-        assert deletions._claim() is not None
+        assert project_deletion._claim() is not None
         assert create(alice)
         again = lifecycle.claim_next("cpu", node)
         assert again is not None
@@ -449,10 +454,10 @@ def test_a_crash_is_counted_with_what_it_leads_to(running, monkeypatch, caplog) 
 
 def test_a_deletion_has_its_receipt_or_did_not_happen(alice, monkeypatch) -> None:
     create(alice)
-    monkeypatch.setattr(deletions, "ring", lambda: 1 / 0)
+    monkeypatch.setattr(project_deletion, "ring", lambda: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):
-        deletions.delete_project(Project.objects.get(), alice.key)
+        project_deletion.delete_project(Project.objects.get(), alice.key)
 
     assert Project.objects.get().deleted_at is None
     assert not Deletion.objects.exists()
@@ -460,24 +465,24 @@ def test_a_deletion_has_its_receipt_or_did_not_happen(alice, monkeypatch) -> Non
 
 def test_a_project_is_forgotten_whole_or_not_at_all(alice, monkeypatch) -> None:
     create(alice, prompt="secret")
-    monkeypatch.setattr(deletions, "_delete_speech", lambda project: None)
-    monkeypatch.setattr(deletions, "WebhookEvent", None)
+    monkeypatch.setattr(project_deletion, "_delete_speech", lambda project: None)
+    monkeypatch.setattr(project_deletion, "WebhookEvent", None)
 
     with pytest.raises(AttributeError):
-        deletions._forget(Project.objects.get())
+        project_deletion._forget(Project.objects.get())
 
     assert Project.objects.get().prompt == Render.objects.get().prompt == "secret"
 
 
 def test_an_outcome_is_noted_whole_or_not_at_all(endpoint, delivery, monkeypatch) -> None:
     WebhookEndpoint.objects.update(failing_since=Now() - timedelta(days=6))
-    disabled = webhook_events.note_once
+    disabled = outbox.note_once
 
     def break_off(events) -> None:
         disabled(events)
         raise ZeroDivisionError
 
-    monkeypatch.setattr(webhook_events, "note_once", break_off)
+    monkeypatch.setattr(outbox, "note_once", break_off)
     before = WebhookEvent.objects.count()
 
     with pytest.raises(ZeroDivisionError):

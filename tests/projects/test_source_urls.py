@@ -1,7 +1,7 @@
 import pytest
 from rest_framework.serializers import ValidationError
 
-from projects.source_urls import validate_source_url
+from projects.assets.source_urls import validate_source_url
 
 
 @pytest.mark.parametrize(

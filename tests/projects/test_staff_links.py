@@ -13,8 +13,8 @@ from django.urls import reverse
 from accounts.admin.base import external_link, without_queries
 from accounts.models import AuditEntry
 from projects.models import Asset, Avatar, Project
-from projects.webhook_events import ping
-from projects.webhook_models import WebhookEndpoint
+from projects.models.webhooks import WebhookEndpoint
+from projects.webhooks.outbox import ping
 from render.models import Render, Segment
 from tests.projects.steps import finished_project
 

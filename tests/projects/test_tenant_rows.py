@@ -11,10 +11,14 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import ApiKey, Scope
-from projects import assets, avatar_views, retention, webhook_delivery, webhook_events, webhook_views
+from projects.assets import avatar_views
+from projects.assets import services as assets
 from projects.models import Asset, Deletion, Project
-from projects.webhook_delivery import Answer
-from projects.webhook_models import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
+from projects.models.webhooks import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
+from projects.retention import policy as retention
+from projects.webhooks import delivery as webhook_delivery
+from projects.webhooks import outbox, views
+from projects.webhooks.delivery import Answer
 from render.models import Render
 from tests.conftest import Caller
 from tests.projects.steps import PROJECTS, create, finished_project, latest_render
@@ -85,8 +89,8 @@ def test_assets_that_are_announced_and_deleted(alice, charlie, tester, settings)
 
 
 def test_pings(alice, charlie, tester, monkeypatch) -> None:
-    monkeypatch.setattr(webhook_events, "PINGS_KEPT", 3)
-    others = [webhook_events.ping(endpoint_of(charlie)), webhook_events.ping(endpoint_of(tester, is_test=True))]
+    monkeypatch.setattr(outbox, "PINGS_KEPT", 3)
+    others = [outbox.ping(endpoint_of(charlie)), outbox.ping(endpoint_of(tester, is_test=True))]
     first, second = endpoint_of(alice), endpoint_of(alice, "https://example.com/other")
     noted = WebhookEvent.objects.create(type=EventType.ENDPOINT_DISABLED, tenant=alice.tenant, subject="x", data={})
     pings = []
@@ -101,7 +105,7 @@ def test_pings(alice, charlie, tester, monkeypatch) -> None:
     assert WebhookDelivery.objects.filter(pk__in=[other.pk for other in others]).count() == 2
     # Without its endpoint a ping is counted still.
     second.delete()
-    webhook_events.ping(first)
+    outbox.ping(first)
     assert WebhookEvent.objects.filter(type=EventType.PING, tenant=alice.tenant, is_test=False).count() == 3
     assert WebhookEvent.objects.filter(pk=noted.pk).exists()
 
@@ -112,7 +116,7 @@ def test_an_endpoint_that_is_enabled_and_gone_again_is_told_of_once_an_hour(alic
     for minute in (1, 2, 59, 61):
         monkeypatch.setattr(webhook_delivery.timezone, "now", lambda minute=minute: now + timedelta(minutes=minute))
         WebhookEndpoint.objects.filter(pk=endpoint.pk).update(disabled_at=None)
-        webhook_delivery._note(webhook_events.ping(endpoint), Answer(status=410))
+        webhook_delivery._note(outbox.ping(endpoint), Answer(status=410))
 
     told = WebhookEvent.objects.filter(type=EventType.ENDPOINT_DISABLED, tenant=alice.tenant)
     assert [event.data["disabled_at"][14:16] for event in told.order_by("pk")] == ["01", "01"]
@@ -132,7 +136,7 @@ def tell(caller, **fields) -> WebhookEvent:
     """Of a project that was canceled."""
     project = create(caller, **fields)
     caller.post(project["urls"]["cancel"])
-    while webhook_events.hand_out():
+    while outbox.hand_out():
         pass
     webhook_delivery.send_due()
     return WebhookEvent.objects.filter(project_id=project["id"]).latest("version")
@@ -214,7 +218,7 @@ def test_projects_of_test_keys_end_by_the_plans_days(alice, charlie, tester) -> 
 
 @pytest.mark.django_db(transaction=True)
 def test_many_who_make_an_endpoint_at_once_make_no_more_than_there_may_be(alice, charlie, monkeypatch) -> None:
-    monkeypatch.setattr(webhook_views, "MAX_ENDPOINTS", 1)
+    monkeypatch.setattr(views, "MAX_ENDPOINTS", 1)
     endpoint_of(charlie)
     callers = [Caller(alice.tenant, str(number)) for number in range(8)]
     ApiKey.objects.filter(tenant=alice.tenant).update(scopes=list(Scope))

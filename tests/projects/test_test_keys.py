@@ -6,7 +6,7 @@ from accounts.api_keys import services as keys
 from accounts.billing import quota
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, UsageEntry
-from projects import takes
+from projects import services
 from projects.models import Project
 from render import lifecycle, runner, scenarios
 from render.models import Render, State
@@ -55,7 +55,7 @@ def test_another_try_costs_nothing_either_whoever_asks_for_it(tester, acme, plan
     project = create(tester)
     lifecycle.fail(claim(), ServiceError("internal", "The render failed."), trace="")
 
-    takes.retry(Project.objects.get(pk=project["id"]), None)  # as support staff do
+    services.retry(Project.objects.get(pk=project["id"]), None)  # as support staff do
     finish(claim())
 
     assert latest_render(project["id"]).state == State.FINISHED

@@ -9,7 +9,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from creatorify import media_storages
-from projects import discards
+from projects.assets import discards
 from projects.models import Asset, DiscardedObject
 from projects.tasks import delete_media, tend_assets
 from render import media_types, objects

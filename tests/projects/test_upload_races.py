@@ -17,7 +17,9 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from accounts.errors import ServiceError
-from projects import arrivals, asset_checks, asset_claims, assets, discards
+from projects.assets import arrivals, discards, verification
+from projects.assets import claims as asset_claims
+from projects.assets import services as assets
 from projects.models import Asset, DiscardedObject
 from projects.tasks import delete_media, tend_assets
 from render import objects
@@ -182,7 +184,7 @@ def test_a_late_refusal_takes_nothing_from_a_check_that_went_well(alice, strange
     slow = Asset.objects.get(pk=asset.pk)
     tend_assets()
 
-    asset_checks._refuse(slow, ServiceError("internal", "Too late."))
+    verification._refuse(slow, ServiceError("internal", "Too late."))
     delete_media()
 
     asset.refresh_from_db()
@@ -197,7 +199,7 @@ def test_a_late_acceptance_does_not_bring_back_what_was_refused(alice, strangers
 
     with on_another_connection(tend_assets) as checking:
         assert pause.reached.wait(30)
-        asset_checks._refuse(Asset.objects.get(pk=asset.pk), ServiceError("internal", "It took too long."))
+        verification._refuse(Asset.objects.get(pk=asset.pk), ServiceError("internal", "It took too long."))
         pause.go_on.set()
         checking.result(30)
     delete_media()
@@ -224,7 +226,7 @@ def test_what_a_killed_check_has_stored_is_deleted_a_day_later(alice, strangers,
     delete_media()
     assert len(own_files(alice)) == 1
 
-    DiscardedObject.objects.update(delete_after=F("delete_after") - asset_checks.TAKEN_OVER)
+    DiscardedObject.objects.update(delete_after=F("delete_after") - verification.TAKEN_OVER)
     delete_media()
     assert own_files(alice) == []
     strangers()

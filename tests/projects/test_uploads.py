@@ -13,7 +13,8 @@ from PIL import Image
 
 from accounts.models import ApiKey, UsageEntry
 from creatorify.demo_media import write_portrait
-from projects import asset_checks, asset_queue
+from projects.assets import queue as asset_queue
+from projects.assets import verification
 from projects.models import Asset
 from projects.tasks import delete_media, tend_assets
 from render import inspection, runner, work_folder, work_room
@@ -359,8 +360,8 @@ def test_a_worker_that_died_in_a_check_does_not_hold_it_for_ever(alice, voice, m
     def die(*arguments):
         raise SystemExit
 
-    monkeypatch.setattr(asset_checks, "_check", die)
-    for _ in range(asset_checks.MAX_CHECKS):
+    monkeypatch.setattr(verification, "_check", die)
+    for _ in range(verification.MAX_CHECKS):
         with pytest.raises(SystemExit):
             tend_assets()
         tend_assets()  # nothing to do: it is in somebody's hands
@@ -464,7 +465,7 @@ def test_an_upload_is_not_refused_because_our_disk_is_full(alice, charlie, voice
         broken.setattr(*place, fail)
         for caller, sent in zip((alice, charlie), uploads, strict=True):
             assert send(caller, sent, voice).status_code == 200
-        for _ in range(2 * asset_checks.MAX_CHECKS):
+        for _ in range(2 * verification.MAX_CHECKS):
             Asset.objects.update(check_after=timezone.now())
             Node.objects.update(fault="", fault_since=None, rests_until=None)
             tend_assets()

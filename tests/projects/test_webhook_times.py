@@ -14,10 +14,12 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from accounts.errors import ServiceError
-from projects import deletions, webhook_delivery, webhook_events
 from projects.models import Deletion
-from projects.webhook_delivery import Answer
-from projects.webhook_models import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
+from projects.models.webhooks import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
+from projects.retention import project_deletion
+from projects.webhooks import delivery as webhook_delivery
+from projects.webhooks import outbox
+from projects.webhooks.delivery import Answer
 from render.models import Render
 from tests.projects.steps import PROJECTS, create
 
@@ -36,7 +38,7 @@ def endpoint(alice, neighbour) -> WebhookEndpoint:
 
 @pytest.fixture
 def delivery(endpoint) -> WebhookDelivery:
-    return webhook_events.ping(endpoint)
+    return outbox.ping(endpoint)
 
 
 def wait_after(delivery: WebhookDelivery, tries: int, answer: Answer) -> float | None:
@@ -192,7 +194,7 @@ def test_a_tenant_has_four_at_a_time_and_another_one_goes_on(alice, charlie) -> 
 
 
 def test_a_receiver_gets_one_at_a_time(alice, endpoint) -> None:
-    first, _ = webhook_events.ping(endpoint), webhook_events.ping(endpoint)
+    first, _ = outbox.ping(endpoint), outbox.ping(endpoint)
     assert webhook_delivery._claim([]) == first
     assert webhook_delivery._claim([first]) is None
     assert webhook_delivery._claim([]) is not None
@@ -274,7 +276,7 @@ def test_an_event_that_nobody_hands_out_is_rung_for_after_five_seconds(neighbour
     event = WebhookEvent.objects.latest("version")
     WebhookEvent.objects.filter(pk=event.pk).update(created_at=Now() - timedelta(seconds=seconds))
 
-    webhook_events.ring_if_due()
+    outbox.ring_if_due()
 
     assert rung() == times
 
@@ -291,7 +293,7 @@ def test_a_delivery_that_is_due_is_rung_for(delivery, changes, times) -> None:
     OrmQ.objects.all().delete()
     WebhookDelivery.objects.filter(pk=delivery.pk).update(**changes)
 
-    webhook_events.ring_if_due()
+    outbox.ring_if_due()
 
     assert rung() == times
 
@@ -300,7 +302,7 @@ def test_a_delivery_of_a_disabled_endpoint_is_not_rung_for(delivery, endpoint) -
     OrmQ.objects.all().delete()
     WebhookEndpoint.objects.filter(pk=endpoint.pk).update(disabled_at=Now())
 
-    webhook_events.ring_if_due()
+    outbox.ring_if_due()
 
     assert rung() == 0
 
@@ -310,32 +312,32 @@ def test_what_happens_is_rung_for_at_once_and_told_once(alice, endpoint) -> None
     assert rung() == 1
     render = Render.objects.get(take__project__tenant=alice.tenant)
     before = WebhookEvent.objects.count()
-    webhook_events.note(render)
+    outbox.note(render)
     assert (rung(), WebhookEvent.objects.count()) == (1, before)
 
 
 def test_a_subject_is_told_of_once(endpoint) -> None:
     events = [WebhookEvent(type=EventType.PING, subject=subject) for subject in ("a", "b")]
-    webhook_events.note_once(events[:1])
+    outbox.note_once(events[:1])
     assert rung() == 1
     OrmQ.objects.all().delete()
-    webhook_events.note_once([WebhookEvent(type=EventType.PING, subject="a")])
+    outbox.note_once([WebhookEvent(type=EventType.PING, subject="a")])
     assert rung() == 0
-    webhook_events.note_once([WebhookEvent(type=EventType.PING, subject="a"), events[1]])
+    outbox.note_once([WebhookEvent(type=EventType.PING, subject="a"), events[1]])
     assert rung() == 1
     assert WebhookEvent.objects.exclude(subject=None).count() == 2
 
 
 def test_events_are_handed_out_oldest_first_and_so_many_at_once(alice, endpoint, monkeypatch) -> None:
-    monkeypatch.setattr(webhook_events, "AT_ONCE", 2)
+    monkeypatch.setattr(outbox, "AT_ONCE", 2)
     for _ in range(3):
         create(alice)
     waiting = list(WebhookEvent.objects.filter(handed_out_at=None).order_by("version"))
 
-    assert webhook_events.hand_out() == 2
+    assert outbox.hand_out() == 2
     assert list(WebhookEvent.objects.filter(handed_out_at=None)) == waiting[2:]
-    assert webhook_events.hand_out() == 1
-    assert webhook_events.hand_out() == 0
+    assert outbox.hand_out() == 1
+    assert outbox.hand_out() == 0
 
 
 def test_progress_is_not_told_to_who_fails(alice, endpoint) -> None:
@@ -348,7 +350,7 @@ def test_progress_is_not_told_to_who_fails(alice, endpoint) -> None:
         type=EventType.PROGRESS, project_id=render.take.project_id, render_id=render.pk, subject="p"
     )
 
-    webhook_events.hand_out()
+    outbox.hand_out()
 
     assert [delivery.endpoint for delivery in event.deliveries.all()] == [good]
     assert WebhookDelivery.objects.filter(endpoint=endpoint, event__type=EventType.QUEUED).exists()
@@ -359,7 +361,7 @@ def test_a_deleted_projects_events_are_told_to_nobody(alice, endpoint) -> None:
     Render.objects.filter(take__project=project["id"]).update(state="queued")
     alice.delete(f"{PROJECTS}/{project['id']}")
 
-    assert webhook_events.hand_out()
+    assert outbox.hand_out()
 
     assert not WebhookDelivery.objects.filter(endpoint=endpoint).exists()
     assert not WebhookEvent.objects.filter(handed_out_at=None).exists()
@@ -383,49 +385,49 @@ def ended(deletion: Deletion, ago: timedelta) -> None:
 
 def test_a_sweep_is_repeated_when_no_worker_can_be_storing_any_more(deletion) -> None:
     ended(deletion, timedelta(0))
-    assert deletions.sweep_next()
+    assert project_deletion.sweep_next()
     deletion.refresh_from_db()
     assert deletion.completed_at is None
     assert LAST_LOOK - timedelta(seconds=20) < deletion.sweep_after - timezone.now() <= LAST_LOOK
-    assert not deletions.sweep_next()
+    assert not project_deletion.sweep_next()
 
     ended(deletion, LAST_LOOK + timedelta(seconds=1))
     Deletion.objects.filter(pk=deletion.pk).update(sweep_after=Now())
-    assert deletions.sweep_next()
+    assert project_deletion.sweep_next()
     deletion.refresh_from_db()
     assert deletion.completed_at is not None
     Deletion.objects.filter(pk=deletion.pk).update(sweep_after=Now())
-    assert not deletions.sweep_next()
+    assert not project_deletion.sweep_next()
 
 
 def test_a_sweep_that_broke_off_is_another_workers_after_ten_minutes(deletion) -> None:
-    assert deletions._claim() == deletion
+    assert project_deletion._claim() == deletion
     deletion.refresh_from_db()
     assert timedelta(seconds=590) < deletion.sweep_after - timezone.now() <= timedelta(seconds=600)
-    assert deletions._claim() is None
+    assert project_deletion._claim() is None
     Deletion.objects.filter(pk=deletion.pk).update(sweep_after=F("sweep_after") - timedelta(seconds=601))
-    assert deletions._claim() == deletion
+    assert project_deletion._claim() == deletion
 
 
 def test_a_deletion_that_is_due_is_rung_for_and_no_other(deletion) -> None:
     OrmQ.objects.all().delete()
-    deletions.ring_if_due()
+    project_deletion.ring_if_due()
     assert rung("projects.tasks.delete_media") == 1
     Deletion.objects.filter(pk=deletion.pk).update(sweep_after=Now() + timedelta(seconds=5))
-    deletions.ring_if_due()
+    project_deletion.ring_if_due()
     Deletion.objects.filter(pk=deletion.pk).update(sweep_after=Now(), completed_at=Now())
-    deletions.ring_if_due()
+    project_deletion.ring_if_due()
     assert rung("projects.tasks.delete_media") == 1
 
 
 def test_files_of_all_sweeps_are_counted(deletion, monkeypatch) -> None:
     ended(deletion, timedelta(0))
-    monkeypatch.setattr(deletions.outputs, "delete_films", lambda render: 2)
-    monkeypatch.setattr(deletions.outputs, "delete_work", lambda render: 3)
-    monkeypatch.setattr(deletions.assets, "delete_stray_speech", lambda render: 4)
+    monkeypatch.setattr(project_deletion.outputs, "delete_films", lambda render: 2)
+    monkeypatch.setattr(project_deletion.outputs, "delete_work", lambda render: 3)
+    monkeypatch.setattr(project_deletion.assets, "delete_stray_speech", lambda render: 4)
     for files in (9, 18):
         Deletion.objects.filter(pk=deletion.pk).update(sweep_after=Now())
-        deletions.sweep_next()
+        project_deletion.sweep_next()
         deletion.refresh_from_db()
         assert deletion.files == files
 
@@ -439,10 +441,10 @@ def test_another_trouble_than_an_end_is_not_taken_for_one(alice, neighbour, monk
 
         return cancel
 
-    monkeypatch.setattr(deletions.lifecycle, "request_cancel", refuse("internal"))
+    monkeypatch.setattr(project_deletion.lifecycle, "request_cancel", refuse("internal"))
     with pytest.raises(ServiceError):
-        deletions.delete_project(Render.objects.get(take__project=project["id"]).take.project, alice.key)
+        project_deletion.delete_project(Render.objects.get(take__project=project["id"]).take.project, alice.key)
     assert not Deletion.objects.filter(tenant=alice.tenant).exists()
-    monkeypatch.setattr(deletions.lifecycle, "request_cancel", refuse("invalid_state"))
-    deletions.delete_project(Render.objects.get(take__project=project["id"]).take.project, alice.key)
+    monkeypatch.setattr(project_deletion.lifecycle, "request_cancel", refuse("invalid_state"))
+    project_deletion.delete_project(Render.objects.get(take__project=project["id"]).take.project, alice.key)
     assert Deletion.objects.filter(tenant=alice.tenant).exists()

@@ -16,9 +16,11 @@ from accounts.api_keys import services as keys
 from accounts.billing import quota
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Plan, Scope
-from projects import takes, tasks, webhook_delivery, webhook_events
+from projects import services, tasks
 from projects.models import Project
-from projects.webhook_models import WebhookDelivery, WebhookEndpoint, WebhookEvent
+from projects.models.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEvent
+from projects.webhooks import delivery as webhook_delivery
+from projects.webhooks import outbox
 from render import lifecycle, machine_lock, reaper
 from render.models import Render
 from tests.hostile_addresses import FORBIDDEN_URLS, INSIDE_URLS
@@ -55,7 +57,7 @@ def endpoint(alice, receiver) -> dict:
 
 def deliver_webhooks() -> None:
     """As the ticket does, but here and now."""
-    while webhook_events.hand_out():
+    while outbox.hand_out():
         pass
     webhook_delivery.send_due()
 
@@ -100,7 +102,7 @@ def test_the_event_is_there_with_the_change_or_neither_is(alice, endpoint, monke
     create(alice)
     claimed = claim()
     before = WebhookEvent.objects.count()
-    monkeypatch.setattr(webhook_events, "ring", lambda: 1 / 0)
+    monkeypatch.setattr(outbox, "ring", lambda: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):
         lifecycle.fail(claimed, ServiceError("no_face", "No face."))
@@ -122,7 +124,7 @@ def test_a_render_that_is_claimed_again_is_told_of_once(alice, endpoint, receive
 def test_each_take_is_told_as_it_was(alice, endpoint, receiver):
     project = create(alice)
     lifecycle.fail(claim(), ServiceError("no_face", "No face."))
-    takes.retry(Project.objects.get(pk=project["id"]), None)
+    services.retry(Project.objects.get(pk=project["id"]), None)
     deliver_webhooks()
 
     failed = next(body for _, body in receiver.got if body["type"] == "project.failed")
@@ -425,7 +427,7 @@ def test_an_address_inside_is_not_called(alice, url, monkeypatch):
     endpoint = WebhookEndpoint.objects.create(
         tenant=alice.tenant, url=url, secret="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
     )
-    webhook_events.ping(endpoint)
+    outbox.ping(endpoint)
     deliver_webhooks()
 
     delivery = WebhookDelivery.objects.get()
@@ -452,7 +454,7 @@ def test_what_went_wrong_is_told_and_logged(alice, endpoint, receiver, trouble, 
 
     [delivery] = alice.get(DELIVERIES).json()["data"]
     assert (delivery["last_error"], delivery["tries"]) == (told, 1)
-    [line] = [record.getMessage() for record in caplog.records if record.name == "projects.webhook_delivery"]
+    [line] = [record.getMessage() for record in caplog.records if record.name == "projects.webhooks.delivery"]
     assert endpoint["id"] in line and delivery["id"] in line and line.endswith(f"has failed at try 1: {told}")
     assert receiver.url not in caplog.text
 

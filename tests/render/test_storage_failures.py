@@ -6,8 +6,9 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import UsageEntry
-from projects import deletions, takes
+from projects import services
 from projects.models import Project, Take
+from projects.retention import project_deletion
 from render import runner
 from render.models import Phase, Render, State
 from tests.cloudinary_server import Cloudinary, running_cloudinary
@@ -126,7 +127,7 @@ def test_a_retry_after_a_failed_upload_only_uploads(cloud, enqueue, claim, rende
     Take.objects.create(project=project, number=1, kind=Take.Kind.DRAFT, render=render)
     work(claim)
 
-    take = takes.retry(project, None)
+    take = services.retry(project, None)
     work(claim)
 
     again, render = Render.objects.get(pk=take.render_id), Render.objects.get(pk=render.pk)
@@ -145,8 +146,8 @@ def test_deleting_a_film_takes_it_off_cloudinary_s_caches(cloud, enqueue, claim,
     work(claim)
     assert {resource for resource, _ in cloud.objects} == {"video", "image", "raw"}
 
-    deletions.delete_project(project, alice.key)
-    while deletions.sweep_next():
+    project_deletion.delete_project(project, alice.key)
+    while project_deletion.sweep_next():
         pass
 
     assert cloud.objects == {}

@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from creatorify.asgi_middleware.upload_receiver import AT_ONCE_OF_TENANT
-from projects import retention
 from projects.models import Asset
+from projects.retention import policy as retention
 from projects.tasks import delete_media
 from tests.render.media_makers import picture
 from tests.stack import running_service, until

@@ -5,7 +5,7 @@ import psycopg
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import Tenant
-from projects.legacy_import import import_projects, read_legacy
+from projects.legacy.importer import import_projects, read_legacy
 
 SHOWN = 20
 

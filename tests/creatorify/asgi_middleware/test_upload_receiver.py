@@ -21,8 +21,10 @@ from django.utils import timezone
 from accounts.models import Tenant
 from creatorify.asgi_middleware import upload_receiver
 from creatorify.asgi_middleware.upload_receiver import UploadReceiver
-from projects import arrivals, assets, retention
+from projects.assets import arrivals
+from projects.assets import services as assets
 from projects.models import Asset
+from projects.retention import policy as retention
 from projects.tasks import delete_media, tend_assets
 from render.storages import files
 from tests.postgres import Database

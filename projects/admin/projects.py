@@ -1,0 +1,250 @@
+"""Projects with their takes for support staff: everything is read here, the API writes."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import display_for_value
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.shortcuts import render as render_page
+from django.urls import URLPattern, path
+from django.utils.html import format_html_join
+
+from accounts import audit
+from accounts.admin.base import NOTHING, ReadOnlyAdmin, ReadOnlyInline, object_link, preformatted, without_queries
+from accounts.errors import ServiceError
+from projects.admin import deletions, webhooks  # noqa: F401  # For Django.
+from projects.admin.assets import source_link
+from projects.admin.staff_actions import DEEDS
+from projects.admin.timeline import time_line
+from projects.models import Project, Take
+from projects.presentation.projects import represent_one
+from projects.presentation.serializers import ProjectSerializer
+from render.admin import EngineFilter, QueueFilter, RenderAdmin, error_text, state_text
+from render.media_admin import keys_of, look_link
+from render.models import Render, State
+
+# Of the API's answer: each opens a film or a picture for whoever has it.
+MEDIA_LINKS = {"video_url", "preview_url", "poster_url", "thumbnail_url"}
+
+
+class TakeInline(ReadOnlyInline):
+    model = Take
+    fields = ["number", "kind", "render_link", "engine", "state", "error", "files", "created_at", "completed_at"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Take]:
+        takes: QuerySet[Take] = super().get_queryset(request)
+        return takes.select_related("render", "project").order_by("-number")
+
+    @admin.display(description="render")
+    def render_link(self, take: Take) -> str:
+        return object_link(take.render)
+
+    @admin.display
+    def engine(self, take: Take) -> str:
+        return take.render.engine
+
+    @admin.display
+    def state(self, take: Take) -> str:
+        return state_text(take.render.state, take.render.phase, take.render.progress)
+
+    @admin.display
+    def error(self, take: Take) -> str:
+        return error_text(take.render.error_code, take.render.error_message)
+
+    @admin.display
+    def files(self, take: Take) -> str:
+        if take.project.deleted_at is not None:
+            return NOTHING  # The films of a deleted project are removed, their keys stay.
+        links = [(look_link(take.render_id, name, key, name),) for name, key in keys_of(take.render).items()]
+        return format_html_join(", ", "{}", links) or NOTHING
+
+    @admin.display
+    def completed_at(self, take: Take) -> str:
+        return display_for_value(take.render.completed_at, NOTHING)
+
+
+class StateFilter(admin.SimpleListFilter):
+    title = "state of the latest take"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(value, str(label)) for value, label in State.choices]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Project]) -> QuerySet[Project]:
+        return queryset.filter(Q(latest_state=self.value())) if self.value() else queryset
+
+
+class EngineOfTake(EngineFilter):
+    field = "takes__render__engine"
+
+
+class QueueOfTake(QueueFilter):
+    field = "takes__render__queue"
+
+
+@admin.register(Project)
+class ProjectAdmin(ReadOnlyAdmin):
+    list_display = ["title", "short_id", "tenant", "user_id", "state", "error", "created_at", "is_kept"]
+    list_filter = [
+        *("created_at", StateFilter, EngineOfTake, QueueOfTake, "is_test"),
+        *(("deleted_at", admin.EmptyFieldListFilter), "tenant"),
+    ]
+    list_select_related = ["tenant"]
+    search_fields = ["title", "user_id"]
+    key_lookup = "api_key__prefix"
+    tenant_search = True
+    search_help_text = "Id of a project, render or tenant; start of a project's id; title, user id, tenant, key prefix."
+    id_lookups = ["pk", "tenant", "takes__render"]
+    ordering = ["-created_at"]
+    inlines = [TakeInline]
+    change_form_template = "admin/project.html"
+    # fmt: off
+    fieldsets = [
+        (None, {"fields": ["id", "title", "state", "error", "latest_render", "tenant", "user_id", "api_key"]}),
+        ("When", {"fields": ["created_at", "updated_at", "deleted_at"]}),
+        ("What was asked", {"fields": [
+            "description", "image", "audio", "spoken", "audio_2", "audio_order", "prompt",
+            "asked_parameters", "given_metadata", "webhook_url", "given_warnings",
+        ]}),
+        ("As the tenant sees it", {
+            "fields": ["as_the_api_shows_it"], "classes": ["collapse"],
+            "description": "Without the links to media: open the files above, where each look is written down.",
+        }),
+    ]
+    # fmt: on
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Project]:
+        projects: QuerySet[Project] = super().get_queryset(request)
+        latest = Take.objects.filter(project=OuterRef("pk")).order_by("-number")
+        names = ["state", "phase", "progress", "error_code", "error_message", "id"]
+        return projects.annotate(**{f"latest_{name}": Subquery(latest.values(f"render__{name}")[:1]) for name in names})
+
+    def get_urls(self) -> list[URLPattern]:
+        deed = self.admin_site.admin_view(self.deed_view)
+        return [path("<uuid:project_id>/<str:name>/do/", deed, name="projects_project_deed"), *super().get_urls()]
+
+    def deed_view(self, request: HttpRequest, project_id: UUID, name: str) -> HttpResponse:
+        """A form that asks for the reason; then it is done."""
+        deed, project = DEEDS.get(name), self.get_object(request, str(project_id))
+        if deed is None or project is None:
+            raise Http404
+        if not (self.has_view_permission(request) and request.user.has_perm(deed.permission)):
+            raise PermissionDenied
+        form = deed.form(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            try:
+                with transaction.atomic():
+                    assert isinstance(request.user, User)
+                    told = deed.act(project, form.cleaned_data, request.user)
+                    values = {key: str(value) for key, value in form.cleaned_data.items() if key != "reason"}
+                    audit.record(
+                        f"project.{name}",
+                        project,
+                        request=request,
+                        tenant=project.tenant,
+                        reason=form.cleaned_data["reason"],
+                        details=values,
+                    )
+            except ServiceError as error:
+                self.message_user(request, error.detail, messages.ERROR)
+            else:
+                self.message_user(request, f"{deed.label}: {told}", messages.SUCCESS)
+            return redirect("admin:projects_project_change", project_id)
+        context = {**self.admin_site.each_context(request), "title": f"{deed.label}: {project}", "opts": self.opts}
+        return render_page(request, "admin/deed.html", {**context, "deed": deed, "form": form, "original": project})
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        project = kwargs.get("obj")
+        if project is not None:
+            context["moments"] = time_line(project)
+            context["deeds"] = {
+                name: deed.label
+                for name, deed in DEEDS.items()
+                if request.user.has_perm(deed.permission) and deed.possible(project.latest_state)
+            }
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    @admin.display(description="")
+    def as_the_api_shows_it(self, project: Project) -> str:
+        return preformatted(_without_links(ProjectSerializer(represent_one(project)).data))
+
+    @admin.display(ordering="latest_state")
+    def state(self, project: Project) -> str:
+        return state_text(project.latest_state, project.latest_phase, project.latest_progress)  # type: ignore[attr-defined]
+
+    @admin.display(ordering="latest_error_code")
+    def error(self, project: Project) -> str:
+        return error_text(project.latest_error_code, project.latest_error_message)  # type: ignore[attr-defined]
+
+    @admin.display(description="render of the latest take")
+    def latest_render(self, project: Project) -> str:
+        return object_link(Render.objects.filter(pk=project.latest_id).first())  # type: ignore[attr-defined]
+
+    @admin.display(boolean=True, description="kept", ordering="deleted_at")
+    def is_kept(self, project: Project) -> bool:
+        return project.deleted_at is None
+
+    @admin.display
+    def image(self, project: Project) -> str:
+        return source_link(project.image_url)
+
+    @admin.display
+    def audio(self, project: Project) -> str:
+        return source_link(project.audio_url)
+
+    @admin.display(description="script")
+    def spoken(self, project: Project) -> str:
+        return preformatted(project.script)
+
+    @admin.display(description="second audio")
+    def audio_2(self, project: Project) -> str:
+        return source_link(project.audio_url_2)
+
+    @admin.display(description="parameters")
+    def asked_parameters(self, project: Project) -> str:
+        return preformatted(project.parameters)
+
+    @admin.display(description="metadata")
+    def given_metadata(self, project: Project) -> str:
+        return preformatted(project.metadata)
+
+    @admin.display(description="warnings")
+    def given_warnings(self, project: Project) -> str:
+        render = Render.objects.filter(pk=project.latest_id).first()  # type: ignore[attr-defined]
+        return preformatted([*project.warnings, *(render.warnings if render else [])])
+
+
+def _without_links(shown: Any) -> Any:
+    if isinstance(shown, dict):
+        return {name: None if name in MEDIA_LINKS else _without_links(value) for name, value in shown.items()}
+    if isinstance(shown, list):
+        return [_without_links(value) for value in shown]
+    return without_queries(shown) if isinstance(shown, str) else shown
+
+
+admin.site.unregister(Render)
+
+
+@admin.register(Render)
+class RenderOfProjectAdmin(RenderAdmin):
+    """The page of `render.admin`, which knows no projects, with the way back to the project."""
+
+    list_display = ["short_id", "project", *RenderAdmin.list_display[1:]]
+    list_select_related = ["tenant", "node", "take__project"]
+    search_fields = [*RenderAdmin.search_fields, "take__project__title"]
+    id_lookups = [*RenderAdmin.id_lookups, "take__project"]
+    search_help_text = "Id of a render, project or tenant, or how a render's id starts; title, tenant, error, node."
+    fieldsets = [
+        (None, {"fields": ["id", "project", "tenant", "engine", "queue", "priority"]}),
+        *RenderAdmin.fieldsets[1:],
+    ]
+
+    @admin.display(ordering="take__project__title")
+    def project(self, render: Render) -> str:
+        return object_link(render.take.project) if hasattr(render, "take") else NOTHING

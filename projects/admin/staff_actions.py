@@ -1,0 +1,77 @@
+"""What support staff can do to a project, each with a reason that goes into the audit log."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+
+from accounts.billing import quota
+from projects import services
+from projects.models import Project
+from render.models import State
+
+MILLION = 1_000_000
+
+
+class ReasonForm(forms.Form):
+    reason = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), max_length=2000, help_text="For the audit log.")
+
+
+class CreditForm(ReasonForm):
+    seconds = forms.IntegerField(min_value=0, initial=0, help_text="Of output, given back to this month's quota.")
+    amount = forms.DecimalField(
+        min_value=0, initial=0, decimal_places=6, max_digits=14, help_text="In the plan's currency, given back."
+    )
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean() or {}
+        if not values.get("seconds") and not values.get("amount"):
+            raise ValidationError("Give back seconds or money.")
+        return values
+
+
+def _cancel(project: Project, values: dict[str, Any], author: User) -> str:
+    done = services.cancel(project).state == State.CANCELED
+    return "It is canceled." if done else "Its worker was told to stop."
+
+
+def _retry(project: Project, values: dict[str, Any], author: User) -> str:
+    # Of no key: the tenant did not ask for it.
+    take = services.retry(project, None)
+    return f"Take {take.number} is queued."
+
+
+def _credit(project: Project, values: dict[str, Any], author: User) -> str:
+    amount: Decimal = values["amount"]
+    quota.adjust(
+        project.tenant,
+        seconds=-values["seconds"],
+        amount_micros=-int(amount * MILLION),
+        reason=f"{values['reason']} (project {project.pk})",
+        author=author,
+    )
+    return f"{values['seconds']} s and {amount} {project.tenant.plan.currency} were given back."
+
+
+@dataclass(frozen=True)
+class Deed:
+    label: str
+    permission: str
+    form: type[ReasonForm]
+    act: Callable[[Project, dict[str, Any], User], str]  # returns what to tell; raises ServiceError
+    possible: Callable[[str | None], bool]  # in this state of the latest render
+
+
+DEEDS = {
+    "cancel": Deed(
+        "Cancel", "projects.cancel_project", ReasonForm, _cancel, lambda state: state in (State.QUEUED, State.RUNNING)
+    ),
+    "retry": Deed(
+        "Retry", "projects.retry_project", ReasonForm, _retry, lambda state: state in (State.FAILED, State.CANCELED)
+    ),
+    "credit": Deed("Credit", "accounts.credit_tenant", CreditForm, _credit, lambda state: True),
+}

@@ -1,0 +1,244 @@
+"""What `POST /projects` accepts. Optional fields may be null, as clients of the older service send them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from rest_framework import serializers
+from rest_framework.settings import api_settings
+
+from accounts.api.fields import FiniteFloatField
+from accounts.api.names import RULE, is_name
+from projects.assets.source_urls import MAX_LENGTH, validate_source_url
+from projects.models import AudioOrder
+from projects.webhooks.urls import WebhookUrlField
+from render import scenarios
+from render.engines.base import FPS
+from render.parameters import MAX_SEED, PRESETS
+from render.speech.registry import Script, choose, left_out
+from render.speech.ssml import has_tags, is_ssml
+
+MAX_FRAMES = 3600 * FPS + 1  # an hour
+MAX_SCALE = 100.0  # of guidance and shift; beyond some 20 there is only noise
+MAX_METADATA = 20
+MAX_SCRIPT = 50_000  # characters: an hour, spoken
+MAX_WARNINGS = 20
+MAX_NAME = 100
+NO_VOICE = "A voice is needed: give audio_url, or else a script, which is then spoken."
+NAME_RULE = f"Names may have {MAX_NAME} characters at most, {RULE}."
+
+
+class SourceUrlField(serializers.CharField):
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=MAX_LENGTH, validators=[validate_source_url], **kwargs)
+
+
+class MetadataField(serializers.DictField):
+    child = serializers.CharField(max_length=500, allow_blank=True, trim_whitespace=False)
+
+    def to_internal_value(self, data: Any) -> Any:
+        # Before its members are looked at: each of ten thousand faults would be told.
+        if isinstance(data, dict) and len(data) > MAX_METADATA:
+            raise serializers.ValidationError(f"At most {MAX_METADATA} keys.", code="max_length")
+        values = super().to_internal_value(data)
+        if not all(map(_is_name, values)):
+            raise serializers.ValidationError(NAME_RULE, code="invalid")
+        return values
+
+
+class ParametersRequest(serializers.Serializer[Any]):
+    """How to render. What is left out or null gets the preset's value, or else the default."""
+
+    engine = serializers.CharField(
+        required=False, allow_null=True, max_length=40, help_text="`draft` or `infinitetalk`, if installed here."
+    )
+    preset = serializers.ChoiceField(
+        choices=list(PRESETS),
+        required=False,
+        allow_null=True,
+        help_text="Sets several parameters at once; an explicit value wins.",
+    )
+    resolution = serializers.ChoiceField(
+        choices=settings.RESOLUTIONS, required=False, allow_null=True, help_text="Default: 480p."
+    )
+    sample_steps = serializers.IntegerField(
+        min_value=1, max_value=50, required=False, allow_null=True, help_text="Sampling steps. Default: 8."
+    )
+    sample_shift = FiniteFloatField(
+        max_value=MAX_SCALE,
+        required=False,
+        allow_null=True,
+        help_text="Flow shift of the schedule, above 0. Default: 3.0.",
+    )
+    sample_text_guide_scale = FiniteFloatField(
+        min_value=0, max_value=MAX_SCALE, required=False, allow_null=True, help_text="Text guidance. Default: 1.0."
+    )
+    sample_audio_guide_scale = FiniteFloatField(
+        min_value=0,
+        max_value=MAX_SCALE,
+        required=False,
+        allow_null=True,
+        help_text="Audio guidance; higher follows the voice more closely. Default: 6.0.",
+    )
+    lora_scale = FiniteFloatField(
+        min_value=0, max_value=2, required=False, allow_null=True, help_text="Strength of the LoRA. Default: 1.0."
+    )
+    color_correction_strength = FiniteFloatField(
+        min_value=0,
+        max_value=1,
+        required=False,
+        allow_null=True,
+        help_text="Match of each chunk's colours to the portrait. Default: 0.2.",
+    )
+    seed = serializers.IntegerField(
+        min_value=0, max_value=MAX_SEED, required=False, allow_null=True, help_text="Default: drawn, and echoed."
+    )
+    frame_num = serializers.IntegerField(
+        min_value=1,
+        max_value=MAX_FRAMES,
+        required=False,
+        allow_null=True,
+        help_text="Forced number of frames, 4n+1. Default: as long as the voice.",
+    )
+
+    def validate_sample_shift(self, value: float | None) -> float | None:
+        if value is not None and value <= 0:
+            raise serializers.ValidationError("Ensure this value is greater than 0.", code="min_value")
+        return value
+
+    def validate_frame_num(self, value: int | None) -> int | None:
+        if value is not None and value % 4 != 1:
+            raise serializers.ValidationError("Must be 4n+1: 1, 5, 9, ...", code="invalid")
+        return value
+
+
+class ProjectRequest(serializers.Serializer[Any]):
+    """A portrait (or a video to dub) and a voice; with a second voice, two people talk."""
+
+    title = serializers.CharField(max_length=200)
+    image_url = SourceUrlField(
+        help_text="A portrait (JPEG, PNG, WebP, AVIF, HEIC, GIF, BMP, TIFF), or a video to dub. A face at its edge is"
+        " kept in the frame."
+    )
+    audio_url = SourceUrlField(
+        required=False, allow_null=True, allow_blank=True, help_text="The voice; or else give a `script`."
+    )
+    script = serializers.CharField(
+        max_length=MAX_SCRIPT,
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        help_text="What is to be said: it is spoken, and kept as an asset. A text that begins with `<speak` is SSML: "
+        "`speak`, `p`, `s`, `break` (10 s at most), `sub` and `say-as` are understood, and anything else is refused.",
+    )
+    voice = serializers.CharField(
+        max_length=60, required=False, allow_null=True, help_text="Of `GET /voices`, for the script."
+    )
+    language = serializers.RegexField(
+        r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$",
+        max_length=35,  # RFC 5646, 4.4.1
+        required=False,
+        allow_null=True,
+        help_text="Of the script (BCP 47). Default: the voice's.",
+        error_messages={"invalid": "Must be a language tag (BCP 47), such as en or pt-BR."},
+    )
+    audio_url_2 = SourceUrlField(
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        help_text="The voice of the right person; `audio_url` is then that of the left one.",
+    )
+    audio_order = serializers.ChoiceField(
+        choices=AudioOrder.choices,
+        required=False,
+        allow_null=True,
+        help_text=(
+            "With two voices, who speaks first: `left_right`, the left person (the default); `right_left`, the right "
+            "one; `meanwhile`, both at once."
+        ),
+    )
+    description = serializers.CharField(
+        max_length=5000, required=False, allow_null=True, allow_blank=True, trim_whitespace=False
+    )
+    prompt = serializers.CharField(
+        max_length=2000, required=False, allow_null=True, allow_blank=True, trim_whitespace=False
+    )
+    user_id = serializers.CharField(
+        max_length=200,
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        help_text="Your label for your own user. Default: anonymous.",
+    )
+    metadata = MetadataField(
+        required=False,
+        allow_null=True,
+        help_text=f"Yours, echoed: up to {MAX_METADATA} strings of up to 500 characters; a number becomes a string.",
+    )
+    webhook_url = WebhookUrlField(
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        help_text="https; it is sent a POST when this project has ended, as to a webhook endpoint.",
+    )
+    parameters = ParametersRequest(required=False, allow_null=True)
+    test_scenario = serializers.ChoiceField(
+        choices=scenarios.NAMES,
+        required=False,
+        allow_null=True,
+        help_text="With a test key: how the render is to fail.",
+    )
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        """Return the fields of a Project: what was null is left out, and unknown names become warnings."""
+        script = data.get("script") if isinstance(data, Mapping) else None
+        if not (script.strip() if isinstance(script, str) else script):
+            voice = self.fields["audio_url"]
+            voice.required, voice.allow_null, voice.allow_blank = True, False, False  # type: ignore[attr-defined]
+            voice.error_messages |= dict.fromkeys(("required", "null", "blank"), NO_VOICE)
+        values: dict[str, Any] = _without_nulls(super().to_internal_value(data))
+        given = data.get("parameters") or {}
+        known = self.fields["parameters"].fields  # type: ignore[attr-defined]
+        unknown = [name for name in data if name not in self.fields]
+        unknown += [f"parameters.{name}" for name in given if name not in known]
+        if not all(map(_is_name, unknown)):
+            raise serializers.ValidationError({api_settings.NON_FIELD_ERRORS_KEY: [NAME_RULE]}, code="invalid")
+        values["warnings"] = [
+            {"param": name, "code": "unknown", "detail": f"There is no field {name}; it was not used."}
+            for name in unknown[:MAX_WARNINGS]
+        ]
+        values["parameters"] = _without_nulls(values.get("parameters", {}))
+        spoken = {name: values.pop(name, None) for name in ("script", "voice", "language")}
+        values["audio_url"] = values.get("audio_url", "")
+        if spoken["script"] and values["audio_url"]:
+            raise serializers.ValidationError({"script": ["Give a script or an audio_url, not both."]}, code="invalid")
+        if spoken["script"]:
+            values["script"] = choose(spoken["script"], voice=spoken["voice"], language=spoken["language"])
+            values["warnings"] += _warnings_of(values["script"])
+        return values
+
+    def validate_audio_url_2(self, value: str | None) -> str | None:
+        return value or None
+
+    def validate_user_id(self, value: str | None) -> str | None:
+        return value or None
+
+
+def _warnings_of(script: Script) -> list[dict[str, str]]:
+    warnings = []
+    if skipped := left_out(script):
+        shown = " ".join(skipped[:MAX_WARNINGS]) + (" ..." if len(skipped) > MAX_WARNINGS else "")
+        detail = f"The voice {script['voice']} cannot speak these characters; they are left out: {shown}"
+        warnings.append({"param": "script", "code": "characters_skipped", "detail": detail})
+    if not is_ssml(script["text"]) and has_tags(script["text"]):
+        detail = "The script does not begin with <speak>, so it is plain text: its tags are read aloud."
+        warnings.append({"param": "script", "code": "tags_read_aloud", "detail": detail})
+    return warnings
+
+
+def _without_nulls(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _is_name(name: str) -> bool:
+    return is_name(name) and len(name) <= MAX_NAME

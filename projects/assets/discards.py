@@ -1,0 +1,87 @@
+"""Objects of the media storage that nobody needs any more: noted with the change that makes them so, deleted later.
+
+So no request waits for the storage, and none is forgotten while the storage is away.
+"""
+
+import logging
+from datetime import datetime, timedelta
+
+from django.core.cache import cache
+from django.db import transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from projects import enqueue
+from projects.models import Asset, DiscardedObject
+from render import objects
+from render.storages.failures import StorageFailure
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE_SECONDS = 60  # after a failure; it doubles with each
+LONGEST_PAUSE_SECONDS = 3600
+# A storage checks the end of a link when a request begins; the body of a large file may come for long after that.
+LAST_BODY = timedelta(hours=1)
+_AWAY = "discards:away"  # In the cache of a worker while it leaves a storage alone that has not answered.
+USELESS = (Asset.State.EXPIRED, Asset.State.ERRORED)
+
+
+def discard(key: str, *, after: datetime | None = None) -> DiscardedObject:
+    """Have the object deleted, unless an asset names it then. after: not before; else by the reaper's next round.
+
+    Who does not want to wait for that calls `ring`.
+    """
+    return DiscardedObject.objects.create(key=key, **({} if after is None else {"delete_after": after}))
+
+
+def discard_upload(asset: Asset) -> None:
+    """Discard the object that was sent for the asset, and what is sent there again while the link for it is good."""
+    discard(asset.key)
+    if asset.expires_at is not None and asset.expires_at + LAST_BODY > timezone.now():
+        discard(asset.key, after=asset.expires_at + LAST_BODY)
+
+
+def ring() -> None:
+    enqueue.ring("delete_media")
+
+
+def due() -> QuerySet[DiscardedObject]:
+    return DiscardedObject.objects.filter(delete_after__lte=Now())
+
+
+def delete_next() -> bool:
+    """Delete the object that is due for longest. False when there is none, or the storage has not answered lately."""
+    discarded = None if cache.get(_AWAY) else _claim()
+    if discarded is None:
+        return False
+    try:
+        if not is_named(discarded.key):
+            objects.storage_of(discarded.key).delete(discarded.key)
+    except StorageFailure as failure:
+        logger.warning("The object %s is still there: %s", discarded.key, failure)
+        if failure.reason.passes_at_once:
+            # The others would only wait for the same storage, one after the other.
+            cache.set(_AWAY, True, FIRST_PAUSE_SECONDS)
+        return not failure.reason.passes_at_once
+    discarded.delete()
+    return True
+
+
+@transaction.atomic
+def _claim() -> DiscardedObject | None:
+    discarded = due().order_by("delete_after").select_for_update(skip_locked=True, no_key=True).first()
+    if discarded is not None:
+        pause = min(FIRST_PAUSE_SECONDS * 2 ** min(discarded.tries, 10), LONGEST_PAUSE_SECONDS)
+        discarded.tries += 1
+        later = Now() + timedelta(seconds=pause)
+        DiscardedObject.objects.filter(pk=discarded.pk).update(tries=discarded.tries, delete_after=later)
+    return discarded
+
+
+def is_named(key: str) -> bool:
+    """Whether an asset names the object. Once none does, it stays so.
+
+    A key is taken over only from an asset that is there, whose row is locked for it.
+    """
+    return Asset.objects.filter(key=key, deleted_at=None).exclude(state__in=USELESS).exists()

@@ -1,0 +1,92 @@
+"""The address to which the file of an upload is sent, where the media are files of this machine.
+
+Under ASGI, `creatorify.asgi_middleware.upload_receiver` takes the PUT before Django does, which would keep the whole
+body first. This view is what documents it, answers other methods, and takes the PUT under WSGI.
+"""
+
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema, inline_serializer
+from rest_framework import serializers
+from rest_framework.parsers import BaseParser
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from projects.assets.arrivals import BLOCK_BYTES, Arrival
+from projects.models import Asset
+from projects.presentation.serializers import PROBLEM
+
+# As for the media: any page may use it, since the address cannot be guessed, and nothing depends on a cookie. Of a page
+# that asks beforehand (a preflight, Fetch Standard 3.2.2) no header is refused.
+CROSS_ORIGIN = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "PUT, OPTIONS",
+    "Access-Control-Allow-Headers": "Content-Type, *",
+    "Access-Control-Expose-Headers": "Request-Id, Retry-After",
+    "Access-Control-Max-Age": "7200",
+}
+
+
+class _AnyBody(BaseParser):
+    """The body is the file, of whatever type it is said to be; it is read by the view."""
+
+    media_type = "*/*"
+
+
+class UploadContentView(APIView):
+    """The address itself is the permission: it is signed, for one file, of one size, for a while."""
+
+    authentication_classes = []
+    permission_classes = [AllowAny]
+    parser_classes = [_AnyBody]
+
+    @extend_schema(
+        operation_id="v1_uploads_content",
+        tags=["uploads"],
+        summary="Send an announced file",
+        auth=[],
+        request={"*/*": OpenApiTypes.BINARY},
+        responses={
+            200: inline_serializer(
+                "Received", {"upload_id": serializers.UUIDField(), "state": serializers.ChoiceField(["waiting"])}
+            ),
+            (403, "application/problem+json"): PROBLEM,
+            (410, "application/problem+json"): PROBLEM,
+        },
+    )
+    def put(self, request: Request, token: str) -> Response:
+        """`url` of an upload leads here. A body of another size or hash is refused, and may be sent again.
+
+        It must be here, whole, before the asset's `expires_at`: then a body that is still coming ends with 410.
+        The first body that is whole counts: 409 for those after it. With a bad or an old address, or another
+        `Content-Length` than announced, the answer comes before the body is read, and ends the connection.
+        """
+        arrival = Arrival(token)
+        try:
+            arrival.expect(int(request.META.get("CONTENT_LENGTH") or 0))
+            arrival.begin()
+            while block := request._request.read(BLOCK_BYTES):
+                arrival.count(len(block))
+                arrival.write(block)
+            return Response(received(arrival.finish()))
+        finally:
+            arrival.abandon()
+
+    @extend_schema(exclude=True)
+    def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:  # type: ignore[override]
+        """What a browser asks before a page may send the file. It is told nothing of the upload."""
+        return Response(status=204)
+
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
+        final = super().finalize_response(request, response, *args, **kwargs)
+        for name, value in CROSS_ORIGIN.items():
+            final[name] = value
+        return final
+
+
+def received(asset: Asset) -> dict[str, str]:
+    """What is answered to a file that has arrived."""
+    return {"upload_id": str(asset.pk), "state": Asset.State.WAITING}

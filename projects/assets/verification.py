@@ -1,0 +1,179 @@
+"""What has arrived is read to its end before it can be used: size, hash, and what it is. Never in the web process."""
+
+import logging
+import uuid
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from accounts.errors import ServiceError
+from projects.assets import discards
+from projects.assets import queue as asset_queue
+from projects.assets import services as assets
+from projects.assets.claims import CheckLost, Keeper, claim, held, is_wanted, later
+from projects.models import Asset, DiscardedObject
+from render import inspection, media_types, nodes, objects, queue, work_folder
+from render.lifecycle import COMMON_QUEUE
+from render.media.isolated import Check
+from render.models import Node
+from render.node_faults import NodeFault, recognised
+from render.storages.failures import Reason, StorageFailure
+
+logger = logging.getLogger(__name__)
+
+STORAGE_PAUSE_SECONDS = 60  # after the first failure of the storage; it doubles with each, up to
+LONGEST_PAUSE_SECONDS = 3600
+FAILURE_PAUSE_SECONDS = 30
+MAX_CHECKS = 5  # that are broken off, by the death of a worker or an unknown error
+EXPIRED_AT_ONCE = 50
+TAKEN_OVER = timedelta(days=1)  # in which a check that has stored a file either ends or was killed
+
+
+def check_next() -> bool:
+    """Check the asset whose turn it is; False when there is none, or machine or storage cannot work."""
+    node = nodes.beat(COMMON_QUEUE)
+    if not nodes.can_work(node):
+        return False
+    asset = claim(node)
+    if asset is None:
+        return False
+    if is_wanted(node):
+        asset_queue.ring()  # Who is free may check another tenant's meanwhile.
+    try:
+        return _check_claimed(asset, node)
+    finally:
+        queue.top_up(COMMON_QUEUE)  # The tenant may have a render that this check has kept from being prepared.
+
+
+def _check_claimed(asset: Asset, node: Node) -> bool:
+    """False when machine or storage cannot work."""
+    try:
+        if asset.checks - asset.put_offs > MAX_CHECKS:
+            raise ServiceError("worker_lost", f"The check of the file was broken off {MAX_CHECKS} times.")
+        with recognised(), work_folder.locked_folder(f"check-a{asset.checks}") as folder, Keeper(asset) as keeper:
+            _check(asset, folder, keeper.check)
+    except NodeFault as fault:
+        logger.warning("Asset %s waits for another machine, or for this one: %s", asset.pk, fault)
+        nodes.rest(node.pk, str(fault))
+        # As a render: a file that asks too much of every machine waits longer each time.
+        pauses = settings.NODE_FAULT_DELAYS
+        put_off(asset, pauses[min(asset.put_offs - asset.storage_failures, len(pauses) - 1)])
+        return False
+    except ServiceError as error:
+        _refuse(asset, error)
+    except CheckLost:
+        logger.warning("Asset %s is checked by another worker, or was deleted", asset.pk)
+        held(asset).update(being_checked=False)
+    except StorageFailure as failure:
+        if not failure.reason.passes_later:
+            logger.error("Asset %s is never taken by the storage: %s", asset.pk, failure)
+            _refuse(asset, ServiceError("internal", "The file could not be stored."))
+            return True
+        logger.warning("Asset %s waits for the storage: %s", asset.pk, failure)
+        _wait_for_storage(asset)
+        return False
+    except Exception:  # It counts, and the tenant's other files need not wait until the claim is over.
+        held(asset).update(being_checked=False, check_after=later(FAILURE_PAUSE_SECONDS))
+        raise
+    return True
+
+
+@transaction.atomic
+def expire() -> None:
+    """Give up uploads that have not come in time, and have what there may be of them deleted."""
+    late = Asset.objects.filter(state=Asset.State.WAITING, uploaded_at=None, expires_at__lt=Now(), deleted_at=None)
+    for asset in late.select_for_update(skip_locked=True, no_key=True)[:EXPIRED_AT_ONCE]:
+        Asset.objects.filter(pk=asset.pk).update(state=Asset.State.EXPIRED, check_after=None)
+        discards.discard_upload(asset)
+
+
+def _check(asset: Asset, folder: Path, check: Check) -> None:
+    path = folder / f"file{assets.suffix_of(asset.filename, asset.content_type)}"
+    sha256 = _bring(asset, path)
+    longest = asset.tenant.plan.max_audio_seconds
+    kind, facts = inspection.inspect(path, folder, max_audio_seconds=longest, check=check)
+    _accept(asset, path, sha256=sha256, kind=kind, facts=facts)
+
+
+def _bring(asset: Asset, path: Path) -> str:
+    """Copy what was sent to `path`, if it is what was announced; return its SHA-256."""
+    try:
+        num_bytes = objects.size(asset.key)
+        if num_bytes == asset.num_bytes:
+            num_bytes, sha256 = objects.bring(asset.key, path)
+    except objects.MissingObject:
+        raise ServiceError("upload_missing", "The file was said to be complete, and is not there.") from None
+    if num_bytes != asset.num_bytes:
+        detail = f"The file has {num_bytes} bytes, {asset.num_bytes} were announced."
+        raise ServiceError("size_mismatch", detail, param="bytes")
+    if asset.sha256 and sha256 != asset.sha256:
+        raise ServiceError("hash_mismatch", "The file's SHA-256 is not the announced one.", param="sha256")
+    return sha256
+
+
+def _accept(asset: Asset, path: Path, *, sha256: str, kind: str, facts: dict[str, Any]) -> None:
+    """Store what was checked, and nothing else, under a name that no link for an upload leads to.
+
+    The link for the upload can be used again until it expires, on some storages also after this.
+    """
+    suffix = media_types.suffix_of(kind, facts)
+    key = f"{asset.tenant_id}/assets/{asset.pk}-{uuid.uuid4().hex[:8]}{suffix}"
+    # Noted first: if this process is killed before the asset names it, it is deleted all the same.
+    noted = discards.discard(key, after=timezone.now() + TAKEN_OVER)
+    objects.store_upload(path, key)
+    with transaction.atomic():
+        # Two equal files share one object. Locked: one that is being deleted is waited for, and then not found.
+        twins = Asset.objects.filter(tenant=asset.tenant_id, sha256=sha256, state=Asset.State.READY, deleted_at=None)
+        twin = twins.select_for_update(no_key=True).first()
+        # It may have been deleted meanwhile, or checked by another one who has taken this one for dead.
+        is_accepted = (
+            held(asset)
+            .filter(deleted_at=None)
+            .update(
+                state=Asset.State.READY,
+                kind=kind,
+                facts=facts,
+                sha256=sha256,
+                content_type=media_types.content_type_of(key),
+                key=twin.key if twin else key,
+                check_after=None,
+                being_checked=False,
+            )
+        )
+        if is_accepted:
+            discards.discard_upload(asset)
+        if not is_accepted or twin is not None:
+            discards.discard(key)
+        elif not DiscardedObject.objects.filter(pk=noted.pk, tries=0).delete()[0]:
+            raise StorageFailure(Reason.UNAVAILABLE, "It took so long that what was stored is being deleted.")
+
+
+def put_off(asset: Asset, seconds: float) -> None:
+    """Give a check up that this machine or the storage cannot do now; it does not count."""
+    held(asset).update(being_checked=False, check_after=later(seconds), put_offs=F("put_offs") + 1)
+
+
+def _wait_for_storage(asset: Asset) -> None:
+    """Try again later; this was no try of the check's own."""
+    pause = min(STORAGE_PAUSE_SECONDS * 2 ** min(asset.storage_failures, 10), LONGEST_PAUSE_SECONDS)
+    held(asset).update(storage_failures=F("storage_failures") + 1)
+    put_off(asset, pause)
+
+
+@transaction.atomic
+def _refuse(asset: Asset, error: ServiceError) -> None:
+    is_refused = held(asset).update(
+        state=Asset.State.ERRORED,
+        error_code=error.code,
+        error_message=error.detail,
+        check_after=None,
+        being_checked=False,
+    )
+    if is_refused:
+        discards.discard_upload(asset)

@@ -1,0 +1,233 @@
+"""How long things are kept. Every hour what is over is deleted, files before the rows that name them.
+
+For ever: projects of live keys until they are deleted, what customers have uploaded until they delete it, usage, API
+keys, receipts of deletions, and the audit log.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from functools import partial
+from typing import TypeVar
+
+from django.conf import settings
+from django.contrib.sessions.models import Session
+from django.core.files.storage import storages
+from django.db import InterfaceError, OperationalError
+from django.db.models import CharField, DurationField, Exists, ExpressionWrapper, F, Model, OuterRef, Q, QuerySet, Value
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Cast, Now
+from django_q.models import Task
+
+from accounts.api import idempotency
+from accounts.models import IdempotentResponse
+from projects import enqueue
+from projects.assets import discards
+from projects.assets import services as assets
+from projects.models import Asset, Project, RetentionFailure, Take
+from projects.models.webhooks import EventType, WebhookEvent
+from projects.retention import project_deletion
+from render import objects, outputs
+from render.models import TERMINAL_STATES, Attempt, Render
+from render.storages.failures import StorageFailure
+from render.storages.files import SignedFileStorage
+
+logger = logging.getLogger(__name__)
+
+# Films, spoken scripts and projects of test keys: by the tenant's plan.
+WORK = timedelta(days=7)  # segments, checkpoints and sources, after the last render of their project
+EVENTS = timedelta(days=30)  # webhook events with their deliveries
+PROGRESS = timedelta(days=1)  # those that tell how far a render was
+DEAD_ASSETS = timedelta(days=30)  # that were deleted, have expired or cannot be used
+ATTEMPTS = timedelta(days=90)  # after the end of their render
+FAILED_TASKS = timedelta(days=14)
+BATCH = 1000  # rows that one statement deletes
+PAGE = 200  # rows with files, in memory at once
+AGAIN = timedelta(hours=1)  # after the first failure of a row; each further one doubles it, up to
+AGAIN_AT_MOST = timedelta(days=7)
+IN_USE_AGAIN = timedelta(days=1)  # after which what was still in use is asked for again
+FAILURES_KEPT = timedelta(days=30)  # after the last try: somebody else has deleted the row
+PROBE = "retention-probe"  # The name of a folder that never exists.
+SECONDS_AT_ONCE = 3.0  # The rest is for another ticket: renders wait meanwhile.
+
+Row = TypeVar("Row", bound=Model)
+
+
+class _InUse(Exception):
+    """It is kept on purpose."""
+
+
+def run() -> None:
+    """Delete what is over; what is left after some seconds, by another ticket."""
+    deadline = time.monotonic() + SECONDS_AT_ONCE
+    steps: list[Callable[[float], bool]] = [
+        partial(_each, "test_projects", old_test_projects(), "updated_at", _delete_test_project),
+        partial(_each, "films", films(), "completed_at", outputs.delete_films),
+        partial(_each, "work", work(), "completed_at", _delete_work),
+        partial(_each, "speech", speech(), "created_at", _delete_speech),
+        partial(_each, "dead_assets", dead_assets(), "created_at", _delete_dead_asset),
+        partial(_rows, IdempotentResponse.objects.filter(created_at__lt=Now() - idempotency.KEPT)),
+        partial(_rows, WebhookEvent.objects.filter(created_at__lt=Now() - EVENTS)),
+        partial(_rows, WebhookEvent.objects.filter(type=EventType.PROGRESS, created_at__lt=Now() - PROGRESS)),
+        partial(_rows, Attempt.objects.filter(render__completed_at__lt=Now() - ATTEMPTS)),
+        partial(_rows, Task.objects.filter(stopped__lt=Now() - FAILED_TASKS)),
+        _abandoned,
+        partial(_rows, Session.objects.filter(expire_date__lt=Now())),
+        partial(_rows, RetentionFailure.objects.filter(next_try_at__lt=Now() - FAILURES_KEPT)),
+    ]
+    is_left = False
+    for step in steps:
+        try:
+            is_left |= step(deadline)
+        except (OperationalError, InterfaceError):
+            raise  # The database is away, for the other steps, too.
+        except Exception:
+            logger.exception("A step of the retention has broken off, the next one goes on")
+    if is_left:
+        enqueue.ring("keep_retention")
+
+
+def old_test_projects() -> QuerySet[Project]:
+    """Of test keys, which cost nothing; so somebody else must see to it that they do not become ever more."""
+    kept = Project.objects.filter(is_test=True, deleted_at=None)
+    return kept.filter(updated_at__lt=Now() - _by_plan("tenant__plan__retention_days"))
+
+
+def films() -> QuerySet[Render]:
+    """Renders whose film is kept no longer; or what was stored of it, by one that was broken off in its upload."""
+    ended = Render.objects.filter(state__in=TERMINAL_STATES, films_deleted_at=None)
+    return ended.filter(completed_at__lt=Now() - _by_plan("tenant__plan__retention_days"))
+
+
+def work() -> QuerySet[Render]:
+    """Renders from which no other one can go on any more: those of a project may share their segments."""
+    siblings = Take.objects.filter(project__takes__render=OuterRef("pk"))
+    needed = siblings.filter(Q(render__completed_at=None) | Q(render__completed_at__gte=Now() - WORK))
+    return Render.objects.filter(~Exists(needed), work_deleted_at=None, completed_at__lt=Now() - WORK)
+
+
+def speech() -> QuerySet[Asset]:
+    """What was spoken of scripts for films that are kept no longer."""
+    spoken = Asset.objects.filter(origin=Asset.Origin.SPEECH, deleted_at=None, avatars=None)
+    return spoken.filter(created_at__lt=Now() - _by_plan("tenant__plan__retention_days"))
+
+
+def dead_assets() -> QuerySet[Asset]:
+    useless = Q(state__in=[Asset.State.EXPIRED, Asset.State.ERRORED], created_at__lt=Now() - DEAD_ASSETS, avatars=None)
+    return Asset.objects.filter(useless | Q(deleted_at__lt=Now() - DEAD_ASSETS))
+
+
+def _each(step: str, due: QuerySet[Row], by: str, delete: Callable[[Row], object], deadline: float) -> bool:
+    """Delete what is due, by the time in the field `by`, one row at least; whether it ended because of the deadline.
+
+    Nothing is asked for twice. A row that fails steps aside for a time that grows, one that is in use for a day. While
+    the storage is away, all wait for the next hour.
+    """
+    known = RetentionFailure.objects.filter(step=step)
+    aside = known.filter(row_id=Cast(OuterRef("pk"), CharField()), next_try_at__gt=Now())
+    for page in _pages(due.filter(~Exists(aside)), by):
+        failing = set(known.filter(row_id__in=[str(row.pk) for row in page]).values_list("row_id", flat=True))
+        for row in page:
+            row_id = str(row.pk)
+            try:
+                delete(row)
+            except (OperationalError, InterfaceError):
+                raise
+            except _InUse:
+                _set_aside(step, row_id, IN_USE_AGAIN, failures=0, error="It is in use.")
+            except Exception as failure:
+                if isinstance(failure, StorageFailure) and not _storages_answer():
+                    return False
+                _step_aside(step, row, failure)
+            else:
+                if row_id in failing:
+                    known.filter(row_id=row_id).delete()
+            if time.monotonic() > deadline:
+                return True
+    return False
+
+
+def _pages(due: QuerySet[Row], by: str) -> Iterator[list[Row]]:
+    """Each row once, whatever becomes of those before it; so many in memory at a time."""
+    due = due.order_by(by, "pk")
+    page = list(due[:PAGE])
+    while page:
+        last, pk = getattr(page[-1], by), page[-1].pk  # A row that is deleted has none.
+        yield page
+        page = list(due.filter(Q(**{f"{by}__gt": last}) | Q(**{by: last, "pk__gt": pk}))[:PAGE])
+
+
+def _step_aside(step: str, row: Model, failure: Exception) -> None:
+    # What is no failure of the storage is a bug, or damage: then the trace is needed.
+    trace = None if isinstance(failure, StorageFailure) else failure
+    logger.warning("%s %s is kept for now: %s", type(row).__name__, row.pk, failure, exc_info=trace)
+    known = RetentionFailure.objects.filter(step=step, row_id=str(row.pk)).first()
+    number = known.failures + 1 if known else 1
+    wait = min(AGAIN * 2 ** min(number - 1, 10), AGAIN_AT_MOST)
+    _set_aside(step, str(row.pk), wait, failures=number, error=str(failure)[:200])
+
+
+def _set_aside(step: str, row_id: str, wait: timedelta, *, failures: int, error: str) -> None:
+    defaults = {"failures": failures, "error": error, "next_try_at": Now() + wait}
+    RetentionFailure.objects.update_or_create(step=step, row_id=row_id, defaults=defaults)
+
+
+def _storages_answer() -> bool:
+    """Whether it is the rows that fail, and not the storage: deleting nothing still works."""
+    try:
+        for prefix in ("", objects.WORK):
+            objects.delete_folder(f"{prefix}{PROBE}")
+    except Exception as failure:
+        logger.warning("The storage is left alone for this time: %s", failure)
+        return False
+    return True
+
+
+def _rows(due: QuerySet[Row], deadline: float) -> bool:
+    """Delete them, one batch at least; whether it ended because of the deadline."""
+    while due.model._default_manager.filter(pk__in=due.values("pk")[:BATCH]).delete()[0]:
+        if time.monotonic() > deadline:
+            return True
+    return False
+
+
+def _delete_test_project(project: Project) -> None:
+    project_deletion.delete_project(project, None)
+
+
+def _delete_work(render: Render) -> None:
+    assets.delete_stray_speech(render)
+    outputs.delete_work(render)
+
+
+def _delete_speech(asset: Asset) -> None:
+    if not assets.delete_unused_speech(asset, within=timedelta(days=asset.tenant.plan.retention_days)):
+        raise _InUse
+
+
+def _delete_dead_asset(asset: Asset) -> None:
+    discards.discard(asset.key)  # First: what is broken off here is done again.
+    asset.delete()
+
+
+def _abandoned(deadline: float) -> bool:
+    """What a process was receiving or storing when it was killed, and no asset names."""
+    used = [storage for storage in (storages["default"], storages["work"]) if isinstance(storage, SignedFileStorage)]
+    has_deleted = False
+    for storage in {storage.location: storage for storage in used}.values():  # Mostly both are the same folder.
+        for name in storage.abandoned(seconds=settings.UPLOAD_SECONDS):
+            if discards.is_named(name):
+                continue
+            try:
+                storage.delete(name)
+                has_deleted = True
+            except StorageFailure as failure:
+                logger.warning("%s is kept for now: %s", name, failure)
+            if time.monotonic() > deadline:
+                return has_deleted
+    return False
+
+
+def _by_plan(days: str) -> Combinable:
+    return ExpressionWrapper(F(days) * Value(timedelta(days=1)), output_field=DurationField())

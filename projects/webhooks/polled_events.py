@@ -1,0 +1,91 @@
+"""What is told although nothing of it happens at a moment of its own: found by the reaper, and noted once."""
+
+import logging
+from collections.abc import Iterable
+from datetime import timedelta
+
+from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import Exists, OuterRef, Q
+from django.db.models.functions import Now
+
+from accounts.models import ApiKey, UsageThreshold
+from projects.models import Take
+from projects.models.webhooks import EventType, WebhookEndpoint, WebhookEvent
+from projects.webhooks import outbox
+from render.models import State
+
+logger = logging.getLogger(__name__)
+
+PROGRESS_SECONDS = 10  # between two messages of one render
+EXPIRING = timedelta(days=7)
+THRESHOLDS_OF = timedelta(days=1)  # An endpoint that comes later is not told what is long known.
+
+
+def note(**_: object) -> None:
+    """For the reaper."""
+    asked = [EventType.PROGRESS, EventType.THRESHOLD_REACHED, EventType.KEY_EXPIRING]
+    if not WebhookEndpoint.objects.filter(disabled_at=None, events__overlap=asked).exists():
+        return
+    for find in (_progress, _thresholds, _expiring_keys):
+        try:
+            with transaction.atomic():
+                outbox.note_once([*find()])
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:  # One kind of news must not keep back the others.
+            logger.exception("News were not noted: %s", find.__name__)
+
+
+def _progress() -> Iterable[WebhookEvent]:
+    recent = WebhookEvent.objects.filter(
+        type=EventType.PROGRESS,
+        render_id=OuterRef("render"),
+        created_at__gt=Now() - timedelta(seconds=PROGRESS_SECONDS),
+    )
+    takes = Take.objects.filter(
+        ~Exists(recent),
+        _wanted(EventType.PROGRESS, tenant="project__tenant", is_test=OuterRef("project__is_test")),
+        render__state=State.RUNNING,
+        project__deleted_at=None,
+    )
+    for project_id, render_id, progress in takes.values_list("project_id", "render_id", "render__progress"):
+        subject = f"progress {render_id} {progress}"
+        yield WebhookEvent(type=EventType.PROGRESS, subject=subject, project_id=project_id, render_id=render_id)
+
+
+def _thresholds() -> Iterable[WebhookEvent]:
+    passed = UsageThreshold.objects.filter(
+        _wanted(EventType.THRESHOLD_REACHED, is_test=False), created_at__gt=Now() - THRESHOLDS_OF
+    )
+    for row in passed.select_related("tenant__plan"):
+        data = {
+            **{"measure": row.measure, "percent": row.percent, "used": row.used, "allowed": row.allowed},
+            **{"month": f"{row.month:%Y-%m}", "currency": row.tenant.plan.currency},
+        }
+        subject = f"threshold {row.pk}"
+        yield WebhookEvent(type=EventType.THRESHOLD_REACHED, subject=subject, tenant=row.tenant, data=data)
+
+
+def _expiring_keys() -> Iterable[WebhookEvent]:
+    keys = ApiKey.objects.annotate(tests=Q(mode=ApiKey.Mode.TEST)).filter(
+        _wanted(EventType.KEY_EXPIRING, is_test=OuterRef("tests")),
+        revoked_at=None,
+        rotated_to=None,  # Else whoever has rotated it knows.
+        expires_at__range=(Now(), Now() + EXPIRING),
+    )
+    for key in keys:
+        assert key.expires_at is not None
+        expires_at = key.expires_at.isoformat()
+        data = {"id": str(key.pk), "name": key.name, "prefix": key.prefix, "mode": key.mode, "expires_at": expires_at}
+        yield WebhookEvent(
+            type=EventType.KEY_EXPIRING,
+            subject=f"expiring {key.pk} {expires_at}",
+            tenant_id=key.tenant_id,
+            is_test=key.is_test,
+            data=data,
+        )
+
+
+def _wanted(kind: EventType, *, is_test: OuterRef | bool, tenant: str = "tenant") -> Exists:
+    wanting = WebhookEndpoint.objects.filter(disabled_at=None, events__contains=[kind])
+    return Exists(wanting.filter(tenant=OuterRef(tenant), is_test=is_test))
