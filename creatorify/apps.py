@@ -2,7 +2,7 @@ from django.apps import AppConfig, apps
 from django.conf import settings
 from django.db.models.signals import post_migrate
 
-from render.private_folder import private_folder
+from render.storage.private_folder import private_folder
 
 
 class CreatorifyConfig(AppConfig):

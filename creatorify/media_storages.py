@@ -8,7 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 def files() -> dict[str, Any]:
     # Names hold a content hash or an attempt: who writes one again writes the same.
-    return {"BACKEND": "render.storages.files.SignedFileStorage", "OPTIONS": {"allow_overwrite": True}}
+    return {"BACKEND": "render.storage.backends.files.SignedFileStorage", "OPTIONS": {"allow_overwrite": True}}
 
 
 def cloudinary(url: str, *, auth_token_key: str) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def cloudinary(url: str, *, auth_token_key: str) -> dict[str, Any]:
             "The environment variable CLOUDINARY_URL must look like cloudinary://KEY:SECRET@CLOUD"
         )
     return {
-        "BACKEND": "render.storages.cloudinary_media.CloudinaryStorage",
+        "BACKEND": "render.storage.backends.cloudinary.CloudinaryStorage",
         "OPTIONS": {
             "cloud_name": parts.netloc.rpartition("@")[2],  # `hostname` would make it lower case.
             "api_key": unquote(parts.username),
@@ -40,7 +40,7 @@ def s3(bucket: str, *, endpoint_url: str, region: str, access_key_id: str, secre
             "set both, or neither to use the machine's own role or profile."
         )
     return {
-        "BACKEND": "render.storages.s3.SignedS3Storage",
+        "BACKEND": "render.storage.backends.s3.SignedS3Storage",
         "OPTIONS": {
             "bucket_name": bucket,
             "endpoint_url": endpoint_url or None,

@@ -21,9 +21,9 @@ from django.views.decorators.http import require_safe
 
 from accounts.models import Tenant
 from creatorify import errors
-from render import objects
-from render.media_types import content_type_of
-from render.storages.files import SignedFileStorage, is_signed, is_signed_for_staff
+from render.storage import media as objects
+from render.storage.backends.files import SignedFileStorage, is_signed, is_signed_for_staff
+from render.storage.content_types import content_type_of
 
 logger = logging.getLogger(__name__)
 

@@ -183,7 +183,7 @@ RENDER_TIMEOUT_SECONDS = env.whole("RENDER_TIMEOUT_SECONDS", 2700, least=1)  # w
 RENDER_LEASE_SECONDS = env.number("RENDER_LEASE_SECONDS", 60)
 RENDER_HANG_SECONDS = env.number("RENDER_HANG_SECONDS", 900)  # from a render's end until its hanging worker is killed
 # The lease ends a render first; this ends a worker that the lease's thread cannot end. It begins anew with each step
-# forward, see `render.ticket_clock`: how long a ticket may take in all follows from the length of its film.
+# forward, see `render.cluster.ticket_clock`: how long a ticket may take in all follows from the length of its film.
 _TICKET_TIMEOUT = round(RENDER_TIMEOUT_SECONDS + RENDER_HANG_SECONDS + 5 * RENDER_LEASE_SECONDS)
 CPU_WORKERS = env.whole("CPU_WORKERS", 2, least=1)  # All but one may prepare sources for the same tenant.
 Q_CLUSTER: dict[str, Any] = {
@@ -191,7 +191,7 @@ Q_CLUSTER: dict[str, Any] = {
     "cluster_name": "cpu",
     "label": "Queue",
     "orm": "default",
-    "broker_class": "render.broker.PatientBroker",
+    "broker_class": "render.cluster.broker.PatientBroker",
     "save_limit": -1,
     "guard_cycle": 0.5,
     "catch_up": False,

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from creatorify.log_file import OWN_LINES, end_of
-from render.private_folder import private_folder
+from render.storage.private_folder import private_folder
 
 logger = logging.getLogger(__name__)
 

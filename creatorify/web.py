@@ -22,7 +22,7 @@ from creatorify.asgi_middleware.asgi import Application
 from creatorify.asgi_middleware.client_limits import READ_SECONDS
 from creatorify.port import port_number
 from creatorify.start import read_settings
-from render.parent_death import die_with_parent
+from render.cluster.parent_death import die_with_parent
 
 HEADER_SECONDS = 20  # To send the headers of a request, the pause before it included. Proxies must end theirs sooner.
 HEADER_BYTES = 64 * 1024

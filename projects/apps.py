@@ -12,8 +12,8 @@ class ProjectsConfig(AppConfig):
         from projects.assets import queue as asset_queue
         from projects.retention import project_deletion
         from projects.webhooks import outbox, polled_events
-        from render import queue
-        from render.lifecycle import COMMON_QUEUE
+        from render.lifecycle.transitions import COMMON_QUEUE
+        from render.queue import tickets
 
         render_changed.connect(signal_handlers.follow_render, dispatch_uid="projects.follow_render")
         render_prepared.connect(signal_handlers.end_preparation, dispatch_uid="projects.end_preparation")
@@ -21,4 +21,4 @@ class ProjectsConfig(AppConfig):
         housekeeping.connect(outbox.ring_if_due, dispatch_uid="projects.webhooks.outbox")
         housekeeping.connect(project_deletion.ring_if_due, dispatch_uid="projects.retention.project_deletion")
         housekeeping.connect(asset_queue.ring_if_due, dispatch_uid="projects.assets.queue")
-        queue.also_held[COMMON_QUEUE] = asset_claims.at_work
+        tickets.also_held[COMMON_QUEUE] = asset_claims.at_work

@@ -5,13 +5,13 @@ As the tickets of renders they carry nothing: whoever takes one does what is due
 
 from django_q.tasks import async_task
 
-from render.lifecycle import COMMON_QUEUE
+from render.lifecycle.transitions import COMMON_QUEUE
 
 
 def ring(task: str) -> None:
     """task: a name in `projects.tasks`. In a transaction the ticket is there with the commit, or not at all.
 
-    However often it is rung for, one ticket waits, see `render.broker`.
+    However often it is rung for, one ticket waits, see `render.cluster.broker`.
     """
     name = task.replace("_", "-")
     async_task(f"projects.tasks.{task}", cluster=COMMON_QUEUE, q_options={"task_name": name})

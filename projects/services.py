@@ -12,8 +12,8 @@ from accounts.models import ApiKey, Tenant
 from projects.assets import references
 from projects.models import MAX_TAKES, Project, Take
 from projects.webhooks import outbox
-from render import lifecycle, submission
 from render.engines import registry
+from render.lifecycle import submission, transitions
 from render.models import Render, State
 from render.parameters import MAX_SEED, Parameters
 
@@ -152,4 +152,4 @@ def _add_take(
 
 def cancel(project: Project) -> Render:
     """Cancel the latest take; it may be running for a while still. Raises ServiceError `invalid_state`."""
-    return lifecycle.request_cancel(project.takes.order_by("-number")[0].render)
+    return transitions.request_cancel(project.takes.order_by("-number")[0].render)

@@ -7,9 +7,9 @@ class RenderConfig(AppConfig):
     name = "render"
 
     def ready(self) -> None:
-        from render import cluster_hardening
+        from render.cluster import hardening
 
-        cluster_hardening.install()
+        hardening.install()
         # The pieces of a film; many systems know .ts as a file of Qt's translators (video/mp2t: RFC 3555).
         mimetypes.add_type("video/mp2t", ".ts")
         mimetypes.add_type("audio/wav", ".wav")  # Python knows only its older name.

@@ -66,7 +66,7 @@ class Node(models.Model):
 
 
 class Render(models.Model):
-    """One video being made. `state`, the lease and the fence are written by `render.lifecycle` alone."""
+    """One video being made. `state`, the lease and the fence are written by `render.lifecycle.transitions` alone."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="renders")

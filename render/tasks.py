@@ -2,9 +2,12 @@
 
 import time
 
-from render import canary, lifecycle, nodes, queue, reaper, runner, work_folder
+from render.cluster import nodes, watchdog
 from render.engines import registry
-from render.fence import Claim
+from render.lifecycle import reaper, transitions
+from render.lifecycle.fence import Claim
+from render.pipeline import runner, work_folder
+from render.queue import tickets
 
 FAULTY_PAUSE_SECONDS = 0.5
 PATIENCE_SECONDS = 30.0  # with an engine of this node that is not available, before the ticket is given up
@@ -22,7 +25,7 @@ def run_reaper() -> None:
 
 
 def run_canary(queue_name: str) -> None:
-    canary.sing(queue_name)
+    watchdog.sing(queue_name)
     if nodes.can_work(nodes.beat(queue_name)):
         work_folder.sweep()
 
@@ -37,18 +40,18 @@ def _claim(queue_name: str) -> Claim | None:
         if not nodes.can_work(node):
             _leave_to_others(queue_name)
             return None
-        claim = lifecycle.claim_next(queue_name, node, without_engines=missing)
+        claim = transitions.claim_next(queue_name, node, without_engines=missing)
         if claim is not None or time.monotonic() > deadline:
             return claim
-        if node.unloadable and queue.claimable(queue_name).filter(queue.wants_variant(node.unloadable)).exists():
+        if node.unloadable and tickets.claimable(queue_name).filter(tickets.wants_variant(node.unloadable)).exists():
             _leave_to_others(queue_name)
             return None
-        if not queue.claimable(queue_name).filter(engine__in=missing).exists():
+        if not tickets.claimable(queue_name).filter(engine__in=missing).exists():
             return None
         time.sleep(1)
 
 
 def _leave_to_others(queue_name: str) -> None:
     """This node has taken a ticket for what it cannot do. It is slow to take the next one."""
-    queue.top_up(queue_name)
+    tickets.top_up(queue_name)
     time.sleep(FAULTY_PAUSE_SECONDS)

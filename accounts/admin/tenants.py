@@ -15,10 +15,9 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 
 from accounts import audit
-from accounts.admin import users  # noqa: F401  # It registers itself.
 from accounts.admin.api_keys import ApiKeyInline
 from accounts.admin.base import NOTHING, ReadOnlyAdmin, SupportAdmin, money, preformatted
-from accounts.billing import prices, quota, reports  # noqa: F401  # It registers itself.
+from accounts.billing import prices, quota, reports
 from accounts.billing import statements as statement
 from accounts.models import AuditEntry, Membership, Plan, Tenant, UsageEntry
 

@@ -18,15 +18,14 @@ from django.utils.html import format_html_join
 from accounts import audit
 from accounts.admin.base import NOTHING, ReadOnlyAdmin, ReadOnlyInline, object_link, preformatted, without_queries
 from accounts.errors import ServiceError
-from projects.admin import deletions, webhooks  # noqa: F401  # For Django.
 from projects.admin.assets import source_link
 from projects.admin.staff_actions import DEEDS
 from projects.admin.timeline import time_line
 from projects.models import Project, Take
 from projects.presentation.projects import represent_one
 from projects.presentation.serializers import ProjectSerializer
-from render.admin import EngineFilter, QueueFilter, RenderAdmin, error_text, state_text
-from render.media_admin import keys_of, look_link
+from render.admin.media import keys_of, look_link
+from render.admin.renders import EngineFilter, QueueFilter, RenderAdmin, error_text, state_text
 from render.models import Render, State
 
 # Of the API's answer: each opens a film or a picture for whoever has it.
@@ -233,7 +232,7 @@ admin.site.unregister(Render)
 
 @admin.register(Render)
 class RenderOfProjectAdmin(RenderAdmin):
-    """The page of `render.admin`, which knows no projects, with the way back to the project."""
+    """The page of `render.admin.renders`, which knows no projects, with the way back to the project."""
 
     list_display = ["short_id", "project", *RenderAdmin.list_display[1:]]
     list_select_related = ["tenant", "node", "take__project"]

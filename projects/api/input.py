@@ -12,9 +12,9 @@ from accounts.api.names import RULE, is_name
 from projects.assets.source_urls import MAX_LENGTH, validate_source_url
 from projects.models import AudioOrder
 from projects.webhooks.urls import WebhookUrlField
-from render import scenarios
 from render.engines.base import FPS
 from render.parameters import MAX_SEED, PRESETS
+from render.pipeline import test_scenarios
 from render.speech.registry import Script, choose, left_out
 from render.speech.ssml import has_tags, is_ssml
 
@@ -183,7 +183,7 @@ class ProjectRequest(serializers.Serializer[Any]):
     )
     parameters = ParametersRequest(required=False, allow_null=True)
     test_scenario = serializers.ChoiceField(
-        choices=scenarios.NAMES,
+        choices=test_scenarios.NAMES,
         required=False,
         allow_null=True,
         help_text="With a test key: how the render is to fail.",

@@ -41,7 +41,7 @@ from projects.progress import sse
 from projects.progress.watcher import Access
 from projects.retention import project_deletion
 from render.models import State
-from render.queue_picture import Picture, look
+from render.queue.snapshot import Picture, look
 
 LIST_HEADERS = {
     "Link": "RFC 8288 links: `next`, if there are more, and `first`.",

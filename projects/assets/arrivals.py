@@ -18,9 +18,9 @@ from django.utils import timezone
 from accounts.errors import ServiceError
 from projects.assets import services as assets
 from projects.models import Asset
-from render import objects
-from render.storages.failures import StorageFailure
-from render.storages.files import IncomingFile, SignedFileStorage, UploadToken, read_upload_token
+from render.storage import media
+from render.storage.backends.files import IncomingFile, SignedFileStorage, UploadToken, read_upload_token
+from render.storage.errors import StorageFailure
 
 BLOCK_BYTES = 256 * 1024  # What is written, and kept in memory, at once.
 
@@ -33,7 +33,7 @@ class Arrival:
 
     def __init__(self, token: str) -> None:
         self._announced = _read(token)
-        storage = objects.storage_of(self._announced.name)
+        storage = media.storage_of(self._announced.name)
         if not isinstance(storage, SignedFileStorage):
             raise ServiceError("not_found", "Files are not sent to this service here.")
         self._file = IncomingFile(storage)
@@ -50,7 +50,7 @@ class Arrival:
     @property
     def tenant_id(self) -> UUID | None:
         """Whose file it is to become."""
-        return objects.tenant_id_of(self._announced.name)
+        return media.tenant_id_of(self._announced.name)
 
     def count(self, num_bytes: int) -> None:
         """So many bytes have come. Raises ServiceError `size_mismatch` at the first one too many, or `upload_expired`.

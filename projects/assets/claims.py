@@ -16,8 +16,8 @@ from django.db.models.functions import Now
 
 from accounts.models import Tenant
 from projects.models import Asset, CheckTurn
-from render import queue
 from render.models import Node
+from render.queue import tickets
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class CheckLost(Exception):
 
 @transaction.atomic
 def claim(node: Node) -> Asset | None:
-    queue.lock_claims()
+    tickets.lock_claims()
     for tenant_id in _tenants_in_turn(node).values_list("pk", flat=True):
         due = _due().filter(tenant=tenant_id).order_by("check_after")
         asset = due.select_for_update(skip_locked=True, no_key=True).first()
@@ -55,7 +55,7 @@ def is_wanted(node: Node) -> bool:
 
 
 def at_work(node: Node) -> QuerySet[Asset]:
-    """What the node's workers check. For `render.queue`: they look at files of a tenant, as for a new render."""
+    """What the node's workers check. For `render.queue.tickets`, which counts them as work for a tenant."""
     return _in_hand().filter(tenant__check_turn__node=node)
 
 
@@ -119,7 +119,7 @@ def _tenants_in_turn(node: Node) -> QuerySet[Tenant]:
     """Who has a file that the node may check; whose latest turn is longest ago comes first."""
     oldest = _due().filter(tenant=OuterRef("pk")).order_by("check_after").values("check_after")[:1]
     return (
-        Tenant.objects.alias(oldest=Subquery(oldest), held=queue.workers_held(node, OuterRef("pk")))
-        .filter(~Exists(_in_hand().filter(tenant=OuterRef("pk"))), oldest__isnull=False, held__lt=queue.most_held())
+        Tenant.objects.alias(oldest=Subquery(oldest), held=tickets.workers_held(node, OuterRef("pk")))
+        .filter(~Exists(_in_hand().filter(tenant=OuterRef("pk"))), oldest__isnull=False, held__lt=tickets.most_held())
         .order_by(F("check_turn__begun_at").asc(nulls_first=True), "oldest")
     )

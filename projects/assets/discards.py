@@ -14,8 +14,8 @@ from django.utils import timezone
 
 from projects import enqueue
 from projects.models import Asset, DiscardedObject
-from render import objects
-from render.storages.failures import StorageFailure
+from render.storage import media
+from render.storage.errors import StorageFailure
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def delete_next() -> bool:
         return False
     try:
         if not is_named(discarded.key):
-            objects.storage_of(discarded.key).delete(discarded.key)
+            media.storage_of(discarded.key).delete(discarded.key)
     except StorageFailure as failure:
         logger.warning("The object %s is still there: %s", discarded.key, failure)
         if failure.reason.passes_at_once:

@@ -20,10 +20,10 @@ from accounts.models import ApiKey, Tenant
 from projects.assets import discards
 from projects.assets import queue as asset_queue
 from projects.models import Asset, Project
-from render import objects
-from render.media_types import UNKNOWN
 from render.models import TERMINAL_STATES, Render
 from render.sources import Speech
+from render.storage import media
+from render.storage.content_types import UNKNOWN
 
 logger = logging.getLogger(__name__)
 
@@ -183,10 +183,10 @@ def delete_stray_speech(render: Render) -> int:
 
     Raises StorageFailure.
     """
-    folder = objects.speech_folder_of(render)
+    folder = media.speech_folder_of(render)
     if render.script is None or Asset.objects.filter(key__startswith=f"{folder}/", deleted_at=None).exists():
         return 0
-    return objects.delete_folder(folder)
+    return media.delete_folder(folder)
 
 
 def own(of: ApiKey | Project) -> QuerySet[Asset]:
@@ -196,7 +196,7 @@ def own(of: ApiKey | Project) -> QuerySet[Asset]:
 
 def source_of(asset: Asset) -> str:
     """The asset as `Render` knows a source: where it is stored, and the hash that it must have."""
-    return f"{objects.STORED}{asset.sha256}/{asset.key}"
+    return f"{media.STORED}{asset.sha256}/{asset.key}"
 
 
 def suffix_of(filename: str, content_type: str) -> str:

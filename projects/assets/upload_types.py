@@ -2,7 +2,7 @@
 
 import re
 
-from render.media_types import UNKNOWN, content_type_of
+from render.storage.content_types import UNKNOWN, content_type_of
 
 _MEDIA = re.compile(r"(image|video|audio)/[a-z0-9][a-z0-9.+-]{0,60}")
 # A drawing may hold scripts. No storage is told to serve it.

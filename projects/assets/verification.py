@@ -18,12 +18,15 @@ from projects.assets import queue as asset_queue
 from projects.assets import services as assets
 from projects.assets.claims import CheckLost, Keeper, claim, held, is_wanted, later
 from projects.models import Asset, DiscardedObject
-from render import inspection, media_types, nodes, objects, queue, work_folder
-from render.lifecycle import COMMON_QUEUE
+from render.cluster import nodes
+from render.cluster.node_faults import NodeFault, recognised
+from render.lifecycle.transitions import COMMON_QUEUE
 from render.media.isolated import Check
 from render.models import Node
-from render.node_faults import NodeFault, recognised
-from render.storages.failures import Reason, StorageFailure
+from render.pipeline import media_inspection, work_folder
+from render.queue import tickets
+from render.storage import content_types, media
+from render.storage.errors import Reason, StorageFailure
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +51,7 @@ def check_next() -> bool:
     try:
         return _check_claimed(asset, node)
     finally:
-        queue.top_up(COMMON_QUEUE)  # The tenant may have a render that this check has kept from being prepared.
+        tickets.top_up(COMMON_QUEUE)  # The tenant may have a render that this check has kept from being prepared.
 
 
 def _check_claimed(asset: Asset, node: Node) -> bool:
@@ -97,17 +100,17 @@ def _check(asset: Asset, folder: Path, check: Check) -> None:
     path = folder / f"file{assets.suffix_of(asset.filename, asset.content_type)}"
     sha256 = _bring(asset, path)
     longest = asset.tenant.plan.max_audio_seconds
-    kind, facts = inspection.inspect(path, folder, max_audio_seconds=longest, check=check)
+    kind, facts = media_inspection.inspect(path, folder, max_audio_seconds=longest, check=check)
     _accept(asset, path, sha256=sha256, kind=kind, facts=facts)
 
 
 def _bring(asset: Asset, path: Path) -> str:
     """Copy what was sent to `path`, if it is what was announced; return its SHA-256."""
     try:
-        num_bytes = objects.size(asset.key)
+        num_bytes = media.size(asset.key)
         if num_bytes == asset.num_bytes:
-            num_bytes, sha256 = objects.bring(asset.key, path)
-    except objects.MissingObject:
+            num_bytes, sha256 = media.bring(asset.key, path)
+    except media.MissingObject:
         raise ServiceError("upload_missing", "The file was said to be complete, and is not there.") from None
     if num_bytes != asset.num_bytes:
         detail = f"The file has {num_bytes} bytes, {asset.num_bytes} were announced."
@@ -122,11 +125,11 @@ def _accept(asset: Asset, path: Path, *, sha256: str, kind: str, facts: dict[str
 
     The link for the upload can be used again until it expires, on some storages also after this.
     """
-    suffix = media_types.suffix_of(kind, facts)
+    suffix = content_types.suffix_of(kind, facts)
     key = f"{asset.tenant_id}/assets/{asset.pk}-{uuid.uuid4().hex[:8]}{suffix}"
     # Noted first: if this process is killed before the asset names it, it is deleted all the same.
     noted = discards.discard(key, after=timezone.now() + TAKEN_OVER)
-    objects.store_upload(path, key)
+    media.store_upload(path, key)
     with transaction.atomic():
         # Two equal files share one object. Locked: one that is being deleted is waited for, and then not found.
         twins = Asset.objects.filter(tenant=asset.tenant_id, sha256=sha256, state=Asset.State.READY, deleted_at=None)
@@ -140,7 +143,7 @@ def _accept(asset: Asset, path: Path, *, sha256: str, kind: str, facts: dict[str
                 kind=kind,
                 facts=facts,
                 sha256=sha256,
-                content_type=media_types.content_type_of(key),
+                content_type=content_types.content_type_of(key),
                 key=twin.key if twin else key,
                 check_after=None,
                 being_checked=False,

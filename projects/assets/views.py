@@ -32,9 +32,9 @@ from projects.assets.services import ASSET
 from projects.assets.upload_types import announced_type
 from projects.models import Asset
 from projects.presentation.serializers import PROBLEM, ProblemField
-from render import objects
-from render.storages.files import SignedFileStorage
-from render.storages.links import DirectUpload
+from render.storage import media
+from render.storage.backends.files import SignedFileStorage
+from render.storage.links import DirectUpload
 
 STATES = Asset.State.choices
 NO_MEDIA = (
@@ -143,7 +143,7 @@ class AssetSerializer(serializers.ModelSerializer[Asset]):
     def get_url(self, asset: Asset) -> str | None:
         if asset.state != Asset.State.READY:
             return None
-        return urljoin(f"{self.context['base_url']}/", objects.link(asset.key))
+        return urljoin(f"{self.context['base_url']}/", media.link(asset.key))
 
 
 class UploadSerializer(serializers.Serializer[dict[str, Any]]):
@@ -201,7 +201,7 @@ class UploadViewSet(OwnAssets):
         )
         if not is_new:
             return Response(self._body(asset))
-        direct = objects.storage_of(asset.key).direct_upload(  # type: ignore[attr-defined]
+        direct = media.storage_of(asset.key).direct_upload(  # type: ignore[attr-defined]
             asset.key,
             content_type=asset.content_type,
             num_bytes=asset.num_bytes,
@@ -229,7 +229,7 @@ class UploadViewSet(OwnAssets):
         """
         asset = self.get_object()
         if asset.state == Asset.State.WAITING and asset.uploaded_at is None:
-            if isinstance(objects.storage_of(asset.key), SignedFileStorage):
+            if isinstance(media.storage_of(asset.key), SignedFileStorage):
                 raise ServiceError("invalid_state", "The file has not arrived.")
             assets.arrived(asset)
         return Response(self._body(asset), status=202)

@@ -7,7 +7,7 @@ import django.db.models.deletion
 import django.db.models.functions.datetime
 from django.db import migrations, models
 
-import projects.webhook_models
+import projects.models.webhooks
 
 
 class Migration(migrations.Migration):
@@ -41,7 +41,7 @@ class Migration(migrations.Migration):
                             ],
                             max_length=40,
                         ),
-                        default=projects.webhook_models.default_events,
+                        default=projects.models.webhooks.default_events,
                         size=None,
                     ),
                 ),

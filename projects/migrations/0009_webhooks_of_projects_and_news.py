@@ -4,7 +4,7 @@ import django.contrib.postgres.fields
 import django.db.models.deletion
 from django.db import migrations, models
 
-import projects.webhook_models
+import projects.models.webhooks
 
 
 class Migration(migrations.Migration):
@@ -71,14 +71,14 @@ class Migration(migrations.Migration):
                     ],
                     max_length=40,
                 ),
-                default=projects.webhook_models.default_events,
+                default=projects.models.webhooks.default_events,
                 size=None,
             ),
         ),
         migrations.AlterField(
             model_name="webhookendpoint",
             name="secret",
-            field=models.CharField(default=projects.webhook_models.new_secret, editable=False, max_length=100),
+            field=models.CharField(default=projects.models.webhooks.new_secret, editable=False, max_length=100),
         ),
         migrations.AlterField(
             model_name="webhookendpoint",

@@ -14,10 +14,10 @@ from django.urls import reverse
 from accounts.errors import PROBLEM_TYPES, problem
 from projects.models import Project, Take
 from projects.progress.hls import UNFINISHED, preview_path
-from render import objects
-from render.estimates import Estimate, estimate
 from render.models import Render, State
-from render.queue_picture import Picture
+from render.queue.estimates import Estimate, estimate
+from render.queue.snapshot import Picture
+from render.storage import media
 
 # The four words of the older service, whose clients poll until `finished` or `failed`.
 STATUS_OF_STATE = {
@@ -73,7 +73,7 @@ class TakeRepresentation:
 
     @property
     def thumbnail_url(self) -> str | None:
-        return self._absolute(self.take.render.poster_key, objects.thumbnail_link)
+        return self._absolute(self.take.render.poster_key, media.thumbnail_link)
 
     @property
     def num_segments(self) -> int:
@@ -85,7 +85,7 @@ class TakeRepresentation:
         shown = self.num_segments and self.take.render.state not in UNFINISHED
         return self.base_url + preview_path(self.take.render_id) if shown else None
 
-    def _absolute(self, key: str, link: Callable[[str], str] = objects.link) -> str | None:
+    def _absolute(self, key: str, link: Callable[[str], str] = media.link) -> str | None:
         if not key or self.take.render.state != State.FINISHED:
             return None
         return urljoin(f"{self.base_url}/", link(key))

@@ -17,7 +17,7 @@ from rest_framework.views import APIView
 
 from projects.models import Take
 from render.models import State
-from render.playlist import CONTENT_TYPE, media_playlist
+from render.storage.hls_playlist import CONTENT_TYPE, media_playlist
 
 UNFINISHED = (State.FAILED, State.CANCELED)  # Nobody has paid for these: what there is of them is not shown.
 # A player can send no API key, so its address is the key: an id that nobody else can sign.

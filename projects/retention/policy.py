@@ -28,10 +28,10 @@ from projects.assets import services as assets
 from projects.models import Asset, Project, RetentionFailure, Take
 from projects.models.webhooks import EventType, WebhookEvent
 from projects.retention import project_deletion
-from render import objects, outputs
 from render.models import TERMINAL_STATES, Attempt, Render
-from render.storages.failures import StorageFailure
-from render.storages.files import SignedFileStorage
+from render.storage import media, removal
+from render.storage.backends.files import SignedFileStorage
+from render.storage.errors import StorageFailure
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def run() -> None:
     deadline = time.monotonic() + SECONDS_AT_ONCE
     steps: list[Callable[[float], bool]] = [
         partial(_each, "test_projects", old_test_projects(), "updated_at", _delete_test_project),
-        partial(_each, "films", films(), "completed_at", outputs.delete_films),
+        partial(_each, "films", films(), "completed_at", removal.delete_films),
         partial(_each, "work", work(), "completed_at", _delete_work),
         partial(_each, "speech", speech(), "created_at", _delete_speech),
         partial(_each, "dead_assets", dead_assets(), "created_at", _delete_dead_asset),
@@ -176,8 +176,8 @@ def _set_aside(step: str, row_id: str, wait: timedelta, *, failures: int, error:
 def _storages_answer() -> bool:
     """Whether it is the rows that fail, and not the storage: deleting nothing still works."""
     try:
-        for prefix in ("", objects.WORK):
-            objects.delete_folder(f"{prefix}{PROBE}")
+        for prefix in ("", media.WORK):
+            media.delete_folder(f"{prefix}{PROBE}")
     except Exception as failure:
         logger.warning("The storage is left alone for this time: %s", failure)
         return False
@@ -198,7 +198,7 @@ def _delete_test_project(project: Project) -> None:
 
 def _delete_work(render: Render) -> None:
     assets.delete_stray_speech(render)
-    outputs.delete_work(render)
+    removal.delete_work(render)
 
 
 def _delete_speech(asset: Asset) -> None:

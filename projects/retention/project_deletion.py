@@ -19,9 +19,10 @@ from projects.assets import discards
 from projects.assets import services as assets
 from projects.models import Asset, Deletion, Project
 from projects.models.webhooks import WebhookEvent
-from render import lifecycle, outputs
+from render.lifecycle import transitions
 from render.models import TERMINAL_STATES, Render
-from render.storages.failures import StorageFailure
+from render.storage import removal
+from render.storage.errors import StorageFailure
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ def _due() -> QuerySet[Deletion]:
 
 def _sweep(deletion: Deletion) -> None:
     renders = Render.objects.filter(take__project=deletion.project)
-    deleted = sum(outputs.delete_films(render) + outputs.delete_work(render) for render in renders)
+    deleted = sum(removal.delete_films(render) + removal.delete_work(render) for render in renders)
     _forget(deletion.project)
     deleted += sum(assets.delete_stray_speech(render) for render in renders.all())
     # A worker that was told to stop may just have been storing something, and hangs no longer than this.
@@ -135,7 +136,7 @@ def _delete_speech(project: Project) -> None:
 def _stop(project: Project) -> None:
     for render in Render.objects.filter(take__project=project).exclude(state__in=TERMINAL_STATES):
         try:
-            lifecycle.request_cancel(render)
+            transitions.request_cancel(render)
         except ServiceError as error:
             if error.code != "invalid_state":  # It ended just now.
                 raise

@@ -23,7 +23,7 @@ from standardwebhooks.webhooks import Webhook
 
 from projects.models.webhooks import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from projects.webhooks import outbox
-from render import machine_lock
+from render.cluster import host_lock
 from render.media.outbound import AddressNotAllowed, OutboundTransport
 from render.media.outbound_failures import failure_of, failure_of_status, retry_after
 
@@ -70,7 +70,7 @@ def _send_in_thread() -> None:
 def send_due() -> None:
     """Try what is due. One process of a machine does it for all that run there, and sees what becomes due meanwhile."""
     while _due().exists():
-        lock = machine_lock.try_lock("webhooks")
+        lock = host_lock.try_lock("webhooks")
         if lock is None:
             return  # Who has it looks once more when it has let go.
         with lock:

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 from accounts.api import idempotency
-from render import fence, queue
+from render.lifecycle import fence
 from render.models import Render
+from render.queue import tickets
 
 
 def no_fence() -> None:
@@ -14,7 +15,7 @@ def no_fence() -> None:
 
 def no_top_up() -> None:
     """A ticket that is lost stays lost."""
-    queue.top_up = lambda name: 0
+    tickets.top_up = lambda name: 0
 
 
 def no_idempotency() -> None:

@@ -2,7 +2,7 @@ import time
 
 from django.core.files.base import File
 
-from render.storages.files import SignedFileStorage
+from render.storage.backends.files import SignedFileStorage
 
 
 class SlowStorage(SignedFileStorage):

@@ -10,8 +10,8 @@ from django.db.models import Min
 from django_q.models import OrmQ
 
 from creatorify.supervisor import BASE_DIR
-from render import queue
 from render.models import Attempt, Node, Render, State
+from render.queue import tickets as queue
 from tests.chaos.figures import Figure, exactly, times
 from tests.chaos.stage import GPU_NODES, HANG_SECONDS, Stage, until
 from tests.chaos.trials_deaths import LONG_FRAMES, at_segment, film, finished

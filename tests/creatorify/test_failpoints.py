@@ -11,8 +11,9 @@ from accounts.errors import ServiceError
 from accounts.models import UsageEntry
 from creatorify import invariants
 from projects.models import Project
-from render import lifecycle, nodes, progress, reaper
-from render.fence import Claim, Fenced
+from render.cluster import nodes
+from render.lifecycle import progress, reaper, transitions
+from render.lifecycle.fence import Claim, Fenced
 from render.models import Phase, Render, Segment, State
 from tests.failpoints import dies_at
 from tests.projects.steps import NEW, PROJECTS, claim, create, finish
@@ -66,7 +67,7 @@ def waiting(alice) -> Callable[[], Render]:
 
     def make() -> Render:
         for render in Render.objects.filter(state=State.QUEUED):
-            lifecycle.request_cancel(render)
+            transitions.request_cancel(render)
         return Render.objects.get(take__project=create(alice)["id"])
 
     return make
@@ -92,7 +93,7 @@ def record(claimed: Claim, index: int) -> None:
 
 
 def end(claimed: Claim) -> None:
-    lifecycle.finish(claimed, video_key="v", poster_key="p", duration_seconds=2)
+    transitions.finish(claimed, video_key="v", poster_key="p", duration_seconds=2)
 
 
 def test_a_claim_is_made_or_not_and_another_worker_takes_the_render(waiting) -> None:
@@ -140,11 +141,11 @@ def test_a_render_is_finished_and_billed_once(rendering) -> None:
 @pytest.mark.parametrize(
     "step",
     [
-        lambda claimed: lifecycle.hand_over(claimed, "cpu", Phase.ASSEMBLING),
-        lifecycle.hand_back,
-        lambda claimed: lifecycle.retry_later(claimed, ServiceError("internal", "A bug."), trace=""),
-        lambda claimed: lifecycle.fail(claimed, ServiceError("no_face", "No face.")),
-        lifecycle.cancel,
+        lambda claimed: transitions.hand_over(claimed, "cpu", Phase.ASSEMBLING),
+        transitions.hand_back,
+        lambda claimed: transitions.retry_later(claimed, ServiceError("internal", "A bug."), trace=""),
+        lambda claimed: transitions.fail(claimed, ServiceError("no_face", "No face.")),
+        transitions.cancel,
         lambda claimed: reaper.run(),
     ],
     ids=["hand_over", "hand_back", "retry_later", "fail", "cancel", "reap"],

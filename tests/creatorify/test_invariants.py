@@ -12,7 +12,7 @@ from creatorify import invariants, tasks
 from creatorify.invariants import Invariant
 from projects import services
 from projects.models import Project
-from render import lifecycle
+from render.lifecycle import transitions
 from render.models import Render, Segment
 from tests.projects.steps import claim, create, finish, finished_project, latest_render
 
@@ -63,7 +63,7 @@ def ids(alice) -> dict[str, object]:
     """A render in each state that matters, each made as the service makes it."""
     found: dict[str, object] = {"finished": latest_render(finished_project(alice)["id"]).pk}
     failing = create(alice)
-    lifecycle.fail(claim(), ServiceError("no_face", "No face."))
+    transitions.fail(claim(), ServiceError("no_face", "No face."))
     found["failed"] = latest_render(failing["id"]).pk
     canceled = create(alice)
     alice.post(canceled["urls"]["cancel"])
@@ -150,23 +150,23 @@ def test_a_render_that_continues_another_breaks_none(alice) -> None:
     project = create(alice)
     claimed = claim()
     finish_all_but_the_upload(claimed)
-    lifecycle.fail(claimed, ServiceError("upload_failed", "The storage is full."))
+    transitions.fail(claimed, ServiceError("upload_failed", "The storage is full."))
 
     services.retry(Project.objects.get(pk=project["id"]), None)
     again = claim()
-    lifecycle.finish(again, video_key="v", poster_key="p", duration_seconds=2)
+    transitions.finish(again, video_key="v", poster_key="p", duration_seconds=2)
 
     assert Render.objects.filter(state="finished").count() == 1
     assert invariants.check() == []
 
 
 def finish_all_but_the_upload(claimed) -> None:
-    original = lifecycle.finish
+    original = transitions.finish
     try:
-        lifecycle.finish = lambda *arguments, **named: None
+        transitions.finish = lambda *arguments, **named: None
         finish(claimed)
     finally:
-        lifecycle.finish = original
+        transitions.finish = original
 
 
 def test_the_admin_shows_them(admin_client, ids) -> None:

@@ -15,8 +15,8 @@ from django.utils import timezone
 
 from creatorify import media_view
 from creatorify.asgi_middleware.django_requests import DjangoRequests
-from render.private_folder import private_folder
-from render.storages import links
+from render.storage import links
+from render.storage.private_folder import private_folder
 
 FILM = bytes(range(256)) * 4000  # more than one piece
 

@@ -24,10 +24,10 @@ from projects.models import Asset, Avatar, DiscardedObject
 from projects.models.webhooks import WebhookEndpoint
 from projects.progress.hls import preview_path
 from projects.tasks import delete_media, tend_assets
-from render import objects
 from render.models import Render, Segment
-from render.storages.failures import Reason, StorageFailure
-from render.storages.files import SignedFileStorage
+from render.storage import media
+from render.storage.backends.files import SignedFileStorage
+from render.storage.errors import Reason, StorageFailure
 from tests.cloudinary_server import running_cloudinary
 from tests.creatorify.test_tenancy import METHODS, OPEN, api_routes, concrete
 from tests.projects.steps import NEW, PROJECTS, claim, create, finish, finished_project
@@ -236,8 +236,8 @@ def test_what_was_sent_or_deleted_meanwhile_is_done_when_it_is_back(
 
     with storage_that_is_back(kind, settings):
         for key in (gone.key, theirs.key):
-            objects.storage_of(key).save(key, ContentFile(b"media"))
-        objects.storage_of(waiting.key).save(waiting.key, ContentFile(content))
+            media.storage_of(key).save(key, ContentFile(b"media"))
+        media.storage_of(waiting.key).save(waiting.key, ContentFile(content))
         Asset.objects.update(check_after=F("check_after") - timedelta(hours=2))
         DiscardedObject.objects.update(delete_after=F("delete_after") - timedelta(hours=2))
         cache.clear()
@@ -247,7 +247,7 @@ def test_what_was_sent_or_deleted_meanwhile_is_done_when_it_is_back(
         shown = alice.get(f"{ASSETS}/{waiting.pk}").json()
         assert (shown["state"], shown["waiting_for"]) == ("ready", None)
         assert httpx.get(shown["url"]).content == content
-        assert [objects.storage_of(key).exists(key) for key in (gone.key, theirs.key)] == [False, True]
+        assert [media.storage_of(key).exists(key) for key in (gone.key, theirs.key)] == [False, True]
 
 
 @contextmanager
@@ -276,7 +276,7 @@ def test_one_object_that_is_never_deleted_keeps_no_other(alice, charlie, monkeyp
 
     monkeypatch.setattr(SignedFileStorage, "delete", refuse)
     for key in (stuck.key, free.key):
-        objects.storage_of(key).save(key, ContentFile(b"media"))
+        media.storage_of(key).save(key, ContentFile(b"media"))
     alice.delete(f"{ASSETS}/{stuck.pk}")
     charlie.delete(f"{ASSETS}/{free.pk}")
 
@@ -285,7 +285,7 @@ def test_one_object_that_is_never_deleted_keeps_no_other(alice, charlie, monkeyp
         cache.clear()  # A minute later
     delete_media()
 
-    assert [objects.storage_of(key).exists(key) for key in (stuck.key, free.key)] == [True, False]
+    assert [media.storage_of(key).exists(key) for key in (stuck.key, free.key)] == [True, False]
     [left] = DiscardedObject.objects.all()
     assert left.key == stuck.key
 

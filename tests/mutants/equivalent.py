@@ -5,12 +5,12 @@ By module, function and words, so that they are known when lines have moved: a l
 
 EQUIVALENT: dict[tuple[str, str, str], str] = {
     (
-        "render/reaper.py",
+        "render/lifecycle/reaper.py",
         "_in_grace",
         "-@transaction.atomic +# no atomic",
     ): "One UPDATE decides and locks the row itself; nothing else is written that would have to be undone with it.",
     (
-        "render/reaper.py",
+        "render/lifecycle/reaper.py",
         "_in_grace",
         "- When(grace_until__lte=Now(), then=Value(None)), + When(grace_until__lte=Now(), ),",
     ): "NULL is what When has without a `then`.",

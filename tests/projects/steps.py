@@ -3,8 +3,9 @@
 from typing import Any
 
 from projects.models import Project, Take
-from render import lifecycle, nodes, progress
-from render.fence import Claim
+from render.cluster import nodes
+from render.lifecycle import progress, transitions
+from render.lifecycle.fence import Claim
 from render.models import Render
 
 PROJECTS = "/api/v1/projects"
@@ -32,7 +33,7 @@ def latest_render(project_id: str) -> Render:
 
 
 def claim(queue: str = "cpu") -> Claim:
-    claimed = lifecycle.claim_next(queue, nodes.beat(queue))
+    claimed = transitions.claim_next(queue, nodes.beat(queue))
     assert claimed is not None
     return claimed
 
@@ -51,7 +52,7 @@ def finish(claimed: Claim, *, render_seconds: float = 1.0, seconds: int = 2) -> 
         render_seconds=render_seconds,
         progress=90,
     )
-    lifecycle.finish(
+    transitions.finish(
         claimed, video_key="renders/film.mp4", poster_key="renders/poster.jpg", duration_seconds=float(seconds)
     )
 

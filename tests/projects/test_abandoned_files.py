@@ -16,9 +16,9 @@ from creatorify.asgi_middleware.routes import UPLOAD
 from projects.assets.arrivals import Arrival
 from projects.models import Asset
 from projects.retention import policy as retention
-from render import objects
-from render.storages.failures import Reason, StorageFailure
-from render.storages.files import SignedFileStorage
+from render.storage import media
+from render.storage.backends.files import SignedFileStorage
+from render.storage.errors import Reason, StorageFailure
 from tests.projects.test_uploads import announce, stored
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("neighbour")]
@@ -60,7 +60,7 @@ def test_a_file_that_a_killed_process_was_storing_goes(alice, tmp_path, monkeypa
     path.write_bytes(CONTENT)
     with monkeypatch.context() as killed:
         killed.setattr(File, "chunks", lambda file, chunk_size=None: iter(kill_itself, None))
-        die_in(lambda: objects.store_upload(path, f"{alice.tenant.pk}/assets/file.wav"))
+        die_in(lambda: media.store_upload(path, f"{alice.tenant.pk}/assets/file.wav"))
     assert len(stored()) == 1
 
     retention.run()

@@ -15,7 +15,8 @@ from accounts.models import ApiKey, Membership, Tenant, UsageEntry
 from projects.models import Asset, Avatar, Deletion, Project, Take
 from projects.models.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEvent
 from projects.services import create_project
-from render import lifecycle, nodes
+from render.cluster import nodes
+from render.lifecycle import transitions
 from render.models import Attempt, Node, Render, Segment
 
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
@@ -68,7 +69,7 @@ def make_rows(alice, number_of_rows: int) -> None:
                 id=f"{number}-{success}", name="ticket", func="math.floor", args=(1,), result="done", success=success,
                 started=timezone.now(), stopped=timezone.now(),
             )  # fmt: skip
-    claim = lifecycle.claim_next("cpu", nodes.beat("cpu"))
+    claim = transitions.claim_next("cpu", nodes.beat("cpu"))
     assert claim is not None
     Render.objects.filter(pk=claim.render_id).update(
         sources={"portrait": "sources/p.png", "video": None, "voices": ["sources/v.wav"], "sound": [["s/v.wav", 1.5]]},

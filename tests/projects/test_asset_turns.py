@@ -17,9 +17,10 @@ from accounts.errors import ServiceError
 from projects.assets import claims as asset_claims
 from projects.assets import verification
 from projects.models import Asset
-from render import nodes, work_folder
+from render.cluster import nodes
 from render.media.isolation import TooSlow
-from render.storages.failures import Reason, StorageFailure
+from render.pipeline import work_folder
+from render.storage.errors import Reason, StorageFailure
 from tests.stack import until
 
 WAIT_SECONDS = 20  # Until something has happened that takes moments.

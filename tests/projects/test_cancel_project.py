@@ -1,7 +1,7 @@
 import pytest
 
 from accounts.models import UsageEntry
-from render import lifecycle
+from render.lifecycle import transitions
 from tests.projects.steps import PROJECTS, claim, create, finished_project, latest_render
 
 
@@ -27,7 +27,7 @@ def test_it_asks_the_worker_while_it_runs(alice):
 
     assert (response.status_code, response.json()["state"]) == (202, "running")
     assert latest_render(project["id"]).cancel_requested_at is not None
-    lifecycle.cancel(claimed)
+    transitions.cancel(claimed)
     assert alice.get(project["urls"]["self"]).json()["state"] == "canceled"
 
 

@@ -22,23 +22,25 @@ from projects.assets import queue as asset_queue
 from projects.models import Asset, Deletion, DiscardedObject
 from projects.retention import project_deletion
 from projects.webhooks import outbox
-from render import broker as brokers
-from render import lifecycle, nodes, progress, queue
-from render.broker import PatientBroker
-from render.fence import Claim
+from render.cluster import broker as brokers
+from render.cluster import nodes
+from render.cluster.broker import PatientBroker
+from render.lifecycle import progress, transitions
+from render.lifecycle.fence import Claim
 from render.models import Render, State
+from render.queue import tickets
 from tests.projects.steps import NO_SOURCES, claim, create
 from tests.two_connections import another_transaction, never_waiting
 
 pytestmark = pytest.mark.django_db
 
 CHECK, DELETE, TELL = (f"projects.tasks.{name}" for name in ("tend_assets", "delete_media", "deliver_webhooks"))
-RENDER = queue.RUN_TICKET
+RENDER = tickets.RUN_TICKET
 UPLOADS = 300
 
 
 def try_claim() -> Claim | None:
-    return lifecycle.claim_next("cpu", nodes.beat("cpu"))
+    return transitions.claim_next("cpu", nodes.beat("cpu"))
 
 
 class Queue:
@@ -64,7 +66,7 @@ class Queue:
                 if begun != RENDER:
                     pydoc.locate(begun)()
                 elif claimed := try_claim():
-                    lifecycle.fail(claimed, ServiceError("image_invalid", "x"))
+                    transitions.fail(claimed, ServiceError("image_invalid", "x"))
                 self.broker.acknowledge(ticket)
                 self.at_work.remove((ticket, begun))
                 return
@@ -224,23 +226,23 @@ def test_only_tickets_of_renders_count_where_those_are_topped_up(alice, acme) ->
     discards.ring()
     outbox.ring()
 
-    assert queue.top_up("cpu") == 3
-    assert queue.top_up("cpu") == 0
+    assert tickets.top_up("cpu") == 3
+    assert tickets.top_up("cpu") == 0
     assert waiting(RENDER) == {RENDER: 3}
     assert [(depth.name, depth.tickets) for depth in queue_depths()] == [("cpu", 3)]
 
 
 def test_no_more_are_counted_than_get_a_ticket(alice, monkeypatch, django_assert_num_queries) -> None:
-    monkeypatch.setattr(queue, "MAX_READY_TICKETS", 2)
+    monkeypatch.setattr(tickets, "MAX_READY_TICKETS", 2)
     for _ in range(4):
         create(alice)
     OrmQ.objects.all().delete()
     for _ in range(3):
-        queue.top_up("cpu")
+        tickets.top_up("cpu")
 
     assert waiting(RENDER) == {RENDER: 2}
     with django_assert_num_queries(2) as asked:
-        queue.top_up("cpu")
+        tickets.top_up("cpu")
     assert all("LIMIT 2" in query["sql"] for query in asked)
 
 
@@ -254,7 +256,7 @@ def test_what_a_schedule_rings_for_is_a_chore_too(alice, monkeypatch) -> None:
         scheduler(PatientBroker("cpu"))
 
     assert waiting("run_reaper") == {"render.tasks.run_reaper": 1}
-    assert queue.top_up("cpu") == 1
+    assert tickets.top_up("cpu") == 1
 
 
 def test_each_step_of_a_chore_goes_on_until_it_has_nothing_to_do(monkeypatch) -> None:
@@ -385,8 +387,8 @@ def test_while_its_file_is_checked_a_tenant_gets_no_second_worker_of_the_node(
     "end",
     [
         lambda claimed: progress.prepared(claimed, sources=NO_SOURCES, plan={}, num_frames=25, segments_total=1),
-        lambda claimed: lifecycle.fail(claimed, ServiceError("image_invalid", "x")),
-        lifecycle.hand_back,
+        lambda claimed: transitions.fail(claimed, ServiceError("image_invalid", "x")),
+        transitions.hand_back,
     ],
     ids=["prepared", "failed", "handed back"],
 )

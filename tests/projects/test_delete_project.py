@@ -18,11 +18,13 @@ from projects.models.webhooks import EventType, WebhookEndpoint
 from projects.retention import project_deletion
 from projects.tasks import delete_media
 from projects.webhooks import outbox
-from render import lifecycle, nodes, objects, progress
-from render.fence import CancelRequested
+from render.cluster import nodes
+from render.lifecycle import progress, transitions
+from render.lifecycle.fence import CancelRequested
 from render.models import Render, Segment, State
-from render.storages.failures import Reason, StorageFailure
-from render.storages.files import SignedFileStorage
+from render.storage import media
+from render.storage.backends.files import SignedFileStorage
+from render.storage.errors import Reason, StorageFailure
 from tests.projects.steps import NEW, NO_SOURCES, PROJECTS, claim, create, finish, finished_project, latest_render
 
 
@@ -31,17 +33,17 @@ def put():
     """Store files as a worker does, in both storages; returns their keys."""
 
     def store(project, *names):
-        folder = objects.folder_of(latest_render(project["id"]))
-        keys = [f"{prefix}{folder}/{name}" for name in names for prefix in ("", objects.WORK)]
+        folder = media.folder_of(latest_render(project["id"]))
+        keys = [f"{prefix}{folder}/{name}" for name in names for prefix in ("", media.WORK)]
         for key in keys:
-            objects.storage_of(key).save(key, ContentFile(b"media"))
+            media.storage_of(key).save(key, ContentFile(b"media"))
         return keys
 
     return store
 
 
 def there(keys):
-    return [key for key in keys if objects.storage_of(key).exists(key)]
+    return [key for key in keys if media.storage_of(key).exists(key)]
 
 
 def later(seconds):
@@ -101,7 +103,7 @@ def test_what_a_running_render_leaves_is_deleted_when_it_has_ended_and_once_more
     assert latest_render(project["id"]).cancel_requested_at is not None
 
     OrmQ.objects.all().delete()
-    lifecycle.cancel(claimed)
+    transitions.cancel(claimed)
     assert OrmQ.objects.count() == 1
     OrmQ.objects.all().delete()
     delete_media()
@@ -131,7 +133,7 @@ def test_what_the_customer_has_sent_is_forgotten(alice, receiver_of_all):
     key = {"Idempotency-Key": "once"}
     answer = alice.post(PROJECTS, {**secrets}, format="json", headers=key)
     assert answer.status_code == 201, answer.content
-    lifecycle.fail(claim(), ServiceError("no_face", "No face at secret.example."), trace="secret-trace")
+    transitions.fail(claim(), ServiceError("no_face", "No face at secret.example."), trace="secret-trace")
     while outbox.hand_out():
         pass
     assert count_of_secrets() > 5
@@ -165,7 +167,7 @@ def count_of_secrets():
 
 def test_what_was_spoken_goes_with_its_last_project(alice, django_capture_on_commit_callbacks):
     key = f"{alice.tenant.pk}/speech/spoken.wav"
-    objects.storage_of(key).save(key, ContentFile(b"voice"))
+    media.storage_of(key).save(key, ContentFile(b"voice"))
     facts = {"content_type": "audio/wav", "num_bytes": 5, "state": "ready", "kind": "audio", "origin": "speech"}
     asset = Asset.objects.create(tenant=alice.tenant, filename="spoken", key=key, **facts)
     projects = [finished_project(alice, audio_url=f"asset:{asset.pk}") for _ in range(2)]
@@ -261,11 +263,11 @@ def test_creating_finalizing_canceling_and_deleting_at_once_never_block_each_oth
     def work(number):
         try:
             for _ in range(20):
-                if claimed := lifecycle.claim_next("cpu", node):
+                if claimed := transitions.claim_next("cpu", node):
                     try:
                         finish(claimed)
                     except CancelRequested:
-                        lifecycle.cancel(claimed)
+                        transitions.cancel(claimed)
         finally:
             connection.close()
 

@@ -1,4 +1,4 @@
-"""`render.estimates`, as a caller sees it in a project."""
+"""`render.queue.estimates`, as a caller sees it in a project."""
 
 from datetime import timedelta
 
@@ -7,7 +7,7 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from accounts.errors import ServiceError
-from render import lifecycle, progress
+from render.lifecycle import progress, transitions
 from render.models import Node, Phase, Render, Segment, State
 from tests.projects.steps import claim, create, finish, finished_project
 
@@ -51,7 +51,7 @@ def test_a_tenant_at_its_limit_is_told_so(alice, plan, see):
 
 def test_a_render_that_waits_for_its_next_try_says_so(alice, see):
     project = create(alice)
-    lifecycle.retry_later(claim(), ServiceError("download_failed", "No answer."), trace="")
+    transitions.retry_later(claim(), ServiceError("download_failed", "No answer."), trace="")
     Render.objects.update(not_before=timezone.now() + timedelta(seconds=60))
 
     assert see(project)["waiting_reason"] == "retry_delay"
@@ -111,7 +111,7 @@ def test_it_does_not_guess_before_it_is_in_its_engines_queue(alice, see):
     project = create(alice, parameters={"engine": "stateful"})
     assert see(project)["eta_seconds"] is None
 
-    lifecycle.hand_over(claim(), "gpu", Phase.WAITING)
+    transitions.hand_over(claim(), "gpu", Phase.WAITING)
     assert see(project)["eta_seconds"] == 10
 
 

@@ -3,8 +3,9 @@ from uuid import uuid4
 import pytest
 
 from accounts.errors import ServiceError
-from render import lifecycle, objects, progress
+from render.lifecycle import progress, transitions
 from render.models import Phase, Render
+from render.storage import media
 from tests.projects.steps import PROJECTS, claim, create, finish, finished_project, latest_render
 
 
@@ -28,8 +29,8 @@ def test_it_shows_the_film_once_it_is_finished(alice):
     shown = alice.get(project["urls"]["self"]).json()
 
     assert (shown["status"], shown["state"], shown["progress"], shown["phase"]) == ("finished", "finished", 100, None)
-    assert shown["video_url"] == "http://testserver" + objects.link("renders/film.mp4")
-    assert shown["poster_url"] == "http://testserver" + objects.link("renders/poster.jpg")
+    assert shown["video_url"] == "http://testserver" + media.link("renders/film.mp4")
+    assert shown["poster_url"] == "http://testserver" + media.link("renders/poster.jpg")
     assert shown["thumbnail_url"] == shown["poster_url"]  # Files have no smaller one.
     assert (shown["duration_seconds"], shown["segment"], shown["segments_total"]) == (2.0, 1, 1)
     assert shown["poll_after_seconds"] is shown["queue_position"] is shown["eta_seconds"] is None
@@ -42,13 +43,13 @@ def test_its_links_begin_with_the_public_address(alice, settings):
 
     shown = alice.get(f"{PROJECTS}/{project['id']}").json()
 
-    assert shown["video_url"] == "https://avatars.example" + objects.link("renders/film.mp4")
+    assert shown["video_url"] == "https://avatars.example" + media.link("renders/film.mp4")
     assert shown["urls"]["status"] == f"https://avatars.example/api/v1/projects/{project['id']}/status"
 
 
 def test_it_shows_why_it_failed(alice):
     project = create(alice)
-    lifecycle.fail(claim(), ServiceError("audio_too_long", "The voice is too long.", param="audio_url"))
+    transitions.fail(claim(), ServiceError("audio_too_long", "The voice is too long.", param="audio_url"))
 
     shown = alice.get(project["urls"]["self"]).json()
 
@@ -63,14 +64,14 @@ def test_it_shows_why_it_failed(alice):
 def test_what_may_pass_is_told_by_the_error_or_by_its_code(alice, retryable, told):
     project = create(alice)
     failed = ServiceError("download_failed", "The server answered.", param="image_url", retryable=retryable)
-    lifecycle.fail(claim(), failed)
+    transitions.fail(claim(), failed)
 
     assert alice.get(project["urls"]["status"]).json()["error"]["retryable"] is told
 
 
 def test_it_survives_an_error_code_that_is_no_longer_listed(alice):
     project = create(alice)
-    lifecycle.fail(claim(), ServiceError("audio_too_long", "Too long."))
+    transitions.fail(claim(), ServiceError("audio_too_long", "Too long."))
     Render.objects.update(error_code="of_long_ago")
 
     assert alice.get(project["urls"]["self"]).json()["error_code"] == "internal"

@@ -10,7 +10,7 @@ from projects.models import MAX_TAKES, Project, Take
 from projects.models.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEvent
 from projects.presentation.projects import SHOWN_TAKES
 from projects.webhooks import outbox
-from render import lifecycle
+from render.lifecycle import transitions
 from render.models import Render, State
 from tests.projects.steps import PROJECTS, create, latest_render
 
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("neighbour")]
 def add_takes(project: dict, state: str, number: int) -> None:
     """Many at once, past the API; the ones that there are have ended before."""
     row = Project.objects.get(pk=project["id"])
-    lifecycle.request_cancel(latest_render(project["id"]))
+    transitions.request_cancel(latest_render(project["id"]))
     asked = {
         "tenant": row.tenant,
         "engine": "draft",

@@ -20,8 +20,8 @@ from projects.retention import project_deletion
 from projects.webhooks import delivery as webhook_delivery
 from projects.webhooks import outbox, polled_events
 from projects.webhooks.delivery import Answer
-from render import fence, lifecycle, progress, reaper
-from render.fence import Claim
+from render.lifecycle import fence, progress, reaper, transitions
+from render.lifecycle.fence import Claim
 from render.models import Attempt, Node, Phase, Render, Segment, State
 from tests.neighbour import SECRET
 from tests.projects.steps import NO_SOURCES, PROJECTS, claim, create, finish, finished_project, latest_render
@@ -62,13 +62,13 @@ STEPS: dict[str, Callable[[Claim], object]] = {
     "segment": segment,
     "enter": lambda mine: progress.enter(mine, Phase.ASSEMBLING, progress=92),
     "renew": lambda mine: fence.renew(mine, progress=30),
-    "hand over": lambda mine: lifecycle.hand_over(mine, "gpu", Phase.WAITING),
-    "hand back": lifecycle.hand_back,
-    "fail": lambda mine: lifecycle.fail(mine, ServiceError("no_face", "No face."), trace="trace"),
-    "try later": lambda mine: lifecycle.retry_later(mine, ServiceError("internal", "No."), trace="trace"),
-    "cancel": lifecycle.cancel,
-    "ask to cancel": lambda mine: lifecycle.request_cancel(Render.objects.get(pk=mine.render_id)),
-    "reap": lambda mine: lifecycle.reap(Render.objects.get(pk=mine.render_id)),
+    "hand over": lambda mine: transitions.hand_over(mine, "gpu", Phase.WAITING),
+    "hand back": transitions.hand_back,
+    "fail": lambda mine: transitions.fail(mine, ServiceError("no_face", "No face."), trace="trace"),
+    "try later": lambda mine: transitions.retry_later(mine, ServiceError("internal", "No."), trace="trace"),
+    "cancel": transitions.cancel,
+    "ask to cancel": lambda mine: transitions.request_cancel(Render.objects.get(pk=mine.render_id)),
+    "reap": lambda mine: transitions.reap(Render.objects.get(pk=mine.render_id)),
 }
 
 
@@ -87,7 +87,7 @@ def test_the_end_of_a_render_concerns_it_alone(claimed) -> None:
     segment(claimed)
     segment(claimed, 1)
 
-    lifecycle.finish(claimed, video_key="film", poster_key="poster", duration_seconds=2.0)
+    transitions.finish(claimed, video_key="film", poster_key="poster", duration_seconds=2.0)
 
     assert Render.objects.get(pk=claimed.render_id).video_key == "film"
     assert UsageEntry.objects.get(render_id=claimed.render_id).billed_seconds == 2

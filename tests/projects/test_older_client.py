@@ -5,7 +5,7 @@ import time
 import pytest
 import requests
 
-from render import objects
+from render.storage import media
 from tests.projects.steps import claim, finish
 
 
@@ -35,7 +35,7 @@ def test_the_published_example_still_runs(live_server, alice):
         time.sleep(0.01)
 
     assert seen == ["Status: queued - Progress: 0%", "Status: finished - Progress: 100%"]
-    assert status["video_url"] == f"{live_server}{objects.link('renders/film.mp4')}"
+    assert status["video_url"] == f"{live_server}{media.link('renders/film.mp4')}"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -19,10 +19,12 @@ from projects.retention import policy as retention
 from projects.retention import project_deletion
 from projects.webhooks import delivery as webhook_delivery
 from projects.webhooks import outbox, polled_events
-from render import lifecycle, objects, queue, reaper
+from render.lifecycle import reaper, transitions
 from render.models import Attempt, Render, State
+from render.queue import tickets
 from render.signals import housekeeping
-from render.storages.failures import Reason, StorageFailure
+from render.storage import media
+from render.storage.errors import Reason, StorageFailure
 from tests.projects.steps import claim, create, finished_project, latest_render
 
 pytestmark = pytest.mark.django_db
@@ -42,8 +44,8 @@ def age(days: int) -> None:
 
 
 def store_film(render: Render) -> str:
-    key = f"{objects.folder_of(render)}/a1/film.mp4"
-    objects.storage_of(key).save(key, ContentFile(b"film"))
+    key = f"{media.folder_of(render)}/a1/film.mp4"
+    media.storage_of(key).save(key, ContentFile(b"film"))
     return key
 
 
@@ -351,7 +353,7 @@ def test_a_render_that_cannot_be_reaped_keeps_back_no_other(alice, stranger, mon
     for _ in renders:
         claim()
     Render.objects.update(lease_until=Now() - timedelta(hours=1))
-    real = lifecycle.reap
+    real = transitions.reap
 
     def reap(render: Render) -> None:
         if render.pk == renders[0].pk:
@@ -359,7 +361,7 @@ def test_a_render_that_cannot_be_reaped_keeps_back_no_other(alice, stranger, mon
             raise LookupError("broken")
         real(render)
 
-    monkeypatch.setattr(lifecycle, "reap", reap)
+    monkeypatch.setattr(transitions, "reap", reap)
 
     assert reaper.run() == 1
 
@@ -375,14 +377,14 @@ def test_a_cancel_that_cannot_be_done_keeps_back_no_other(alice, stranger, monke
         create(caller)
     first, second = Render.objects.order_by("created_at")
     Render.objects.update(cancel_requested_at=Now())
-    real = lifecycle.request_cancel
+    real = transitions.request_cancel
 
     def request_cancel(render: Render) -> Render:
         if render.pk == first.pk:
             raise ServiceError("invalid_state", "broken")
         return real(render)
 
-    monkeypatch.setattr(lifecycle, "request_cancel", request_cancel)
+    monkeypatch.setattr(transitions, "request_cancel", request_cancel)
 
     reaper.run()
 
@@ -402,7 +404,7 @@ def test_a_queue_that_cannot_be_topped_up_keeps_back_no_other(alice, stranger, m
         topped.append(name)
         return 0
 
-    monkeypatch.setattr(queue, "top_up", top_up)
+    monkeypatch.setattr(tickets, "top_up", top_up)
     housekeeping.connect(listener := lambda **_: told.append(1), weak=False)
     try:
         reaper.run()

@@ -9,8 +9,9 @@ from rest_framework.test import APIClient
 
 from accounts.errors import ServiceError
 from projects.progress.hls import preview_path
-from render import lifecycle, objects, progress
-from render.fence import Claim
+from render.lifecycle import progress, transitions
+from render.lifecycle.fence import Claim
+from render.storage import media
 from tests.projects.steps import PROJECTS, claim, create, finished_project, latest_render
 
 EDGES = [0, 81, 156, 168]  # frames
@@ -87,16 +88,16 @@ def test_it_grows_with_the_film(alice, project, claimed, pieces, anonymous):
         "#EXT-X-INDEPENDENT-SEGMENTS",
         "#EXT-X-START:TIME-OFFSET=0",
         "#EXTINF:3.24,",
-        objects.link("renders/piece-0.ts"),
+        media.link("renders/piece-0.ts"),
     ]
     next(pieces)
     next(pieces)
     assert playlist(anonymous, url)[6:] == [
-        "#EXTINF:3.24,", objects.link("renders/piece-0.ts"),
-        "#EXTINF:3.00,", objects.link("renders/piece-1.ts"),
-        "#EXTINF:0.48,", objects.link("renders/piece-2.ts"),
+        "#EXTINF:3.24,", media.link("renders/piece-0.ts"),
+        "#EXTINF:3.00,", media.link("renders/piece-1.ts"),
+        "#EXTINF:0.48,", media.link("renders/piece-2.ts"),
     ]  # fmt: skip
-    lifecycle.finish(claimed, video_key="renders/film.mp4", poster_key="renders/poster.jpg", duration_seconds=6.72)
+    transitions.finish(claimed, video_key="renders/film.mp4", poster_key="renders/poster.jpg", duration_seconds=6.72)
     assert playlist(anonymous, url)[-1] == "#EXT-X-ENDLIST"
 
 
@@ -107,7 +108,7 @@ def test_what_was_said_once_is_never_taken_back(alice, project, claimed, pieces,
     seen = [playlist(anonymous, url)]
     for _ in pieces:
         seen.append(playlist(anonymous, url))
-    lifecycle.finish(claimed, video_key="renders/film.mp4", poster_key="renders/poster.jpg", duration_seconds=6.72)
+    transitions.finish(claimed, video_key="renders/film.mp4", poster_key="renders/poster.jpg", duration_seconds=6.72)
     seen.append(playlist(anonymous, url))
 
     assert all(later[: len(earlier)] == earlier for earlier, later in zip(seen, seen[1:], strict=False))
@@ -120,9 +121,9 @@ def test_what_nobody_pays_for_is_not_shown(alice, project, claimed, pieces, anon
     if ends == "canceled":
         alice.post(project["urls"]["cancel"])
         assert "#EXT-X-ENDLIST" not in playlist(anonymous, url)
-        lifecycle.cancel(claimed)
+        transitions.cancel(claimed)
     else:
-        lifecycle.fail(claimed, ServiceError("internal", "A fault."))
+        transitions.fail(claimed, ServiceError("internal", "A fault."))
 
     assert anonymous.get(url).status_code == 404
     assert preview_url(alice, project) is None

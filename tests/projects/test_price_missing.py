@@ -5,7 +5,7 @@ import pytest
 from accounts.errors import ServiceError
 from accounts.models import Plan, UsageEntry
 from projects.models import Project, Take
-from render import lifecycle
+from render.lifecycle import transitions
 from render.models import Render
 from tests.prices import full_prices
 from tests.projects.steps import NEW, PROJECTS, claim, create, finished_project
@@ -79,4 +79,4 @@ def finished_project_of(caller):
 
 def fail_all() -> None:
     for _ in Render.objects.filter(state="queued"):
-        lifecycle.fail(claim(), ServiceError("no_face", "There is no face."))
+        transitions.fail(claim(), ServiceError("no_face", "There is no face."))

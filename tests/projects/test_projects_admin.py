@@ -4,7 +4,8 @@ from django.test import Client
 from accounts.errors import ServiceError
 from projects.models import Project
 from projects.services import create_project
-from render import lifecycle, nodes
+from render.cluster import nodes
+from render.lifecycle import transitions
 from render.models import Render, State
 
 
@@ -25,8 +26,8 @@ def project(alice) -> Project:
 
 @pytest.fixture
 def failed(project: Project) -> Project:
-    claim = lifecycle.claim_next("cpu", nodes.beat("cpu"))
-    lifecycle.fail(claim, ServiceError("worker_lost", "The engine gave up."), trace="Traceback: at /opt/node")
+    claim = transitions.claim_next("cpu", nodes.beat("cpu"))
+    transitions.fail(claim, ServiceError("worker_lost", "The engine gave up."), trace="Traceback: at /opt/node")
     return project
 
 

@@ -15,9 +15,10 @@ from projects.models import Asset, Project
 from projects.models.webhooks import EventType, WebhookEvent
 from projects.retention import policy as retention
 from projects.tasks import delete_media
-from render import lifecycle, objects, progress
+from render.lifecycle import progress, transitions
 from render.models import Attempt, Render, Segment
-from render.storages.failures import Reason, StorageFailure
+from render.storage import media
+from render.storage.errors import Reason, StorageFailure
 from tests.projects.steps import PROJECTS, claim, create, finish, finished_project, latest_render
 
 pytestmark = pytest.mark.django_db
@@ -32,14 +33,14 @@ def age(render: Render, days: float) -> None:
 
 def put(render: Render, *names: str) -> list[str]:
     """Files as a worker stores them, in both storages."""
-    keys = [f"{prefix}{objects.folder_of(render)}/{name}" for name in names for prefix in ("", objects.WORK)]
+    keys = [f"{prefix}{media.folder_of(render)}/{name}" for name in names for prefix in ("", media.WORK)]
     for key in keys:
-        objects.storage_of(key).save(key, ContentFile(b"media"))
+        media.storage_of(key).save(key, ContentFile(b"media"))
     return keys
 
 
 def there(keys: list[str]) -> list[str]:
-    return [key for key in keys if objects.storage_of(key).exists(key)]
+    return [key for key in keys if media.storage_of(key).exists(key)]
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_what_was_stored_of_a_film_that_was_never_finished_goes_as_well(alice) -
     project = create(alice)
     claim()
     alice.post(project["urls"]["cancel"])
-    lifecycle.reap(Render.objects.get())
+    transitions.reap(Render.objects.get())
     canceled = Render.objects.get()
     assert canceled.state == "canceled"
     [film, _] = put(canceled, "a1/film.mp4")
@@ -115,7 +116,7 @@ def test_segments_that_another_take_goes_on_from_are_kept(alice) -> None:
     claimed = claim()
     plan = {"segments": [{"start": 0, "stop": 25}, {"start": 25, "stop": 50}]}
     progress.prepared(claimed, sources={}, plan=plan, num_frames=50, segments_total=2)
-    lifecycle.fail(claimed, ServiceError("upload_failed", "The storage is away."))
+    transitions.fail(claimed, ServiceError("upload_failed", "The storage is away."))
     failed = latest_render(project["id"])
     Render.objects.update(sources={"portrait": None, "video": None, "voices": [], "sound": []})
     [_, piece] = put(failed, "a1/segment.ts")
@@ -137,7 +138,7 @@ def test_what_has_lost_its_segments_is_rendered_anew(alice) -> None:
     project = create(alice)
     claimed = claim()
     progress.prepared(claimed, sources={}, plan={"segments": []}, num_frames=50, segments_total=2)
-    lifecycle.fail(claimed, ServiceError("upload_failed", "The storage is away."))
+    transitions.fail(claimed, ServiceError("upload_failed", "The storage is away."))
     age(latest_render(project["id"]), 8)
     retention.run()
 
@@ -147,8 +148,8 @@ def test_what_has_lost_its_segments_is_rendered_anew(alice) -> None:
 
 
 def test_sources_that_renders_once_shared_go_with_the_last_of_them(alice) -> None:
-    key = f"{objects.WORK}{alice.tenant.pk}/sources/{'0' * 64}.png"
-    objects.storage_of(key).save(key, ContentFile(b"portrait"))
+    key = f"{media.WORK}{alice.tenant.pk}/sources/{'0' * 64}.png"
+    media.storage_of(key).save(key, ContentFile(b"portrait"))
     renders = [latest_render(finished_project(alice)["id"]) for _ in range(2)]
     Render.objects.update(sources={"portrait": key, "video": None, "voices": [], "sound": []})
 
@@ -183,7 +184,7 @@ def test_a_spoken_script_goes_with_its_film_and_an_upload_stays(alice) -> None:
     assets = {}
     for name, origin in {"spoken": "speech", "in-use": "speech", "uploaded": "upload"}.items():
         key = f"{alice.tenant.pk}/speech/{name}.wav"
-        objects.storage_of(key).save(key, ContentFile(b"voice"))
+        media.storage_of(key).save(key, ContentFile(b"voice"))
         assets[name] = Asset.objects.create(filename=name, origin=origin, key=key, **fields)
     Asset.objects.update(created_at=F("created_at") - timedelta(days=31))
     for name in ("spoken", "in-use"):
@@ -216,7 +217,7 @@ def test_dead_assets_lose_their_rows(alice) -> None:
 
 def test_what_was_sent_after_it_was_refused_goes_with_the_row(alice, old) -> None:
     key = f"{alice.tenant.pk}/uploads/refused.png"
-    objects.storage_of(key).save(key, ContentFile(b"sent again"))
+    media.storage_of(key).save(key, ContentFile(b"sent again"))
     Asset.objects.create(tenant=alice.tenant, content_type="image/png", num_bytes=5, key=key, state="errored")
     Asset.objects.update(created_at=F("created_at") - retention.DEAD_ASSETS - timedelta(days=1))
 

@@ -11,9 +11,10 @@ from accounts.models import UsageEntry
 from creatorify import invariants
 from projects.models import Project
 from projects.retention import policy as retention
-from render import lifecycle, progress, runner
-from render.fence import Claim
+from render.lifecycle import progress, transitions
+from render.lifecycle.fence import Claim
 from render.models import Phase, Render, State
+from render.pipeline import runner
 from tests.engines import StatefulEngine
 from tests.projects.steps import NO_SOURCES, claim, create, latest_render
 
@@ -51,7 +52,7 @@ def own_segments(render: Render) -> list[tuple[int, int]]:
 @pytest.mark.parametrize("code", ENDS)
 def test_it_goes_on_after_any_error(alice, code) -> None:
     project, claimed = prepared(alice)
-    lifecycle.fail(claimed, ServiceError(code, "It failed."))
+    transitions.fail(claimed, ServiceError(code, "It failed."))
 
     render = retried(alice, project)
 
@@ -66,7 +67,7 @@ def test_it_goes_on_after_any_error(alice, code) -> None:
 def test_it_goes_on_after_a_cancel(alice) -> None:
     project, claimed = prepared(alice)
     alice.post(project["urls"]["cancel"])
-    lifecycle.cancel(claimed)
+    transitions.cancel(claimed)
 
     assert own_segments(retried(alice, project)) == [(0, 0), (1, 0)]
     assert invariants.check() == []
@@ -74,20 +75,20 @@ def test_it_goes_on_after_a_cancel(alice) -> None:
 
 def test_where_all_is_rendered_only_the_rest_is_left_to_do(alice) -> None:
     project, claimed = prepared(alice, segments=4)
-    lifecycle.fail(claimed, ServiceError("render_timeout", "It hung in the upload."))
+    transitions.fail(claimed, ServiceError("render_timeout", "It hung in the upload."))
 
     render = retried(alice, project)
 
     assert (render.phase, render.progress) == (Phase.ASSEMBLING, progress.RENDERED)
     again = claim()
-    lifecycle.finish(again, video_key="v", poster_key="p", duration_seconds=4)
+    transitions.finish(again, video_key="v", poster_key="p", duration_seconds=4)
     assert UsageEntry.objects.get(render_id=render.pk).billed_seconds == 4
     assert invariants.check() == []
 
 
 def test_what_was_only_prepared_is_not_prepared_again(alice) -> None:
     project, claimed = prepared(alice, segments=0)
-    lifecycle.fail(claimed, ServiceError("gpu_out_of_memory", "Too little."))
+    transitions.fail(claimed, ServiceError("gpu_out_of_memory", "Too little."))
 
     render = retried(alice, project)
 
@@ -97,11 +98,11 @@ def test_what_was_only_prepared_is_not_prepared_again(alice) -> None:
 def test_it_goes_on_time_and_again(alice) -> None:
     project, claimed = prepared(alice)
     for index in (2, 3):
-        lifecycle.fail(claimed, ServiceError("internal", "Unknown."))
+        transitions.fail(claimed, ServiceError("internal", "Unknown."))
         retried(alice, project)
         claimed = claim()
         record(claimed, index)
-    lifecycle.finish(claimed, video_key="v", poster_key="p", duration_seconds=4)
+    transitions.finish(claimed, video_key="v", poster_key="p", duration_seconds=4)
 
     render = latest_render(project["id"])
     assert own_segments(render) == [(0, 0), (1, 0), (2, 0), (3, 1)]
@@ -118,7 +119,7 @@ def begins_anew(render: Render) -> bool:
 def test_it_begins_anew_where_a_file_of_the_customers_was_at_fault(alice) -> None:
     """As the model server may find it: there may be another file at its address by now."""
     project, claimed = prepared(alice)
-    lifecycle.fail(claimed, ServiceError("image_invalid", "Not readable.", param="image_url"))
+    transitions.fail(claimed, ServiceError("image_invalid", "Not readable.", param="image_url"))
 
     assert begins_anew(retried(alice, project))
 
@@ -126,7 +127,7 @@ def test_it_begins_anew_where_a_file_of_the_customers_was_at_fault(alice) -> Non
 def test_it_begins_anew_where_files_were_lost(alice) -> None:
     project, claimed = prepared(alice)
     Render.objects.update(failures=2)
-    lifecycle.retry_later(claimed, ServiceError("work_lost", "Lost."), trace="", anew=True)
+    transitions.retry_later(claimed, ServiceError("work_lost", "Lost."), trace="", anew=True)
     assert latest_render(project["id"]).state == State.FAILED
 
     assert begins_anew(retried(alice, project))
@@ -135,7 +136,7 @@ def test_it_begins_anew_where_files_were_lost(alice) -> None:
 
 def test_it_begins_anew_where_the_files_were_deleted_after_their_time(alice) -> None:
     project, claimed = prepared(alice)
-    lifecycle.fail(claimed, ServiceError("render_timeout", "It hung."))
+    transitions.fail(claimed, ServiceError("render_timeout", "It hung."))
     render = latest_render(project["id"])
     render.segments.update(created_at=Now() - retention.WORK)
     Render.objects.update(completed_at=Now() - 2 * retention.WORK)
@@ -148,7 +149,7 @@ def test_an_unknown_error_that_comes_again_at_once_makes_it_begin_anew(alice) ->
     """What is stored may be its cause, as a segment that an older version has encoded otherwise."""
     project, claimed = prepared(alice)
     for _ in range(2):
-        lifecycle.fail(claimed, ServiceError("internal", "Unknown."))
+        transitions.fail(claimed, ServiceError("internal", "Unknown."))
         render = retried(alice, project)
         claimed = claim()
 
@@ -157,7 +158,7 @@ def test_an_unknown_error_that_comes_again_at_once_makes_it_begin_anew(alice) ->
 
 def test_an_unknown_error_before_the_first_segment_does_so_at_once(alice) -> None:
     project, claimed = prepared(alice, segments=0)
-    lifecycle.fail(claimed, ServiceError("internal", "Unknown."))
+    transitions.fail(claimed, ServiceError("internal", "Unknown."))
 
     assert begins_anew(retried(alice, project))
 
@@ -166,7 +167,7 @@ def test_an_unknown_error_before_the_first_segment_does_so_at_once(alice) -> Non
 def test_an_error_that_is_known_to_be_elsewhere_never_does(alice, code) -> None:
     project, claimed = prepared(alice)
     for _ in range(3):
-        lifecycle.fail(claimed, ServiceError(code, "Elsewhere."))
+        transitions.fail(claimed, ServiceError(code, "Elsewhere."))
         render = retried(alice, project)
         claimed = claim()
 
@@ -175,7 +176,7 @@ def test_an_error_that_is_known_to_be_elsewhere_never_does(alice, code) -> None:
 
 def test_a_final_goes_on_from_no_draft(alice) -> None:
     project, claimed = prepared(alice, segments=4)
-    lifecycle.finish(claimed, video_key="v", poster_key="p", duration_seconds=4)
+    transitions.finish(claimed, video_key="v", poster_key="p", duration_seconds=4)
 
     response = alice.post(project["urls"]["finalize"])
 

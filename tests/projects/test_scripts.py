@@ -12,8 +12,8 @@ from accounts.models import UsageEntry
 from projects.models import Asset
 from projects.retention import policy as retention
 from projects.tasks import delete_media
-from render import runner
 from render.models import Render, State
+from render.pipeline import runner
 from render.speech import registry
 from render.speech.base import SpeechUnavailable
 from tests.projects.steps import NEW, PROJECTS, claim
@@ -214,7 +214,7 @@ def test_a_speech_engine_that_is_away_is_tried_again(ask, monkeypatch, settings)
         raise SpeechUnavailable("HTTP 503")
 
     with monkeypatch.context() as patch:
-        patch.setattr("render.preparation.speak", away)
+        patch.setattr("render.pipeline.preparation.speak", away)
         runner.run(claim())
     assert Render.objects.get().state == State.QUEUED
     runner.run(claim())
@@ -222,7 +222,7 @@ def test_a_speech_engine_that_is_away_is_tried_again(ask, monkeypatch, settings)
 
     ask()
     with monkeypatch.context() as patch:
-        patch.setattr("render.preparation.speak", away)
+        patch.setattr("render.pipeline.preparation.speak", away)
         for _ in range(settings.RENDER_MAX_FAILURES):
             runner.run(claim())
     render = Render.objects.latest("created_at")

@@ -23,8 +23,9 @@ from projects.retention import project_deletion
 from projects.webhooks import delivery as webhook_delivery
 from projects.webhooks import outbox
 from projects.webhooks.delivery import Answer
-from render import fence, lifecycle, nodes, reaper
-from render.fence import Claim, Fenced
+from render.cluster import nodes
+from render.lifecycle import fence, reaper, transitions
+from render.lifecycle.fence import Claim, Fenced
 from render.models import Attempt, Node, ReaperClock, Render, State
 from tests.projects.steps import NEW, PROJECTS, claim, create, finish, finished_project, latest_render
 from tests.two_connections import another_transaction, is_free, lock, meanwhile, never_waiting, waiting_for
@@ -61,7 +62,7 @@ def delivery(alice, endpoint) -> WebhookDelivery:
 
 def test_a_worker_whose_render_is_being_ended_writes_nothing(running) -> None:
     def fail() -> None:
-        lifecycle.fail(running, ServiceError("no_face", "No face."))
+        transitions.fail(running, ServiceError("no_face", "No face."))
 
     with pytest.raises(Fenced):
         meanwhile(fail, END_IT, running.render_id)
@@ -75,14 +76,14 @@ def test_a_render_that_is_just_ending_cannot_be_canceled(alice) -> None:
     finish_it = END_IT.replace("canceled", "finished")
 
     with pytest.raises(ServiceError, match="has ended already"):
-        meanwhile(lambda: lifecycle.request_cancel(render), finish_it, render.pk)
+        meanwhile(lambda: transitions.request_cancel(render), finish_it, render.pk)
 
 
 def test_a_cancel_of_what_is_just_being_claimed_asks_its_worker(alice) -> None:
     render = latest_render(create(alice)["id"])
     take_it = "UPDATE render_render SET state = 'running', attempt = 1, lease_until = now() + '1 hour' WHERE id = %s"
 
-    asked = meanwhile(lambda: lifecycle.request_cancel(render), take_it, render.pk)
+    asked = meanwhile(lambda: transitions.request_cancel(render), take_it, render.pk)
 
     assert (asked.state, asked.cancel_requested_at is not None) == (State.RUNNING, True)
     assert UsageEntry.objects.get().billed_seconds is None
@@ -109,7 +110,7 @@ def another_take(request, alice):
     project = finished_project(alice)
     if request.param == "retry":
         services.finalize(Project.objects.get(), alice.key)
-        lifecycle.request_cancel(latest_render(project["id"]))
+        transitions.request_cancel(latest_render(project["id"]))
     made = Project.objects.get()
     return made, lambda: ACTS[request.param](Project.objects.get(pk=made.pk), alice.key)
 
@@ -279,9 +280,9 @@ def test_a_second_worker_leaves_what_the_first_one_is_claiming(alice) -> None:
     node = nodes.beat("cpu")
     with another_transaction() as other, never_waiting():
         lock(other, Render)
-        assert lifecycle.claim_next("cpu", node) is None
+        assert transitions.claim_next("cpu", node) is None
         other.rollback()
-        assert lifecycle.claim_next("cpu", node) is not None
+        assert transitions.claim_next("cpu", node) is not None
 
 
 def test_a_second_checker_leaves_what_the_first_one_is_taking(alice) -> None:
@@ -348,12 +349,12 @@ def test_rows_that_others_refer_to_are_locked_without_waiting(alice, endpoint) -
     with another_transaction() as other, never_waiting():
         for model in (Tenant, Plan, ApiKey, Project, Render, Node, UsageEntry, WebhookEndpoint, Take, Asset):
             lock(other, model, how="KEY SHARE")
-        claimed = lifecycle.claim_next("cpu", node)
+        claimed = transitions.claim_next("cpu", node)
         assert claimed is not None
         finish(claimed)
         services.finalize(Take.objects.get(render=claimed.render_id).project, alice.key)
         for render in Render.objects.filter(state=State.QUEUED):
-            lifecycle.request_cancel(render)
+            transitions.request_cancel(render)
         project = Take.objects.get(render=claimed.render_id).project
         services.retry(project, alice.key)
         alice.delete(f"{PROJECTS}/{project.pk}")
@@ -366,7 +367,7 @@ def test_rows_that_others_refer_to_are_locked_without_waiting(alice, endpoint) -
         webhook_delivery._note(delivery, Answer(status=500))
         assert project_deletion._claim() is not None
         assert create(alice)
-        again = lifecycle.claim_next("cpu", node)
+        again = transitions.claim_next("cpu", node)
         assert again is not None
         Render.objects.filter(pk=again.render_id).update(lease_until=Now() - timedelta(hours=1))
         assert reaper._reap_expired() == 1
@@ -415,7 +416,7 @@ def test_a_rotation_is_done_whole_or_not_at_all(alice, monkeypatch) -> None:
 
 def test_a_claim_is_made_whole_or_not_at_all(alice, monkeypatch) -> None:
     create(alice)
-    monkeypatch.setattr(lifecycle, "announce", lambda render: 1 / 0)
+    monkeypatch.setattr(transitions, "announce", lambda render: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):
         claim()
@@ -426,10 +427,10 @@ def test_a_claim_is_made_whole_or_not_at_all(alice, monkeypatch) -> None:
 
 def test_a_cancel_is_done_whole_or_not_at_all(alice, monkeypatch) -> None:
     create(alice)
-    monkeypatch.setattr(lifecycle, "announce", lambda render: 1 / 0)
+    monkeypatch.setattr(transitions, "announce", lambda render: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):
-        lifecycle.request_cancel(Render.objects.get())
+        transitions.request_cancel(Render.objects.get())
 
     assert (Render.objects.get().state, UsageEntry.objects.get().billed_seconds) == (State.QUEUED, None)
 
@@ -444,7 +445,7 @@ def test_a_step_is_done_whole_or_not_at_all(running) -> None:
 
 def test_a_crash_is_counted_with_what_it_leads_to(running, monkeypatch, caplog) -> None:
     Render.objects.update(lease_until=Now() - timedelta(hours=1))
-    monkeypatch.setattr(lifecycle, "announce", lambda render: 1 / 0)
+    monkeypatch.setattr(transitions, "announce", lambda render: 1 / 0)
 
     reaper._reap_expired()  # It goes on with the others.
 

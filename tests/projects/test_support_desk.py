@@ -7,7 +7,7 @@ from accounts.billing import quota
 from accounts.errors import ServiceError
 from accounts.models import AuditEntry, UsageEntry
 from projects.models import Take
-from render import lifecycle
+from render.lifecycle import transitions
 from render.models import State
 from tests.prices import full_prices
 from tests.projects.steps import claim, create, finish, finished_project, latest_render
@@ -25,13 +25,13 @@ def do(client: Client, project, deed: str, **fields):
 @pytest.fixture
 def failed(alice):
     project = create(alice)
-    lifecycle.fail(claim(), ServiceError("gpu_out_of_memory", "The GPU has too little memory."), trace="line 7")
+    transitions.fail(claim(), ServiceError("gpu_out_of_memory", "The GPU has too little memory."), trace="line 7")
     return project
 
 
 def test_the_time_line_tells_the_whole_story_in_order(admin_client, alice):
     project = create(alice, parameters={"engine": "draft"})
-    lifecycle.retry_later(claim(), ServiceError("upload_failed", "No room."), trace="")
+    transitions.retry_later(claim(), ServiceError("upload_failed", "No room."), trace="")
     alice.post(project["urls"]["cancel"])
     alice.post(project["urls"]["retry"])
     finish(claim())

@@ -8,8 +8,9 @@ from accounts.errors import ServiceError
 from accounts.models import ApiKey, UsageEntry
 from projects import services
 from projects.models import Project
-from render import lifecycle, runner, scenarios
+from render.lifecycle import transitions
 from render.models import Render, State
+from render.pipeline import runner, test_scenarios
 from tests.conftest import Caller
 from tests.projects.steps import NEW, PROJECTS, claim, create, finish, latest_render
 from tests.render.conftest import site  # noqa: F401
@@ -53,7 +54,7 @@ def test_another_try_costs_nothing_either_whoever_asks_for_it(tester, acme, plan
     plan.monthly_seconds, plan.prices = 0, {"draft": {"480p": 10**6}}
     plan.save()
     project = create(tester)
-    lifecycle.fail(claim(), ServiceError("internal", "The render failed."), trace="")
+    transitions.fail(claim(), ServiceError("internal", "The render failed."), trace="")
 
     services.retry(Project.objects.get(pk=project["id"]), None)  # as support staff do
     finish(claim())
@@ -103,7 +104,7 @@ def test_live_and_test_projects_do_not_see_each_other(alice, tester):
         assert caller.get(f"{PROJECTS}/{other['id']}").status_code == 404
 
 
-@pytest.mark.parametrize("scenario", scenarios.NAMES)
+@pytest.mark.parametrize("scenario", test_scenarios.NAMES)
 def test_a_scenario_ends_the_render_as_it_says(tester, site, settings, scenario):  # noqa: F811
     settings.ALLOW_PRIVATE_MEDIA_URLS = True
     settings.TEST_ENGINE = "instant"
@@ -114,9 +115,9 @@ def test_a_scenario_ends_the_render_as_it_says(tester, site, settings, scenario)
     runner.run(claim())
 
     shown = tester.get(project["urls"]["status"]).json()
-    expected = {**scenarios.OF_SOURCES, **scenarios.OF_RENDERING}[scenario]
+    expected = {**test_scenarios.OF_SOURCES, **test_scenarios.OF_RENDERING}[scenario]
     assert (shown["status"], shown["error_code"]) == ("failed", expected)
-    assert latest_render(project["id"]).segments.exists() is (scenario in scenarios.OF_RENDERING)
+    assert latest_render(project["id"]).segments.exists() is (scenario in test_scenarios.OF_RENDERING)
     assert UsageEntry.objects.get().billed_seconds == 0
 
 

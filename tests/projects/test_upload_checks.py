@@ -12,8 +12,8 @@ from creatorify import media_storages
 from projects.assets import discards
 from projects.models import Asset, DiscardedObject
 from projects.tasks import delete_media, tend_assets
-from render import media_types, objects
 from render.media.demux import FORMATS
+from render.storage import content_types, media
 from tests.cloudinary_server import running_cloudinary
 from tests.projects.test_uploads import ASSETS, UPLOADS, announce, send, stored
 from tests.render.media_makers import film, picture, voice
@@ -96,10 +96,10 @@ def test_a_link_that_is_used_again_changes_nothing_that_was_checked(alice, charl
     tend_assets()
     delete_media()
     assert httpx.get(shown(alice, body)["url"]).content == content
-    assert objects.storage_of(incoming).exists(incoming)
+    assert media.storage_of(incoming).exists(incoming)
     pass_time(3600 + discards.LAST_BODY.total_seconds())
     delete_media()
-    assert not objects.storage_of(incoming).exists(incoming)
+    assert not media.storage_of(incoming).exists(incoming)
     assert httpx.get(shown(alice, body)["url"]).content == content
     assert httpx.get(shown(charlie, theirs)["url"]).content == content
     assert not DiscardedObject.objects.exists()
@@ -111,14 +111,14 @@ def test_a_link_that_is_used_again_while_it_is_checked_changes_nothing(alice, ch
     body, theirs = jpeg(alice, content), jpeg(charlie, content)
     send_directly(body, content)
     complete(alice, body)
-    real = objects.bring
+    real = media.bring
 
     def bring_and_swap(key, path):
         found = real(key, path)
         send_directly(body, page)
         return found
 
-    monkeypatch.setattr(objects, "bring", bring_and_swap)
+    monkeypatch.setattr(media, "bring", bring_and_swap)
     tend_assets()
 
     assert shown(alice, body)["state"] == "ready"
@@ -145,7 +145,7 @@ def test_a_file_that_was_never_sent_is_missing(alice, charlie, direct) -> None:
     pass_time(3600 + discards.LAST_BODY.total_seconds())
     delete_media()
     key = Asset.objects.get(pk=body["upload_id"]).key
-    assert not objects.storage_of(key).exists(key)
+    assert not media.storage_of(key).exists(key)
     complete(charlie, theirs)
     tend_assets()
     assert shown(charlie, theirs)["state"] == "ready"
@@ -157,7 +157,7 @@ def test_what_is_larger_than_announced_is_not_fetched(alice, charlie, settings, 
         body, theirs = jpeg(alice, b"x" * 10), jpeg(charlie, b"x" * 10)
         send_directly(body, b"x" * 100_000)
         complete(alice, body)
-        monkeypatch.setattr(objects, "bring", lambda *arguments: pytest.fail("It was fetched."))
+        monkeypatch.setattr(media, "bring", lambda *arguments: pytest.fail("It was fetched."))
         tend_assets()
 
     assert shown(alice, body)["error"]["code"] == "size_mismatch"
@@ -228,12 +228,12 @@ def test_a_bucket_is_told_the_type_as_well(alice, charlie, direct) -> None:
 def test_every_format_that_is_read_has_a_type_of_its_own_or_is_offered_for_download() -> None:
     unknown = {"caf", "w64"}  # No browser plays them.
     for name in set(FORMATS.split(",")) - {"mp4", "m4a", "3gp", "3g2", "mj2", "webm"} - unknown:
-        suffixes = [media_types.suffix_of(kind, {"format": name, "codec": "x"}) for kind in ("video", "audio")]
-        types = [media_types.content_type_of(f"x{suffix}") for suffix in suffixes if suffix]
+        suffixes = [content_types.suffix_of(kind, {"format": name, "codec": "x"}) for kind in ("video", "audio")]
+        types = [content_types.content_type_of(f"x{suffix}") for suffix in suffixes if suffix]
         assert types and all(kind.startswith(("video/", "audio/")) for kind in types), name
     for name in unknown:
-        assert media_types.suffix_of("audio", {"format": name, "codec": "x"}) == ""
-    assert media_types.content_type_of("x") == media_types.UNKNOWN
+        assert content_types.suffix_of("audio", {"format": name, "codec": "x"}) == ""
+    assert content_types.content_type_of("x") == content_types.UNKNOWN
 
 
 def test_a_tenant_announces_so_many_files_and_no_more(alice, bob, charlie, settings) -> None:

@@ -22,7 +22,7 @@ from projects.assets import claims as asset_claims
 from projects.assets import services as assets
 from projects.models import Asset, DiscardedObject
 from projects.tasks import delete_media, tend_assets
-from render import objects
+from render.storage import media
 from tests.cloudinary_server import running_cloudinary
 from tests.projects.test_uploads import ASSETS, UPLOADS, announce, send, stored, upload
 from tests.render.conftest import write_voice
@@ -143,7 +143,7 @@ def test_what_an_equal_file_shares_is_kept_when_the_first_is_deleted_meanwhile(
 
 def test_what_is_deleted_while_it_is_checked_leaves_nothing(alice, strangers, voice, monkeypatch) -> None:
     asset = arrive(alice, voice)
-    pause = Pause(monkeypatch, objects, "store_upload")
+    pause = Pause(monkeypatch, media, "store_upload")
 
     with on_another_connection(tend_assets) as checking:
         assert pause.reached.wait(30)
@@ -162,7 +162,7 @@ def test_a_check_that_was_taken_for_dead_takes_nothing_from_the_one_after_it(
     alice, strangers, voice, monkeypatch
 ) -> None:
     asset = arrive(alice, voice)
-    pause = Pause(monkeypatch, objects, "store_upload")
+    pause = Pause(monkeypatch, media, "store_upload")
 
     with on_another_connection(tend_assets) as checking:
         assert pause.reached.wait(30)
@@ -195,7 +195,7 @@ def test_a_late_refusal_takes_nothing_from_a_check_that_went_well(alice, strange
 
 def test_a_late_acceptance_does_not_bring_back_what_was_refused(alice, strangers, voice, monkeypatch) -> None:
     asset = arrive(alice, voice)
-    pause = Pause(monkeypatch, objects, "store_upload")
+    pause = Pause(monkeypatch, media, "store_upload")
 
     with on_another_connection(tend_assets) as checking:
         assert pause.reached.wait(30)
@@ -212,14 +212,14 @@ def test_a_late_acceptance_does_not_bring_back_what_was_refused(alice, strangers
 
 def test_what_a_killed_check_has_stored_is_deleted_a_day_later(alice, strangers, voice, monkeypatch) -> None:
     asset = arrive(alice, voice)
-    real = objects.store_upload
+    real = media.store_upload
 
     def store_and_die(*arguments) -> None:
         real(*arguments)
         raise SystemExit
 
     with monkeypatch.context() as dying:
-        dying.setattr(objects, "store_upload", store_and_die)
+        dying.setattr(media, "store_upload", store_and_die)
         with pytest.raises(SystemExit):
             tend_assets()
     alice.delete(f"{ASSETS}/{asset.pk}")
@@ -234,7 +234,7 @@ def test_what_a_killed_check_has_stored_is_deleted_a_day_later(alice, strangers,
 
 def test_a_file_that_is_being_deleted_as_left_over_becomes_no_asset_s(alice, strangers, voice, monkeypatch) -> None:
     asset = arrive(alice, voice)
-    pause = Pause(monkeypatch, objects, "store_upload")
+    pause = Pause(monkeypatch, media, "store_upload")
 
     with on_another_connection(tend_assets) as checking:
         assert pause.reached.wait(30)
@@ -258,7 +258,7 @@ def test_a_file_that_is_being_deleted_as_left_over_becomes_no_asset_s(alice, str
 def test_a_check_keeps_its_claim_while_the_storage_takes_long(alice, strangers, voice, monkeypatch, call: str) -> None:
     monkeypatch.setattr(asset_claims, "RENEW_SECONDS", 0.05)
     asset = arrive(alice, voice)
-    slow = Pause(monkeypatch, objects, call)
+    slow = Pause(monkeypatch, media, call)
 
     with on_another_connection(tend_assets) as checking:
         assert slow.reached.wait(30)

@@ -17,9 +17,10 @@ from projects.assets import queue as asset_queue
 from projects.assets import verification
 from projects.models import Asset
 from projects.tasks import delete_media, tend_assets
-from render import inspection, runner, work_folder, work_room
+from render.cluster import disk_room
 from render.models import Node, Render, State
-from render.storages.failures import Reason, StorageFailure
+from render.pipeline import media_inspection, runner, work_folder
+from render.storage.errors import Reason, StorageFailure
 from tests.cloudinary_server import running_cloudinary
 from tests.prices import full_prices
 from tests.projects.steps import NEW, PROJECTS, claim, create
@@ -375,13 +376,13 @@ def test_a_worker_that_died_in_a_check_does_not_hold_it_for_ever(alice, voice, m
 def test_a_storage_that_is_away_is_waited_for(alice, voice, monkeypatch):
     body = announce(alice, voice).json()
     send(alice, body, voice)
-    from render import objects
+    from render.storage import media
 
     def away(*arguments):
         raise StorageFailure(Reason.UNAVAILABLE, "away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(objects, "bring", away)
+        patch.setattr(media, "bring", away)
         tend_assets()
     assert alice.get(f"{ASSETS}/{body['upload_id']}").json()["state"] == "waiting"
     Asset.objects.update(check_after=timezone.now())
@@ -452,10 +453,12 @@ def test_an_avatar_needs_a_face(alice, voice):
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EMFILE])
-@pytest.mark.parametrize("place", [(work_folder, "locked_folder"), (inspection, "inspect")], ids=["folder", "file"])
+@pytest.mark.parametrize(
+    "place", [(work_folder, "locked_folder"), (media_inspection, "inspect")], ids=["folder", "file"]
+)
 def test_an_upload_is_not_refused_because_our_disk_is_full(alice, charlie, voice, monkeypatch, place, code):
     """Nor is one of another tenant, which waits behind it."""
-    monkeypatch.setattr(work_room, "CHECK_SECONDS", 0)
+    monkeypatch.setattr(disk_room, "CHECK_SECONDS", 0)
     uploads = [announce(caller, voice).json() for caller in (alice, charlie)]
 
     def fail(*arguments, **named):

@@ -21,7 +21,8 @@ from projects.models import Project
 from projects.models.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEvent
 from projects.webhooks import delivery as webhook_delivery
 from projects.webhooks import outbox
-from render import lifecycle, machine_lock, reaper
+from render.cluster import host_lock
+from render.lifecycle import reaper, transitions
 from render.models import Render
 from tests.hostile_addresses import FORBIDDEN_URLS, INSIDE_URLS
 from tests.projects.steps import NEW, claim, create, finish, finished_project
@@ -85,7 +86,7 @@ def test_what_happens_to_a_project_is_told_and_verified(alice, endpoint, receive
 def test_a_bad_end_is_told_once(alice, endpoint, receiver, end):
     project = create(alice)
     if end == "failed":
-        lifecycle.fail(claim(), ServiceError("no_face", "No face.", param="image_url"))
+        transitions.fail(claim(), ServiceError("no_face", "No face.", param="image_url"))
     else:
         alice.post(project["urls"]["cancel"])
         alice.post(project["urls"]["cancel"])
@@ -105,7 +106,7 @@ def test_the_event_is_there_with_the_change_or_neither_is(alice, endpoint, monke
     monkeypatch.setattr(outbox, "ring", lambda: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):
-        lifecycle.fail(claimed, ServiceError("no_face", "No face."))
+        transitions.fail(claimed, ServiceError("no_face", "No face."))
     assert WebhookEvent.objects.count() == before
     assert claimed.render_id in Project.objects.get().takes.values_list("render_id", flat=True)
     assert Project.objects.get().takes.get().render.state == "running"
@@ -113,7 +114,7 @@ def test_the_event_is_there_with_the_change_or_neither_is(alice, endpoint, monke
 
 def test_a_render_that_is_claimed_again_is_told_of_once(alice, endpoint, receiver):
     create(alice)
-    lifecycle.hand_back(claim())
+    transitions.hand_back(claim())
     finish(claim())
     deliver_webhooks()
 
@@ -123,7 +124,7 @@ def test_a_render_that_is_claimed_again_is_told_of_once(alice, endpoint, receive
 
 def test_each_take_is_told_as_it_was(alice, endpoint, receiver):
     project = create(alice)
-    lifecycle.fail(claim(), ServiceError("no_face", "No face."))
+    transitions.fail(claim(), ServiceError("no_face", "No face."))
     services.retry(Project.objects.get(pk=project["id"]), None)
     deliver_webhooks()
 
@@ -257,7 +258,7 @@ def test_those_that_have_failed_wait_for_one_another_and_hear_no_progress(alice,
 
 def test_one_process_of_a_machine_sends(alice, endpoint, receiver):
     alice.post(f"{ENDPOINTS}/{endpoint['id']}/test")
-    with machine_lock.try_lock("webhooks"):
+    with host_lock.try_lock("webhooks"):
         deliver_webhooks()
     assert receiver.got == []
 

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from accounts.models import Tenant
-from render import lifecycle, nodes, submission
-from render.fence import Claim
+from render.cluster import nodes
+from render.lifecycle import submission, transitions
+from render.lifecycle.fence import Claim
 from render.models import Render
 from render.parameters import Parameters
 
@@ -66,6 +67,6 @@ def enqueue(acme: Tenant, site, settings) -> Callable[..., Render]:
 @pytest.fixture
 def claim(db) -> Callable[..., Claim | None]:
     def take(queue: str = "cpu") -> Claim | None:
-        return lifecycle.claim_next(queue, nodes.beat(queue))
+        return transitions.claim_next(queue, nodes.beat(queue))
 
     return take

@@ -24,7 +24,7 @@ from accounts.errors import ServiceError  # noqa: E402
 from accounts.models import Plan, Tenant  # noqa: E402
 from render.media import outbound  # noqa: E402
 from render.models import Render  # noqa: E402
-from render.preparation import prepare_sources  # noqa: E402
+from render.pipeline.preparation import prepare_sources  # noqa: E402
 from tests import hostile_addresses  # noqa: E402
 from tests.render import hostile_server  # noqa: E402
 

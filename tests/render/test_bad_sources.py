@@ -15,10 +15,10 @@ from PIL import Image
 from skimage import data
 
 from accounts.models import UsageEntry
-from render import runner
 from render.media import outbound
 from render.models import State
-from render.preparation import prepare_sources
+from render.pipeline import runner
+from render.pipeline.preparation import prepare_sources
 from tests.render.conftest import write_voice
 
 pytestmark = pytest.mark.django_db

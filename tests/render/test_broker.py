@@ -8,9 +8,9 @@ from django_q.conf import Conf
 from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 
-from render.broker import PatientBroker
+from render.cluster.broker import PatientBroker
 from render.models import Node
-from render.queue import RUN_TICKET
+from render.queue.tickets import RUN_TICKET
 from tests.postgres import break_connection
 
 
@@ -41,7 +41,7 @@ def test_a_ticket_is_given_once_and_is_gone_when_it_was_acknowledged(broker) -> 
 
 @pytest.mark.django_db
 def test_tickets_that_nobody_takes_do_not_become_ever_more(broker, monkeypatch) -> None:
-    monkeypatch.setattr("render.broker.MAX_TICKETS", 3)
+    monkeypatch.setattr("render.cluster.broker.MAX_TICKETS", 3)
     tickets = [ticket_of(str(number)) for number in range(5)]
     for ticket in tickets:
         broker.enqueue(ticket)
@@ -91,7 +91,7 @@ def test_tickets_are_due_by_the_databases_clock(broker, monkeypatch, minutes: in
 
 @pytest.mark.django_db(transaction=True)
 def test_an_outage_of_the_database_is_waited_out(broker, monkeypatch) -> None:
-    monkeypatch.setattr("render.broker.PAUSE_SECONDS", 0)
+    monkeypatch.setattr("render.cluster.broker.PAUSE_SECONDS", 0)
     broker.enqueue(FIRST)
     [(ticket, _)] = broker.dequeue()
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 from django.db.models.functions import Now
 
-from render import canary, nodes
+from render.cluster import nodes, watchdog
 from render.models import Node
 from tests.postgres import break_connection
 
@@ -16,7 +16,7 @@ class ClusterEnded(BaseException):
 @pytest.fixture(autouse=True)
 def quick(settings, monkeypatch) -> None:
     settings.CANARY_SECONDS = 0.01
-    monkeypatch.setattr(canary, "close_old_connections", lambda: None)  # The test's transaction is on it.
+    monkeypatch.setattr(watchdog, "close_old_connections", lambda: None)  # The test's transaction is on it.
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def end(monkeypatch) -> None:
     def end(status: int) -> None:
         raise ClusterEnded(status)
 
-    monkeypatch.setattr(canary.os, "_exit", end)
+    monkeypatch.setattr(watchdog.os, "_exit", end)
 
 
 @pytest.mark.django_db
@@ -32,7 +32,7 @@ def test_a_cluster_whose_workers_never_answer_ends(end) -> None:
     tasks: queue.Queue = queue.Queue(maxsize=1)
 
     with pytest.raises(ClusterEnded, match="70"):
-        canary.watch(tasks, "cpu", exit_status=70)
+        watchdog.watch(tasks, "cpu", exit_status=70)
 
     assert tasks.get()["func"] == "render.tasks.run_canary"
 
@@ -40,14 +40,14 @@ def test_a_cluster_whose_workers_never_answer_ends(end) -> None:
 @pytest.mark.django_db
 def test_an_answer_is_proof_of_life_for_two_canaries(settings) -> None:
     settings.CANARY_SECONDS = 60
-    assert not canary._is_alive("cpu")
+    assert not watchdog._is_alive("cpu")
 
-    canary.sing("cpu")
-    assert canary._is_alive("cpu")
-    assert not canary._is_alive("gpu")
+    watchdog.sing("cpu")
+    assert watchdog._is_alive("cpu")
+    assert not watchdog._is_alive("gpu")
 
     Node.objects.update(canary_at=Now() - timedelta(seconds=121))
-    assert not canary._is_alive("cpu")
+    assert not watchdog._is_alive("cpu")
 
 
 @pytest.mark.django_db
@@ -56,15 +56,15 @@ def test_a_node_that_holds_a_render_is_watched_by_its_lease(enqueue, claim, sett
     claim()
     assert Node.objects.get(pk=nodes.beat("cpu").pk).canary_at is None
 
-    assert canary._is_alive("cpu")
+    assert watchdog._is_alive("cpu")
 
 
 @pytest.mark.django_db(transaction=True)
 def test_nobody_is_taken_for_dead_while_the_database_is_away() -> None:
-    canary.sing("cpu")
+    watchdog.sing("cpu")
     Node.objects.update(canary_at=Now() - timedelta(hours=1))
 
     break_connection()
 
-    assert canary._is_alive("cpu")
-    assert not canary._is_alive("cpu")
+    assert watchdog._is_alive("cpu")
+    assert not watchdog._is_alive("cpu")

@@ -9,9 +9,12 @@ from django_q.models import OrmQ
 
 from accounts.errors import ServiceError
 from accounts.models import Plan, Tenant
-from render import lifecycle, nodes, progress, queue, reaper, tasks
+from render import tasks
+from render.cluster import nodes
 from render.engines.base import EngineStatus
+from render.lifecycle import progress, reaper, transitions
 from render.models import Node, Render, State
+from render.queue import tickets
 from tests.engines import StatefulEngine
 
 
@@ -73,10 +76,10 @@ def test_a_render_whose_engine_is_away_is_left_to_others(enqueue) -> None:
     enqueue(engine="slow", priority=9)
     other = enqueue()
 
-    claimed = lifecycle.claim_next("cpu", nodes.beat("cpu"), without_engines=["slow"])
+    claimed = transitions.claim_next("cpu", nodes.beat("cpu"), without_engines=["slow"])
 
     assert claimed.render_id == other.pk
-    assert lifecycle.claim_next("cpu", nodes.beat("cpu"), without_engines=["slow"]) is None
+    assert transitions.claim_next("cpu", nodes.beat("cpu"), without_engines=["slow"]) is None
 
 
 def test_a_worker_waits_for_an_engine_that_starts(enqueue, monkeypatch) -> None:
@@ -142,7 +145,7 @@ def test_lost_tickets_are_topped_up_once(enqueue) -> None:
 @pytest.mark.django_db
 def test_a_ticket_too_many_does_no_harm(enqueue, claim) -> None:
     render = enqueue()
-    queue.add_ticket("cpu")
+    tickets.add_ticket("cpu")
 
     assert claim().render_id == render.pk
     assert claim() is None
@@ -157,7 +160,7 @@ def test_workers_that_claim_at_once_get_different_renders_and_keep_the_limit(enq
 
     def take(_: int):
         try:
-            return lifecycle.claim_next("cpu", node)
+            return transitions.claim_next("cpu", node)
         finally:
             connection.close()
 
@@ -213,7 +216,7 @@ def test_what_is_prepared_does_not_wait_for_a_preparation(enqueue, claim, settin
     lifecycle_claim = claim()
     progress.prepared(lifecycle_claim, sources={}, plan={}, num_frames=25, segments_total=1)
     claim()
-    lifecycle.hand_back(lifecycle_claim)
+    transitions.hand_back(lifecycle_claim)
 
     assert claim().render_id == prepared.pk
 
@@ -231,6 +234,6 @@ def test_tenants_take_turns_when_a_single_worker_is_free(enqueue, claim, charlie
         claimed = claim()
         turns.append(Render.objects.get(pk=claimed.render_id).tenant.name)
         Render.objects.filter(pk=claimed.render_id).update(started_at=timezone.now())  # Not the transaction's one time.
-        lifecycle.fail(claimed, ServiceError("image_invalid", "x"))
+        transitions.fail(claimed, ServiceError("image_invalid", "x"))
 
     assert turns == ["Acme", "Other", "Acme", "Other", "Acme"]

@@ -13,9 +13,10 @@ from django_q.conf import Conf
 from django_q.management.commands import qcluster
 from django_q.queues import Queue
 
-from render import canary, cluster_hardening, queue
-from render.broker import PatientBroker
-from render.cluster_hardening import _DiesWithParent
+from render.cluster import hardening, watchdog
+from render.cluster.broker import PatientBroker
+from render.cluster.hardening import _DiesWithParent
+from render.queue import tickets
 
 
 def test_every_process_of_the_queue_dies_with_its_parent() -> None:
@@ -53,15 +54,15 @@ def test_it_stops_although_its_sentinel_was_killed_in_the_middle_of_looking_at_t
 @pytest.mark.django_db
 def test_no_ticket_is_taken_while_the_one_before_waits_for_a_worker(monkeypatch) -> None:
     """What has come meanwhile may have to be done first, or another node may be free for it."""
-    monkeypatch.setattr(canary, "watch", lambda *arguments, **named: None)
+    monkeypatch.setattr(watchdog, "watch", lambda *arguments, **named: None)
     monkeypatch.setattr(Conf, "POLL", 0.001)
     given: list[PatientBroker] = []
-    push = cluster_hardening._pushing(lambda tasks, event, broker: given.append(broker))
+    push = hardening._pushing(lambda tasks, event, broker: given.append(broker))
     tasks = Queue(maxsize=2)
     push(tasks, None)
     [broker] = given
     for _ in range(3):
-        queue.add_ticket(broker.list_key)
+        tickets.add_ticket(broker.list_key)
 
     tasks.put(broker.dequeue())
     assert broker.dequeue() is None

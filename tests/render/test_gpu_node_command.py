@@ -3,13 +3,13 @@
 import pytest
 from django.core.management import CommandError, call_command
 
-from render import machine_lock
+from render.cluster import host_lock
 from render.models import Node
 
 
 @pytest.mark.django_db
 def test_two_under_one_name_would_drain_each_other(settings) -> None:
-    held = machine_lock.try_lock(f"gpu_node {settings.NODE_NAME}")
+    held = host_lock.try_lock(f"gpu_node {settings.NODE_NAME}")
 
     with held, pytest.raises(CommandError, match="NODE_NAME of its own"):
         call_command("gpu_node")

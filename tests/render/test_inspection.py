@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from accounts.errors import ServiceError
-from render.inspection import inspect
+from render.pipeline.media_inspection import inspect
 from tests.render.media_makers import film, wav
 
 FILM = film("mp4", "libx264", frames=100, movflags="faststart")

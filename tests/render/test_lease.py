@@ -11,9 +11,9 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.db.models.functions import Now
 
-from render import lease, lifecycle, progress
-from render.fence import Fenced
-from render.lease import Draining, Lease
+from render.lifecycle import lease, progress, transitions
+from render.lifecycle.fence import Fenced
+from render.lifecycle.lease import Draining, Lease
 from render.models import Node, Render, State
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("neighbour")]
@@ -58,7 +58,7 @@ def test_a_render_whose_nodes_row_is_gone_is_not_draining(held) -> None:
 
 
 def test_a_cancel_is_carried_out_at_the_next_renewal(held) -> None:
-    lifecycle.request_cancel(own(held))
+    transitions.request_cancel(own(held))
     held.check()
     held._renew()
 
@@ -275,7 +275,7 @@ def test_patience_ends_the_loop(held, kept, monkeypatch) -> None:
 @pytest.mark.parametrize("how", ["canceled", "taken"])
 def test_who_is_lost_renews_no_more_and_is_killed_when_it_hangs(held, kept, how) -> None:
     if how == "canceled":
-        lifecycle.request_cancel(own(held))
+        transitions.request_cancel(own(held))
     else:
         Render.objects.filter(pk=held.render_id).update(attempt=7)
 
@@ -283,7 +283,7 @@ def test_who_is_lost_renews_no_more_and_is_killed_when_it_hangs(held, kept, how)
 
 
 def test_who_is_lost_and_notices_is_not_killed(held, kept) -> None:
-    lifecycle.request_cancel(own(held))
+    transitions.request_cancel(own(held))
 
     assert kept(1) == ([10, 900], False, 1)
 

@@ -6,9 +6,10 @@ from django.db.models.functions import Now
 
 from accounts.errors import ServiceError
 from accounts.models import UsageEntry
-from render import fence, lifecycle, nodes, progress, reaper
-from render.fence import Fenced
-from render.lease import Lease
+from render.cluster import nodes
+from render.lifecycle import fence, progress, reaper, transitions
+from render.lifecycle.fence import Fenced
+from render.lifecycle.lease import Lease
 from render.models import Attempt, Node, Phase, ReaperClock, Render, Segment, State
 from render.signals import render_changed
 
@@ -49,7 +50,7 @@ def test_a_finished_render_is_billed_from_its_segments(prepared) -> None:
     record(prepared, 0)
     record(prepared, 1)
 
-    lifecycle.finish(prepared, video_key="v", poster_key="p", duration_seconds=2)
+    transitions.finish(prepared, video_key="v", poster_key="p", duration_seconds=2)
 
     assert billed(prepared) == 2
     assert UsageEntry.objects.get(render_id=prepared.render_id).gpu_seconds == 1.0
@@ -59,7 +60,7 @@ def test_it_cannot_finish_with_a_segment_missing(prepared) -> None:
     record(prepared, 0)
 
     with pytest.raises(RuntimeError):
-        lifecycle.finish(prepared, video_key="v", poster_key="p", duration_seconds=2)
+        transitions.finish(prepared, video_key="v", poster_key="p", duration_seconds=2)
 
     assert Render.objects.get(pk=prepared.render_id).state == State.RUNNING
     assert billed(prepared) is None
@@ -76,10 +77,10 @@ def test_a_worker_that_lost_its_lease_can_write_nothing(prepared, claim) -> None
         lambda: record(prepared, 1),
         lambda: fence.renew(prepared),
         lambda: progress.enter(prepared, Phase.ASSEMBLING, progress=95),
-        lambda: lifecycle.finish(prepared, video_key="v", poster_key="p", duration_seconds=2),
-        lambda: lifecycle.fail(prepared, ServiceError("internal", "no")),
-        lambda: lifecycle.cancel(prepared),
-        lambda: lifecycle.hand_back(prepared),
+        lambda: transitions.finish(prepared, video_key="v", poster_key="p", duration_seconds=2),
+        lambda: transitions.fail(prepared, ServiceError("internal", "no")),
+        lambda: transitions.cancel(prepared),
+        lambda: transitions.hand_back(prepared),
     ):
         with pytest.raises(Fenced):
             write()
@@ -133,7 +134,7 @@ def test_after_an_outage_of_the_database_workers_get_time_to_renew(prepared) -> 
 
 def test_a_cancel_of_a_dead_worker_is_carried_out_by_the_reaper(prepared) -> None:
     render = Render.objects.get(pk=prepared.render_id)
-    lifecycle.request_cancel(render)
+    transitions.request_cancel(render)
     expire(prepared)
 
     reaper.run()
@@ -146,15 +147,15 @@ def test_a_cancel_of_a_dead_worker_is_carried_out_by_the_reaper(prepared) -> Non
 @pytest.mark.parametrize(
     "step",
     [
-        lambda claim: lifecycle.hand_over(claim, "gpu", Phase.WAITING),
-        lifecycle.hand_back,
-        lambda claim: lifecycle.retry_later(claim, ServiceError("internal", "A bug."), trace=""),
+        lambda claim: transitions.hand_over(claim, "gpu", Phase.WAITING),
+        transitions.hand_back,
+        lambda claim: transitions.retry_later(claim, ServiceError("internal", "A bug."), trace=""),
     ],
     ids=["handed over", "handed back", "retried"],
 )
 def test_a_cancel_that_its_worker_has_not_noticed_is_not_lost_when_it_lets_go(prepared, step) -> None:
     render = Render.objects.get(pk=prepared.render_id)
-    lifecycle.request_cancel(render)
+    transitions.request_cancel(render)
 
     step(prepared)
 
@@ -176,7 +177,7 @@ def test_a_waiting_render_that_was_left_with_a_cancel_ends(enqueue) -> None:
 def test_a_waiting_render_is_canceled_at_once(enqueue) -> None:
     render = enqueue()
 
-    lifecycle.request_cancel(render)
+    transitions.request_cancel(render)
 
     render.refresh_from_db()
     assert render.state == State.CANCELED
@@ -186,10 +187,10 @@ def test_a_waiting_render_is_canceled_at_once(enqueue) -> None:
 def test_a_finished_render_cannot_be_canceled(prepared) -> None:
     record(prepared, 0)
     record(prepared, 1)
-    lifecycle.finish(prepared, video_key="v", poster_key="p", duration_seconds=2)
+    transitions.finish(prepared, video_key="v", poster_key="p", duration_seconds=2)
 
     with pytest.raises(ServiceError, match="finished"):
-        lifecycle.request_cancel(Render.objects.get(pk=prepared.render_id))
+        transitions.request_cancel(Render.objects.get(pk=prepared.render_id))
 
     assert billed(prepared) == 2
 
@@ -197,14 +198,14 @@ def test_a_finished_render_cannot_be_canceled(prepared) -> None:
 def test_a_handed_back_render_counts_no_crash(prepared) -> None:
     record(prepared, 0)
 
-    lifecycle.hand_back(prepared)
+    transitions.hand_back(prepared)
 
     render = Render.objects.get(pk=prepared.render_id)
     assert (render.state, render.crashes, render.segments.count()) == (State.QUEUED, 0, 1)
 
 
 def test_the_database_itself_refuses_to_leave_a_terminal_state(enqueue) -> None:
-    render = lifecycle.request_cancel(enqueue())
+    render = transitions.request_cancel(enqueue())
 
     with pytest.raises(IntegrityError, match="cannot become queued"), transaction.atomic():
         Render.objects.filter(pk=render.pk).update(state=State.QUEUED, completed_at=None)
@@ -214,7 +215,7 @@ def test_a_render_of_an_engine_that_was_taken_out_can_still_be_canceled(enqueue,
     render = enqueue(engine="slow")
     settings.RENDER_ENGINES = {name: entry for name, entry in settings.RENDER_ENGINES.items() if name != "slow"}
 
-    lifecycle.request_cancel(render)
+    transitions.request_cancel(render)
 
     render.refresh_from_db()
     assert render.state == State.CANCELED
@@ -228,7 +229,7 @@ def test_every_change_is_announced_in_its_transaction(enqueue, claim) -> None:
 
     render_changed.connect(note)
     enqueue()
-    lifecycle.fail(claim(), ServiceError("internal", "broken"))
+    transitions.fail(claim(), ServiceError("internal", "broken"))
     render_changed.disconnect(note)
 
     assert states == [("queued", True), ("running", True), ("failed", True)]
@@ -242,7 +243,7 @@ def test_a_receiver_that_fails_undoes_the_change(enqueue, claim) -> None:
     token = claim()
     render_changed.connect(refuse)
     with pytest.raises(RuntimeError):
-        lifecycle.fail(token, ServiceError("internal", "broken"))
+        transitions.fail(token, ServiceError("internal", "broken"))
     render_changed.disconnect(refuse)
 
     assert Render.objects.get(pk=token.render_id).state == State.RUNNING
@@ -307,7 +308,7 @@ class TestLeaseThread:
         token = claim()
 
         with Lease(token) as lease:
-            lifecycle.request_cancel(render)
+            transitions.request_cancel(render)
             assert self.wait_for(token, State.CANCELED).error_code == "canceled"
             with pytest.raises(Fenced):
                 lease.check()
@@ -325,7 +326,7 @@ class TestLeaseThread:
     def test_it_tells_the_worker_that_the_node_is_draining(self, enqueue, claim) -> None:
         from time import sleep
 
-        from render.lease import Draining
+        from render.lifecycle.lease import Draining
 
         enqueue()
         token = claim()

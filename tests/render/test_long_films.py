@@ -11,23 +11,14 @@ from django.core.files.storage import default_storage
 from django.db import OperationalError
 
 import tests.engines
-from render import (
-    cluster_hardening,
-    lease,
-    lifecycle,
-    objects,
-    outage,
-    pieces,
-    preparation,
-    progress,
-    runner,
-    ticket_clock,
-    work_folder,
-)
-from render.lease import Lease
+from render.cluster import db_retry, hardening, ticket_clock
+from render.lifecycle import lease, progress, transitions
+from render.lifecycle.lease import Lease
 from render.media import film, isolated
 from render.models import Render, State
-from render.storages.failures import Reason, StorageFailure
+from render.pipeline import preparation, runner, segments, work_folder
+from render.storage import media
+from render.storage.errors import Reason, StorageFailure
 from tests.engines import InstantEngine
 
 pytestmark = pytest.mark.django_db
@@ -97,13 +88,13 @@ STEPS: dict[str, tuple[list[tuple[object, str]], int]] = {
             (preparation, "_fetch_all"),
             (isolated, "normalise_voice"),
             (isolated, "normalise_portrait"),
-            (objects, "store_source"),
+            (media, "store_source"),
         ],
         6,
     ),
     "each segment": ([(tests.engines.time, "sleep")], 4),
-    "each segment, rendered and stored": ([(tests.engines.time, "sleep"), (objects, "store_piece")], 8),
-    "joining and upload": ([(film, "assemble_film"), (film, "poster"), (objects, "store_film")], 4),
+    "each segment, rendered and stored": ([(tests.engines.time, "sleep"), (media, "store_piece")], 8),
+    "joining and upload": ([(film, "assemble_film"), (film, "poster"), (media, "store_film")], 4),
 }
 
 
@@ -123,10 +114,10 @@ def test_files_that_come_slowly_are_steps_forward(enqueue, claim, slowness, monk
     """Sources that are fetched for a render, and segments that are fetched to be joined, on another node."""
     render = enqueue()
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(runner, "assemble", lambda *given: lifecycle.hand_over(given[0], "cpu", "assembling"))
+        elsewhere.setattr(runner, "assemble", lambda *given: transitions.hand_over(given[0], "cpu", "assembling"))
         elsewhere.setattr(runner, "upload_and_finish", lambda *given: None)
         runner.run(claim())
-    fetched = slowness.of(objects, "fetch")
+    fetched = slowness.of(media, "fetch")
 
     runner.run(claim())
 
@@ -153,7 +144,7 @@ def test_waiting_for_the_storage_with_a_segment_has_its_own_limit(
 ) -> None:
     settings.STORAGE_PATIENCE_SECONDS = 0.4
     tries = iter(range(3))
-    real = objects.store_piece
+    real = media.store_piece
 
     def away(*arguments) -> str:
         if next(tries, None) is not None:
@@ -161,7 +152,7 @@ def test_waiting_for_the_storage_with_a_segment_has_its_own_limit(
             raise StorageFailure(Reason.UNAVAILABLE, "away")
         return real(*arguments)
 
-    monkeypatch.setattr(objects, "store_piece", away)
+    monkeypatch.setattr(media, "store_piece", away)
     render = enqueue()
 
     runner.run(claim())
@@ -170,7 +161,7 @@ def test_waiting_for_the_storage_with_a_segment_has_its_own_limit(
     assert (render.state, render.storage_failures, render.failures) == (State.FINISHED, 0, 0)
 
 
-@pytest.mark.parametrize("step", [(isolated, "normalise_voice"), (film, "assemble_film"), (objects, "store_film")])
+@pytest.mark.parametrize("step", [(isolated, "normalise_voice"), (film, "assemble_film"), (media, "store_film")])
 def test_what_stands_still_is_tried_again_where_it_was(enqueue, claim, slowness, rendered, step) -> None:
     render = enqueue()
     slowness.of(*step, times=1, share=TOO_LONG)
@@ -232,7 +223,7 @@ def test_a_long_film_may_lose_more_workers_than_a_short_one(enqueue, claim, sett
             prepare(claimed)
         if index is not None:
             record(claimed, index)
-        lifecycle.reap(Render.objects.get())
+        transitions.reap(Render.objects.get())
         render.refresh_from_db()
         crashes.append(render.crashes)
 
@@ -248,7 +239,7 @@ def test_what_is_lost_each_time_is_not_rendered_for_ever(enqueue, claim, setting
         claimed = claim()
         prepare(claimed)  # Drops what was recorded.
         record(claimed, 0)
-        lifecycle.reap(Render.objects.get())
+        transitions.reap(Render.objects.get())
         render.refresh_from_db()
         crashes.append(render.crashes)
 
@@ -290,7 +281,7 @@ def test_a_storage_that_does_not_delete_a_checkpoint_stops_nothing(enqueue, clai
     def refuse(key: str) -> None:
         raise StorageFailure(Reason.UNAVAILABLE, "away")
 
-    monkeypatch.setattr(objects, "delete", refuse)
+    monkeypatch.setattr(media, "delete", refuse)
     render = enqueue(engine="stateful")
     runner.run(claim())
     runner.run(claim("gpu"))
@@ -304,17 +295,17 @@ def test_a_checkpoint_leaves_no_file_on_the_nodes_disk(tmp_path, monkeypatch) ->
         path.rename(path.with_name("stored.bin"))
         return "work/stored.bin"
 
-    monkeypatch.setattr(pieces, "store", store)
+    monkeypatch.setattr(segments, "store", store)
     segment = SimpleNamespace(index=3, checkpoint=SimpleNamespace(state=b"state"))
 
-    assert pieces.store_state(segment, None, None, None, tmp_path) == "work/stored.bin"
+    assert segments.store_state(segment, None, None, None, tmp_path) == "work/stored.bin"
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_database_may_be_away_after_hours_of_work(monkeypatch, settings) -> None:
     """Its outage is as long as it was away, not as long as the step has taken."""
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(outage, "time", SimpleNamespace(monotonic=lambda: clock.now, sleep=lambda seconds: None))
+    monkeypatch.setattr(db_retry, "time", SimpleNamespace(monotonic=lambda: clock.now, sleep=lambda seconds: None))
     ends: list[Callable[[], str]] = []
 
     def step() -> str:
@@ -325,19 +316,19 @@ def test_the_database_may_be_away_after_hours_of_work(monkeypatch, settings) -> 
         raise OperationalError("away")
 
     ends[:] = [away, away, away, lambda: "done"]  # Each after hours of work.
-    assert outage.outlast(step) == "done"
+    assert db_retry.outlast(step) == "done"
 
 
 def test_tries_that_only_wait_for_a_connection_do_not_go_on_for_ever(monkeypatch, settings) -> None:
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(outage, "time", SimpleNamespace(monotonic=lambda: clock.now, sleep=lambda seconds: None))
+    monkeypatch.setattr(db_retry, "time", SimpleNamespace(monotonic=lambda: clock.now, sleep=lambda seconds: None))
 
     def step() -> None:
         clock.now += 30
         raise OperationalError("timeout expired")
 
     with pytest.raises(OperationalError):
-        outage.outlast(step)
+        db_retry.outlast(step)
     assert settings.RENDER_OUTAGE_SECONDS < clock.now < settings.RENDER_OUTAGE_SECONDS + 100
 
 
@@ -372,10 +363,10 @@ class TestTheTicket:
         assert alarms == []
 
     def test_each_worker_of_a_queue_knows_its_timer(self, alarms, monkeypatch) -> None:
-        monkeypatch.setattr(cluster_hardening, "die_with_parent", lambda: None)
+        monkeypatch.setattr(hardening, "die_with_parent", lambda: None)
         timer = multiprocessing.Value("f", 1)
         given = []
-        cluster_hardening._Worker(lambda *arguments: given.append(arguments))("tasks", "results", timer, 60)
+        hardening._Worker(lambda *arguments: given.append(arguments))("tasks", "results", timer, 60)
         ticket_clock.begin_anew()
 
         assert given == [("tasks", "results", timer, 60)]

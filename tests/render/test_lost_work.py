@@ -9,9 +9,10 @@ from django.db.models.functions import Now
 
 from accounts.models import UsageEntry
 from creatorify import invariants
-from render import objects, runner, source_cache
-from render.fence import Claim
+from render.lifecycle.fence import Claim
 from render.models import Render, State
+from render.pipeline import runner
+from render.storage import media, source_cache
 from tests.engines import StatefulEngine
 from tests.neighbour import Neighbour
 
@@ -24,14 +25,14 @@ ASKED_AT_MOST = 50  # times for an object, while a render is worked on
 def bounded(monkeypatch) -> None:
     """Whoever would ask without end is stopped."""
     asked: list[str] = []
-    real = objects.bring
+    real = media.bring
 
     def bring(key: str, path: Path) -> tuple[int, str]:
         asked.append(key)
         assert len(asked) <= ASKED_AT_MOST
         return real(key, path)
 
-    monkeypatch.setattr(objects, "bring", bring)
+    monkeypatch.setattr(media, "bring", bring)
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ def test_while_it_waits_to_be_made_anew_it_says_so(render, claim) -> None:
 
 
 def test_without_the_customers_file_it_fails_for_good(render, claim, acme) -> None:
-    Render.objects.filter(pk=render.pk).update(image_url=f"{objects.STORED}{'0' * 64}/{acme.pk}/assets/gone.png")
+    Render.objects.filter(pk=render.pk).update(image_url=f"{media.STORED}{'0' * 64}/{acme.pk}/assets/gone.png")
     lose_all(render)
 
     assert work(render, claim) == 2

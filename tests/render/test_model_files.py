@@ -12,13 +12,17 @@ from django_q.models import OrmQ
 
 from accounts.errors import PROBLEM_TYPES
 from accounts.models import Plan, UsageEntry
-from render import lifecycle, node_faults, nodes, queue, reaper, runner, tasks
+from render import tasks
+from render.admin.nodes import NodeAdmin
+from render.cluster import node_faults, nodes
+from render.cluster.node_faults import NodeFault
 from render.engines.base import EngineStatus, FrameRange
 from render.engines.infinitetalk import _variant
+from render.lifecycle import reaper, transitions
 from render.models import Attempt, Node, Phase, Render, State
-from render.node_admin import NodeAdmin
-from render.node_faults import NodeFault
 from render.parameters import Parameters
+from render.pipeline import runner
+from render.queue import tickets
 from tests.engines import InstantEngine
 
 WHY = "There is no file /data/weights/loras/fast.safetensors."
@@ -87,20 +91,20 @@ def test_a_node_leaves_what_it_cannot_load_to_others(waiting, node) -> None:
     fast, fast_for_two, standard = waiting(priority=9), waiting("2-fast"), waiting("1-standard")
 
     bad = node("bad", BAD)
-    claimed = [lifecycle.claim_next("gpu", bad).render_id for _ in range(2)]
+    claimed = [transitions.claim_next("gpu", bad).render_id for _ in range(2)]
     assert claimed == [fast_for_two.pk, standard.pk]
-    assert lifecycle.claim_next("gpu", bad) is None
-    assert lifecycle.claim_next("gpu", node("good")).render_id == fast.pk
+    assert transitions.claim_next("gpu", bad) is None
+    assert transitions.claim_next("gpu", node("good")).render_id == fast.pk
 
 
 @pytest.mark.django_db
 def test_what_says_nothing_is_taken_and_can_take_all(waiting, node) -> None:
     prepared_before = waiting("")
-    assert lifecycle.claim_next("gpu", node("bad", BAD)).render_id == prepared_before.pk
+    assert transitions.claim_next("gpu", node("bad", BAD)).render_id == prepared_before.pk
 
     fast = waiting()
     Node.objects.create(name="old", queue="gpu")
-    assert lifecycle.claim_next("gpu", Node.objects.get(name="old")).render_id == fast.pk
+    assert transitions.claim_next("gpu", Node.objects.get(name="old")).render_id == fast.pk
 
 
 @pytest.mark.django_db
@@ -111,7 +115,7 @@ def test_what_is_rendered_already_needs_no_model(waiting, node, phase) -> None:
 
     reaper.run()
 
-    assert lifecycle.claim_next("gpu", bad).render_id == render.pk
+    assert transitions.claim_next("gpu", bad).render_id == render.pk
 
 
 @pytest.mark.django_db
@@ -122,7 +126,7 @@ def test_a_claim_costs_no_query_more(waiting, node) -> None:
         with CaptureQueriesContext(
             connection,
         ) as queries:
-            assert lifecycle.claim_next("gpu", worker)
+            assert transitions.claim_next("gpu", worker)
         costs.append(len(queries))
 
     assert costs[0] == costs[1]
@@ -258,7 +262,7 @@ def test_a_file_put_back_is_used_again(waiting, node) -> None:
     render = waiting()
     node("bad", BAD)
 
-    assert lifecycle.claim_next("gpu", node("bad")).render_id == render.pk
+    assert transitions.claim_next("gpu", node("bad")).render_id == render.pk
 
 
 @pytest.mark.django_db
@@ -275,9 +279,9 @@ def test_of_a_server_that_does_not_answer_nothing_is_known(waiting, node) -> Non
 @pytest.mark.django_db
 def test_a_render_that_is_claimed_meanwhile_is_not_ended(waiting, node) -> None:
     render = waiting()
-    lifecycle.claim_next("gpu", node("good"))
+    transitions.claim_next("gpu", node("good"))
 
-    lifecycle.fail_waiting(render, lifecycle._canceled(), trace="")
+    transitions.fail_waiting(render, transitions._canceled(), trace="")
 
     render.refresh_from_db()
     assert render.state == State.RUNNING
@@ -303,7 +307,7 @@ def test_a_file_that_is_bad_when_the_render_begins_is_no_failure_of_it_and_the_n
     assert render.attempts.get().outcome == Attempt.Outcome.NODE_FAULT
     assert WHY in render.error_trace
     assert (worker.fault, worker.rests_until) == ("", None)
-    assert queue.claimable("cpu").get() == render
+    assert tickets.claimable("cpu").get() == render
 
 
 def test_what_is_prepared_knows_its_variant_and_its_plan_is_as_older_nodes_read_it(enqueue, claim, monkeypatch) -> None:

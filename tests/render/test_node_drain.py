@@ -6,7 +6,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from render import lifecycle, nodes
+from render.cluster import nodes
+from render.lifecycle import transitions
 from render.models import Node, State
 
 
@@ -46,7 +47,7 @@ def test_it_waits_until_the_render_was_handed_back(enqueue, claim, settings, cap
     claimed = claim()
 
     def hand_back() -> None:
-        lifecycle.hand_back(claimed)
+        transitions.hand_back(claimed)
         connection.close()
 
     timer = Timer(0.5, hand_back)

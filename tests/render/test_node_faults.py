@@ -19,13 +19,18 @@ from PIL import Image
 
 from accounts.errors import ServiceError
 from accounts.models import UsageEntry
-from render import lifecycle, node_faults, nodes, objects, progress, queue, runner, tasks, work_room
-from render.broker import PatientBroker
+from render import tasks
+from render.cluster import disk_room, node_faults, nodes
+from render.cluster.broker import PatientBroker
+from render.lifecycle import progress, transitions
 from render.media import film, segment_file
 from render.media.portrait import normalise_portrait
 from render.models import Attempt, Node, Render, State
+from render.pipeline import runner
+from render.queue import tickets
 from render.speech.base import SpeechUnavailable
-from render.storages.failures import Reason, StorageFailure
+from render.storage import media
+from render.storage.errors import Reason, StorageFailure
 from tests.engines import InstantEngine
 
 DISK = [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO]
@@ -35,7 +40,7 @@ MEMORY = [errno.ENOMEM]
 
 @pytest.fixture(autouse=True)
 def look_each_time(monkeypatch) -> None:
-    monkeypatch.setattr(work_room, "CHECK_SECONDS", 0)
+    monkeypatch.setattr(disk_room, "CHECK_SECONDS", 0)
 
 
 def caused_by(error: BaseException, cause: BaseException) -> BaseException:
@@ -143,7 +148,7 @@ def test_a_render_is_handed_back_uncounted_and_its_node_rests(enqueue, claim, mo
     assert (node.fault, node.fault_since is not None) == (f"{os.strerror(code)}: /work/x", True)
     assert [record.levelno for record in caplog.records if "takes no work" in record.message] == [logging.ERROR]
     assert claim() is None  # Nothing here, the neighbour's neither.
-    taken = [lifecycle.claim_next("cpu", other), lifecycle.claim_next("cpu", other)]
+    taken = [transitions.claim_next("cpu", other), transitions.claim_next("cpu", other)]
     assert {one.render_id for one in taken} == {render.pk, neighbour.pk}
     for one in taken:
         runner.run(one)
@@ -165,7 +170,7 @@ def test_what_is_recorded_is_not_rendered_again_elsewhere(enqueue, claim, monkey
         runner.run(claim())
     assert render.segments.count() == 2
 
-    runner.run(lifecycle.claim_next("cpu", Node.objects.create(name="other", queue="cpu")))
+    runner.run(transitions.claim_next("cpu", Node.objects.create(name="other", queue="cpu")))
 
     render.refresh_from_db()
     assert render.state == State.FINISHED
@@ -177,7 +182,7 @@ def test_sources_that_do_not_fit_into_the_cache_are_no_failure_of_the_render(enq
     render = enqueue(engine="stateful")
     runner.run(claim("cpu"))
     with monkeypatch.context() as broken:
-        broken.setattr(objects, "keep_source", _raising(errno.ENOSPC))
+        broken.setattr(media, "keep_source", _raising(errno.ENOSPC))
         runner.run(claim("gpu"))
 
     render.refresh_from_db()
@@ -209,7 +214,7 @@ def test_a_render_that_no_node_has_room_for_waits_longer_each_time_and_does_not_
 def test_a_cancel_that_came_meanwhile_still_counts(enqueue, claim, monkeypatch) -> None:
     render = enqueue()
     claimed = claim()
-    lifecycle.request_cancel(render)
+    transitions.request_cancel(render)
     monkeypatch.setattr(progress, "enter", _raising(errno.ENOSPC))
 
     runner.run(claimed)
@@ -252,7 +257,11 @@ def test_a_node_without_room_takes_nothing_until_it_has_rested_and_has_room(enqu
     render.refresh_from_db()
     node.refresh_from_db()
     assert (render.state, node.fault, node.fault_since) == (State.FINISHED, "", None)
-    told = [record.message for record in caplog.records if "work" in record.message and record.name == "render.nodes"]
+    told = [
+        record.message
+        for record in caplog.records
+        if "work" in record.message and record.name == "render.cluster.nodes"
+    ]
     assert [line.split(":")[0].split(";")[0] for line in told] == [
         "This node takes no work",
         "This node takes work again",
@@ -294,7 +303,7 @@ def test_a_fault_that_another_process_of_the_same_name_has_noted_stops_no_health
 def test_tickets_are_left_to_others_only_where_one_can_work(monkeypatch, no_room, other, taken) -> None:
     monkeypatch.setattr(Conf, "POLL", 0.01)
     broker = PatientBroker("cpu")
-    queue.add_ticket("cpu")
+    tickets.add_ticket("cpu")
     if other.get("heartbeat_at"):
         other = {"heartbeat_at": timezone.now() - timedelta(hours=1)}
     Node.objects.create(**{"name": "other", "queue": "cpu", **other})
@@ -312,10 +321,10 @@ def test_a_claim_by_a_node_with_room_takes_no_more_queries_than_before(enqueue, 
 
 def test_the_disk_is_looked_at_once_in_a_while(monkeypatch) -> None:
     looks: list[int] = []
-    monkeypatch.setattr(work_room, "CHECK_SECONDS", 60)
-    monkeypatch.setattr(work_room, "_look", lambda: looks.append(1) or "")
+    monkeypatch.setattr(disk_room, "CHECK_SECONDS", 60)
+    monkeypatch.setattr(disk_room, "_look", lambda: looks.append(1) or "")
     for _ in range(50):
-        assert work_room.fault() == ""
+        assert disk_room.fault() == ""
     assert len(looks) == 1
 
 
@@ -323,9 +332,9 @@ def test_what_is_only_kept_for_later_makes_room_first(settings, monkeypatch) -> 
     sources = settings.WORK_DIR / "sources"
     sources.mkdir(parents=True)
     (sources / "kept").write_bytes(b"x")
-    monkeypatch.setattr(work_room, "_look", lambda: "full" if (sources / "kept").exists() else "")
+    monkeypatch.setattr(disk_room, "_look", lambda: "full" if (sources / "kept").exists() else "")
 
-    assert work_room.fault() == ""
+    assert disk_room.fault() == ""
     assert not (sources / "kept").exists()
 
 
@@ -337,7 +346,7 @@ def test_a_work_folder_that_cannot_be_written_to_is_told(settings, monkeypatch, 
     else:
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
 
-    assert "cannot be written to" in work_room.fault()
+    assert "cannot be written to" in disk_room.fault()
 
 
 @pytest.mark.django_db

@@ -3,16 +3,17 @@ import time
 import pytest
 from django.db import OperationalError
 
-from render import fence, lease, outage
-from render.fence import Fenced
-from render.lease import Lease
+from render.cluster import db_retry
+from render.lifecycle import fence, lease
+from render.lifecycle.fence import Fenced
+from render.lifecycle.lease import Lease
 from render.models import Render
 from tests.postgres import break_connection
 
 
 @pytest.fixture(autouse=True)
 def quick(settings, monkeypatch) -> None:
-    monkeypatch.setattr(outage, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(db_retry, "PAUSE_SECONDS", 0)
     monkeypatch.setattr(lease, "OUTAGE_PAUSE_SECONDS", 0.01)
     settings.RENDER_LEASE_RENEW_SECONDS = 0.02
 
@@ -22,7 +23,7 @@ def test_a_step_is_done_again_when_the_database_is_back(enqueue) -> None:
     enqueue()
     break_connection()
 
-    assert outage.outlast(lambda: Render.objects.count()) == 1
+    assert db_retry.outlast(lambda: Render.objects.count()) == 1
 
 
 @pytest.mark.django_db(transaction=True)
@@ -34,7 +35,7 @@ def test_patience_ends(settings) -> None:
         raise OperationalError("away")
 
     with pytest.raises(OperationalError):
-        outage.outlast(step)
+        db_retry.outlast(step)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -46,7 +47,7 @@ def test_who_has_lost_the_render_waits_no_longer() -> None:
         raise Fenced
 
     with pytest.raises(Fenced):
-        outage.outlast(step, check=check)
+        db_retry.outlast(step, check=check)
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from django_q.models import OrmQ
 
 from accounts.errors import ServiceError
 from accounts.models import UsageEntry
-from render import fence, lifecycle, progress
-from render.fence import CancelRequested, Claim, Fenced
+from render.lifecycle import fence, progress, transitions
+from render.lifecycle.fence import CancelRequested, Claim, Fenced
 from render.models import Attempt, Node, Phase, Render, Segment, State
 from render.signals import render_changed
 
@@ -70,7 +70,7 @@ def test_what_was_prepared(mine) -> None:
 def test_a_second_claim_keeps_the_first_start(mine, claim) -> None:
     started = timezone.now() - timedelta(hours=1)
     Render.objects.filter(pk=mine.render_id).update(started_at=started)
-    lifecycle.hand_back(mine)
+    transitions.hand_back(mine)
 
     again = claim()
 
@@ -99,7 +99,7 @@ def test_a_segment_that_was_recorded_already_is_not_counted_again(mine) -> None:
 
 
 def test_a_segment_of_a_render_that_is_to_end_is_not_recorded(mine) -> None:
-    lifecycle.request_cancel(own(mine))
+    transitions.request_cancel(own(mine))
 
     with pytest.raises(CancelRequested):
         segment(mine)
@@ -117,7 +117,7 @@ def test_the_end(mine, settings) -> None:
     segment(mine)
     segment(mine, 1)
 
-    lifecycle.finish(mine, video_key="film", poster_key="poster", duration_seconds=2.0)
+    transitions.finish(mine, video_key="film", poster_key="poster", duration_seconds=2.0)
 
     render = own(mine)
     assert (render.state, render.progress, render.lease_until) == (State.FINISHED, 100, None)
@@ -133,24 +133,24 @@ def test_no_end_with_other_segments_than_were_planned(mine, stored) -> None:
         segment(mine, index, frames=frames)
 
     with pytest.raises(RuntimeError):
-        lifecycle.finish(mine, video_key="film", poster_key="poster", duration_seconds=2.0)
+        transitions.finish(mine, video_key="film", poster_key="poster", duration_seconds=2.0)
     assert (own(mine).state, usage(mine).billed_seconds) == (State.RUNNING, None)
 
 
 def test_no_end_of_a_render_that_is_to_be_canceled(mine) -> None:
     segment(mine)
     segment(mine, 1)
-    lifecycle.request_cancel(own(mine))
+    transitions.request_cancel(own(mine))
 
     with pytest.raises(CancelRequested):
-        lifecycle.finish(mine, video_key="film", poster_key="poster", duration_seconds=2.0)
+        transitions.finish(mine, video_key="film", poster_key="poster", duration_seconds=2.0)
     assert own(mine).state == State.RUNNING
 
 
 def test_a_failure(mine, settings) -> None:
     settings.NODE_COST_MICROS_PER_HOUR = {"cpu": 1800}
     segment(mine)
-    lifecycle.fail(mine, ERROR, trace="where")
+    transitions.fail(mine, ERROR, trace="where")
 
     render = own(mine)
     assert (render.state, render.lease_until, render.completed_at is not None) == (State.FAILED, None, True)
@@ -161,7 +161,7 @@ def test_a_failure(mine, settings) -> None:
 
 
 def test_a_cancel_of_its_worker(mine) -> None:
-    lifecycle.cancel(mine)
+    transitions.cancel(mine)
 
     assert (own(mine).state, own(mine).error_code, own(mine).error_param) == (State.CANCELED, "canceled", "")
     assert attempt(mine).outcome == Attempt.Outcome.CANCELED
@@ -169,20 +169,20 @@ def test_a_cancel_of_its_worker(mine) -> None:
 
 
 def test_a_cancel_is_asked_for_once(mine) -> None:
-    first = lifecycle.request_cancel(own(mine)).cancel_requested_at
+    first = transitions.request_cancel(own(mine)).cancel_requested_at
     assert first is not None
 
-    assert lifecycle.request_cancel(own(mine)).cancel_requested_at == first
+    assert transitions.request_cancel(own(mine)).cancel_requested_at == first
     assert own(mine).state == State.RUNNING
-    lifecycle.cancel(mine)
-    assert lifecycle.request_cancel(own(mine)).state == State.CANCELED
+    transitions.cancel(mine)
+    assert transitions.request_cancel(own(mine)).state == State.CANCELED
 
 
 @pytest.mark.parametrize(
     ("step", "outcome"),
     [
-        (lambda mine: lifecycle.hand_over(mine, "gpu", Phase.LOADING), Attempt.Outcome.HANDED_OVER),
-        (lifecycle.hand_back, Attempt.Outcome.YIELDED),
+        (lambda mine: transitions.hand_over(mine, "gpu", Phase.LOADING), Attempt.Outcome.HANDED_OVER),
+        (transitions.hand_back, Attempt.Outcome.YIELDED),
     ],
 )
 def test_what_goes_on_elsewhere(mine, step, outcome) -> None:
@@ -203,7 +203,7 @@ def test_what_goes_on_elsewhere(mine, step, outcome) -> None:
 def test_a_failure_that_may_pass_waits_longer_each_time(mine, failures, wait) -> None:
     Render.objects.filter(pk=mine.render_id).update(failures=failures)
 
-    lifecycle.retry_later(mine, ERROR, trace="where")
+    transitions.retry_later(mine, ERROR, trace="where")
 
     render = own(mine)
     assert (render.state, render.failures, render.storage_failures) == (State.QUEUED, failures + 1, 0)
@@ -215,7 +215,7 @@ def test_a_failure_that_may_pass_waits_longer_each_time(mine, failures, wait) ->
 def test_the_third_failure_is_the_last(mine) -> None:
     Render.objects.filter(pk=mine.render_id).update(failures=2, storage_failures=20)
 
-    lifecycle.retry_later(mine, ERROR, trace="where")
+    transitions.retry_later(mine, ERROR, trace="where")
 
     assert (own(mine).state, own(mine).error_code, own(mine).failures) == (State.FAILED, "no_face", 3)
     assert (own(mine).error_trace, attempt(mine).outcome) == ("where", Attempt.Outcome.FAILED)
@@ -225,7 +225,7 @@ def test_the_third_failure_is_the_last(mine) -> None:
 def test_the_storage_gets_about_a_day(mine, failures, wait) -> None:
     Render.objects.filter(pk=mine.render_id).update(storage_failures=failures, failures=2)
 
-    lifecycle.retry_later(mine, ERROR, trace="where", of_storage=True)
+    transitions.retry_later(mine, ERROR, trace="where", of_storage=True)
 
     render = own(mine)
     assert (render.storage_failures, render.failures) == (failures + 1, 2)
@@ -238,7 +238,7 @@ def test_the_storage_gets_about_a_day(mine, failures, wait) -> None:
 def test_a_crash(mine, crashes, wait) -> None:
     Render.objects.filter(pk=mine.render_id).update(crashes=crashes)
 
-    lifecycle.reap(own(mine))
+    transitions.reap(own(mine))
 
     render = own(mine)
     assert render.crashes == crashes + 1
@@ -252,16 +252,16 @@ def test_a_crash(mine, crashes, wait) -> None:
 
 
 def test_a_crash_of_what_is_to_be_canceled(mine) -> None:
-    lifecycle.request_cancel(own(mine))
-    lifecycle.reap(own(mine))
+    transitions.request_cancel(own(mine))
+    transitions.reap(own(mine))
 
     assert (own(mine).state, own(mine).error_code) == (State.CANCELED, "canceled")
     assert attempt(mine).outcome == Attempt.Outcome.LEASE_LOST
 
 
 def test_what_is_let_go_of_while_it_is_to_be_canceled(mine) -> None:
-    lifecycle.request_cancel(own(mine))
-    lifecycle.hand_back(mine)
+    transitions.request_cancel(own(mine))
+    transitions.hand_back(mine)
 
     assert (own(mine).state, attempt(mine).outcome) == (State.CANCELED, Attempt.Outcome.CANCELED)
 
@@ -271,11 +271,11 @@ STEPS = {
     "segment": segment,
     "prepared": lambda mine: progress.prepared(mine, sources={}, plan={}, num_frames=1, segments_total=1),
     "renew": fence.renew,
-    "hand back": lifecycle.hand_back,
-    "fail": lambda mine: lifecycle.fail(mine, ERROR),
-    "cancel": lifecycle.cancel,
-    "try later": lambda mine: lifecycle.retry_later(mine, ERROR, trace=""),
-    "finish": lambda mine: lifecycle.finish(mine, video_key="v", poster_key="p", duration_seconds=1),
+    "hand back": transitions.hand_back,
+    "fail": lambda mine: transitions.fail(mine, ERROR),
+    "cancel": transitions.cancel,
+    "try later": lambda mine: transitions.retry_later(mine, ERROR, trace=""),
+    "finish": lambda mine: transitions.finish(mine, video_key="v", poster_key="p", duration_seconds=1),
 }
 LOST = {
     "another attempt": {"attempt": 2},
@@ -304,7 +304,7 @@ def test_what_a_film_costs_follows_the_engines_queue(enqueue, claim, settings) -
     claimed = claim()
     Attempt.objects.filter(render=claimed.render_id).update(render_seconds=10)
 
-    lifecycle.cancel(claimed)
+    transitions.cancel(claimed)
 
     assert usage(claimed).cost_micros == 10
 
@@ -315,7 +315,7 @@ def test_a_node_without_a_price_costs_nothing(enqueue, claim, settings) -> None:
     claimed = claim()
     Attempt.objects.filter(render=claimed.render_id).update(render_seconds=36_000)
 
-    lifecycle.cancel(claimed)
+    transitions.cancel(claimed)
 
     assert (usage(claimed).gpu_seconds, usage(claimed).cost_micros) == (36_000, 0)
 
@@ -323,7 +323,7 @@ def test_a_node_without_a_price_costs_nothing(enqueue, claim, settings) -> None:
 def test_a_draining_node_gives_its_ticket_back(enqueue, claim) -> None:
     enqueue()
     claimed = claim()
-    lifecycle.hand_back(claimed)
+    transitions.hand_back(claimed)
     Node.objects.update(draining=True)
     OrmQ.objects.all().delete()
 

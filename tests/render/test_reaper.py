@@ -9,8 +9,9 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from render import lifecycle, queue, reaper
+from render.lifecycle import reaper, transitions
 from render.models import ReaperClock, Render, State
+from render.queue import tickets as queue
 from render.signals import housekeeping
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("neighbour")]
@@ -130,7 +131,9 @@ def test_an_error_of_one_part_is_logged_and_keeps_nothing_from_the_others(dead, 
     assert reaper.run() == 1
     assert called == ["fails", "works"]
     # Django logs such an error, too, but by a logger that an operator may have turned off.
-    [told] = [record for record in caplog.records if record.name == "render.reaper" and record.levelname == "ERROR"]
+    [told] = [
+        record for record in caplog.records if record.name == "render.lifecycle.reaper" and record.levelname == "ERROR"
+    ]
     assert told.exc_info is not None and str(told.exc_info[1]) == "broken part"
 
 
@@ -148,7 +151,7 @@ def test_a_lost_database_ends_the_run_also_in_the_midst_of_one_render(dead, monk
     def reap(render: Render) -> None:
         raise error("away")
 
-    monkeypatch.setattr(lifecycle, "reap", reap)
+    monkeypatch.setattr(transitions, "reap", reap)
 
     with pytest.raises(error, match="away"):
         reaper.run()
@@ -222,8 +225,8 @@ def full(enqueue, claim, plan):
 
 
 ENDS = {
-    "fail": lambda claimed: lifecycle.fail(claimed, lifecycle._canceled()),
-    "cancel": lifecycle.cancel,
+    "fail": lambda claimed: transitions.fail(claimed, transitions._canceled()),
+    "cancel": transitions.cancel,
     "reap": lambda claimed: _reap_to_the_end(claimed),
     "give up": lambda claimed: _fail_too_often(claimed),
 }
@@ -231,12 +234,12 @@ ENDS = {
 
 def _reap_to_the_end(claimed) -> None:
     Render.objects.filter(pk=claimed.render_id).update(crashes=settings.RENDER_MAX_CRASHES - 1)
-    lifecycle.reap(Render.objects.get(pk=claimed.render_id))
+    transitions.reap(Render.objects.get(pk=claimed.render_id))
 
 
 def _fail_too_often(claimed) -> None:
     Render.objects.filter(pk=claimed.render_id).update(failures=settings.RENDER_MAX_FAILURES - 1)
-    lifecycle.retry_later(claimed, lifecycle._canceled(), trace="")
+    transitions.retry_later(claimed, transitions._canceled(), trace="")
 
 
 @pytest.mark.parametrize("end", ENDS)

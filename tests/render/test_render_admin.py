@@ -5,10 +5,11 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from accounts.models import AuditEntry, Tenant, UsageEntry
-from render import lifecycle, nodes, submission
+from render.cluster import nodes
+from render.lifecycle import submission, transitions
 from render.models import Node, Render, State
 from render.parameters import Parameters
-from render.storages.files import is_signed_for_staff
+from render.storage.backends.files import is_signed_for_staff
 
 RENDERS = "/admin/render/render/"
 NODES = "/admin/render/node/"
@@ -47,7 +48,7 @@ def test_canceling_a_waiting_render_ends_it_and_releases_the_hold(admin_client: 
 
 
 def test_canceling_a_running_render_asks_its_worker(admin_client: Client, queued: Render):
-    lifecycle.claim_next("cpu", nodes.beat("cpu"))
+    transitions.claim_next("cpu", nodes.beat("cpu"))
 
     said = act(admin_client, RENDERS, "cancel", queued)
 

@@ -10,12 +10,15 @@ from django.db import connection
 
 from accounts.errors import ServiceError
 from accounts.models import UsageEntry
-from render import lifecycle, objects, progress, runner, tasks
-from render.fence import Claim
+from render import tasks
+from render.lifecycle import progress, transitions
+from render.lifecycle.fence import Claim
 from render.models import Attempt, Phase, Segment, State
 from render.parameters import Parameters
+from render.pipeline import runner
+from render.pipeline.work_folder import work_folder
 from render.sources import keys_of
-from render.work_folder import work_folder
+from render.storage import media
 from tests.engines import InstantEngine, StatefulEngine
 from tests.render import hostile_media
 from tests.stack import until
@@ -199,7 +202,7 @@ def test_a_damaged_segment_is_never_put_into_a_film(enqueue, claim, settings, mo
 
     render.refresh_from_db()
     assert render.state == State.QUEUED
-    assert objects.DamagedObject.__name__ in render.error_trace
+    assert media.DamagedObject.__name__ in render.error_trace
 
 
 def test_a_failure_that_may_pass_is_tried_three_times(enqueue, claim, monkeypatch, settings) -> None:
@@ -249,7 +252,7 @@ def test_a_canceled_render_stops_at_its_next_segment(enqueue, claim, monkeypatch
     def cancel_midway(self, inputs, parameters, plan, resume, hold):
         for segment in original(self, inputs, parameters, plan, resume, hold):
             if segment.index == 1:
-                lifecycle.request_cancel(render)
+                transitions.request_cancel(render)
             yield segment
 
     monkeypatch.setattr(InstantEngine, "segments", cancel_midway)
@@ -287,7 +290,7 @@ def test_a_cancel_while_the_film_is_joined_still_counts(enqueue, claim, monkeypa
     def cancel_while_uploading(claim, phase, **named):
         original(claim, phase, **named)
         if phase == "uploading":
-            lifecycle.request_cancel(render)
+            transitions.request_cancel(render)
 
     monkeypatch.setattr(progress, "enter", cancel_while_uploading)
     runner.run(claim())
@@ -344,7 +347,7 @@ def test_a_cancel_ends_the_process_that_decodes_a_source(enqueue, claim, setting
                 for server in psutil.Process().children():
                     seen.extend(child for child in server.children() if child.cpu_times().user > 0.5)
                 time.sleep(0.02)
-            lifecycle.request_cancel(render)
+            transitions.request_cancel(render)
         finally:
             connection.close()
 

@@ -1,4 +1,4 @@
-"""`render.source_cache`, `render.objects.fetch` and `render.prefetch`: sources wait on the node for their render."""
+"""Sources wait on the node for their render: the cache of sources, and fetching them before their turn."""
 
 import os
 import signal
@@ -11,9 +11,10 @@ from django.conf import settings as settings_of_django
 from django.core.files.storage import default_storage
 from django.utils import timezone
 
-from render import objects, runner, source_cache
 from render.models import Render, State
-from render.prefetch import prefetch
+from render.pipeline import runner
+from render.pipeline.prefetch import prefetch
+from render.storage import media, source_cache
 
 
 @pytest.fixture
@@ -21,14 +22,14 @@ def stored(tmp_path, acme):
     def store(content: bytes) -> str:
         path = tmp_path / "voice.wav"
         path.write_bytes(content)
-        return objects.store_source(path, Render(tenant=acme))
+        return media.store_source(path, Render(tenant=acme))
 
     return store
 
 
 def keep(key: str) -> Path:
     """Fetch it ahead; where it lies then."""
-    objects.keep_source(key)
+    media.keep_source(key)
     return Path(settings_of_django.WORK_DIR) / "sources" / Path(key).name
 
 
@@ -40,10 +41,10 @@ def test_a_source_is_fetched_once(stored, tmp_path, settings) -> None:
     key = stored(b"voice")
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
-    objects.fetch(key, tmp_path / "first")
+    media.fetch(key, tmp_path / "first")
     default_storage.delete(key)
 
-    assert objects.fetch(key, tmp_path / "second").read_bytes() == b"voice"
+    assert media.fetch(key, tmp_path / "second").read_bytes() == b"voice"
     assert cached(settings) == {Path(key).name}
 
 
@@ -52,8 +53,8 @@ def test_a_damaged_source_is_refused_and_not_kept(stored, tmp_path, settings) ->
     Path(default_storage.path(key)).write_bytes(b"noise")
     (tmp_path / "work").mkdir()
 
-    with pytest.raises(objects.DamagedObject):
-        objects.fetch(key, tmp_path / "work")
+    with pytest.raises(media.DamagedObject):
+        media.fetch(key, tmp_path / "work")
 
     assert cached(settings) == set()
 
@@ -65,9 +66,9 @@ def test_what_was_not_used_for_longest_goes_first(stored, settings) -> None:
     now = time.time()
     os.utime(kept[0], (now - 60, now - 60))
     os.utime(kept[1], (now - 120, now - 120))
-    objects.keep_source(keys[1])
+    media.keep_source(keys[1])
 
-    objects.keep_source(keys[2])
+    media.keep_source(keys[2])
 
     assert cached(settings) == {Path(keys[1]).name, Path(keys[2]).name}
 
@@ -107,7 +108,7 @@ def test_what_cannot_be_fetched_ahead_is_left_to_the_render_and_told_once(enqueu
         prefetch("gpu", failed)
 
     assert cached(settings) >= {Path(key).name for key in sources["voices"]}
-    assert [record.getMessage() for record in caplog.records if record.name == "render.prefetch"] == [
+    assert [record.getMessage() for record in caplog.records if record.name == "render.pipeline.prefetch"] == [
         f"Not fetched ahead: {sources['portrait']}"
     ]
     assert failed == {sources["portrait"]}
@@ -128,28 +129,28 @@ def test_what_is_removed_at_the_moment_when_it_is_linked_is_fetched_again(stored
 
     monkeypatch.setattr(os, "link", link)
 
-    assert objects.fetch(key, tmp_path / "mine").read_bytes() == b"voice"
+    assert media.fetch(key, tmp_path / "mine").read_bytes() == b"voice"
 
 
 def test_what_another_process_is_fetching_is_not_cleared(stored, tmp_path, settings, monkeypatch) -> None:
     """However old it looks: its writer may be slow, and the clock may have jumped."""
     settings.SOURCE_CACHE_BYTES = 0
     key, other = stored(b"voice"), stored(b"other")
-    real, is_first = objects.bring, [True]
+    real, is_first = media.bring, [True]
 
     def bring(name, path):
         result = real(name, path)
         if is_first.pop() if is_first else False:
             os.utime(path, (0, 0))
             source_cache.clear()
-            objects.keep_source(other)  # Which trims.
+            media.keep_source(other)  # Which trims.
             assert path.exists()
         return result
 
-    monkeypatch.setattr(objects, "bring", bring)
+    monkeypatch.setattr(media, "bring", bring)
     (tmp_path / "mine").mkdir()
 
-    assert objects.fetch(key, tmp_path / "mine").read_bytes() == b"voice"
+    assert media.fetch(key, tmp_path / "mine").read_bytes() == b"voice"
     assert is_first == []
 
 
@@ -157,8 +158,8 @@ def test_what_a_killed_process_was_fetching_is_cleared(stored, settings, monkeyp
     key = stored(b"voice")
     child = os.fork()
     if child == 0:
-        monkeypatch.setattr(objects, "bring", lambda name, path: os.kill(os.getpid(), signal.SIGKILL))
-        objects.keep_source(key)
+        monkeypatch.setattr(media, "bring", lambda name, path: os.kill(os.getpid(), signal.SIGKILL))
+        media.keep_source(key)
     os.waitpid(child, 0)
     assert len(cached(settings)) == 1
 

@@ -12,9 +12,9 @@ import pytest
 
 from accounts.errors import ServiceError
 from accounts.models import Plan, Tenant
-from render import preparation
-from render.fence import Fenced
+from render.lifecycle.fence import Fenced
 from render.models import Render
+from render.pipeline import preparation
 from render.speech import joining, registry
 from render.speech.base import SAMPLE_RATE, SpeechUnavailable
 from render.speech.registry import Script, choose, speak

@@ -9,8 +9,8 @@ from accounts.models import UsageEntry
 from projects import services
 from projects.models import Project, Take
 from projects.retention import project_deletion
-from render import runner
 from render.models import Phase, Render, State
+from render.pipeline import runner
 from tests.cloudinary_server import Cloudinary, running_cloudinary
 from tests.engines import InstantEngine
 
@@ -77,7 +77,7 @@ def work(claim) -> int:
 def test_a_film_that_cannot_be_uploaded(
     cloud, enqueue, claim, rendered, monkeypatch, faults, state, reason, attempts
 ) -> None:
-    monkeypatch.setattr("render.storages.cloudinary_media.TIMEOUT_SECONDS", 2.0)
+    monkeypatch.setattr("render.storage.backends.cloudinary.TIMEOUT_SECONDS", 2.0)
     cloud.only, cloud.faults = FILM, list(faults)
     render = enqueue()
 

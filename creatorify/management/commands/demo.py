@@ -30,7 +30,7 @@ from creatorify.log_file import end_of
 from creatorify.port import port_number
 from creatorify.supervisor import ProcessFailed, Supervisor, wait_until_listening
 from render.models import Node
-from render.private_folder import private_folder
+from render.storage.private_folder import private_folder
 
 TENANT = "Demo"
 START_SECONDS = 25  # in which the web server must answer

@@ -12,12 +12,12 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, close_old_connections
 
-from render import machine_lock, nodes, work_room
-from render.cluster_hardening import QUICK_ENDS, QUICK_SECONDS
+from render.cluster import disk_room, host_lock, nodes
+from render.cluster.hardening import QUICK_ENDS, QUICK_SECONDS
+from render.cluster.parent_death import die_with_parent
 from render.engines import registry
 from render.models import Node, State
-from render.parent_death import die_with_parent
-from render.prefetch import prefetch
+from render.pipeline.prefetch import prefetch
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         # Two under one name would drain each other: both read and write the one row of it.
-        self._lock = machine_lock.try_lock(f"gpu_node {settings.NODE_NAME}")
+        self._lock = host_lock.try_lock(f"gpu_node {settings.NODE_NAME}")
         if self._lock is None:
             raise CommandError(
                 f"Another gpu_node runs here as {settings.NODE_NAME}. Each GPU's worker needs a NODE_NAME of its own."
@@ -89,7 +89,7 @@ class Command(BaseCommand):
     def _prefetch(self) -> None:
         failed: set[str] = set()
         while not self._stop.wait(PREFETCH_SECONDS):
-            if work_room.fault():
+            if disk_room.fault():
                 continue
             close_old_connections()
             try:

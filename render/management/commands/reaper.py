@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import DatabaseError, close_old_connections
 
-from render import reaper
+from render.lifecycle import reaper
 
 logger = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from projects.assets import services as assets
 from projects.models import Asset
 from projects.retention import policy as retention
 from projects.tasks import delete_media, tend_assets
-from render.storages import files
+from render.storage.backends import files
 from tests.postgres import Database
 from tests.render.media_makers import picture
 

@@ -8,11 +8,11 @@ import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import Storage
 
-from render.storages import links
-from render.storages.cloudinary_media import CloudinaryStorage
-from render.storages.failures import Reason, StorageFailure
-from render.storages.files import SignedFileStorage
-from render.storages.s3 import SignedS3Storage
+from render.storage import links
+from render.storage.backends.cloudinary import CloudinaryStorage
+from render.storage.backends.files import SignedFileStorage
+from render.storage.backends.s3 import SignedS3Storage
+from render.storage.errors import Reason, StorageFailure
 from tests.cloudinary_server import CLOUD, KEY, SECRET, Cloudinary, running_cloudinary
 from tests.s3_server import running_s3
 
@@ -177,7 +177,7 @@ def test_cloudinary_is_told_what_is_what(cloud):
 
 
 def test_cloudinary_gets_a_large_file_in_pieces(cloud, monkeypatch):
-    monkeypatch.setattr("render.storages.cloudinary_media.CHUNK_BYTES", 300_000)
+    monkeypatch.setattr("render.storage.backends.cloudinary.CHUNK_BYTES", 300_000)
     read = []
 
     class Watched(ContentFile):
@@ -232,7 +232,7 @@ def test_cloudinary_s_failures_have_a_reason_and_pass_if_they_may(cloud, faults,
 
 def test_a_slow_answer_is_not_waited_for_for_ever(cloud, monkeypatch, settings):
     settings.STORAGE_ATTEMPTS = 1
-    monkeypatch.setattr("render.storages.cloudinary_media.TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("render.storage.backends.cloudinary.TIMEOUT_SECONDS", 0.2)
     cloud.faults = ["slow"]
 
     with pytest.raises(StorageFailure) as caught:

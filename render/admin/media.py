@@ -1,0 +1,49 @@
+"""A look at a tenant's media from the admin: each one is written down."""
+
+from typing import Any
+from uuid import UUID
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
+from django.utils.html import format_html
+
+from accounts import audit
+from accounts.admin.base import NOTHING
+from render.models import Render
+from render.storage import media
+
+
+def keys_of(render: Render) -> dict[str, str]:
+    """Name -> key in the media storage, of all that a render was given and has made."""
+    sources: dict[str, Any] = render.sources or {}
+    found = {
+        "video": render.video_key,
+        "poster": render.poster_key,
+        "portrait": sources.get("portrait"),
+        "source-video": sources.get("video"),
+    }
+    found |= {f"voice-{number}": key for number, key in enumerate(sources.get("voices", []), 1)}
+    found |= {f"sound-{number}": key for number, (key, _) in enumerate(sources.get("sound", []), 1)}
+    return {name: key for name, key in found.items() if key}
+
+
+def look_link(render_id: UUID, name: str, key: str | None, text: str) -> str:
+    if not key:
+        return NOTHING
+    url = reverse("admin:render_render_media", args=[render_id, name])
+    return format_html('<a href="{}" target="_blank" rel="noopener">{}</a>', url, text)
+
+
+def look(request: HttpRequest, render_id: UUID, name: str) -> HttpResponse:
+    """Redirects to the file. Needs the permission `render.view_media`."""
+    if not request.user.has_perm("render.view_media"):
+        raise PermissionDenied
+    render = get_object_or_404(Render.objects.select_related("tenant"), pk=render_id)
+    segments = {f"segment-{segment.index}": segment.key for segment in render.segments.all()}
+    key = {**segments, **keys_of(render)}.get(name)
+    if key is None:
+        raise Http404
+    audit.record("media.view", render, request=request, tenant=render.tenant, details={"name": name})
+    return redirect(media.staff_link(key))

@@ -1,0 +1,139 @@
+"""Makes the process tree of django-q2, which is pinned, crash-only: patches its processes, `Sentinel` and `Cluster`.
+
+As published, a worker killed while it waits for work keeps the queue's semaphore, and the cluster looks healthy but
+never works again (django-q2 issue 23); a killed Sentinel or main process leaves orphans that go on taking tasks. Here
+any unplanned death ends the whole tree at once. Its main process, which holds nothing, grows a new one in a moment, and
+is itself started again by its supervisor. Leases bring the renders back.
+"""
+
+import functools
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from render.cluster import ticket_clock
+from render.cluster.parent_death import die_with_parent
+
+logger = logging.getLogger(__name__)
+
+RESTART_SECONDS = 0.5
+QUICK_SECONDS = 10.0  # A sentinel that ends sooner after its start has ended quickly.
+QUICK_ENDS = 5  # in a row, after which the main process ends, too: its supervisor knows how long to wait
+EXIT_STATUS = 70  # EX_SOFTWARE of sysexits.h
+_TIMED_OUT, _RECYCLED = 0, -2  # What django-q2 leaves in a worker's timer when the death was planned
+
+
+def install() -> None:
+    # Imported here: django_q.cluster needs the app registry to be ready.
+    from django_q import cluster
+
+    if isinstance(cluster.worker, _DiesWithParent):
+        return
+    cluster.worker = _Worker(cluster.worker)
+    cluster.pusher = _DiesWithParent(_pushing(cluster.pusher))
+    cluster.monitor = _DiesWithParent(cluster.monitor)
+    cluster.Sentinel = _crash_only(cluster.Sentinel)
+    cluster.Cluster = _growing_again(cluster.Cluster)
+
+
+class _DiesWithParent:
+    """A process's main function that is killed by the kernel when its parent dies."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+
+    def __call__(self, *arguments: Any) -> Any:
+        die_with_parent()
+        return self._function(*arguments)
+
+
+class _Worker(_DiesWithParent):
+    def __call__(self, task_queue: Any, result_queue: Any, timer: Any, timeout: int) -> Any:
+        ticket_clock.watch(timer, timeout)
+        return super().__call__(task_queue, result_queue, timer, timeout)
+
+
+def _pushing(pusher: Callable[..., Any]) -> Callable[..., Any]:
+    """With a canary beside it. And no ticket is taken while the one before it still waits for a worker: it could not be
+    overtaken in memory by one whose turn comes first, and no other node could have it.
+    """
+
+    @functools.wraps(pusher)
+    def push(task_queue: Any, event: Any, broker: Any = None) -> Any:
+        from django_q.brokers import get_broker  # Their models need the app registry to be ready.
+        from django_q.conf import Conf
+
+        from render.cluster import watchdog
+
+        named = {"exit_status": EXIT_STATUS}
+        threading.Thread(target=watchdog.watch, args=(task_queue, Conf.CLUSTER_NAME), kwargs=named, daemon=True).start()
+        broker = broker or get_broker()
+        broker.is_full = lambda: not task_queue.empty()
+        return pusher(task_queue, event, broker)
+
+    return push
+
+
+def _crash_only(sentinel: type[Any]) -> type[Any]:
+    class CrashOnlySentinel(sentinel):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            die_with_parent()
+            super().__init__(*arguments, **named)
+
+        def reincarnate(self, process: BaseProcess) -> None:
+            timer = getattr(process, "timer", None)
+            if timer is not None and int(timer.value) in (_TIMED_OUT, _RECYCLED):
+                super().reincarnate(process)
+                return
+            for child in [*self.pool, self.monitor, self.pusher]:
+                child.kill()
+            os._exit(EXIT_STATUS)
+
+    return CrashOnlySentinel
+
+
+def _growing_again(cluster: type[Any]) -> type[Any]:
+    class GrowingAgainCluster(cluster):  # type: ignore[misc]
+        stop_event: Any
+        _ends = False
+
+        def start(self) -> int:
+            """Returns after the stop. Raises RuntimeError where a sentinel ends at its start: nothing grows there."""
+            quick_ends = 0
+            while True:
+                started = time.monotonic()
+                pid: int = super().start()
+                if self._ends:  # The signal may have come while there was no sentinel to tell.
+                    self.stop()
+                self.sentinel.join()
+                if self._ends:
+                    return pid
+                status = self.sentinel.exitcode
+                logger.error("The queue's processes ended with status %d, new ones start", status)
+                quick_ends = quick_ends + 1 if time.monotonic() < started + QUICK_SECONDS else 1
+                if quick_ends == QUICK_ENDS:
+                    sys.exit(EXIT_STATUS)
+                time.sleep(RESTART_SECONDS)
+                if self._ends:
+                    return pid
+
+        def stop(self) -> bool:
+            if not self.sentinel.is_alive():
+                return False
+            # In a thread: a sentinel that is killed while it looks at the event leaves it locked for ever.
+            threading.Thread(target=self.stop_event.set, daemon=True).start()
+            self.sentinel.join()
+            self.start_event = self.stop_event = None  # As the published method does: `start` waits for it.
+            return True
+
+        def sig_handler(self, signum: int, frame: Any) -> None:
+            self._ends = True
+            super().sig_handler(signum, frame)
+
+    return GrowingAgainCluster

@@ -1,0 +1,156 @@
+"""Holds a claimed render while its worker works, from a thread with a database connection of its own.
+
+The thread also takes the render from its worker when a cancel was asked for, or when the render has got no further for
+RENDER_TIMEOUT_SECONDS: within one renewal, even while the main thread is deep in C code. The worker learns of it at its
+next `check`, or from `Fenced` at its next write.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from typing import Self
+from uuid import UUID
+
+from django.conf import settings
+from django.db import Error, connection
+
+from accounts.errors import ServiceError
+from render.cluster import ticket_clock
+from render.lifecycle import fence, progress, transitions
+from render.lifecycle.fence import Claim, Fenced
+
+logger = logging.getLogger(__name__)
+
+OUTAGE_PAUSE_SECONDS = 1.0
+
+
+class Draining(Exception):
+    """The node takes a rest; the render is to go on elsewhere."""
+
+
+class Lease:
+    """Also the `Hold` that an engine is given."""
+
+    def __init__(self, claim: Claim) -> None:
+        self._claim = claim
+        self._progress: int | None = None  # in percent, written with the next renewal
+        self._furthest = 0.0  # that was reported: from 0 to 1 of the film rendered, from 1 to 2 of it uploaded
+        self._lost = False
+        self._draining = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name=f"lease-{claim.render_id}", daemon=True)
+        self._worker = threading.get_ident()
+        self.moved_on()
+        self._renewed()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def render_id(self) -> UUID:
+        return self._claim.render_id
+
+    @property
+    def attempt(self) -> int:
+        return self._claim.attempt
+
+    def check(self) -> None:
+        """Raises Fenced when the render is no longer ours."""
+        if self._lost:
+            raise Fenced
+
+    def check_draining(self) -> None:
+        """Raises Draining when the render is to be handed back, which is done between two segments."""
+        if self._draining:
+            raise Draining
+
+    def seconds_left(self) -> float:
+        left: float = self._good_until - time.monotonic()
+        return max(left, 0.0)
+
+    def report(self, rendered: float) -> None:
+        self._progress = progress.of_rendering(rendered)
+        self._reached(rendered)
+
+    def report_upload(self, uploaded: float) -> None:
+        self._progress = progress.of_uploading(uploaded)
+        self._reached(1 + uploaded)
+
+    def moved_on(self) -> None:
+        """The render has got further, with a file, a segment or a phase: the time that it is allowed begins anew."""
+        self._deadline = time.monotonic() + settings.RENDER_TIMEOUT_SECONDS
+        ticket_clock.begin_anew()
+
+    def _reached(self, share: float) -> None:
+        # Work that is repeated, because it was lost before, is no progress.
+        if share > self._furthest:
+            self._furthest = share
+            self.moved_on()
+
+    def _keep(self) -> None:
+        try:
+            pause = settings.RENDER_LEASE_RENEW_SECONDS
+            while not self._stop.wait(pause):
+                try:
+                    self._renew()
+                    self._renewed()
+                    pause = settings.RENDER_LEASE_RENEW_SECONDS
+                except Error:
+                    logger.warning("Render %s: lease not renewed, the database is away", self._claim.render_id)
+                    connection.close()
+                    self._go_on_without_database()
+                    pause = min(OUTAGE_PAUSE_SECONDS, settings.RENDER_LEASE_RENEW_SECONDS)
+                if self._lost:
+                    return
+        except Fenced:
+            self._lost = True
+        finally:
+            connection.close()
+            if self._lost:
+                self._end_hanging_worker()
+
+    def _end_hanging_worker(self) -> None:
+        """A worker that does not notice is deep in code that never comes back. Its queue starts anew without it."""
+        if not self._stop.wait(settings.RENDER_HANG_SECONDS):
+            logger.critical("Render %s has ended, and its worker hangs: it is killed", self._claim.render_id)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _renewed(self) -> None:
+        self._renewed_at = time.monotonic()
+        self._good_until = self._renewed_at + settings.RENDER_LEASE_SECONDS
+
+    def _go_on_without_database(self) -> None:
+        """If it is away for all, nobody can have reaped. If for this node only, others may have: the fence then tells
+        when it is back, and until then the node has nothing better to do.
+        """
+        self._good_until = time.monotonic() + settings.RENDER_LEASE_SECONDS
+        self._deadline = max(self._deadline, self._good_until)  # What is done by then can be recorded afterwards.
+        self._lost = time.monotonic() > self._renewed_at + settings.RENDER_OUTAGE_SECONDS
+
+    def _renew(self) -> None:
+        render = fence.renew(self._claim, progress=self._progress)
+        if render.cancel_requested_at is not None:
+            transitions.cancel(self._claim)
+            self._lost = True
+        elif time.monotonic() > self._deadline:
+            self._give_up()
+            self._lost = True
+        self._draining = render.node is not None and render.node.draining
+
+    def _give_up(self) -> None:
+        """It is the machine's fault as often as the render's, and what is recorded is not rendered again."""
+        limit = settings.RENDER_TIMEOUT_SECONDS
+        logger.error("Render %s has got no further for %s s", self._claim.render_id, limit)
+        frame = sys._current_frames().get(self._worker)
+        trace = "".join(traceback.format_stack(frame)) if frame else ""
+        error = ServiceError("render_timeout", f"The render got no further for {limit} s.")
+        transitions.retry_later(self._claim, error, trace=trace)

@@ -1,0 +1,118 @@
+"""Brings back what a dead worker left: expired leases, and claimable renders without a ticket. Ends what nobody can do.
+
+Runs from a django-q2 schedule and from a loop of its own (`manage.py reaper`): a wedged cluster runs no schedules.
+Several reapers at once are harmless, row locks keep them apart.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, OperationalError, transaction
+from django.db.models import Case, F, Q, Value, When
+from django.db.models.functions import Now
+
+from accounts.errors import ServiceError
+from render.cluster import nodes
+from render.lifecycle import transitions
+from render.models import ReaperClock, Render, State
+from render.queue import tickets
+from render.signals import housekeeping
+
+logger = logging.getLogger(__name__)
+
+MISSED_RUNS = 2
+
+
+def run() -> int:
+    """Reap and top up once; return how many renders were reaped."""
+    reaped = 0 if _in_grace() else _reap_expired()
+    for left in Render.objects.filter(state=State.QUEUED).exclude(cancel_requested_at=None):
+        with _alone(f"The cancel of render {left.pk}"):
+            transitions.request_cancel(left)  # Of an earlier version, which forgot the cancel here.
+    for name in Render.objects.filter(state=State.QUEUED).order_by().values_list("queue", flat=True).distinct():
+        with _alone(f"What no node of queue {name} can render"):
+            _fail_unloadable(name)
+        with _alone(f"The tickets of queue {name}"):
+            added = tickets.top_up(name)
+            if added:
+                logger.info("Added %d tickets to queue %s", added, name)
+    for receiver, outcome in housekeeping.send_robust(sender=None):
+        if isinstance(outcome, DatabaseError):
+            raise outcome
+        if isinstance(outcome, Exception):
+            logger.error("%s failed", receiver, exc_info=outcome)
+    return reaped
+
+
+@transaction.atomic
+def _in_grace() -> bool:
+    """Whether leases must be left alone for now.
+
+    After a gap in the reaper's own runs the database was probably away, and no worker could renew. They get one lease's
+    time to do so; the run after that reaps again, however late it comes.
+    """
+    missed = timedelta(seconds=MISSED_RUNS * settings.REAPER_INTERVAL_SECONDS)
+    ReaperClock.objects.get_or_create(pk=1)
+    ReaperClock.objects.filter(pk=1).update(
+        grace_until=Case(
+            When(
+                Q(grace_until=None, last_run_at__lt=Now() - missed),
+                then=Now() + timedelta(seconds=settings.RENDER_LEASE_SECONDS),
+            ),
+            When(grace_until__lte=Now(), then=Value(None)),
+            default=F("grace_until"),
+        ),
+        last_run_at=Now(),
+    )
+    return ReaperClock.objects.filter(pk=1, grace_until__gt=Now()).exists()
+
+
+def _reap_expired() -> int:
+    reaped = 0
+    failed: list[UUID] = []  # Left alone until the next run: they must not keep back the others.
+    while True:
+        with transaction.atomic():
+            render = (
+                Render.objects.filter(state=State.RUNNING, lease_until__lt=Now())
+                .exclude(pk__in=failed)
+                .select_for_update(of=("self",), skip_locked=True, no_key=True)
+                .first()
+            )
+            if render is None:
+                return reaped
+            failed.append(render.pk)
+            with _alone(f"The reaping of render {render.pk}"), transaction.atomic():
+                transitions.reap(render)
+                failed.pop()
+                reaped += 1
+                logger.warning("Render %s lost its worker in attempt %d", render.pk, render.attempt)
+
+
+def _fail_unloadable(queue_name: str) -> None:
+    """End the renders whose files of the model are bad on every living node, and have been for a while.
+
+    While one node has them, or all may only have lost a network file system for a moment, the renders wait.
+    """
+    variants = nodes.unloadable_everywhere(queue_name)
+    if not variants:
+        return
+    detail = "Files of the model that this render needs are missing or damaged. Another preset may work."
+    for render in Render.objects.filter(tickets.wants_variant(variants), queue=queue_name, state=State.QUEUED):
+        with _alone(f"The end of render {render.pk}"):
+            logger.error("Render %s fails: no node can load %s", render.pk, render.variant)
+            transitions.fail_waiting(render, ServiceError("model_file_missing", detail), trace=variants[render.variant])
+
+
+@contextmanager
+def _alone(what: str) -> Iterator[None]:
+    """What fails here keeps back nothing else; it is logged, and tried again in the next run."""
+    try:
+        yield
+    except (OperationalError, InterfaceError):
+        raise  # The database is away.
+    except Exception:
+        logger.exception("%s failed", what)

@@ -1,0 +1,144 @@
+"""Media in a bucket that speaks S3's protocol, by django-storages: AWS, Cloudflare R2, Supabase Storage, MinIO."""
+
+import base64
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    TokenRetrievalError,
+)
+from django.conf import settings
+from django.core.files.base import File
+from storages.backends.s3 import S3Storage
+
+from render.storage.content_types import content_type_of
+from render.storage.errors import Reason, StorageFailure
+from render.storage.links import DirectUpload, kept_link
+
+CONFIGURATION = {
+    "NoSuchBucket",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "AccessDenied",
+    "AuthorizationHeaderMalformed",
+}
+# There are none, or the role's cannot be fetched.
+NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError)
+FULL = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "ServiceQuotaExceededException"}
+LIMITED = {"SlowDown", "TooManyRequests", "ThrottlingException", "RequestLimitExceeded"}
+IN_MEMORY_BYTES = 8 * 2**20  # A larger file that is read goes through the disk.
+LONGEST_LINK_SECONDS = 7 * 24 * 3600  # of Signature Version 4
+
+
+class SignedS3Storage(S3Storage):
+    """Private objects, reached by presigned links. botocore itself tries again what may pass at once."""
+
+    def __init__(self, **options: Any) -> None:
+        config = Config(
+            signature_version="s3v4",
+            connect_timeout=5,
+            read_timeout=60,
+            retries={"mode": "standard", "total_max_attempts": settings.STORAGE_ATTEMPTS},
+            # Only where S3 insists: not every server knows the newer checksums.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            s3={"addressing_style": "path"},
+        )
+        super().__init__(
+            file_overwrite=True,  # Names hold a content hash or an attempt: who writes one again writes the same.
+            max_memory_size=IN_MEMORY_BYTES,
+            client_config=config,
+            **options,
+        )
+
+    def get_object_parameters(self, name: str) -> dict[str, Any]:
+        return {**super().get_object_parameters(name), "ContentType": content_type_of(name)}
+
+    def _save(self, name: str, content: File) -> str:  # type: ignore[type-arg]
+        with _failures():
+            saved: str = super()._save(name, content)
+        return saved
+
+    def _open(self, name: str, mode: str = "rb") -> File:  # type: ignore[type-arg]
+        with _failures():
+            file: File = super()._open(name, mode)  # type: ignore[type-arg]
+            file.file  # noqa: B018  # Brings it here, where its failures are known for what they are.
+        return file
+
+    def delete(self, name: str) -> None:
+        with _failures():
+            super().delete(name)
+
+    def delete_folder(self, name: str) -> int:
+        """Everything below it; returns how many objects that were."""
+        with _failures():
+            answers = self.bucket.objects.filter(Prefix=f"{self._normalize_name(name)}/").delete()
+        if failed := [error for answer in answers for error in answer.get("Errors", [])]:
+            raise StorageFailure(Reason.UNAVAILABLE, str(failed[0]))
+        return sum(len(answer.get("Deleted", [])) for answer in answers)
+
+    def exists(self, name: str) -> bool:
+        with _failures():
+            found: bool = super().exists(name)
+        return found
+
+    def size(self, name: str) -> int:
+        with _failures():
+            number: int = super().size(name)
+        return number
+
+    def url(self, name: str, *args: Any, **kwargs: Any) -> str:
+        def make(expiry: int) -> str:
+            seconds = min(expiry - int(time.time()), LONGEST_LINK_SECONDS)
+            with _failures():  # Signing needs credentials.
+                link: str = super(SignedS3Storage, self).url(name, expire=seconds)
+            return link
+
+        return kept_link(f"{self.bucket_name}:{name}", make)
+
+    def direct_upload(self, name: str, *, content_type: str, num_bytes: int, sha256: str, seconds: int) -> DirectUpload:
+        """A presigned PUT that takes exactly so many bytes, of this hash if there is one."""
+        headers = {"Content-Type": content_type}
+        signed = {"Bucket": self.bucket_name, "Key": name, "ContentType": content_type, "ContentLength": num_bytes}
+        if sha256:
+            signed["ChecksumSHA256"] = base64.b64encode(bytes.fromhex(sha256)).decode()
+            headers["x-amz-checksum-sha256"] = signed["ChecksumSHA256"]
+        with _failures():
+            client = self.connection.meta.client
+            url = client.generate_presigned_url("put_object", Params=signed, ExpiresIn=seconds)
+        return DirectUpload("PUT", url, headers=headers)
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Raises StorageFailure for what botocore raises; a missing object is a FileNotFoundError already."""
+    try:
+        yield
+    except ClientError as error:
+        raise StorageFailure(_reason(error), str(error)) from error
+    except NO_CREDENTIALS as error:
+        raise StorageFailure(Reason.CREDENTIALS, str(error)) from error
+    except BotoCoreError as error:
+        raise StorageFailure(Reason.UNAVAILABLE, str(error)) from error
+
+
+def _reason(error: ClientError) -> Reason:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if code in FULL or status == 507:
+        return Reason.FULL
+    if code in CONFIGURATION or status in (401, 403):
+        return Reason.CREDENTIALS
+    if code == "EntityTooLarge" or status == 413:
+        return Reason.TOO_LARGE
+    if code in LIMITED or status == 429:
+        return Reason.LIMITED
+    return Reason.UNAVAILABLE if status >= 500 or not status else Reason.REFUSED
