@@ -5,7 +5,7 @@ import sys
 from django.core.management import execute_from_command_line
 from django.db import OperationalError, connection
 
-from creatorify.start import read_settings
+from creatorify.config.start import read_settings
 
 
 def main() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from creatorify import embedded_postgres, local_secret, media_storages
-from creatorify.environment import Environment, database_of
+from creatorify.config import embedded_postgres, media_storages, secret_key_file
+from creatorify.config.environment import Environment, database_of
 
 env = Environment()
 
@@ -16,7 +16,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = env.path("VAR_DIR", BASE_DIR / "var").resolve()
 
 DEBUG = env.flag("DEBUG")
-SECRET_KEY = env.text("SECRET_KEY") or local_secret.read_or_make(VAR_DIR / "secret_key")
+SECRET_KEY = env.text("SECRET_KEY") or secret_key_file.read_or_make(VAR_DIR / "secret_key")
 SECRET_KEY_FALLBACKS = env.texts("SECRET_KEY_FALLBACKS", [])  # Former ones, while what they signed still counts.
 ALLOWED_HOSTS = env.texts("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.texts("CSRF_TRUSTED_ORIGINS", [])
@@ -48,9 +48,9 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "creatorify.request_id.RequestIdMiddleware",
-    "creatorify.security_headers.SecurityHeadersMiddleware",
-    "creatorify.health.HealthMiddleware",
+    "creatorify.middleware.request_id.RequestIdMiddleware",
+    "creatorify.middleware.security_headers.SecurityHeadersMiddleware",
+    "creatorify.operations.health.HealthMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -59,10 +59,10 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "creatorify.admin_input.AdminInputMiddleware",
+    "creatorify.middleware.admin_input.AdminInputMiddleware",
     # The last one, and not async: so all run in the request's one thread. Else each would hop to it and back, which
     # under ASGI costs more than all that they do.
-    "creatorify.rate_headers.RateHeadersMiddleware",
+    "creatorify.middleware.rate_headers.RateHeadersMiddleware",
 ]
 
 # Of staff: tenants have API keys.
@@ -310,7 +310,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "creatorify.errors.exception_handler",
+    "EXCEPTION_HANDLER": "creatorify.api.errors.exception_handler",
     "DEFAULT_THROTTLE_CLASSES": ["accounts.api.throttling.TenantThrottle"],
     # How many proxies of ours a request has come through: so many hops of X-Forwarded-For can be believed.
     "NUM_PROXIES": env.whole("NUM_PROXIES", 1 if env.flag("BEHIND_TLS_PROXY") else 0),
@@ -333,7 +333,7 @@ An error has a `code` for programs: [the list of all errors](/api/docs/errors)."
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
-    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "creatorify.api_docs.complete"],
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "creatorify.api.openapi.complete"],
     "ENUM_NAME_OVERRIDES": {"State": "render.models.State"},
 }
 
@@ -342,13 +342,13 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "filters": {
-        "request_id": {"()": "creatorify.request_id.RequestIdFilter"},
-        "requests": {"()": "creatorify.line_limit.LineLimit"},
-        "faults": {"()": "creatorify.line_limit.LineLimit"},
+        "request_id": {"()": "creatorify.middleware.request_id.RequestIdFilter"},
+        "requests": {"()": "creatorify.logs.line_limit.LineLimit"},
+        "faults": {"()": "creatorify.logs.line_limit.LineLimit"},
     },
     "formatters": {
         "plain": {
-            "()": "creatorify.log_lines.LineFormatter",
+            "()": "creatorify.logs.line_formatter.LineFormatter",
             "format": "{asctime} {levelname} {name} {request_id} {message}",
             "style": "{",
         }
@@ -364,8 +364,8 @@ LOGGING = {
         "django.request": {"level": "ERROR", "filters": ["faults"]},
         "django.security": {"level": "CRITICAL"},
         # Each request causes a line, or a trace, while the database is away, or the limit of log-ins is reached.
-        "creatorify.errors": {"filters": ["faults"]},
-        "creatorify.health": {"filters": ["faults"]},
+        "creatorify.api.errors": {"filters": ["faults"]},
+        "creatorify.operations.health": {"filters": ["faults"]},
         "accounts.staff.login_view": {"filters": ["faults"]},
     },
 }

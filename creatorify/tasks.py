@@ -7,7 +7,7 @@ logger = logging.getLogger(__name__)
 
 def check_invariants() -> None:
     """A broken invariant is an error in the log, for whoever is to be woken by it."""
-    from creatorify import invariants
+    from creatorify.operations import invariants
 
     for finding in invariants.check():
         problem = "" if finding.not_checked else "is broken: "

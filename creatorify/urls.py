@@ -5,15 +5,15 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerSplitView
 
 from accounts.staff.login_view import login
-from creatorify import api_docs
-from creatorify.errors import unknown_path
-from creatorify.media_view import media
-from creatorify.operations_view import invariants_view, operations_view
-from creatorify.operator_report import report_view
-from creatorify.schema_view import SchemaView
+from creatorify.api import openapi
+from creatorify.api.errors import unknown_path
+from creatorify.api.schema_view import SchemaView
+from creatorify.operations.dashboard import invariants_view, operations_view
+from creatorify.operations.report import report_view
+from creatorify.web.media_view import media
 
-handler400 = "creatorify.errors.bad_request"
-handler500 = "creatorify.errors.server_error"
+handler400 = "creatorify.api.errors.bad_request"
+handler500 = "creatorify.api.errors.server_error"
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="docs")),
@@ -30,7 +30,7 @@ urlpatterns = [
     path("api/v1/", include("accounts.urls")),
     re_path(r"^api/schema/?$", SchemaView.as_view(), name="schema"),
     re_path(r"^api/docs/?$", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
-    re_path(r"^api/docs/errors/?$", api_docs.errors, name="errors"),
+    re_path(r"^api/docs/errors/?$", openapi.errors, name="errors"),
     re_path(r"^api/redoc/?$", SpectacularRedocView.as_view(url_name="schema"), name="redoc"),
     # Last: what nothing above has taken.
     re_path(r"^api(?:/|$)", unknown_path),

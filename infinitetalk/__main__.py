@@ -7,10 +7,10 @@ from importlib import import_module
 COMMANDS = {
     "bench": ("infinitetalk.bench.command", "measure speed, memory and agreement on this machine"),
     "download": ("infinitetalk.checkpoints.download", "fetch the published weights"),
-    "generate": ("infinitetalk.generate", "make a video from a picture and a voice"),
+    "generate": ("infinitetalk.generate.command", "make a video from a picture and a voice"),
     "merge": ("infinitetalk.checkpoints.merge", "write one pre-merged file of weights, quick to load"),
-    "serve": ("infinitetalk.serve", "keep the model loaded and render for the service"),
-    "tiny": ("infinitetalk.tiny_checkpoint", "write a tiny random checkpoint, to try every path on a CPU"),
+    "serve": ("infinitetalk.server.command", "keep the model loaded and render for the service"),
+    "tiny": ("infinitetalk.checkpoints.tiny", "write a tiny random checkpoint, to try every path on a CPU"),
 }
 
 

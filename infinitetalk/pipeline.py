@@ -12,18 +12,18 @@ from diffusers import AutoencoderKLWan
 from numpy.typing import NDArray
 from transformers import CLIPVisionModel
 
-from infinitetalk import latents as latent_space
-from infinitetalk.audio_windows import lengthen_tail, split_windows, windows
-from infinitetalk.checkpoint import Checkpoint
-from infinitetalk.colour import correct_colours
+from infinitetalk.conditioning import vae as latent_space
+from infinitetalk.conditioning.audio_windows import lengthen_tail, split_windows, windows
+from infinitetalk.conditioning.image import BUCKETS, Buckets, Picture, Size, nearest_bucket, resize_and_crop
+from infinitetalk.conditioning.image_encoder import encode_picture
+from infinitetalk.conditioning.speaker_masks import Box, speaker_masks
 from infinitetalk.errors import InfiniteTalkError, InvalidInput
-from infinitetalk.guidance import Branch, Guidance, GuidanceScales, ProjectedGuidance
-from infinitetalk.image_features import encode_picture
-from infinitetalk.picture import BUCKETS, Buckets, Picture, Size, nearest_bucket, resize_and_crop
-from infinitetalk.schedule import Chunk, make_scheduler, plan_chunks, used_timesteps
-from infinitetalk.speaker_masks import Box, speaker_masks
-from infinitetalk.teacache import TeaCache
-from infinitetalk.transformer import InfiniteTalkTransformer3DModel
+from infinitetalk.model.transformer import InfiniteTalkTransformer3DModel
+from infinitetalk.sampling.color_match import correct_colours
+from infinitetalk.sampling.guidance import Branch, Guidance, GuidanceScales, ProjectedGuidance
+from infinitetalk.sampling.resume_point import Checkpoint
+from infinitetalk.sampling.scheduler import Chunk, make_scheduler, plan_chunks, used_timesteps
+from infinitetalk.sampling.teacache import TeaCache
 
 KEPT_PICTURES = 4  # encoded, for the next call with the same picture
 
@@ -46,7 +46,7 @@ class Source(Protocol):
 class Settings:
     num_inference_steps: int = 8
     flow_shift: float = 3.0
-    keep_idle_steps: bool = False  # as the reference does: see `infinitetalk.schedule.used_timesteps`
+    keep_idle_steps: bool = False  # as the reference does: see `infinitetalk.sampling.scheduler.used_timesteps`
     text_guidance_scale: float = 1.0
     audio_guidance_scale: float = 6.0
     projected_guidance: ProjectedGuidance | None = field(default_factory=ProjectedGuidance)

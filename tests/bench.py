@@ -23,14 +23,14 @@ import httpx
 
 from accounts.api_keys import services as keys
 from accounts.models import Tenant
-from creatorify.demo_media import write_portrait, write_speech
+from creatorify.demo.media import write_portrait, write_speech
 from render.engines.base import FPS, RenderInputs
 from render.engines.draft.engine import DraftEngine
-from render.media.film import assemble_film
-from render.media.portrait import normalise_portrait
-from render.media.segment_file import encode_segment
-from render.media.segment_sound import open_segment_sound
-from render.media.voice import normalise_voice
+from render.media.audio.voice import normalise_voice
+from render.media.image.portrait import normalise_portrait
+from render.media.video.output_video import assemble_film
+from render.media.video.segment_audio import open_segment_sound
+from render.media.video.segment_file import encode_segment
 from render.models import Render
 from render.parameters import Parameters
 from tests.engines import FreeHold

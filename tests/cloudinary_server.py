@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from urllib.parse import parse_qsl, urlsplit
 
-from creatorify import media_storages
+from creatorify.config import media_storages
 
 CLOUD, KEY, SECRET = "Acme-Cloud", "123456789012345", "s3cr3t"
 UNSIGNED = {"file", "signature", "api_key", "resource_type", "cloud_name"}

@@ -10,7 +10,7 @@ from rest_framework.test import APIClient
 
 from accounts.api_keys import services as keys
 from accounts.models import ApiKey, Plan, Tenant
-from creatorify.line_limit import LineLimit
+from creatorify.logs.line_limit import LineLimit
 from tests.database_clock import DatabaseClock
 from tests.neighbour import Neighbour
 from tests.prices import full_prices

@@ -27,7 +27,7 @@ from accounts.api_keys import services as keys
 from accounts.errors import ServiceError
 from accounts.models import Tenant
 from projects.models import Asset
-from render.media import isolation
+from render.media.isolation import client as isolation
 from render.models import Render, State
 from tests.render import hostile_media
 from tests.render.conftest import write_voice

@@ -19,7 +19,7 @@ import trustme
 from django.db import connection
 from psycopg import sql
 
-from creatorify import database_roles
+from creatorify.config import database_roles
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 # The server is everybody's: what belongs to it, and not to one database, is named after the test process.

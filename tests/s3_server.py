@@ -7,7 +7,7 @@ import boto3
 import httpx
 from moto.server import ThreadedMotoServer
 
-from creatorify import media_storages
+from creatorify.config import media_storages
 
 BUCKET, KEY, SECRET, REGION = "creatorify-media", "test-key", "test-secret", "eu-central-1"
 

@@ -15,8 +15,8 @@ from django.core.files.storage import default_storage
 from django.db import connection
 
 from accounts.models import Plan
-from creatorify.demo_media import write_portrait, write_speech
-from creatorify.supervisor import Supervisor, wait_until_listening
+from creatorify.demo.media import write_portrait, write_speech
+from creatorify.demo.supervisor import Supervisor, wait_until_listening
 
 LEASE_SECONDS = 4
 GPU_NODE = {"gpu_node": [sys.executable, "manage.py", "gpu_node"]}

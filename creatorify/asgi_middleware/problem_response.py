@@ -6,7 +6,7 @@ from typing import Any
 
 from accounts.errors import CONTENT_TYPE, problem
 from creatorify.asgi_middleware.asgi import Scope, Send
-from creatorify.request_id import log_answer
+from creatorify.middleware.request_id import log_answer
 
 RETRY_SECONDS = 30
 

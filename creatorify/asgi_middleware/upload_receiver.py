@@ -21,7 +21,7 @@ from accounts.errors import ServiceError
 from creatorify.asgi_middleware.asgi import Application, Receive, Scope, Send
 from creatorify.asgi_middleware.problem_response import send_problem
 from creatorify.asgi_middleware.routes import UPLOAD
-from creatorify.request_id import log_answer
+from creatorify.middleware.request_id import log_answer
 from projects.assets.arrivals import BLOCK_BYTES, Arrival
 from projects.assets.upload_view import received
 from projects.models import Asset

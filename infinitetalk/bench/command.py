@@ -8,17 +8,17 @@ from pathlib import Path
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from infinitetalk.acceleration import keep_compiled_code
-from infinitetalk.attention_backends import capability_of, choose_attention
+from infinitetalk.acceleration.attention_backends import capability_of, choose_attention
+from infinitetalk.acceleration.compile import keep_compiled_code
+from infinitetalk.acceleration.memory_plan import PLANS, choose_plan
 from infinitetalk.bench.measurement import Bench, variants_of
 from infinitetalk.bench.networks import SHAPES, FileNetworks, Networks, RandomNetworks
 from infinitetalk.bench.regression import regressions
 from infinitetalk.bench.report import Machine, Report, VariantReport, Workload, as_markdown
 from infinitetalk.bench.server_start import measure_server_start
-from infinitetalk.checkpoints import layout
+from infinitetalk.checkpoints import hub
 from infinitetalk.errors import InvalidInput
-from infinitetalk.memory_plan import PLANS, choose_plan
-from infinitetalk.variants import Variant
+from infinitetalk.server.variants import Variant
 
 EXIT_REGRESSION = 3
 # Dense bfloat16 in TFLOP/s, of the makers' datasheets; list prices of Modal in 2026 for an hour.
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--weights", type=Path, help="the folder of `download`; also times the server's start")
     source.add_argument("--random-weights", choices=sorted(SHAPES), help="of the published sizes, or tiny ones")
     parser.add_argument("--merged", type=Path, action="append", default=[], help="files of `merge`")
-    parser.add_argument("--lora", choices=[*sorted(layout.PRESET_LORAS), "none"], default="standard")
+    parser.add_argument("--lora", choices=[*sorted(hub.PRESET_LORAS), "none"], default="standard")
     parser.add_argument("--size", type=_size, help="HEIGHTxWIDTH; by default 448x896")
     parser.add_argument("--plan", choices=sorted(PLANS), action="append", help="by default those that fit, at most two")
     parser.add_argument("--attention", help="a backend of diffusers; by default chosen by the GPU")

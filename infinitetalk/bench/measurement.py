@@ -7,17 +7,17 @@ from typing import Any
 
 import torch
 
-from infinitetalk.acceleration import compile_blocks
+from infinitetalk.acceleration.compile import compile_blocks
+from infinitetalk.acceleration.memory_plan import PLANS, MemoryPlan
+from infinitetalk.bench.flops import transformer_flops
 from infinitetalk.bench.networks import Networks
 from infinitetalk.bench.parity import Outputs, outputs_of, random_inputs
 from infinitetalk.bench.report import ChunkReport, VariantReport, Workload, video_seconds
 from infinitetalk.bench.stages import ChunkBench
 from infinitetalk.bench.timing import measure, seconds_of
-from infinitetalk.flops import transformer_flops
-from infinitetalk.guidance import GuidanceScales
-from infinitetalk.memory_plan import PLANS, MemoryPlan
+from infinitetalk.model.transformer import InfiniteTalkTransformer3DModel
 from infinitetalk.pipeline import InfiniteTalkPipeline, Settings
-from infinitetalk.transformer import InfiniteTalkTransformer3DModel
+from infinitetalk.sampling.guidance import GuidanceScales
 
 SCHEDULES = ((4, 1), (8, 1), (8, 2))  # time steps, passes of each that is made
 GUIDED = 2.0  # any scale that needs a second pass

@@ -18,20 +18,19 @@ from transformers import (
     Wav2Vec2Model,
 )
 
-from infinitetalk import tiny_checkpoint
-from infinitetalk.acceleration import put_channels_last, stream_blocks
-from infinitetalk.checkpoints import layout
+from infinitetalk.acceleration.compile import put_channels_last, stream_blocks
+from infinitetalk.acceleration.fp8 import SCALE, is_large_linear, to_float8
+from infinitetalk.acceleration.memory_plan import MemoryPlan
+from infinitetalk.checkpoints import hub, tiny
 from infinitetalk.checkpoints.configs import clip_config, transformer_config, umt5_config, vae_config
-from infinitetalk.checkpoints.load import empty_transformer
+from infinitetalk.checkpoints.load_networks import empty_transformer
+from infinitetalk.checkpoints.load_pipeline import Encoders, load_encoders, sized
 from infinitetalk.checkpoints.strict import load_strictly
-from infinitetalk.fp8 import SCALE, is_large_linear, to_float8
-from infinitetalk.loading import Encoders, load_encoders, sized
-from infinitetalk.memory_plan import MemoryPlan
+from infinitetalk.conditioning.audio_encoder import SpeechEncoder
+from infinitetalk.conditioning.text_encoder import PromptEncoder
+from infinitetalk.model.transformer import InfiniteTalkTransformer3DModel
 from infinitetalk.pipeline import Settings
-from infinitetalk.speech_features import SpeechEncoder
-from infinitetalk.text import PromptEncoder
-from infinitetalk.transformer import InfiniteTalkTransformer3DModel
-from infinitetalk.variants import Variant, VariantLoader
+from infinitetalk.server.variants import Variant, VariantLoader
 
 DEVIATION = 0.02  # as models are initialised; zeros would let the GPU run faster than it does
 SEED = 0
@@ -62,20 +61,20 @@ SHAPES = {
     "tiny": Shape(
         transformer_config(
             {
-                **tiny_checkpoint.BASE_CONFIG,
-                "text_dim": tiny_checkpoint.TEXT_CONFIG["dim"],
-                "img_dim": tiny_checkpoint.IMAGE_CONFIG["dim"],
-                "audio_blocks": tiny_checkpoint.SPEECH_CONFIG["num_hidden_layers"],
-                "audio_channels": tiny_checkpoint.SPEECH_CONFIG["hidden_size"],
+                **tiny.BASE_CONFIG,
+                "text_dim": tiny.TEXT_CONFIG["dim"],
+                "img_dim": tiny.IMAGE_CONFIG["dim"],
+                "audio_blocks": tiny.SPEECH_CONFIG["num_hidden_layers"],
+                "audio_channels": tiny.SPEECH_CONFIG["hidden_size"],
             }
         ),
-        umt5_config(tiny_checkpoint.TEXT_CONFIG),
-        clip_config(tiny_checkpoint.IMAGE_CONFIG),
+        umt5_config(tiny.TEXT_CONFIG),
+        clip_config(tiny.IMAGE_CONFIG),
         vae_config({"base_dim": 4}),
-        tiny_checkpoint.SPEECH_CONFIG,
+        tiny.SPEECH_CONFIG,
         Settings(
-            num_frames_per_chunk=tiny_checkpoint.SIZES["num_frames_per_chunk"],
-            motion_frames=tiny_checkpoint.SIZES["motion_frames"],
+            num_frames_per_chunk=tiny.SIZES["num_frames_per_chunk"],
+            motion_frames=tiny.SIZES["motion_frames"],
         ),
     ),
 }
@@ -155,12 +154,12 @@ class FileNetworks:
         return self._loader.load(self._variant, plan)
 
     def bytes_to_load(self, plan: MemoryPlan) -> int:
-        base = self._weights / layout.BASE
-        encoders = [base / name for name in (layout.TEXT_ENCODER, layout.IMAGE_ENCODER, layout.VAE)]
+        base = self._weights / hub.BASE
+        encoders = [base / name for name in (hub.TEXT_ENCODER, hub.IMAGE_ENCODER, hub.VAE)]
         files = [
             *self._loader.files(self._variant, plan),
             *encoders,
-            self._weights / layout.SPEECH / "model.safetensors",
+            self._weights / hub.SPEECH / "model.safetensors",
         ]
         return sum(path.stat().st_size for path in files)
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from infinitetalk.flops import transformer_inputs
-from infinitetalk.schedule import make_scheduler
-from infinitetalk.transformer import InfiniteTalkTransformer3DModel
+from infinitetalk.bench.flops import transformer_inputs
+from infinitetalk.model.transformer import InfiniteTalkTransformer3DModel
+from infinitetalk.sampling.scheduler import make_scheduler
 
 # Two sound orders of rounding in bfloat16, each 1.7 to 3.7 % from float32 in the golden data, differ by 1.9 % (cosine
 # 0.9998) over the 40 blocks of the published sizes.

@@ -7,7 +7,7 @@ from typing import Any
 from infinitetalk.bench.parity import Agreement
 from infinitetalk.bench.stages import ChunkTiming
 from infinitetalk.bench.timing import Timing
-from infinitetalk.speech_features import FPS
+from infinitetalk.conditioning.audio_encoder import FPS
 
 # Goals for 448x896 and 81 frames on an H100: seconds for a pass, and for a chunk by time steps x passes of each. The
 # last time step is left out: a chunk of 8x2 makes 14 passes.

@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image
 
 from infinitetalk.bench.report import ServerStart
+from infinitetalk.conditioning.audio import SAMPLE_RATE
 from infinitetalk.errors import InfiniteTalkError
 from infinitetalk.pipeline import Settings
-from infinitetalk.voice import SAMPLE_RATE
 
 PATIENCE_SECONDS = 900.0
 SECONDS_OF_VOICE = 5

@@ -11,20 +11,21 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from infinitetalk import latents, pipeline
+from infinitetalk import pipeline
 from infinitetalk.bench.timing import synchronise
-from infinitetalk.checkpoint import Checkpoint
-from infinitetalk.picture import Picture
+from infinitetalk.conditioning import vae as vae_latents
+from infinitetalk.conditioning.image import Picture
+from infinitetalk.conditioning.text_encoder import NEGATIVE_PROMPT
 from infinitetalk.pipeline import GeneratedChunk, InfiniteTalkPipeline, Settings
-from infinitetalk.text import NEGATIVE_PROMPT
+from infinitetalk.sampling.resume_point import Checkpoint
 
 PROMPT = "A person is talking to the camera in a quiet room, calm and friendly."
 # What the pipeline calls in each stage: where it looks the function up, and its name there.
 FUNCTIONS = {
     "CLIP": (pipeline, "encode_picture"),
-    "VAE encode, reference": (latents, "reference_latents"),
-    "VAE encode": (latents, "encode"),
-    "VAE decode": (latents, "decode"),
+    "VAE encode, reference": (vae_latents, "reference_latents"),
+    "VAE encode": (vae_latents, "encode"),
+    "VAE decode": (vae_latents, "decode"),
     "colours": (pipeline, "correct_colours"),
     "copy to host": (pipeline, "_to_pixels"),
 }

@@ -24,7 +24,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented, but not in __all__
 
-from infinitetalk.checkpoints import layout
+from infinitetalk.checkpoints import hub
 from infinitetalk.errors import InfiniteTalkError
 
 
@@ -53,17 +53,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    for repository in layout.REPOSITORIES:
+    for repository in hub.REPOSITORIES:
         fetch(repository, options.weights / repository.folder)
     if not options.no_loras:
-        sources = {**layout.PRESET_LORAS, **dict(options.preset_lora)}
+        sources = {**hub.PRESET_LORAS, **dict(options.preset_lora)}
         for preset, lora in sources.items():
-            _fetch_lora(lora, layout.lora_file(options.weights, layout.PRESET_LORAS[preset]), preset)
+            _fetch_lora(lora, hub.lora_file(options.weights, hub.PRESET_LORAS[preset]), preset)
     print(f"All weights are in {options.weights}")
     return 0
 
 
-def fetch(repository: layout.Repository, folder: Path) -> list[Path]:
+def fetch(repository: hub.Repository, folder: Path) -> list[Path]:
     """Download the repository's files that are needed, unless they are there already, and check size and SHA-256.
 
     Raises DownloadFailed with what to do about it.
@@ -71,8 +71,8 @@ def fetch(repository: layout.Repository, folder: Path) -> list[Path]:
     return [_fetch_file(repository, file, folder / file.name) for file in _listed(repository)]
 
 
-def _fetch_lora(lora: layout.PublishedLora, path: Path, preset: str) -> None:
-    repository = layout.Repository(lora.repository, layout.LORAS, (lora.file,))
+def _fetch_lora(lora: hub.PublishedLora, path: Path, preset: str) -> None:
+    repository = hub.Repository(lora.repository, hub.LORAS, (lora.file,))
     try:
         [file] = _listed(repository)
         _fetch_file(repository, file, path)
@@ -83,11 +83,11 @@ def _fetch_lora(lora: layout.PublishedLora, path: Path, preset: str) -> None:
         raise DownloadFailed(error.code, f"{error.detail} {advice}") from error
 
 
-def _fetch_file(repository: layout.Repository, file: RemoteFile, path: Path) -> Path:
+def _fetch_file(repository: hub.Repository, file: RemoteFile, path: Path) -> Path:
     if _is_whole(path, file):
         return path
     print(f"{repository.name}: {file.name} ({file.size / 1e9:.2f} GB)", file=sys.stderr)
-    partial = path.with_name(f"{path.name}{layout.PARTIAL}")
+    partial = path.with_name(f"{path.name}{hub.PARTIAL}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         done = partial.stat().st_size if partial.is_file() else 0
@@ -115,7 +115,7 @@ def _fetch_file(repository: layout.Repository, file: RemoteFile, path: Path) -> 
     return path
 
 
-def _listed(repository: layout.Repository) -> list[RemoteFile]:
+def _listed(repository: hub.Repository) -> list[RemoteFile]:
     try:
         info = HfApi().model_info(repository.name, revision=repository.revision, files_metadata=True)
     except Exception as error:
@@ -142,7 +142,7 @@ def _is_whole(path: Path, file: RemoteFile) -> bool:
         return hashlib.file_digest(opened, "sha256").hexdigest() == file.sha256
 
 
-def _explained(error: Exception, repository: layout.Repository, name: str) -> DownloadFailed:
+def _explained(error: Exception, repository: hub.Repository, name: str) -> DownloadFailed:
     what = f"{repository.name}: {name}" if name else repository.name
     if isinstance(error, DownloadFailed):
         return error
@@ -166,9 +166,9 @@ def _explained(error: Exception, repository: layout.Repository, name: str) -> Do
     return DownloadFailed("download_failed", f"{what}: {error}")
 
 
-def _preset_lora(text: str) -> tuple[str, layout.PublishedLora]:
+def _preset_lora(text: str) -> tuple[str, hub.PublishedLora]:
     preset, _, place = text.partition("=")
     repository, _, file = place.partition(":")
-    if preset not in layout.PRESET_LORAS or repository.count("/") != 1 or not file or set(file) & set("*?["):
+    if preset not in hub.PRESET_LORAS or repository.count("/") != 1 or not file or set(file) & set("*?["):
         raise argparse.ArgumentTypeError(f"not PRESET=OWNER/NAME:FILE: {text}")
-    return preset, layout.PublishedLora(repository, file)
+    return preset, hub.PublishedLora(repository, file)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from infinitetalk.checkpoints.read import require_file
+from infinitetalk.checkpoints.files import require_file
 from infinitetalk.errors import InvalidCheckpoint
 
 # Of the machine or the network file system, not of the file: out of descriptors or memory, a disk or a server that does

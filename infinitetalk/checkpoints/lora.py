@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from infinitetalk.checkpoints.rename import transformer_key
+from infinitetalk.checkpoints.convert import transformer_key
 from infinitetalk.errors import InvalidCheckpoint, InvalidInput
 
 _PREFIXES = ("diffusion_model.", "transformer.")

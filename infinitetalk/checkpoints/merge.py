@@ -16,14 +16,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from infinitetalk.checkpoints import layout
+from infinitetalk.acceleration.fp8 import quantise_blocks
+from infinitetalk.checkpoints import hub
+from infinitetalk.checkpoints.files import require_finite, shard_files
 from infinitetalk.checkpoints.header import Header, read_header
-from infinitetalk.checkpoints.load import LoraFile, empty_transformer, read_transformer
-from infinitetalk.checkpoints.read import require_finite, shard_files
+from infinitetalk.checkpoints.load_networks import LoraFile, empty_transformer, read_transformer
 from infinitetalk.checkpoints.strict import load_strictly
 from infinitetalk.errors import InfiniteTalkError, InvalidCheckpoint
-from infinitetalk.fp8 import quantise_blocks
-from infinitetalk.transformer import InfiniteTalkTransformer3DModel
+from infinitetalk.model.transformer import InfiniteTalkTransformer3DModel
 
 FORMAT = "infinitetalk-merged-1"
 READERS = 8
@@ -32,7 +32,7 @@ READERS = 8
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", type=Path, required=True, help="the folder of `download`")
     parser.add_argument("--speakers", type=int, choices=(1, 2), default=1)
-    parser.add_argument("--preset", choices=sorted(layout.PRESET_LORAS), help="fold in the LoRA of this preset")
+    parser.add_argument("--preset", choices=sorted(hub.PRESET_LORAS), help="fold in the LoRA of this preset")
     parser.add_argument("--lora", type=_lora, action="append", default=[], metavar="FILE[:SCALE]", help="and others")
     parser.add_argument("--fp8", action="store_true", help="store the blocks' linear layers in 8 bits")
     parser.add_argument("-o", "--output", type=Path, required=True)
@@ -41,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     loras = list(options.lora)
     if options.preset:
-        lora = layout.PRESET_LORAS[options.preset]
-        loras.insert(0, LoraFile(layout.lora_file(options.weights, lora), lora.scale))
+        lora = hub.PRESET_LORAS[options.preset]
+        loras.insert(0, LoraFile(hub.lora_file(options.weights, lora), lora.scale))
     manifest = merge(options.weights, options.output, speakers=options.speakers, loras=loras, fp8=options.fp8)
     long = ("arguments", "fp8_relative_errors")
     print(json.dumps({key: value for key, value in manifest.items() if key not in long}, indent=1))
@@ -70,8 +70,8 @@ def merge(
         "sources": {
             str(path.relative_to(weights)): _sha256(path)
             for path in (
-                *shard_files(weights / layout.BASE),
-                layout.infinitetalk_file(weights, speakers),
+                *shard_files(weights / hub.BASE),
+                hub.infinitetalk_file(weights, speakers),
             )
         },
         "loras": [

@@ -25,10 +25,10 @@ from starlette.routing import Route
 from infinitetalk.errors import InfiniteTalkError, InvalidCheckpoint, InvalidInput
 from infinitetalk.pipeline import GeneratedChunk
 from infinitetalk.server.file_watch import FileWatch
-from infinitetalk.server.jobs import RenderJob
+from infinitetalk.server.leases import Aborted, StaleToken, Turn, Turns
 from infinitetalk.server.metrics import Metrics
-from infinitetalk.server.turns import Aborted, StaleToken, Turn, Turns
-from infinitetalk.server.warm_model import WarmModel
+from infinitetalk.server.model import WarmModel
+from infinitetalk.server.protocol import RenderJob
 
 logger = logging.getLogger(__name__)
 

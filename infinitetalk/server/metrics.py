@@ -6,10 +6,10 @@ import torch
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from infinitetalk.conditioning.audio_encoder import FPS
 from infinitetalk.pipeline import GeneratedChunk
 from infinitetalk.server.file_watch import FileWatch
-from infinitetalk.server.warm_model import Readiness, WarmModel
-from infinitetalk.speech_features import FPS
+from infinitetalk.server.model import Readiness, WarmModel
 
 
 class Metrics:

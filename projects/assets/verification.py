@@ -21,7 +21,7 @@ from projects.models import Asset, DiscardedObject
 from render.cluster import nodes
 from render.cluster.node_faults import NodeFault, recognised
 from render.lifecycle.transitions import COMMON_QUEUE
-from render.media.isolated import Check
+from render.media.isolation.calls import Check
 from render.models import Node
 from render.pipeline import media_inspection, work_folder
 from render.queue import tickets

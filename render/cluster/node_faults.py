@@ -10,7 +10,7 @@ from django.conf import settings
 
 from render.storage.errors import StorageFailure
 
-# Of a process that decodes a customer's file the limit of memory is told as such, see `render.media.isolation`.
+# Of a process that decodes a customer's file the limit of memory is told as such, see `render.media.isolation.client`.
 NO_MEMORY = {errno.ENOMEM}
 NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
 NO_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}

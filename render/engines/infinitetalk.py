@@ -45,7 +45,7 @@ class InfiniteTalkEngine:
 
     def __init__(self, socket: str, sizes: str = "") -> None:
         """socket: of the model server. sizes: a JSON file with other sizes than the published model's, see
-        `infinitetalk.checkpoints.layout.SIZES`; the server's weights must have been made for them.
+        `infinitetalk.checkpoints.hub.SIZES`; the server's weights must have been made for them.
         """
         self._client = httpx.Client(
             transport=httpx.HTTPTransport(uds=socket),
@@ -193,7 +193,7 @@ def _lora(parameters: Parameters) -> str | None:
 
 
 def _variant(parameters: Parameters, speakers: int) -> str:
-    """As the model server calls it, see `infinitetalk.variants`."""
+    """As the model server calls it, see `infinitetalk.server.variants`."""
     # A merged file holds a LoRA at full strength only.
     scaled = "-scaled" if parameters.lora_scale not in (0, 1) else ""
     return f"{speakers}-{_lora(parameters) or 'none'}{scaled}"

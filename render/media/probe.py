@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from accounts.errors import ServiceError
-from render.media.demux import DECODE_ERRORS, moving_picture, open_source, sound_track
-from render.media.portrait import DECODE_ERRORS as PICTURE_ERRORS
-from render.media.portrait import open_picture
-from render.media.wrong_file import unreadable_film
+from render.media.image.portrait import DECODE_ERRORS as PICTURE_ERRORS
+from render.media.image.portrait import open_picture
+from render.media.reading.demux import DECODE_ERRORS, moving_picture, open_source, sound_track
+from render.media.reading.wrong_file import unreadable_film
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from render.engines.draft.faces import Face, FaceFinder
-from render.media import isolated
-from render.media.isolated import Check
+from render.media.isolation import calls as isolated
+from render.media.isolation.calls import Check
 from render.media.probe import AudioFacts, ImageFacts, VideoFacts
 
 PARAM = "file"

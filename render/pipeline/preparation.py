@@ -10,13 +10,13 @@ from django.conf import settings
 
 from accounts.errors import ServiceError
 from render.engines.base import FPS
-from render.media import isolated
-from render.media.fetch import FetchLimits, fetch
-from render.media.isolated import Check
+from render.media.audio.voice import Voice
+from render.media.download.fetch import FetchLimits, fetch
+from render.media.isolation import calls as isolated
+from render.media.isolation.calls import Check
 from render.media.probe import VideoFacts
-from render.media.scene import AudioOrder, arrange_scene
-from render.media.source_video import SourceVideo
-from render.media.voice import Voice
+from render.media.video.scene import AudioOrder, arrange_scene
+from render.media.video.source_video import SourceVideo
 from render.models import Render
 from render.sources import Sources, SourceWarning, Speech
 from render.speech.registry import Script, speak

@@ -21,8 +21,8 @@ from render.engines.base import FPS, Checkpoint, Crop, FrameRange, Plan, RenderI
 from render.lifecycle import progress, transitions
 from render.lifecycle.fence import CancelRequested, Claim, Fenced
 from render.lifecycle.lease import Draining, Lease
-from render.media import film, segment_file
-from render.media.segment_sound import open_segment_sound
+from render.media.video import output_video, segment_file
+from render.media.video.segment_audio import open_segment_sound
 from render.models import Phase, Render, Segment
 from render.parameters import Parameters
 from render.pipeline import segments as pieces
@@ -175,8 +175,8 @@ def assemble(claim: Claim, lease: Lease, render: Render, folder: Path) -> Path:
     segments = [_fetch(segment.key, folder, lease) for segment in render.segments.all()]
     video = folder / "film.mp4"
     sound = _sound(render, folder, lease)
-    film.assemble_film(segments, sound, _plan(render).num_frames, video, tell_joined=lease.moved_on)
-    film.poster(segments[0], folder / "poster.jpg")
+    output_video.assemble_film(segments, sound, _plan(render).num_frames, video, tell_joined=lease.moved_on)
+    output_video.poster(segments[0], folder / "poster.jpg")
     return video
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 
 from accounts.errors import ServiceError
-from render.media.voice import decode_mono
+from render.media.audio.voice import decode_mono
 from render.speech.base import SAMPLE_RATE, SpeechUnavailable, Voice
 from render.speech.pieces import pieces
 

@@ -97,7 +97,7 @@ def _run(result: str, *arguments: str) -> int:
 def _database_and_folder(mutation: str) -> Iterator[Path]:
     """Django is set up for a fresh database in a new folder, which is given."""
     with tempfile.TemporaryDirectory(prefix="creatorify-chaos-", ignore_cleanup_errors=True) as name:
-        from creatorify import embedded_postgres
+        from creatorify.config import embedded_postgres
 
         folder = Path(name)
         os.environ |= {

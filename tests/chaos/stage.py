@@ -21,7 +21,7 @@ from PIL import Image
 
 from accounts.api_keys import services as keys
 from accounts.models import Plan, Scope, Tenant
-from creatorify.supervisor import Supervisor, wait_until_listening
+from creatorify.demo.supervisor import Supervisor, wait_until_listening
 from render.models import Node, Render
 from tests.chaos.database import CrashingDatabase
 from tests.chaos.engines import FRAMES

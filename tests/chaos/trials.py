@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from creatorify import invariants
+from creatorify.operations import invariants
 from tests.chaos import trials_cancel, trials_database, trials_deaths, trials_queue
 from tests.chaos.figures import Figure, exactly
 from tests.chaos.stage import Stage

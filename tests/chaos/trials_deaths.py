@@ -9,7 +9,7 @@ from unittest import mock
 import psutil
 from django.db import connection
 
-from creatorify import supervisor
+from creatorify.demo import supervisor
 from render.models import Render, State
 from tests.chaos.figures import Figure, exactly, times
 from tests.chaos.stage import GPU_NODES, LEASE_SECONDS, QUEUES, REAP_SECONDS, Stage, until

@@ -9,7 +9,7 @@ from statistics import mean
 from django.db.models import Min
 from django_q.models import OrmQ
 
-from creatorify.supervisor import BASE_DIR
+from creatorify.demo.supervisor import BASE_DIR
 from render.models import Attempt, Node, Render, State
 from render.queue import tickets as queue
 from tests.chaos.figures import Figure, exactly, times

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from django.db.models import Count
 
-from creatorify import invariants
+from creatorify.operations import invariants
 from projects.models import Project
 from projects.models.webhooks import WebhookEvent
 from render.models import Attempt, Render, Segment, State

@@ -5,7 +5,7 @@ from typing import Self
 
 import psycopg
 
-from creatorify import invariants
+from creatorify.operations import invariants
 from tests.chaos.database import CrashingDatabase
 
 PAUSE_SECONDS = 0.3

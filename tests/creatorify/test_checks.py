@@ -2,7 +2,7 @@ import pytest
 from django.db import connection
 
 from accounts.models import Plan
-from creatorify import checks
+from creatorify.config import checks
 from tests.s3_server import use_bucket_without_credentials
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from creatorify import database_roles
+from creatorify.config import database_roles
 from tests.postgres import APP_ROLE, NODE, PUBLIC_ROLES, SCHEMA, Database, supabase_like
 
 GPU = database_roles.login_role(NODE)

@@ -12,7 +12,7 @@ from django.core.management.base import CommandError
 from django.db import OperationalError
 
 from creatorify.management.commands import demo
-from creatorify.port import port_number
+from creatorify.web.port import port_number
 
 OURS, THEIRS = {"api_url": "http://ours"}, {"api_url": "http://theirs"}
 

@@ -9,7 +9,7 @@ from django_q.models import OrmQ
 
 from accounts.errors import ServiceError
 from accounts.models import UsageEntry
-from creatorify import invariants
+from creatorify.operations import invariants
 from projects.models import Project
 from render.cluster import nodes
 from render.lifecycle import progress, reaper, transitions

@@ -1,6 +1,6 @@
 from django.db import OperationalError
 
-from creatorify import health
+from creatorify.operations import health
 
 
 def test_it_is_well_while_the_database_answers(client, db):

@@ -8,8 +8,9 @@ from django.db import DatabaseError, connection
 from django.utils import timezone
 
 from accounts.errors import ServiceError
-from creatorify import invariants, tasks
-from creatorify.invariants import Invariant
+from creatorify import tasks
+from creatorify.operations import invariants
+from creatorify.operations.invariants import Invariant
 from projects import services
 from projects.models import Project
 from render.lifecycle import transitions

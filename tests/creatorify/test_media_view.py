@@ -13,8 +13,8 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.db import OperationalError
 from django.utils import timezone
 
-from creatorify import media_view
 from creatorify.asgi_middleware.django_requests import DjangoRequests
+from creatorify.web import media_view
 from render.storage import links
 from render.storage.private_folder import private_folder
 

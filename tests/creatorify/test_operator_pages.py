@@ -8,8 +8,8 @@ from django.test import Client
 
 from accounts.billing.reports import Period
 from accounts.models import UsageEntry
-from creatorify import operator_report
-from creatorify.operations_view import queue_depths
+from creatorify.operations import report
+from creatorify.operations.dashboard import queue_depths
 from render.models import Attempt, Node, Render, State
 from tests.projects.steps import claim, create
 
@@ -62,18 +62,18 @@ def test_every_table_adds_up_to_the_rows(month) -> None:
                       if entry.created_at.month == 5)
         for currency in ("USD", "EUR")
     }  # fmt: skip
-    whole = sums(operator_report.totals(MAY), *names)
+    whole = sums(report.totals(MAY), *names)
 
     assert {currency: values[0] for currency, values in whole.items()} == billed
-    assert sums(operator_report.by_tenant(MAY), *names) == sums(operator_report.by_engine(MAY), *names) == whole
+    assert sums(report.by_tenant(MAY), *names) == sums(report.by_engine(MAY), *names) == whole
     assert whole["USD"][1] + whole["EUR"][1] == 36 * 1000 - 500
     assert whole["USD"][5] + whole["EUR"][5] == 4
-    days = sums(operator_report.by_day(MAY), "revenue_micros", "cost_micros")
+    days = sums(report.by_day(MAY), "revenue_micros", "cost_micros")
     assert {c: v[0] for c, v in days.items()} == {c: v[1] for c, v in whole.items()}
 
 
 def test_a_renders_money_goes_to_its_nodes_by_their_time(month) -> None:
-    rows = {(row.name, row.currency): row for row in operator_report.by_node(MAY)}
+    rows = {(row.name, row.currency): row for row in report.by_node(MAY)}
 
     cpu, gpu = rows["cpu (cpu)", "USD"], rows["gpu (gpu)", "USD"]
     assert gpu.gpu_seconds == 2 * cpu.gpu_seconds
@@ -95,8 +95,8 @@ def test_the_page_shows_bars_and_tables(month, admin_client: Client) -> None:
 
 
 def test_of_very_many_tenants_the_page_shows_those_with_most_revenue(month, admin_client: Client, monkeypatch) -> None:
-    rows = operator_report.by_tenant(MAY)
-    monkeypatch.setattr(operator_report, "SHOWN_ROWS", 2)
+    rows = report.by_tenant(MAY)
+    monkeypatch.setattr(report, "SHOWN_ROWS", 2)
     assert len(rows) > 2
 
     html = admin_client.get("/admin/report/2026-05/").content.decode()

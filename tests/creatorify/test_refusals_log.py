@@ -9,8 +9,9 @@ from django.contrib.auth.models import User
 from django.db import OperationalError
 
 from accounts.models import ApiKey
-from creatorify import line_limit, request_id
-from creatorify.line_limit import LINES_PER_SECOND
+from creatorify.logs import line_limit
+from creatorify.logs.line_limit import LINES_PER_SECOND
+from creatorify.middleware import request_id
 from tests.conftest import Caller
 from tests.projects.steps import PROJECTS
 
@@ -110,7 +111,7 @@ def test_a_trace_for_each_request_fills_the_log_neither(db, client, second, capl
     def away(*args, **kwargs):
         raise OperationalError("no server")
 
-    monkeypatch.setattr("creatorify.health.connection", SimpleNamespace(cursor=away))
+    monkeypatch.setattr("creatorify.operations.health.connection", SimpleNamespace(cursor=away))
     monkeypatch.setattr("accounts.api_keys.services.authenticate", away)
     monkeypatch.setattr("accounts.staff.login_limits.take", away)
     client.raise_request_exception = False
@@ -120,7 +121,11 @@ def test_a_trace_for_each_request_fills_the_log_neither(db, client, second, capl
         assert client.post("/admin/login/", {"username": "x"}).status_code == 500
 
     with_trace = [record for record in caplog.records if record.exc_info]
-    assert {record.name for record in with_trace} == {"creatorify.health", "creatorify.errors", "django.request"}
+    assert {record.name for record in with_trace} == {
+        "creatorify.operations.health",
+        "creatorify.api.errors",
+        "django.request",
+    }
     assert len(caplog.records) == 2 * LINES_PER_SECOND
 
 

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from accounts.models import ApiKey, Scope
-from creatorify import log_lines
+from creatorify.logs import line_formatter
 from tests.projects.steps import NEW, PROJECTS, create
 
 pytestmark = pytest.mark.django_db
@@ -128,7 +128,7 @@ def test_a_trace_is_bounded_and_keeps_its_end(log) -> None:
     except ValueError:
         logging.getLogger("render").exception("y" * 100_000)
 
-    assert len(log.getvalue()) < log_lines.MAX_MESSAGE + log_lines.MAX_TRACE + 500
+    assert len(log.getvalue()) < line_formatter.MAX_MESSAGE + line_formatter.MAX_TRACE + 500
     assert "the end" in log.getvalue()
     assert "(100000 characters)" in lines(log)[0]
 
@@ -144,6 +144,6 @@ def test_outside_of_a_request_there_is_no_id(alice, charlie, log) -> None:
 def test_other_handlers_get_the_record_as_it_was(caplog) -> None:
     record = logging.LogRecord("x", logging.INFO, "", 1, "a\nb%s", ("c",), None)
 
-    log_lines.LineFormatter("{message}", style="{").format(record)
+    line_formatter.LineFormatter("{message}", style="{").format(record)
 
     assert record.getMessage() == record.message == "a\nbc"

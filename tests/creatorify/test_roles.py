@@ -5,7 +5,7 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 
 from accounts.models import AuditEntry, UsageEntry
-from creatorify import roles
+from creatorify import staff_roles
 from render.cluster import nodes
 from tests.projects.steps import create, finished_project, latest_render
 
@@ -123,11 +123,11 @@ def test_each_role_may_do_what_the_table_says(clients, attempts, what):
 
 
 def test_the_groups_are_made_by_migrating_and_kept_as_they_are(db):
-    assert set(Group.objects.values_list("name", flat=True)) == set(roles.ROLES)
+    assert set(Group.objects.values_list("name", flat=True)) == set(staff_roles.ROLES)
     agent = Group.objects.get(name="Agent")
     agent.permissions.clear()
 
-    roles.sync()
+    staff_roles.sync()
 
     names = {f"{perm.content_type.app_label}.{perm.codename}" for perm in agent.permissions.all()}
-    assert names == set(roles.ROLES["Agent"])
+    assert names == set(staff_roles.ROLES["Agent"])

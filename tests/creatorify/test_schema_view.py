@@ -7,7 +7,7 @@ import pytest
 import yaml
 from django.test import Client
 
-from creatorify import schema_view
+from creatorify.api import schema_view
 
 FORMS = ["application/vnd.oai.openapi", "application/yaml", "application/vnd.oai.openapi+json", "application/json"]
 

@@ -18,7 +18,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import ApiKey, Scope
-from creatorify import media_storages
+from creatorify.config import media_storages
 from projects.assets import verification
 from projects.models import Asset, Avatar, DiscardedObject
 from projects.models.webhooks import WebhookEndpoint
@@ -337,7 +337,7 @@ def test_without_credentials_an_upload_and_a_link_are_answered_with_503_and_one_
         told = refused.json()
         assert (refused.status_code, told["code"], told["retryable"]) == (503, "unavailable", True)
         assert refused["Retry-After"] and "redentials" not in told["detail"]
-    lines = [record.getMessage() for record in caplog.records if record.name == "creatorify.errors"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "creatorify.api.errors"]
     line = "Answered with 503: the media storage says wrong_credentials: Unable to locate credentials"
     assert lines == [line, line]
     assert Asset.objects.filter(tenant=alice.tenant).count() == 1  # Nothing is left of the upload.

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from creatorify import supervisor
-from creatorify.supervisor import ProcessFailed, Supervisor, wait_until_listening
+from creatorify.demo import supervisor
+from creatorify.demo.supervisor import ProcessFailed, Supervisor, wait_until_listening
 
 SLEEP = ["sleep", "1000"]
 DIES = ["sh", "-c", "echo the disk is on fire; exit 3"]

@@ -18,7 +18,7 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory) -> Path:
     """A tiny random checkpoint in the published layout."""
-    from infinitetalk.tiny_checkpoint import write_tiny_checkpoint
+    from infinitetalk.checkpoints.tiny import write_tiny_checkpoint
 
     folder = tmp_path_factory.mktemp("weights")
     write_tiny_checkpoint(folder)

@@ -15,17 +15,17 @@ from transformers import (
     Wav2Vec2Model,
 )
 
-from infinitetalk import latents
-from infinitetalk.audio_windows import split_windows, windows
 from infinitetalk.checkpoints.configs import clip_config, umt5_config, vae_config
-from infinitetalk.checkpoints.rename import rename_clip, rename_umt5, rename_vae
+from infinitetalk.checkpoints.convert import rename_clip, rename_umt5, rename_vae
 from infinitetalk.checkpoints.strict import load_strictly
-from infinitetalk.image_features import clip_pixels, encode_picture
-from infinitetalk.picture import nearest_bucket, resize_and_crop
-from infinitetalk.speaker_masks import speaker_masks
-from infinitetalk.speech_features import SpeechEncoder
-from infinitetalk.text import clean_prompt
-from infinitetalk.voice import LOUDNESS, SAMPLE_RATE, arrange_voices, load_voice, normalise_loudness
+from infinitetalk.conditioning import vae as vae_latents
+from infinitetalk.conditioning.audio import LOUDNESS, SAMPLE_RATE, arrange_voices, load_voice, normalise_loudness
+from infinitetalk.conditioning.audio_encoder import SpeechEncoder
+from infinitetalk.conditioning.audio_windows import split_windows, windows
+from infinitetalk.conditioning.image import nearest_bucket, resize_and_crop
+from infinitetalk.conditioning.image_encoder import clip_pixels, encode_picture
+from infinitetalk.conditioning.speaker_masks import speaker_masks
+from infinitetalk.conditioning.text_encoder import clean_prompt
 from tests.infinitetalk.golden import GoldenFile, assert_close
 
 
@@ -91,9 +91,9 @@ def check_vae(golden: GoldenFile) -> None:
     assert_close(torch.tensor(vae.config.latents_mean), golden.tensors["const/mean"], 1e-7, "mean")
     assert_close(torch.tensor(vae.config.latents_std), golden.tensors["const/std"], 1e-7, "standard deviation")
     for number in range(len(golden.facts["cases"])):
-        out = latents.encode(vae, golden.tensors[f"case{number}/in/video"])
+        out = vae_latents.encode(vae, golden.tensors[f"case{number}/in/video"])
         assert_close(out, golden.tensors[f"case{number}/out/latent"], 1e-4, f"case {number} encode")
-        decoded = latents.decode(vae, 0.5 * golden.tensors[f"case{number}/out/latent"])
+        decoded = vae_latents.decode(vae, 0.5 * golden.tensors[f"case{number}/out/latent"])
         expected = golden.tensors[f"case{number}/out/decoded_of_half_latent"]
         assert_close(decoded, expected, 1e-4, f"case {number} decode")
 
@@ -110,7 +110,7 @@ def check_condition(golden: GoldenFile) -> None:
         assert size == (case["target_h"], case["target_w"]), f"case {number} bucket"
         picture = resize_and_crop(source, size)
         assert_close(picture, golden.tensors[f"case{number}/mid/cond_frame"], 1e-6, f"case {number} picture")
-        y = latents.reference_latents(autoencoder, picture, case["frames"])
+        y = vae_latents.reference_latents(autoencoder, picture, case["frames"])
         assert_close(y, expected["y"], 1e-5, f"case {number} y")
         assert_close(encode_picture(encoder, picture), expected["clip_fea"], 1e-5, f"case {number} CLIP")
         if case["persons"] == 2:

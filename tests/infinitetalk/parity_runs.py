@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import torch
 
-from infinitetalk import latents as latent_space
-from infinitetalk.checkpoint import Checkpoint
-from infinitetalk.colour import correct_colours
-from infinitetalk.guidance import Branch, GuidanceScales, ProjectedGuidance
-from infinitetalk.picture import nearest_bucket, resize_and_crop
+from infinitetalk.conditioning import vae as latent_space
+from infinitetalk.conditioning.image import nearest_bucket, resize_and_crop
 from infinitetalk.pipeline import InfiniteTalkPipeline, Settings
+from infinitetalk.sampling.color_match import correct_colours
+from infinitetalk.sampling.guidance import Branch, GuidanceScales, ProjectedGuidance
+from infinitetalk.sampling.resume_point import Checkpoint
 from tests.infinitetalk.golden import GoldenFile, assert_close
 from tests.infinitetalk.parity_conditioning import boxes_of, buckets_of, load_clip, load_vae
 from tests.infinitetalk.parity_transformer import load_dit

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import torch
 
-from infinitetalk.colour import correct_colours
-from infinitetalk.guidance import ProjectedGuidance, _Projection
-from infinitetalk.schedule import make_scheduler, shifted_timesteps
+from infinitetalk.sampling.color_match import correct_colours
+from infinitetalk.sampling.guidance import ProjectedGuidance, _Projection
+from infinitetalk.sampling.scheduler import make_scheduler, shifted_timesteps
 from tests.infinitetalk.golden import GoldenFile, assert_close
 
 

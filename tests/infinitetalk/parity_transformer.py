@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 
-from infinitetalk.audio_attention import AudioAttention, AudioProjection
-from infinitetalk.audio_windows import split_windows
 from infinitetalk.checkpoints.configs import transformer_config
-from infinitetalk.checkpoints.rename import rename_transformer
+from infinitetalk.checkpoints.convert import rename_transformer
 from infinitetalk.checkpoints.strict import load_strictly
-from infinitetalk.label_rotary import key_positions, query_positions, rotate_by_position, speaker_map
-from infinitetalk.rotary import RotaryTables, rotate
-from infinitetalk.transformer import InfiniteTalkTransformer3DModel, time_sinusoid
+from infinitetalk.conditioning.audio_windows import split_windows
+from infinitetalk.model.audio_attention import AudioAttention, AudioProjection
+from infinitetalk.model.rope import RotaryTables, rotate
+from infinitetalk.model.speaker_rope import key_positions, query_positions, rotate_by_position, speaker_map
+from infinitetalk.model.transformer import InfiniteTalkTransformer3DModel, time_sinusoid
 from tests.infinitetalk.golden import GoldenFile, assert_close
 
 

@@ -6,10 +6,10 @@ import torch
 from safetensors.torch import load_file
 
 from infinitetalk.checkpoints.configs import transformer_config
+from infinitetalk.checkpoints.convert import rename_transformer, transformer_key
 from infinitetalk.checkpoints.lora import merge_lora
-from infinitetalk.checkpoints.quantised import dequantise
-from infinitetalk.checkpoints.rename import rename_transformer, transformer_key
-from infinitetalk.transformer import InfiniteTalkTransformer3DModel
+from infinitetalk.checkpoints.quanto import dequantise
+from infinitetalk.model.transformer import InfiniteTalkTransformer3DModel
 from tests.infinitetalk.golden import GoldenFile, assert_close
 
 

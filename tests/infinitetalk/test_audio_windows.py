@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from infinitetalk.audio_windows import lengthen_tail, split_windows, windows
+from infinitetalk.conditioning.audio_windows import lengthen_tail, split_windows, windows
 
 
 def rows(number: int) -> torch.Tensor:

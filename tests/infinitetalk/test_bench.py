@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from infinitetalk.__main__ import main
+from infinitetalk.acceleration.memory_plan import PLANS
 from infinitetalk.bench.measurement import Bench, variants_of
 from infinitetalk.bench.networks import FileNetworks, RandomNetworks
 from infinitetalk.bench.regression import regressions
 from infinitetalk.bench.report import ChunkReport, Machine, Report, VariantReport, Workload, as_markdown
 from infinitetalk.bench.stages import ChunkTiming
 from infinitetalk.bench.timing import GpuState, Timing
-from infinitetalk.memory_plan import PLANS
-from infinitetalk.variants import Variant
+from infinitetalk.server.variants import Variant
 
 CPU = torch.device("cpu")
 WORKLOAD = Workload("random, tiny", 64, 96, 17, 12)

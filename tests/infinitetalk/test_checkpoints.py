@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from infinitetalk.checkpoints import layout
-from infinitetalk.checkpoints.load import (
+from infinitetalk.checkpoints import hub
+from infinitetalk.checkpoints.load_networks import (
     LoraFile,
     load_image_encoder,
     load_quantised_transformer,
@@ -20,7 +20,7 @@ from infinitetalk.checkpoints.load import (
     load_vae,
 )
 from infinitetalk.errors import InvalidCheckpoint
-from infinitetalk.transformer import InfiniteTalkTransformer3DModel
+from infinitetalk.model.transformer import InfiniteTalkTransformer3DModel
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def copy(weights: Path, tmp_path: Path) -> Path:
 
 
 def shard(folder: Path, number: int = 1) -> Path:
-    return folder / layout.BASE / f"diffusion_pytorch_model-{number:05d}-of-00003.safetensors"
+    return folder / hub.BASE / f"diffusion_pytorch_model-{number:05d}-of-00003.safetensors"
 
 
 def rewrite(path: Path, change) -> None:
@@ -63,7 +63,7 @@ def test_one_and_two_speakers_have_their_own_file(weights: Path) -> None:
 
 def test_what_both_files_hold_is_taken_from_infinitetalk(copy: Path) -> None:
     rewrite(
-        layout.infinitetalk_file(copy, 1),
+        hub.infinitetalk_file(copy, 1),
         lambda tensors: tensors.update({"blocks.0.self_attn.q.bias": torch.full((48,), 0.25)}),
     )
 
@@ -82,14 +82,14 @@ def test_a_swapped_key_is_named_on_both_sides(copy: Path) -> None:
 
 
 def test_a_missing_key_is_named(copy: Path) -> None:
-    rewrite(layout.infinitetalk_file(copy, 1), lambda tensors: tensors.pop("blocks.1.norm_x.bias"))
+    rewrite(hub.infinitetalk_file(copy, 1), lambda tensors: tensors.pop("blocks.1.norm_x.bias"))
 
     with pytest.raises(InvalidCheckpoint, match=r"missing: blocks\.1\.norm_x\.bias"):
         load_transformer(copy, speakers=1)
 
 
 def test_a_wrong_shape_is_named(copy: Path) -> None:
-    rewrite(layout.infinitetalk_file(copy, 1), lambda tensors: tensors.update({"blocks.1.norm_x.bias": torch.ones(3)}))
+    rewrite(hub.infinitetalk_file(copy, 1), lambda tensors: tensors.update({"blocks.1.norm_x.bias": torch.ones(3)}))
 
     with pytest.raises(InvalidCheckpoint, match=r"blocks\.1\.norm_x\.bias is \(3,\) instead of \(48,\)"):
         load_transformer(copy, speakers=1)
@@ -97,7 +97,7 @@ def test_a_wrong_shape_is_named(copy: Path) -> None:
 
 def test_values_that_are_no_numbers_are_named(copy: Path) -> None:
     rewrite(
-        layout.infinitetalk_file(copy, 1),
+        hub.infinitetalk_file(copy, 1),
         lambda tensors: tensors.update({"blocks.1.norm_x.bias": torch.full((48,), float("nan"))}),
     )
 
@@ -126,13 +126,13 @@ def test_a_missing_shard_is_numbered(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "load"),
     [
-        (layout.TEXT_ENCODER, load_text_encoder),
-        (layout.IMAGE_ENCODER, load_image_encoder),
-        (layout.VAE, load_vae),
+        (hub.TEXT_ENCODER, load_text_encoder),
+        (hub.IMAGE_ENCODER, load_image_encoder),
+        (hub.VAE, load_vae),
     ],
 )
 def test_a_damaged_encoder_is_named(copy: Path, name: str, load) -> None:
-    path = copy / layout.BASE / name
+    path = copy / hub.BASE / name
     path.write_bytes(path.read_bytes()[:2000])
 
     with pytest.raises(InvalidCheckpoint, match=name.split(".")[0]) as caught:
@@ -142,15 +142,15 @@ def test_a_damaged_encoder_is_named(copy: Path, name: str, load) -> None:
 
 
 def test_a_json_that_is_none_is_named(copy: Path) -> None:
-    (copy / layout.BASE / "config.json").write_text("{")
-    assert json.loads((copy / layout.SIZES).read_text())
+    (copy / hub.BASE / "config.json").write_text("{")
+    assert json.loads((copy / hub.SIZES).read_text())
 
     with pytest.raises(InvalidCheckpoint, match=r"config\.json is no JSON"):
         load_transformer(copy, speakers=1)
 
 
 def test_a_json_that_is_no_object_is_named(copy: Path) -> None:
-    (copy / layout.BASE / "config.json").write_text("[]")
+    (copy / hub.BASE / "config.json").write_text("[]")
 
     with pytest.raises(InvalidCheckpoint, match=r"config\.json holds no JSON object"):
         load_transformer(copy, speakers=1)
@@ -170,9 +170,9 @@ class TestIndex:
     def index(self, copy: Path) -> Path:
         weight_map = {}
         for number in (1, 2, 3):
-            renamed = shard(copy, number).rename(copy / layout.BASE / f"part-{number}.safetensors")
+            renamed = shard(copy, number).rename(copy / hub.BASE / f"part-{number}.safetensors")
             weight_map |= dict.fromkeys(load_file(renamed), renamed.name)
-        path = copy / layout.BASE / "diffusion_pytorch_model.safetensors.index.json"
+        path = copy / hub.BASE / "diffusion_pytorch_model.safetensors.index.json"
         path.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
         return path
 
@@ -193,14 +193,14 @@ class TestIndex:
 
 
 def test_a_file_from_before_zip_archives_loads(copy: Path, weights: Path) -> None:
-    path = copy / layout.BASE / layout.VAE
+    path = copy / hub.BASE / hub.VAE
     torch.save(torch.load(path), path, _use_new_zipfile_serialization=False)
 
     assert same(load_vae(copy), load_vae(weights))
 
 
 def test_a_file_that_could_run_something_is_refused(copy: Path) -> None:
-    torch.save({"weight": Path("x")}, copy / layout.BASE / layout.VAE)
+    torch.save({"weight": Path("x")}, copy / hub.BASE / hub.VAE)
 
     with pytest.raises(InvalidCheckpoint) as caught:
         load_vae(copy)
@@ -210,7 +210,7 @@ def test_a_file_that_could_run_something_is_refused(copy: Path) -> None:
 
 @pytest.mark.parametrize(("damage", "said"), [("remove", "tokenizer_config"), ("damage", "no tokenizer")])
 def test_a_missing_or_damaged_tokenizer_is_named(copy: Path, damage: str, said: str) -> None:
-    folder = copy / layout.BASE / layout.TOKENIZER
+    folder = copy / hub.BASE / hub.TOKENIZER
     if damage == "remove":
         shutil.rmtree(folder)
     else:
@@ -224,7 +224,7 @@ class TestSpeechEncoder:
     key = "encoder.layers.0.attention.q_proj.weight"
 
     def file(self, folder: Path) -> Path:
-        return folder / layout.SPEECH / "model.safetensors"
+        return folder / hub.SPEECH / "model.safetensors"
 
     def test_what_its_training_left_behind_does_not_matter(self, copy: Path, weights: Path) -> None:
         def as_trained(tensors: dict[str, torch.Tensor]) -> None:
@@ -261,7 +261,7 @@ class TestSpeechEncoder:
         assert caught.value.code == "file_damaged"
 
     def test_a_config_without_sizes_is_named(self, copy: Path) -> None:
-        (copy / layout.SPEECH / "config.json").write_text("{}")
+        (copy / hub.SPEECH / "config.json").write_text("{}")
 
         with pytest.raises(InvalidCheckpoint, match="lacks hidden_size, num_hidden_layers"):
             load_transformer(copy, speakers=1)
@@ -275,7 +275,7 @@ class TestQuantised:
         tensors: dict[str, torch.Tensor] = {}
         for number in (1, 2, 3):
             tensors |= load_file(shard(weights, number))
-        tensors |= load_file(layout.infinitetalk_file(weights, 1))
+        tensors |= load_file(hub.infinitetalk_file(weights, 1))
         stored, modules = {}, {}
         for key, tensor in tensors.items():
             module, _, kind = key.rpartition(".")
@@ -303,7 +303,7 @@ class TestQuantised:
         assert 0 < np.max(errors) < 0.05
 
     def test_it_takes_no_lora(self, weights: Path, quantised: Path) -> None:
-        lora = LoraFile(layout.lora_file(weights, layout.PRESET_LORAS["fast"]), 1.0)
+        lora = LoraFile(hub.lora_file(weights, hub.PRESET_LORAS["fast"]), 1.0)
 
         with pytest.raises(InvalidCheckpoint, match="LoRA") as caught:
             load_quantised_transformer(weights, quantised, loras=[lora])

@@ -7,9 +7,9 @@ import pytest
 import torch
 from skimage import color, data
 
-from infinitetalk import colour
-from infinitetalk.cie_lab import lab_to_rgb, rgb_to_lab
-from infinitetalk.colour import FLAT, correct_colours
+from infinitetalk.sampling import color_match
+from infinitetalk.sampling.cie_lab import lab_to_rgb, rgb_to_lab
+from infinitetalk.sampling.color_match import FLAT, correct_colours
 
 
 def every_colour(steps: int = 18) -> torch.Tensor:
@@ -104,7 +104,7 @@ def test_how_many_frames_at_once_makes_no_difference(video, reference, monkeypat
     at_once = correct_colours(video, reference, 0.5)
 
     for pixels in (1, 2 * 64 * 48):
-        monkeypatch.setattr(colour, "PIXELS_AT_ONCE", pixels)
+        monkeypatch.setattr(color_match, "PIXELS_AT_ONCE", pixels)
         assert torch.equal(correct_colours(video, reference, 0.5), at_once)
 
 

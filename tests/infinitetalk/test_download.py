@@ -12,9 +12,10 @@ import pytest
 from huggingface_hub import constants
 
 from infinitetalk.__main__ import main
-from infinitetalk.checkpoints import download, layout
+from infinitetalk.checkpoints import download
+from infinitetalk.checkpoints import hub as layout
 from infinitetalk.checkpoints.download import DownloadFailed, fetch
-from infinitetalk.checkpoints.layout import PublishedLora, Repository
+from infinitetalk.checkpoints.hub import PublishedLora, Repository
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPOSITORY = Repository("owner/model", "model", ("config.json", "part-*.bin"))

@@ -7,14 +7,14 @@ import pytest
 import torch
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
-from infinitetalk import latents
-from infinitetalk.acceleration import put_channels_last
+from infinitetalk.acceleration.compile import put_channels_last
 from infinitetalk.checkpoints.configs import clip_config, umt5_config, vae_config
-from infinitetalk.checkpoints.load import load_image_encoder, load_speech_encoder, load_text_encoder, load_vae
-from infinitetalk.image_features import clip_pixels, encode_picture
-from infinitetalk.speech_features import SpeechEncoder, num_frames_of, samples_needed
-from infinitetalk.text import NEGATIVE_PROMPT, PromptEncoder, clean_prompt
-from infinitetalk.tiny_checkpoint import SPEECH_CONFIG
+from infinitetalk.checkpoints.load_networks import load_image_encoder, load_speech_encoder, load_text_encoder, load_vae
+from infinitetalk.checkpoints.tiny import SPEECH_CONFIG
+from infinitetalk.conditioning import vae as vae_latents
+from infinitetalk.conditioning.audio_encoder import SpeechEncoder, num_frames_of, samples_needed
+from infinitetalk.conditioning.image_encoder import clip_pixels, encode_picture
+from infinitetalk.conditioning.text_encoder import NEGATIVE_PROMPT, PromptEncoder, clean_prompt
 
 
 @pytest.fixture(scope="module")
@@ -123,12 +123,12 @@ def test_latents_of_a_picture_that_stays(weights: Path) -> None:
     vae = load_vae(weights)
     picture = torch.rand(1, 3, 1, 16, 24) * 2 - 1
 
-    y = latents.reference_latents(vae, picture, 9)
-    video = latents.decode(vae, 50 * y[:, 4:])
+    y = vae_latents.reference_latents(vae, picture, 9)
+    video = vae_latents.decode(vae, 50 * y[:, 4:])
 
     assert y.shape == (1, 20, 3, 2, 3)
     assert y[:, :4, 0].eq(1).all() and not y[:, :4, 1:].any()
-    torch.testing.assert_close(y[:, 4:, :1], latents.encode(vae, picture), atol=1e-5, rtol=1e-5)  # causal
+    torch.testing.assert_close(y[:, 4:, :1], vae_latents.encode(vae, picture), atol=1e-5, rtol=1e-5)  # causal
     assert video.shape == (1, 3, 9, 16, 24)
     assert video.abs().max() == 1  # clamped
 

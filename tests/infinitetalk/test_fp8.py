@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from infinitetalk.fp8 import STORED, Float8Linear, multiplies_eight_bits, quantise_rows, to_float8
+from infinitetalk.acceleration.fp8 import STORED, Float8Linear, multiplies_eight_bits, quantise_rows, to_float8
 
 # E4M3 keeps 3 bits of the mantissa: steps of 2^-3 between two powers of two, so a root mean square error of
 # 2^-3 / sqrt(12) on values that are 1.36 to 1.53 in the root mean square, by how they are spread. That is 2.4 to 2.7 %.

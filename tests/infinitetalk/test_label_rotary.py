@@ -2,7 +2,7 @@
 
 import torch
 
-from infinitetalk.label_rotary import BACKGROUND_POSITION, query_positions, speaker_map
+from infinitetalk.model.speaker_rope import BACKGROUND_POSITION, query_positions, speaker_map
 
 FRAMES, TOKENS, HEADS, WIDTH = 3, 12, 4, 16
 

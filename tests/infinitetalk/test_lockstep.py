@@ -16,11 +16,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from infinitetalk.checkpoints import layout
-from infinitetalk.memory_plan import PLANS
-from infinitetalk.server.jobs import RenderJob
-from infinitetalk.server.warm_model import WarmModel
-from infinitetalk.variants import Variant, VariantLoader
+from infinitetalk.acceleration.memory_plan import PLANS
+from infinitetalk.checkpoints import hub
+from infinitetalk.server.model import WarmModel
+from infinitetalk.server.protocol import RenderJob
+from infinitetalk.server.variants import Variant, VariantLoader
 from tests.infinitetalk.test_serve import ENVIRONMENT, client_of, wait_until_ready
 from tests.infinitetalk.test_server import SETTINGS, job
 from tests.infinitetalk.test_warm_model import CPU, HARDWARE, frames, render
@@ -32,7 +32,7 @@ LORAS = ("fast", "standard")
 def folder(weights: Path, tmp_path: Path) -> Path:
     """A copy of the weights, with a bad file for each preset: one is cut off, of the other only loading finds it."""
     shutil.copytree(weights, tmp_path / "weights")
-    fast, standard = (layout.lora_file(tmp_path / "weights", layout.PRESET_LORAS[name]) for name in LORAS)
+    fast, standard = (hub.lora_file(tmp_path / "weights", hub.PRESET_LORAS[name]) for name in LORAS)
     os.truncate(fast, fast.stat().st_size // 2)
     save_file({"conv.weight": torch.ones(3)}, standard)
     return tmp_path / "weights"

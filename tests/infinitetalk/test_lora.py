@@ -6,11 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from infinitetalk.checkpoints import layout
-from infinitetalk.checkpoints.load import LoraFile, load_transformer
+from infinitetalk.checkpoints import hub
+from infinitetalk.checkpoints.convert import transformer_key
+from infinitetalk.checkpoints.load_networks import LoraFile, load_transformer
 from infinitetalk.checkpoints.lora import merge_lora, merge_lora_into
 from infinitetalk.checkpoints.merge import load_merged, merge
-from infinitetalk.checkpoints.rename import transformer_key
 from infinitetalk.errors import InfiniteTalkError, InvalidCheckpoint
 
 RANK, KEY = 2, "blocks.0.attn1.to_q.weight"
@@ -153,9 +153,9 @@ def test_every_module_has_its_name_with_underscores(weights: Path) -> None:
     """In the original names and in ours: the flat names say nothing about where the dots were."""
     ours = dict(load_transformer(weights, speakers=1, dtype=torch.float32).state_dict())
     originals = set()
-    for path in (weights / layout.BASE).glob("*.safetensors"):
+    for path in (weights / hub.BASE).glob("*.safetensors"):
         originals |= load_file(path).keys()
-    originals |= load_file(layout.infinitetalk_file(weights, 1)).keys()
+    originals |= load_file(hub.infinitetalk_file(weights, 1)).keys()
     checked = 0
     for original in originals:
         key = transformer_key(original)
@@ -170,7 +170,7 @@ def test_every_module_has_its_name_with_underscores(weights: Path) -> None:
 
 
 def test_a_loaded_model_is_changed_in_place(weights: Path) -> None:
-    lora = LoraFile(layout.lora_file(weights, layout.PRESET_LORAS["fast"]), 0.5)
+    lora = LoraFile(hub.lora_file(weights, hub.PRESET_LORAS["fast"]), 0.5)
     model = load_transformer(weights, speakers=1)
     parameter = model.blocks[0].attn1.to_q.weight
 
@@ -183,7 +183,7 @@ def test_a_loaded_model_is_changed_in_place(weights: Path) -> None:
 
 def test_weights_in_eight_bits_take_no_lora(weights: Path, tmp_path: Path) -> None:
     merge(weights, tmp_path / "fp8.safetensors", fp8=True)
-    lora = load_file(layout.lora_file(weights, layout.PRESET_LORAS["fast"]))
+    lora = load_file(hub.lora_file(weights, hub.PRESET_LORAS["fast"]))
 
     with pytest.raises(InvalidCheckpoint) as caught:
         merge_lora_into(load_merged(tmp_path / "fp8.safetensors"), lora, 1.0, "file")

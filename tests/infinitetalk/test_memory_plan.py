@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from infinitetalk import attention_backends
-from infinitetalk.acceleration import compile_blocks, stream_blocks
-from infinitetalk.attention_backends import choose_attention
+from infinitetalk.acceleration import attention_backends
+from infinitetalk.acceleration.attention_backends import choose_attention
+from infinitetalk.acceleration.compile import compile_blocks, stream_blocks
+from infinitetalk.acceleration.memory_plan import PLANS, choose_plan, peak_bytes, weight_bytes
 from infinitetalk.bench.networks import RandomNetworks
 from infinitetalk.bench.parity import random_inputs
 from infinitetalk.errors import InvalidInput
-from infinitetalk.memory_plan import PLANS, choose_plan, peak_bytes, weight_bytes
 
 GIGABYTE = 10**9
 CPU = torch.device("cpu")

@@ -9,8 +9,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from infinitetalk.__main__ import main
-from infinitetalk.checkpoints import layout
-from infinitetalk.checkpoints.load import LoraFile, load_transformer
+from infinitetalk.checkpoints import hub
+from infinitetalk.checkpoints.load_networks import LoraFile, load_transformer
 from infinitetalk.checkpoints.merge import FORMAT, load_merged, merge
 from infinitetalk.errors import InfiniteTalkError, InvalidCheckpoint
 
@@ -21,7 +21,7 @@ def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 
 
 def test_merging_equals_loading_with_the_lora(weights: Path, tmp_path: Path) -> None:
-    loras = [LoraFile(layout.lora_file(weights, lora), 0.7) for lora in layout.PRESET_LORAS.values()]
+    loras = [LoraFile(hub.lora_file(weights, lora), 0.7) for lora in hub.PRESET_LORAS.values()]
 
     manifest = merge(weights, tmp_path / "merged.safetensors", loras=loras)
 
@@ -44,7 +44,7 @@ def test_eight_bits_cost_a_few_percent_and_say_so(weights: Path, tmp_path: Path)
 
 def test_a_file_that_was_not_merged_is_refused(weights: Path) -> None:
     with pytest.raises(InvalidCheckpoint) as caught:
-        load_merged(layout.infinitetalk_file(weights, 1))
+        load_merged(hub.infinitetalk_file(weights, 1))
 
     assert caught.value.code == "not_merged"
 
@@ -71,7 +71,7 @@ def test_sources_in_sixteen_bits_merge_as_well(weights: Path, tmp_path: Path) ->
         target = tmp_path / path.relative_to(weights)
         if path.is_dir():
             target.mkdir(exist_ok=True)
-        elif path.suffix == ".safetensors" and layout.SPEECH not in str(path):
+        elif path.suffix == ".safetensors" and hub.SPEECH not in str(path):
             target.parent.mkdir(parents=True, exist_ok=True)
             save_file({key: tensor.bfloat16() for key, tensor in load_file(path).items()}, target)
         else:
@@ -89,7 +89,7 @@ def test_the_command_folds_in_a_preset_and_says_what_it_did(weights: Path, tmp_p
     assert main(["merge", "--weights", str(weights), "--preset", "fast", "-o", str(output)]) == 0
 
     manifest = json.loads(capsys.readouterr().out)
-    lora = LoraFile(layout.lora_file(weights, layout.PRESET_LORAS["fast"]), 1.0)
+    lora = LoraFile(hub.lora_file(weights, hub.PRESET_LORAS["fast"]), 1.0)
     assert manifest["loras"][0]["file"] == lora.path.name
     assert same(load_merged(output), load_transformer(weights, speakers=1, loras=[lora]))
 

@@ -11,15 +11,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from infinitetalk.checkpoints import layout
-from infinitetalk.checkpoints.load import LoraFile
+from infinitetalk.acceleration.memory_plan import PLANS
+from infinitetalk.checkpoints import hub
+from infinitetalk.checkpoints.load_networks import LoraFile
+from infinitetalk.checkpoints.load_pipeline import Encoders
 from infinitetalk.checkpoints.merge import merge
 from infinitetalk.errors import InvalidCheckpoint
-from infinitetalk.loading import Encoders
-from infinitetalk.memory_plan import PLANS
-from infinitetalk.server import warm_model
-from infinitetalk.server.warm_model import Readiness, WarmModel
-from infinitetalk.variants import PLAIN_VARIANTS, SCALED_VARIANTS, Variant, VariantLoader
+from infinitetalk.server import model as warm_model
+from infinitetalk.server.model import Readiness, WarmModel
+from infinitetalk.server.variants import PLAIN_VARIANTS, SCALED_VARIANTS, Variant, VariantLoader
 from tests.infinitetalk.test_warm_model import CPU, HARDWARE
 
 PLAN = PLANS["resident"]
@@ -60,11 +60,11 @@ def start(folder: Path, loader: VariantLoader, encoders, monkeypatch) -> Callabl
 
 
 def fast_file(folder: Path) -> Path:
-    return layout.lora_file(folder, layout.PRESET_LORAS["fast"])
+    return hub.lora_file(folder, hub.PRESET_LORAS["fast"])
 
 
 def shard(folder: Path) -> Path:
-    return next((folder / layout.BASE).glob("*-00002-of-*.safetensors"))
+    return next((folder / hub.BASE).glob("*-00002-of-*.safetensors"))
 
 
 def half(path: Path) -> None:
@@ -133,9 +133,9 @@ def test_a_bad_file_is_named_with_the_variants_that_need_it(folder, loader, dama
     ("bad", "needed_by"),
     [
         (shard, EVERY),
-        (lambda folder: folder / layout.BASE / "config.json", EVERY),
-        (lambda folder: folder / layout.SPEECH / "config.json", EVERY),
-        (lambda folder: layout.infinitetalk_file(folder, 2), {name for name in EVERY if name.startswith("2-")}),
+        (lambda folder: folder / hub.BASE / "config.json", EVERY),
+        (lambda folder: folder / hub.SPEECH / "config.json", EVERY),
+        (lambda folder: hub.infinitetalk_file(folder, 2), {name for name in EVERY if name.startswith("2-")}),
     ],
 )
 def test_every_file_of_the_transformer_counts(folder, loader, bad, needed_by) -> None:
@@ -146,9 +146,9 @@ def test_every_file_of_the_transformer_counts(folder, loader, bad, needed_by) ->
 
 
 def test_a_tensor_that_the_index_lists_and_no_shard_has(folder, loader) -> None:
-    shards = sorted((folder / layout.BASE).glob("*.safetensors"))
+    shards = sorted((folder / hub.BASE).glob("*.safetensors"))
     listed = {key: path.name for path in shards for key in load_file(path)}
-    index = folder / layout.BASE / "diffusion_pytorch_model.safetensors.index.json"
+    index = folder / hub.BASE / "diffusion_pytorch_model.safetensors.index.json"
     index.write_text(f'{{"weight_map": {str(listed).replace(chr(39), chr(34))}}}')
     assert loader.unloadable(PLAN) == {}
 
@@ -285,7 +285,7 @@ def test_what_was_loaded_of_the_bad_variant_is_freed_before_the_good_one_comes(s
 
 def test_when_nothing_can_be_loaded_the_next_job_loads_what_it_needs(folder, start) -> None:
     model = start(STANDARD)
-    standard = layout.lora_file(folder, layout.PRESET_LORAS["standard"])
+    standard = hub.lora_file(folder, hub.PRESET_LORAS["standard"])
     good = standard.read_bytes()
     for path in (fast_file(folder), standard):
         SEEN_BY_LOADING["another shape"](path)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from infinitetalk.checkpoints import rename
+from infinitetalk.checkpoints import convert
 from tests.infinitetalk import parity_conditioning, parity_sampling, parity_transformer
 from tests.infinitetalk.golden import FOLDER, GoldenFile
 
@@ -20,7 +20,7 @@ def test_one_swapped_key(monkeypatch) -> None:
             r"blocks\.(\d+)\.self_attn\.norm_k\.weight",
         )
     ]
-    monkeypatch.setattr(rename, "_TRANSFORMER", (*rules, *rename._TRANSFORMER))
+    monkeypatch.setattr(convert, "_TRANSFORMER", (*rules, *convert._TRANSFORMER))
 
     with pytest.raises(AssertionError, match="off by"):
         parity_transformer.check_dit(golden("dit"))

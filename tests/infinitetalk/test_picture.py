@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from infinitetalk.conditioning.image import BUCKETS, nearest_bucket, plan_crop, resize_and_crop
+from infinitetalk.conditioning.speaker_masks import speaker_masks
 from infinitetalk.errors import InvalidInput
-from infinitetalk.picture import BUCKETS, nearest_bucket, plan_crop, resize_and_crop
-from infinitetalk.speaker_masks import speaker_masks
 
 HALVES = [(10, 10, 90, 45), (10, 55, 90, 90)]
 

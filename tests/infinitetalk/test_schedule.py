@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from infinitetalk.guidance import GuidanceScales
-from infinitetalk.loading import load_pipeline
+from infinitetalk.checkpoints.load_pipeline import load_pipeline
+from infinitetalk.checkpoints.tiny import SIZES
 from infinitetalk.pipeline import InfiniteTalkPipeline, Settings
-from infinitetalk.schedule import IDLE_BELOW, make_scheduler, shifted_timesteps, used_timesteps
-from infinitetalk.tiny_checkpoint import SIZES
+from infinitetalk.sampling.guidance import GuidanceScales
+from infinitetalk.sampling.scheduler import IDLE_BELOW, make_scheduler, shifted_timesteps, used_timesteps
 from render.parameters import PRESETS, Parameters
 
 LONGEST = 50  # sample_steps of the API

@@ -12,7 +12,7 @@ import msgpack
 import pytest
 
 from infinitetalk.errors import InfiniteTalkError
-from infinitetalk.serve import private_socket
+from infinitetalk.server.command import private_socket
 from tests.infinitetalk.test_server import SETTINGS, job
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -17,13 +17,13 @@ import pytest
 import torch
 import uvicorn
 
-from infinitetalk.checkpoint import Checkpoint
+from infinitetalk.acceleration.memory_plan import PLANS
 from infinitetalk.errors import InfiniteTalkError, InvalidCheckpoint, InvalidInput
-from infinitetalk.memory_plan import PLANS
 from infinitetalk.pipeline import GeneratedChunk
+from infinitetalk.sampling.resume_point import Checkpoint
 from infinitetalk.server import file_watch
 from infinitetalk.server.app import ModelServer
-from infinitetalk.server.warm_model import Readiness
+from infinitetalk.server.model import Readiness
 
 STEPS = 8
 SETTINGS = {

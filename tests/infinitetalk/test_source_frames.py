@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from infinitetalk.conditioning.source import SourceVideo, StillPicture, open_source
 from infinitetalk.errors import InvalidInput
-from infinitetalk.source_frames import SourceVideo, StillPicture, open_source
 
 
 def write_film(path: Path, rate: Fraction | int = 25, frames: int = 30, *, bright_corner: bool = False) -> Path:

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from infinitetalk.server import turns as turns_module
-from infinitetalk.server.turns import Aborted, StaleToken, Turn, Turns
+from infinitetalk.server import leases as turns_module
+from infinitetalk.server.leases import Aborted, StaleToken, Turn, Turns
 
 
 def test_a_newer_claim_ends_the_older_one_and_never_the_other_way_round() -> None:

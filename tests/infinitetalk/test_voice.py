@@ -9,8 +9,8 @@ import numpy as np
 import pyloudnorm
 import pytest
 
+from infinitetalk.conditioning.audio import LOUDNESS, SAMPLE_RATE, arrange_voices, load_voice, normalise_loudness
 from infinitetalk.errors import InvalidInput
-from infinitetalk.voice import LOUDNESS, SAMPLE_RATE, arrange_voices, load_voice, normalise_loudness
 
 
 def tone(seconds: float, amplitude: float = 0.3, rate: int = SAMPLE_RATE, hertz: float = 220) -> np.ndarray:

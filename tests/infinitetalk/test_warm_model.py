@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from infinitetalk.checkpoint import Checkpoint
-from infinitetalk.checkpoints.load import LoraFile
+from infinitetalk.acceleration.memory_plan import PLANS
+from infinitetalk.checkpoints.load_networks import LoraFile
 from infinitetalk.checkpoints.merge import merge
+from infinitetalk.checkpoints.tiny import SIZES
 from infinitetalk.errors import InfiniteTalkError, InvalidInput
-from infinitetalk.memory_plan import PLANS
-from infinitetalk.server.jobs import RenderJob
-from infinitetalk.server.warm_model import Hardware, Readiness, WarmModel
-from infinitetalk.tiny_checkpoint import SIZES
-from infinitetalk.variants import Variant, VariantLoader
+from infinitetalk.sampling.resume_point import Checkpoint
+from infinitetalk.server.model import Hardware, Readiness, WarmModel
+from infinitetalk.server.protocol import RenderJob
+from infinitetalk.server.variants import Variant, VariantLoader
 from tests.infinitetalk.test_server import SETTINGS, job
 
 CPU = torch.device("cpu")

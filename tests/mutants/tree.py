@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import psycopg
 
-from creatorify.embedded_postgres import PostgresServer, get_server
+from creatorify.config.embedded_postgres import PostgresServer, get_server
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = "mutants"

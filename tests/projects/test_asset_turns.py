@@ -18,7 +18,7 @@ from projects.assets import claims as asset_claims
 from projects.assets import verification
 from projects.models import Asset
 from render.cluster import nodes
-from render.media.isolation import TooSlow
+from render.media.isolation.client import TooSlow
 from render.pipeline import work_folder
 from render.storage.errors import Reason, StorageFailure
 from tests.stack import until

@@ -15,7 +15,7 @@ from django_q.signing import SignedPackage
 
 from accounts.errors import ServiceError
 from accounts.models import Tenant
-from creatorify.operations_view import queue_depths
+from creatorify.operations.dashboard import queue_depths
 from projects import enqueue, tasks
 from projects.assets import discards, verification
 from projects.assets import queue as asset_queue

@@ -12,7 +12,7 @@ from django_q.models import OrmQ
 
 from accounts.errors import ServiceError
 from accounts.models import UsageEntry
-from creatorify import invariants
+from creatorify.operations import invariants
 from projects.models import Asset, Deletion, Project
 from projects.models.webhooks import EventType, WebhookEndpoint
 from projects.retention import project_deletion

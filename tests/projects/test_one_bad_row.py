@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Scope, UsageThreshold
-from creatorify import invariants
+from creatorify.operations import invariants
 from projects.models import Asset, Deletion, Project, RetentionFailure
 from projects.models.webhooks import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from projects.retention import policy as retention

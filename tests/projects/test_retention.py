@@ -10,7 +10,7 @@ from django_q.models import OrmQ, Task
 
 from accounts.errors import ServiceError
 from accounts.models import IdempotentResponse, UsageEntry
-from creatorify import invariants
+from creatorify.operations import invariants
 from projects.models import Asset, Project
 from projects.models.webhooks import EventType, WebhookEvent
 from projects.retention import policy as retention

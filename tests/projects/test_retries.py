@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 
 from accounts.errors import ServiceError
 from accounts.models import UsageEntry
-from creatorify import invariants
+from creatorify.operations import invariants
 from projects.models import Project
 from projects.retention import policy as retention
 from render.lifecycle import progress, transitions

@@ -8,11 +8,11 @@ import pytest
 from django.db.models import F
 from django.utils import timezone
 
-from creatorify import media_storages
+from creatorify.config import media_storages
 from projects.assets import discards
 from projects.models import Asset, DiscardedObject
 from projects.tasks import delete_media, tend_assets
-from render.media.demux import FORMATS
+from render.media.reading.demux import FORMATS
 from render.storage import content_types, media
 from tests.cloudinary_server import running_cloudinary
 from tests.projects.test_uploads import ASSETS, UPLOADS, announce, send, stored

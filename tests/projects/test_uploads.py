@@ -12,7 +12,7 @@ from django.utils import timezone
 from PIL import Image
 
 from accounts.models import ApiKey, UsageEntry
-from creatorify.demo_media import write_portrait
+from creatorify.demo.media import write_portrait
 from projects.assets import queue as asset_queue
 from projects.assets import verification
 from projects.models import Asset

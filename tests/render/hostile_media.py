@@ -18,7 +18,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from render.media import isolated
+from render.media.isolation import calls as isolated
 from render.media.probe import VideoFacts
 from tests.render.media_makers import film, picture, png, png_chunk, voice, wav_of, zip_of
 

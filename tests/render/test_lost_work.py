@@ -8,7 +8,7 @@ from django.core.files.storage import default_storage
 from django.db.models.functions import Now
 
 from accounts.models import UsageEntry
-from creatorify import invariants
+from creatorify.operations import invariants
 from render.lifecycle.fence import Claim
 from render.models import Render, State
 from render.pipeline import runner

@@ -23,8 +23,8 @@ from render import tasks
 from render.cluster import disk_room, node_faults, nodes
 from render.cluster.broker import PatientBroker
 from render.lifecycle import progress, transitions
-from render.media import film, segment_file
-from render.media.portrait import normalise_portrait
+from render.media.image.portrait import normalise_portrait
+from render.media.video import output_video, segment_file
 from render.models import Attempt, Node, Render, State
 from render.pipeline import runner
 from render.queue import tickets
@@ -124,8 +124,8 @@ PLACES = {
     "sources": (runner, "prepare_sources"),
     "engine": (InstantEngine, "segments"),
     "segment": (segment_file, "encode_segment"),
-    "joining": (film, "assemble_film"),
-    "poster": (film, "poster"),
+    "joining": (output_video, "assemble_film"),
+    "poster": (output_video, "poster"),
 }
 
 

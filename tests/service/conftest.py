@@ -5,9 +5,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from creatorify import invariants
-from creatorify.demo_media import write_portrait, write_speech
-from creatorify.supervisor import Supervisor
+from creatorify.demo.media import write_portrait, write_speech
+from creatorify.demo.supervisor import Supervisor
+from creatorify.operations import invariants
 from tests.render.conftest import site  # noqa: F401
 from tests.stack import running_service
 

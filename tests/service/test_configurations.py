@@ -11,8 +11,8 @@ import httpx
 import psycopg
 import pytest
 
-from creatorify import database_roles
-from creatorify.demo_media import write_portrait
+from creatorify.config import database_roles
+from creatorify.demo.media import write_portrait
 from tests.cloudinary_server import Cloudinary, running_cloudinary
 from tests.postgres import APP_ROLE, NODE, Database, fresh_database, pgbouncer, supabase_like
 from tests.s3_server import running_s3

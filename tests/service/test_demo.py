@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from creatorify import embedded_postgres
+from creatorify.config import embedded_postgres
 from tests.service.demo_process import ROOT, left_of, start, var  # noqa: F401
 
 LIMIT_SECONDS = 90  # It takes up to 30 on a machine that does nothing else.

@@ -16,7 +16,7 @@ from threading import Thread
 import httpx
 import pytest
 
-from creatorify.demo_media import write_portrait
+from creatorify.demo.media import write_portrait
 from tests.render.conftest import write_voice
 from tests.service.demo_process import start, var  # noqa: F401
 

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from accounts.models import UsageEntry
-from creatorify import supervisor
+from creatorify.demo import supervisor
 from render.models import Render, State
 from tests.service.conftest import ended
 from tests.stack import queue_worker
@@ -32,7 +32,7 @@ def test_a_project_outlives_the_web_process_that_took_it(service, post, wait_for
         time.sleep(0.1)
     assert render.state == State.FINISHED
 
-    from creatorify.supervisor import wait_until_listening
+    from creatorify.demo.supervisor import wait_until_listening
 
     wait_until_listening(service.base_url, seconds=20)
     assert wait_for(project_id, ended)["status"] == "finished"

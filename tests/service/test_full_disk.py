@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from creatorify.supervisor import Supervisor
+from creatorify.demo.supervisor import Supervisor
 from render.models import Attempt, Node, Render, State
 from tests.service.conftest import ended
 from tests.stack import running_service, until

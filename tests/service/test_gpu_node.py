@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from accounts.models import UsageEntry
-from creatorify import invariants
-from creatorify.supervisor import Supervisor
-from infinitetalk.checkpoints import layout
+from creatorify.demo.supervisor import Supervisor
+from creatorify.operations import invariants
+from infinitetalk.checkpoints import hub
 from render.models import Attempt, Node, Phase, Render
 from tests.infinitetalk.conftest import weights  # noqa: F401
 from tests.render.conftest import write_voice
@@ -168,7 +168,7 @@ def test_a_damaged_lora_ends_its_own_renders_and_none_else_until_it_is_put_back(
     service, folder, post, wait_for, voice, model
 ) -> None:
     create = partial(post, "infinitetalk", audio_url=voice)
-    fast = layout.lora_file(folder, layout.PRESET_LORAS["fast"])
+    fast = hub.lora_file(folder, hub.PRESET_LORAS["fast"])
     good = fast.read_bytes()
     assert wait_for(create(parameters={"preset": "standard"}), ended)["status"] == "finished"
     fast.write_bytes(good[: len(good) // 2])

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 
-from creatorify.supervisor import Supervisor
+from creatorify.demo.supervisor import Supervisor
 from tests.stack import until
 
 MEGABYTE = 2**20

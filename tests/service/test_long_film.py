@@ -8,7 +8,7 @@ import pytest
 from django.core.files.storage import default_storage
 
 from accounts.models import Plan, UsageEntry
-from creatorify import invariants
+from creatorify.operations import invariants
 from render.models import Attempt, Render, State
 from tests.render.conftest import write_voice
 from tests.stack import LEASE_SECONDS, queue_worker, running_service, until

@@ -15,9 +15,9 @@ import pytest
 from django.core.files.storage import default_storage
 
 from accounts.api_keys import services as keys
-from creatorify import connections as connections_of
-from creatorify import web
 from creatorify.asgi_middleware.client_limits import READ_SECONDS, SILENCE_SECONDS
+from creatorify.web import connections as connections_of
+from creatorify.web import server
 from tests import stack
 from tests.stack import until
 
@@ -82,7 +82,7 @@ def test_clients_that_send_nothing_more_are_disconnected(service, connections) -
 
     answers = []
     for connection in connections:
-        connection.settimeout(web.HEADER_SECONDS + SILENCE_SECONDS + 30)
+        connection.settimeout(server.HEADER_SECONDS + SILENCE_SECONDS + 30)
         answers.append(connection.makefile("rb").read())
 
     assert [answer[:12] for answer in answers[:3]] == [b"", b"", b"HTTP/1.1 408"]
@@ -161,7 +161,7 @@ def test_it_ends_with_open_streams_and_takes_its_workers_along(service, client, 
     with httpx.stream("GET", f"{service.base_url}/api/v1/projects/{project_id}/events", headers=headers) as stream:
         next(stream.iter_lines())
         main.terminate()
-        _, alive = psutil.wait_procs([main, *workers], timeout=web.STOP_SECONDS + 20)
+        _, alive = psutil.wait_procs([main, *workers], timeout=server.STOP_SECONDS + 20)
 
     assert workers and alive == []
 

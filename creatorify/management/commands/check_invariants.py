@@ -2,7 +2,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from creatorify import invariants
+from creatorify.operations import invariants
 
 
 class Command(BaseCommand):

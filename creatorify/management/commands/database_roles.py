@@ -3,7 +3,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from creatorify import database_roles
+from creatorify.config import database_roles
 
 SCHEMA = ROLE = "creatorify"
 

@@ -25,10 +25,11 @@ from django.db import DatabaseError
 from accounts.api_keys import services as keys
 from accounts.errors import CONTENT_TYPE, ServiceError
 from accounts.models import Plan, Scope, Tenant
-from creatorify import demo_media, local_secret
-from creatorify.log_file import end_of
-from creatorify.port import port_number
-from creatorify.supervisor import ProcessFailed, Supervisor, wait_until_listening
+from creatorify.config import secret_key_file
+from creatorify.demo import media as demo_media
+from creatorify.demo.supervisor import ProcessFailed, Supervisor, wait_until_listening
+from creatorify.logs.log_file import end_of
+from creatorify.web.port import port_number
 from render.models import Node
 from render.storage.private_folder import private_folder
 
@@ -313,7 +314,7 @@ def _key(path: Path) -> str:
 
 def _password(path: Path) -> str:
     """Of the user `demo` in the admin, the same each time: another service that is kept has told it, too."""
-    password = local_secret.read_or_make(path)
+    password = secret_key_file.read_or_make(path)
     user, _ = User.objects.get_or_create(username="demo", defaults={"is_staff": True, "is_superuser": True})
     if not user.check_password(password):  # To set it anew would end the sessions of who is logged in.
         user.set_password(password)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from accounts.errors import ServiceError
 from render.engines.base import FPS, Crop
 from render.engines.draft.faces import MAX_YAW, MIN_WIDTH, Face, FaceFinder, Picture, talking_faces
-from render.engines.draft.mouth import Mouth
-from render.engines.draft.mouth_shape import MAX_OPENING, MouthPose
+from render.engines.draft.mouth.drawing import Mouth
+from render.engines.draft.mouth.shape import MAX_OPENING, MouthPose
 from render.engines.draft.voice_features import SpeechTrack
 from render.engines.frame_size import fit
 

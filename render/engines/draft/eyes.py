@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from render.engines.base import FPS
 from render.engines.draft.faces import Face, Picture
-from render.engines.draft.mouth import blend
+from render.engines.draft.mouth.drawing import blend
 
 # Face Mesh's indices, corner to corner, and the brow's lower edge above.
 EYES = (

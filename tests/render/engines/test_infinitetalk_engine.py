@@ -20,13 +20,13 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from accounts.errors import ServiceError
-from infinitetalk import picture
-from infinitetalk.checkpoints.layout import PRESET_LORAS
-from infinitetalk.generate import PRESETS as MODEL_PRESETS
+from infinitetalk.checkpoints.hub import PRESET_LORAS
+from infinitetalk.conditioning import image
+from infinitetalk.generate.command import PRESETS as MODEL_PRESETS
 from infinitetalk.pipeline import Settings
-from infinitetalk.schedule import plan_chunks
-from infinitetalk.server.jobs import RenderJob
-from infinitetalk.variants import PLAIN_VARIANTS, SCALED_VARIANTS
+from infinitetalk.sampling.scheduler import plan_chunks
+from infinitetalk.server.protocol import RenderJob
+from infinitetalk.server.variants import PLAIN_VARIANTS, SCALED_VARIANTS
 from render.cluster.node_faults import NodeFault
 from render.engines import frame_size
 from render.engines import infinitetalk as bridge
@@ -165,14 +165,14 @@ def test_without_a_forced_length_a_film_is_as_long_as_its_voice(engine, inputs) 
 
 
 def test_the_service_and_the_model_frame_a_picture_alike() -> None:
-    assert frame_size.BUCKETS == picture.BUCKETS
+    assert frame_size.BUCKETS == image.BUCKETS
     generator = np.random.default_rng(0)
     for height, width in [(300, 400), (401, 399), (1000, 250), (97, 333)]:
         given = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
-        for resolution, buckets in picture.BUCKETS.items():
-            size = picture.nearest_bucket(height, width, buckets)
+        for resolution, buckets in image.BUCKETS.items():
+            size = image.nearest_bucket(height, width, buckets)
             assert frame_size.frame_size(height, width, resolution) == size
-            tensor = picture.resize_and_crop(given, size)[0, :, 0].permute(1, 2, 0).numpy()
+            tensor = image.resize_and_crop(given, size)[0, :, 0].permute(1, 2, 0).numpy()
             assert np.array_equal(frame_size.fit(given, *size), ((tensor / 2 + 0.5) * 255).round().astype(np.uint8))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from av.filter import Graph
 from numpy.typing import NDArray
 
-from render.media.voice import normalise_voice
+from render.media.audio.voice import normalise_voice
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from accounts.errors import ServiceError
-from render.media.source_video import check_film, normalise_video
+from render.media.video.source_video import check_film, normalise_video
 
 FILMS = {"a.ts": "mpeg2video", "a.mpg": "mpeg2video", "a.wmv": "wmv2"}
 SECONDS = 6

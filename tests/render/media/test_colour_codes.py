@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from render.media.portrait import normalise_portrait
+from render.media.image.portrait import normalise_portrait
 from tests.render.media_makers import png_chunk
 
 SRGB, P3, BT2020 = 1, 12, 9

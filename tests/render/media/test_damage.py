@@ -11,9 +11,9 @@ import pytest
 from av.packet import Packet
 
 from accounts.errors import ServiceError
-from render.media.damage import MOST_FAILED_PACKETS, Damage
-from render.media.promised import _chunks, _seconds_of_tag
-from render.media.source_video import check_film, normalise_video
+from render.media.reading.damage import MOST_FAILED_PACKETS, Damage
+from render.media.reading.promised_length import _chunks, _seconds_of_tag
+from render.media.video.source_video import check_film, normalise_video
 from tests.render.hostile_media import matroska
 from tests.render.media.sounds import loudness, made_of
 from tests.render.media_makers import wav_of

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from accounts.errors import ServiceError
-from render.media.film import assemble_film, poster
-from render.media.segment_file import encode_segment
+from render.media.video.output_video import assemble_film, poster
+from render.media.video.segment_file import encode_segment
 
 NUM_FRAMES = 70
 

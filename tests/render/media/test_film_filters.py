@@ -12,10 +12,10 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from numpy.typing import NDArray
 
 from accounts.errors import ServiceError
-from render.media import demux
-from render.media.damage import Damage
-from render.media.demux import moving_picture, open_source, sound_track
-from render.media.source_video import normalise_video
+from render.media.reading import demux
+from render.media.reading.damage import Damage
+from render.media.reading.demux import moving_picture, open_source, sound_track
+from render.media.video.source_video import normalise_video
 
 Picture = NDArray[np.uint8]
 SIZE = 160, 96

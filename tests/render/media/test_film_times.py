@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from accounts.errors import ServiceError
-from render.media.film_cost import FilmCost
-from render.media.source_video import normalise_video
+from render.media.reading.decode_cost import FilmCost
+from render.media.video.source_video import normalise_video
 
 GREEN, RED = (0, 200, 0), (200, 0, 0)
 FORMATS = {".ts": "mpeg2video", ".mpg": "mpeg2video", ".mkv": "libx264", ".mp4": "libx264"}

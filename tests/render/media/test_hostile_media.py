@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 
 from accounts.errors import ServiceError
-from render.media import isolation
-from render.media.demux import MAX_TRACKS, open_source
-from render.media.film_cost import MAX_FILM_PIXELS
-from render.media.isolated import PICTURE, PROBE
-from render.media.portrait import normalise_portrait
-from render.media.source_video import normalise_video
-from render.media.voice import normalise_voice
+from render.media.audio.voice import normalise_voice
+from render.media.image.portrait import normalise_portrait
+from render.media.isolation import client as isolation
+from render.media.isolation.calls import PICTURE, PROBE
+from render.media.reading.decode_cost import MAX_FILM_PIXELS
+from render.media.reading.demux import MAX_TRACKS, open_source
+from render.media.video.source_video import normalise_video
 from tests.render import hostile_media
 from tests.render.hostile_media import IMAGE, KINDS, VOICE
 from tests.render.media_makers import picture, wav_of

@@ -16,9 +16,11 @@ import psutil
 import pytest
 
 from accounts.errors import ServiceError
-from render.media import decoding_server, isolated, isolation, jobs, process_limits
-from render.media.isolation import decode
-from render.media.process_limits import Limits
+from render.media.isolation import calls as isolated
+from render.media.isolation import client as isolation
+from render.media.isolation import decoding_server, jobs, process_limits
+from render.media.isolation.client import decode
+from render.media.isolation.process_limits import Limits
 from tests.render import hostile_media
 from tests.render.media_makers import picture, wav
 
@@ -43,7 +45,7 @@ def decoders(of: int | None = None) -> list[psutil.Process]:
     """The processes that decode a file just now: children of a server."""
     found = []
     for server in psutil.Process(of).children():
-        if "render.media.decoding_server" in server.cmdline():
+        if "render.media.isolation.decoding_server" in server.cmdline():
             found += server.children()
     return found
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from accounts.errors import ServiceError
-from render.media import isolated, ogg_pages
-from render.media.joined import Stretches, parts
+from render.media.containers import ogg_pages
+from render.media.containers.joined_files import Stretches, parts
+from render.media.isolation import calls as isolated
 from tests.render.media.sounds import loudness, made_of
 
 JUNK = random.Random(7)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from render.media.limiter import BLOCK, Limiter
-from render.media.mono import Mono
-from render.media.sound_samples import as_s16
+from render.media.audio.limiter import BLOCK, Limiter
+from render.media.audio.mono import Mono
+from render.media.audio.samples import as_s16
 from tests.render.media.sounds import loudness, made_of
 
 RATE = 16_000

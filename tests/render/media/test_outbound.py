@@ -4,7 +4,7 @@ import time
 import httpx
 import pytest
 
-from render.media.outbound import OutboundTransport, is_public
+from render.media.download.safe_client import OutboundTransport, is_public
 from tests.hostile_addresses import INSIDE, OUTSIDE
 
 

@@ -15,8 +15,8 @@ import httpx
 import pytest
 import trustme
 
-from render.media.outbound import AddressNotAllowed, OutboundTransport
-from render.media.outbound_failures import Failure, failure_of, failure_of_status, retry_after
+from render.media.download.failures import Failure, failure_of, failure_of_status, retry_after
+from render.media.download.safe_client import AddressNotAllowed, OutboundTransport
 
 Answer = Callable[[socket.socket], None]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

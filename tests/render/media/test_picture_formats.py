@@ -15,11 +15,11 @@ import tifffile
 from PIL import Image
 
 from accounts.errors import ServiceError
-from render.media.isolated import PICTURE
-from render.media.isolation import decode
-from render.media.picture_formats import FORMATS
-from render.media.portrait import normalise_portrait
+from render.media.image.portrait import normalise_portrait
+from render.media.isolation.calls import PICTURE
+from render.media.isolation.client import decode
 from render.media.probe import ImageFacts, probe
+from render.media.reading.image_formats import FORMATS
 
 HEIC = Path(__file__).with_name("heic")
 RED, BLUE, LIME, WHITE = (255, 0, 0), (0, 0, 255), (0, 255, 0), (255, 255, 255)

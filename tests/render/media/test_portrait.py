@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageCms, TiffImagePlugin
 
 from accounts.errors import ServiceError
-from render.media.portrait import normalise_portrait
+from render.media.image.portrait import normalise_portrait
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from render.media.scene import AudioOrder, arrange_scene
-from render.media.voice import Voice
+from render.media.audio.voice import Voice
+from render.media.video.scene import AudioOrder, arrange_scene
 
 LEFT = np.full(16_000, 1, np.int16)
 RIGHT = np.full(40_000, 2, np.int16)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from render.media.segment_file import count_frames, encode_segment
+from render.media.video.segment_file import count_frames, encode_segment
 
 COLOURS = [(255, 255, 255), (0, 0, 0), (200, 30, 60), (20, 180, 40), (10, 20, 220), (128, 128, 128)]
 

@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from accounts.errors import ServiceError
-from render.media.film import assemble_film
-from render.media.segment_file import encode_segment
-from render.media.segment_sound import open_segment_sound
-from render.media.sound_mix import open_mix
+from render.media.audio.mix import open_mix
+from render.media.video.output_video import assemble_film
+from render.media.video.segment_audio import open_segment_sound
+from render.media.video.segment_file import encode_segment
 
 EDGES = [0, 20, 45, 70]  # frames: edges of segments, at which no AAC packet starts
 NUM_FRAMES = EDGES[-1]

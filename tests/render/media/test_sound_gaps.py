@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from accounts.errors import ServiceError
-from render.media.sound_gaps import SoundGaps
+from render.media.reading.gaps import SoundGaps
 from tests.render.media.sounds import copied, loudness, made_of, played
 
 SOURCES = {"opus": ("a.webm", "libopus"), "aac": ("a.m4a", "aac")}

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from accounts.errors import ServiceError
-from render.media.source_video import normalise_video
+from render.media.video.source_video import normalise_video
 
 
 def frames_of(path: Path) -> list[av.VideoFrame]:

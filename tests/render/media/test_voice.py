@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from accounts.errors import ServiceError
-from render.media.voice import normalise_voice
+from render.media.audio.voice import normalise_voice
 
 CODECS = {
     "a.wav": ("pcm_s16le", 22_050),

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from accounts.errors import ServiceError
-from render.media import jobs
-from render.media.recognise import Is, recognise
+from render.media.isolation import jobs
+from render.media.reading.file_types import Is, recognise
 from tests.render.media_makers import film, picture, voice, wav, zip_of
 
 PAGE = b"<!DOCTYPE html><html><body>Please sign in</body></html>"

@@ -1,0 +1,71 @@
+"""Every response carries a `Request-Id`, and so does every line that its request has logged."""
+
+import logging
+import time
+import uuid
+from collections.abc import Callable
+from contextvars import ContextVar
+
+from django.http import HttpRequest, HttpResponse
+
+from creatorify.logs.line_formatter import MAX_MESSAGE, without_secrets
+
+logger = logging.getLogger("creatorify.requests")
+
+HEALTH = "/healthz"  # Load balancers ask for it each second.
+MAX_PATH = 200  # characters of it in a line
+_current: ContextVar[str] = ContextVar("request_id", default="-")
+
+
+class RequestIdMiddleware:
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        request_id = f"req_{uuid.uuid4().hex}"
+        request.request_id = request_id  # type: ignore[attr-defined]
+        began = time.perf_counter()
+        token = _current.set(request_id)
+        try:
+            response = self.get_response(request)
+            response["Request-Id"] = request_id
+            _log(request.method or "", request.path, response.status_code, began, is_known=_is_known(request))
+            return response
+        finally:
+            _current.reset(token)
+
+
+def log_answer(request_id: str, method: str, path: str, status: int, *, began: float) -> None:
+    """For what is answered before Django is asked. began: by `time.perf_counter`."""
+    token = _current.set(request_id)
+    try:
+        _log(method, path, status, began, is_known=False)
+    finally:
+        _current.reset(token)
+
+
+def _is_known(request: HttpRequest) -> bool:
+    """Whether an API key or somebody who has logged in asks."""
+    user = getattr(request, "_cached_user", None)  # Only if the view has looked: nobody is looked up for the log.
+    return getattr(request, "is_of_tenant", False) or (user is not None and user.is_authenticated)
+
+
+def _log(method: str, path: str, status: int, began: float, *, is_known: bool) -> None:
+    """Of those who are not known only so many a second are logged, see `creatorify.logs.line_limit`."""
+    level = logging.WARNING if status >= 400 else logging.INFO
+    if level > logging.INFO or path != HEALTH:
+        # Never the query: it may hold a signature.
+        shown = without_secrets(path[:MAX_MESSAGE])  # Before it is cut, which may leave half a secret.
+        shown = shown if len(shown) <= MAX_PATH else f"{shown[:MAX_PATH]}..."
+        milliseconds = 1000 * (time.perf_counter() - began)
+        logger.log(level, "%s %s %d %.0f ms", method, shown, status, milliseconds, extra={"is_known": is_known})
+
+
+class RequestIdFilter(logging.Filter):
+    """Adds the id of the request that is being answered to each record; "-" where there is none."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        # Django logs what has failed after the middleware, and gives the request along.
+        request = getattr(record, "request", None)
+        record.request_id = getattr(request, "request_id", None) or _current.get()
+        return True

@@ -1,0 +1,6 @@
+"""`python -m creatorify.web`: the web process."""
+
+from creatorify.web.server import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Media files of a local storage over HTTP, in ranges: without these browsers cannot seek and Safari does not play.
+
+Only a signed link that has not expired is answered, and none while its tenant is suspended. In production the media
+storage itself does this better.
+"""
+
+import errno
+import logging
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from django.core.exceptions import PermissionDenied, SuspiciousFileOperation
+from django.db import OperationalError
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict
+from django.utils.cache import get_conditional_response
+from django.utils.http import http_date, parse_http_date_safe, quote_etag
+from django.views.decorators.http import require_safe
+
+from accounts.models import Tenant
+from creatorify.api import errors
+from render.storage import media as objects
+from render.storage.backends.files import SignedFileStorage, is_signed, is_signed_for_staff
+from render.storage.content_types import content_type_of
+
+logger = logging.getLogger(__name__)
+
+TEXT = "text/plain; charset=utf-8"
+NO_LINK = (
+    "This link is not valid, or not any more. Ask the API again for what it belongs to: its answer has a new one.\n"
+)
+NO_FILE = "There is no such file, or not any more.\n"
+PIECE_BYTES = 256 * 1024
+ONE_RANGE = re.compile(
+    r"bytes=([0-9]{0,18})-([0-9]{0,18})"
+)  # RFC 9110, 14.1.2; a request for several gets the whole file
+
+
+@require_safe
+def media(request: HttpRequest, path: str) -> HttpResponseBase:
+    response: HttpResponseBase
+    try:
+        response = _answer(request, path)
+    except PermissionDenied:
+        response = HttpResponse(NO_LINK, status=403, content_type=TEXT)
+    except Http404:
+        response = HttpResponse(NO_FILE, status=404, content_type=TEXT)
+    except (OSError, OperationalError) as error:
+        logger.error("%s cannot be served now: %s", path, error)
+        response = errors.unavailable(request)
+    # Any page may play and read it, and the errors: the address cannot be guessed, and nothing depends on a cookie.
+    response["Access-Control-Allow-Origin"] = "*"
+    return response
+
+
+def _answer(request: HttpRequest, path: str) -> HttpResponseBase:
+    _require_signature(request.GET, path)
+    file = _open(path)
+    facts = os.fstat(file.fileno())
+    modified = int(facts.st_mtime)
+    etag = quote_etag(f"{facts.st_mtime_ns:x}-{facts.st_size:x}")
+    whole = range(facts.st_size)
+    span = _requested_span(request, whole, etag=etag, modified=modified)
+
+    response: HttpResponseBase
+    unchanged = get_conditional_response(request, etag, modified)
+    if unchanged is not None:
+        file.close()
+        response = unchanged
+    elif span is not None and not span:
+        file.close()
+        response = HttpResponse(status=416, headers={"Content-Range": f"bytes */{len(whole)}"})
+    else:
+        response = _file_response(request, file, whole if span is None else span)
+        if span is not None:
+            response.status_code = 206
+            response["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{len(whole)}"
+    response["Accept-Ranges"] = "bytes"
+    response["ETag"] = etag
+    response["Last-Modified"] = http_date(modified)
+    response["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def _require_signature(query: QueryDict, path: str) -> None:
+    expires = query.get("expires", "")
+    if is_signed_for_staff(path, expires, query.get("staff_signature", "")):
+        return
+    if not is_signed(path, expires, query.get("signature", "")):
+        raise PermissionDenied
+    _require_not_suspended(path)
+
+
+def _require_not_suspended(path: str) -> None:
+    tenant_id = objects.tenant_id_of(path)
+    if tenant_id is None:
+        return
+    if Tenant.objects.filter(pk=tenant_id, suspended_at__isnull=False).exists():
+        raise PermissionDenied
+
+
+def _open(path: str) -> BinaryIO:
+    """Raises Http404 for what is not there; OSError where this machine or its disk fails."""
+    storage = objects.storage_of(path)
+    if not isinstance(storage, SignedFileStorage):
+        raise Http404
+    try:
+        # `path` refuses what leads out of the folder, `open` what is not a file.
+        return Path(storage.path(path)).open("rb")
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, SuspiciousFileOperation):
+        raise Http404 from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise Http404 from None
+        raise
+
+
+def _requested_span(request: HttpRequest, whole: range, *, etag: str, modified: int) -> range | None:
+    """The bytes that are asked for; None: all of them. An empty span cannot be satisfied (RFC 9110, 15.5.17)."""
+    match = ONE_RANGE.fullmatch(request.headers.get("Range", ""))
+    condition = request.headers.get("If-Range", etag)
+    if request.method != "GET" or match is None or (condition != etag and parse_http_date_safe(condition) != modified):
+        return None
+    first, last = match.groups()
+    if first:
+        # "5-2" is no range at all.
+        return None if last and int(last) < int(first) else whole[int(first) : int(last) + 1 if last else None]
+    if last:
+        return whole[-int(last) :] if int(last) else range(0)
+    return None
+
+
+def _file_response(request: HttpRequest, file: BinaryIO, span: range) -> FileResponse:
+    response = FileResponse(file, content_type=content_type_of(file.name))
+    if not re.match(r"(audio|video)/|image/(?!svg)", response["Content-Type"]):
+        # A page, or a drawing with a script in it, would run with this site's cookies.
+        response["Content-Disposition"] = "attachment"
+    response["Content-Length"] = str(len(span))
+    if request.method == "HEAD":
+        span = range(0)
+    file.seek(span.start)
+    response.streaming_content = _pieces(file, len(span))
+    return response
+
+
+def _pieces(file: BinaryIO, length: int) -> Iterator[bytes]:
+    while length > 0 and (piece := file.read(min(length, PIECE_BYTES))):
+        length -= len(piece)
+        yield piece

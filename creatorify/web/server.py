@@ -1,0 +1,87 @@
+"""The web process: `python -m creatorify.web --port 8000` serves `creatorify.asgi` with Granian.
+
+Granian, because it ends connections whose headers come too slowly, and accepts only as many connections as it may hold.
+Uvicorn has neither limit.
+"""
+
+import argparse
+import os
+import socket
+import sys
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, SystemCheckError
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.net import SocketHolder  # type: ignore[attr-defined]
+from granian.server.mp import MPServer
+
+from creatorify.asgi_middleware.asgi import Application
+from creatorify.asgi_middleware.client_limits import READ_SECONDS
+from creatorify.config.start import read_settings
+from creatorify.web import connections
+from creatorify.web.port import port_number
+from render.cluster.parent_death import die_with_parent
+
+HEADER_SECONDS = 20  # To send the headers of a request, the pause before it included. Proxies must end theirs sooner.
+HEADER_BYTES = 64 * 1024
+STOP_SECONDS = 8  # For requests at work when the process is told to stop. Streams are resumed by their clients.
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m creatorify.web", description="The web process.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=port_number, default=8000, help="(default: %(default)s)")
+    options = parser.parse_args()
+    # In this process, so that its faults show at the start, and the workers, which are forks, share its memory.
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "creatorify.settings")
+    os.environ.setdefault("DATABASE_POOL_SIZE", "10")  # As in creatorify/asgi.py, which other servers may load.
+    read_settings()
+    from creatorify.asgi import application
+
+    try:
+        BaseCommand().check()
+    except SystemCheckError as error:
+        sys.exit(str(error))
+
+    def load() -> Application:
+        die_with_parent()  # This process alone is watched and restarted.
+        return application
+
+    connections.raise_descriptor_limit()
+    _Server(
+        "creatorify.asgi:application",
+        address=options.host,
+        port=options.port,
+        interface=Interfaces.ASGINL,  # No lifespan: Django has none.
+        workers=settings.WEB_CONCURRENCY,
+        workers_kill_timeout=STOP_SECONDS,
+        # HTTP/1 only: while granian looks for HTTP/2's first bytes, a connection that sends none is never ended.
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=HEADER_SECONDS * 1000, max_buffer_size=HEADER_BYTES),
+        websockets=False,
+        backlog=1024,
+        backpressure=connections.most(),
+        log_level=LogLevels.warning,
+    ).serve(target_loader=load, wrap_loader=False)
+
+
+class _Server(MPServer):
+    """Granian on a socket made here: its connections inherit its options, and no second server can share its port.
+
+    Overrides a private method: granian is pinned, and tests/service/test_web_process.py tries what comes of it.
+    """
+
+    def _init_shared_socket(self) -> None:
+        address, family = (self.bind_addr, self.bind_port), socket.AF_INET6 if ":" in self.bind_addr else socket.AF_INET
+        try:
+            listener = socket.create_server(address, family=family, backlog=self.backlog)
+        except OSError as error:
+            sys.exit(f"The web server cannot listen on {self.bind_addr} port {self.bind_port}: {error.strerror}")
+        # Else what a client has asked for and does not read would keep the connection open for ever.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(READ_SECONDS * 1000))
+        listener.setblocking(False)
+        listener.set_inheritable(True)
+        self._ssp, self._sso = None, listener
+        self._shd = SocketHolder(listener.fileno(), False, self.backlog)  # type: ignore[assignment, call-arg]

@@ -1,0 +1,120 @@
+"""A moving mouth in a still picture: the lips and the jaw are warped apart, what lies between them is drawn."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from render.engines.draft.faces import Face, Picture
+from render.engines.draft.mouth.interior import MouthInterior
+from render.engines.draft.mouth.shape import STATIONS, Floats, MouthPose, MouthShape
+from render.engines.draft.warp_grid import Box, WarpGrid
+
+MAX_SHIFT = 0.35  # mouth widths: no pixel comes from farther away, whatever the pose
+INVERSION_STEPS = 4
+EDGE = 0.15  # of the region's size: the warp fades to nothing towards its border
+
+
+class Mouth:
+    """Prepared once for a picture and a face in it; `draw` then is a pure function of the pose."""
+
+    def __init__(self, picture: Picture, face: Face) -> None:
+        self._picture = picture
+        self.shape = MouthShape(picture, face)
+        axes = self.shape.axes
+        self.region = _region(self.shape, picture)
+        left, top, right, bottom = self.region
+        self._size = (right - left, bottom - top)
+
+        # A frame needs the fields inverted, so they are kept on a coarse grid.
+        self._grid = WarpGrid(self.region, max(round(axes.width / 28), 2))
+        u, v = axes.to_mouth(self._grid.points)
+        fade = self._fade(self._grid.points)[..., None]
+        self._upper = self.shape.fields(u, v, "upper") * fade
+        self._lower = self.shape.fields(u, v, "lower") * fade
+
+        origin = np.array([left, top], np.float32)
+        self._upper_edge = axes.to_picture(STATIONS, self.shape.upper_inner) - origin
+        self._lower_edge = axes.to_picture(STATIONS, self.shape.lower_inner) - origin
+        self._upper_edge_fields = self.shape.fields(STATIONS, self.shape.upper_inner, "upper")
+        self._lower_edge_fields = self.shape.fields(STATIONS, self.shape.lower_inner, "lower")
+
+        self._interior = MouthInterior(picture, face, self.shape, self.region)
+
+    def draw(self, frame: Picture, pose: MouthPose) -> None:
+        """Overwrite the mouth's region of a frame that shows the picture."""
+        left, top, right, bottom = self.region
+        weights = self.shape.weights(pose)
+        upper_map, lower_map = self.maps(pose)
+        upper_edge = self._upper_edge + np.tensordot(weights, self._upper_edge_fields, 1)
+        lower_edge = self._lower_edge + np.tensordot(weights, self._lower_edge_fields, 1)
+
+        # The middle line divides the layers; both are sampled only in the rows where they can be seen.
+        axes = self.shape.axes
+        middle = (upper_edge + lower_edge) / 2
+        aside, down = axes.across * axes.width * 3, axes.down * axes.width * 4
+        first, last = middle[0] - aside, middle[-1] + aside
+        line = np.concatenate([[first], middle, [last]])
+        reach = line[(line[:, 0] >= 0) & (line[:, 0] < right - left), 1]
+        slope = abs(float(aside[1]))
+        margin = 0.06 * axes.width + 3 + (slope if len(reach) < len(line) else 0)
+        start = int(np.clip(reach.min() - margin, 0, bottom - top))
+        stop = int(np.clip(reach.max() + margin, 0, bottom - top))
+
+        mixed = np.empty((bottom - top, right - left, 3), np.uint8)
+        mixed[:stop] = self._sample(upper_map[:stop])
+        below = self._sample(lower_map[start:])
+        mask = self._mask(np.concatenate([line, [last + down, first + down]]), 0.008)
+        mixed[start:stop] = blend(mixed[start:stop], below[: stop - start], mask[start:stop])
+        mixed[stop:] = below[stop - start :]
+        self._interior.draw(mixed, upper_edge, lower_edge)
+        frame[top:bottom, left:right] = mixed
+
+    def _sample(self, where: Floats) -> Picture:
+        return cv2.remap(self._picture, where, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+    def maps(self, pose: MouthPose) -> tuple[Floats, Floats]:
+        """For the upper and the lower layer: where each pixel of the region comes from. Height x width x 2, pixels."""
+        weights = self.shape.weights(pose)
+        upper, lower = (np.tensordot(weights, fields, 1) for fields in (self._upper, self._lower))
+        return self._backward(upper), self._backward(lower)
+
+    def _backward(self, forward: Floats) -> Floats:
+        """Invert a forward field on the grid by fixed-point iteration and spread it over the region's pixels."""
+        limit = MAX_SHIFT * self.shape.axes.width
+        points = self._grid.points
+        source = points - forward
+        for _ in range(INVERSION_STEPS):
+            index = self._grid.index(source)
+            source = points - cv2.remap(forward, index, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return self._grid.spread(np.clip(source, points - limit, points + limit))
+
+    def _fade(self, points: Floats) -> Floats:
+        left, top, right, bottom = self.region
+        x, y = points[..., 0], points[..., 1]
+        across = np.minimum(x - left, right - 1 - x) / (EDGE * (right - left))
+        down = np.minimum(y - top, bottom - 1 - y) / (EDGE * (bottom - top))
+        share = np.clip(np.minimum(across, down), 0, 1)
+        eased: Floats = share * share * (3 - 2 * share)
+        return eased
+
+    def _mask(self, outline: Floats, softness: float) -> NDArray[np.uint8]:
+        width, height = self._size
+        mask = np.zeros((height, width), np.uint8)
+        cv2.fillPoly(mask, [np.round(outline * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+        return cv2.GaussianBlur(mask, (0, 0), max(softness * self.shape.axes.width, 0.6))
+
+
+def blend(under: Picture, over: Picture, mask: NDArray[np.uint8]) -> Picture:
+    share = mask.astype(np.float32) / 255
+    return cv2.blendLinear(under, over, 1 - share, share)
+
+
+def _region(shape: MouthShape, picture: Picture) -> Box:
+    """left, top, right, bottom: from the nose to below the chin and as far as the cheeks move, cut at the picture."""
+    across = np.array([-2.6, 2.6, -2.6, 2.6], np.float32)
+    chin = shape.chin[1] + 0.75
+    corners = shape.axes.to_picture(across, np.array([shape.nose_base, shape.nose_base, chin, chin], np.float32))
+    height, width = picture.shape[:2]
+    left, top = np.floor(corners.min(axis=0)).astype(int)
+    right, bottom = np.ceil(corners.max(axis=0)).astype(int)
+    return max(int(left), 0), max(int(top), 0), min(int(right), width), min(int(bottom), height)
