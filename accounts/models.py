@@ -9,7 +9,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from accounts.billing import prices
+from accounts import prices
 
 
 class Plan(models.Model):

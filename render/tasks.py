@@ -2,11 +2,12 @@
 
 import time
 
-from render.cluster import nodes, watchdog
+from render.cluster import watchdog
 from render.engines import registry
+from render.fence import Claim
 from render.lifecycle import reaper, transitions
-from render.lifecycle.fence import Claim
-from render.pipeline import runner, work_folder
+from render.machine import nodes, work_folder
+from render.pipeline import runner
 from render.queue import tickets
 
 FAULTY_PAUSE_SECONDS = 0.5

@@ -14,10 +14,10 @@ from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 
-from accounts import audit
+from accounts import audit, prices
 from accounts.admin.api_keys import ApiKeyInline
 from accounts.admin.base import NOTHING, ReadOnlyAdmin, SupportAdmin, money, preformatted
-from accounts.billing import prices, quota, reports
+from accounts.billing import quota, reports
 from accounts.billing import statements as statement
 from accounts.models import AuditEntry, Membership, Plan, Tenant, UsageEntry
 

@@ -15,7 +15,7 @@ from django.db.models import BigIntegerField, Count, F, Q, Sum
 from django.db.models.functions import Coalesce, Least, Now
 from django.utils import timezone
 
-from accounts.billing import prices
+from accounts import prices
 from accounts.billing.reports import Period
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Plan, Tenant, UsageEntry, UsageThreshold

@@ -15,7 +15,7 @@ from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler as drf_exception_handler
 
 from accounts.errors import CONTENT_TYPE, PROBLEM_TYPES, ServiceError, problem
-from render.cluster.node_faults import is_of_disk
+from render.node_faults import is_of_disk
 from render.storage.errors import StorageFailure
 
 logger = logging.getLogger(__name__)

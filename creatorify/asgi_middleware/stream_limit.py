@@ -14,10 +14,10 @@ from django.db import DatabaseError, connection
 
 from accounts.api_keys import services as keys
 from accounts.api_keys.authentication import presented_key
+from creatorify.asgi_middleware import connections
 from creatorify.asgi_middleware.asgi import Application, Receive, Scope, Send, header
 from creatorify.asgi_middleware.problem_response import send_problem
 from creatorify.asgi_middleware.routes import EVENTS, STATUS
-from creatorify.web import connections
 
 SHARE = 4  # A tenant may hold, in all processes together, a quarter of one process's connections.
 MAX_KNOWN_KEYS = 10_000

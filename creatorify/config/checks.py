@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connection
 
-from accounts.billing import prices
+from accounts import prices
 from accounts.models import Plan
 
 # Whom Supabase lets in with a key that is in every browser.

@@ -13,8 +13,8 @@ from django.shortcuts import render as render_page
 from django_q.models import OrmQ
 
 from creatorify.operations import invariants
+from render.estimates.completion import estimate
 from render.models import Node, Render, State
-from render.queue.estimates import estimate
 from render.queue.tickets import CHORE_MARK
 
 LOOKED_AT = 500  # of the waiting renders, the oldest: why they wait

@@ -17,12 +17,12 @@ from granian.log import LogLevels
 from granian.net import SocketHolder  # type: ignore[attr-defined]
 from granian.server.mp import MPServer
 
+from creatorify.asgi_middleware import connections
 from creatorify.asgi_middleware.asgi import Application
 from creatorify.asgi_middleware.client_limits import READ_SECONDS
 from creatorify.config.start import read_settings
-from creatorify.web import connections
 from creatorify.web.port import port_number
-from render.cluster.parent_death import die_with_parent
+from render.parent_death import die_with_parent
 
 HEADER_SECONDS = 20  # To send the headers of a request, the pause before it included. Proxies must end theirs sooner.
 HEADER_BYTES = 64 * 1024

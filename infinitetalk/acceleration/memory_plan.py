@@ -14,8 +14,8 @@ from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel, Wav2Vec2Config, Wav2Vec2Model
 
 from infinitetalk.acceleration.fp8 import is_large_linear
-from infinitetalk.checkpoints.configs import clip_config, transformer_config, umt5_config, vae_config
 from infinitetalk.errors import InvalidInput
+from infinitetalk.model.configs import clip_config, transformer_config, umt5_config, vae_config
 from infinitetalk.model.transformer import InfiniteTalkTransformer3DModel
 
 BLOCKS_IN_FLIGHT = 2  # streamed: the one that computes and the one that is copied

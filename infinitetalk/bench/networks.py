@@ -22,12 +22,12 @@ from infinitetalk.acceleration.compile import put_channels_last, stream_blocks
 from infinitetalk.acceleration.fp8 import SCALE, is_large_linear, to_float8
 from infinitetalk.acceleration.memory_plan import MemoryPlan
 from infinitetalk.checkpoints import hub, tiny
-from infinitetalk.checkpoints.configs import clip_config, transformer_config, umt5_config, vae_config
 from infinitetalk.checkpoints.load_networks import empty_transformer
 from infinitetalk.checkpoints.load_pipeline import Encoders, load_encoders, sized
 from infinitetalk.checkpoints.strict import load_strictly
 from infinitetalk.conditioning.audio_encoder import SpeechEncoder
 from infinitetalk.conditioning.text_encoder import PromptEncoder
+from infinitetalk.model.configs import clip_config, transformer_config, umt5_config, vae_config
 from infinitetalk.model.transformer import InfiniteTalkTransformer3DModel
 from infinitetalk.pipeline import Settings
 from infinitetalk.server.variants import Variant, VariantLoader

@@ -22,7 +22,6 @@ from transformers import (
 
 from infinitetalk.acceleration.fp8 import STORED, quantise_blocks, use_float8_linears
 from infinitetalk.checkpoints import hub
-from infinitetalk.checkpoints.configs import clip_config, transformer_config, umt5_config, vae_config
 from infinitetalk.checkpoints.convert import rename_clip, rename_transformer, rename_umt5, rename_vae
 from infinitetalk.checkpoints.files import (
     read_json,
@@ -38,6 +37,7 @@ from infinitetalk.checkpoints.strict import load_strictly
 from infinitetalk.conditioning.audio_encoder import SpeechEncoder
 from infinitetalk.conditioning.text_encoder import PromptEncoder
 from infinitetalk.errors import InvalidCheckpoint
+from infinitetalk.model.configs import clip_config, transformer_config, umt5_config, vae_config
 from infinitetalk.model.transformer import InfiniteTalkTransformer3DModel
 
 logger = logging.getLogger(__name__)

@@ -27,8 +27,8 @@ from transformers import (
 )
 
 from infinitetalk.checkpoints import hub
-from infinitetalk.checkpoints.configs import clip_config, transformer_config, umt5_config, vae_config
 from infinitetalk.checkpoints.convert import rename_clip, rename_umt5, rename_vae, transformer_key
+from infinitetalk.model.configs import clip_config, transformer_config, umt5_config, vae_config
 from infinitetalk.model.transformer import InfiniteTalkTransformer3DModel
 
 SHARDS = 3

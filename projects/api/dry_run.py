@@ -8,7 +8,7 @@ from rest_framework import serializers
 from accounts.models import UsageEntry
 from projects.presentation.projects import TYPES, Representation
 from projects.presentation.serializers import WarningSerializer
-from render.queue.estimates import WaitingReason
+from render.estimates.completion import WaitingReason
 
 
 class CreateQuery(serializers.Serializer[Any]):

@@ -40,8 +40,8 @@ from projects.presentation.serializers import EnvelopeSerializer, ProjectSeriali
 from projects.progress import sse
 from projects.progress.watcher import Access
 from projects.retention import project_deletion
+from render.estimates.queue_snapshot import Picture, look
 from render.models import State
-from render.queue.snapshot import Picture, look
 
 LIST_HEADERS = {
     "Link": "RFC 8288 links: `next`, if there are more, and `first`.",

@@ -18,12 +18,12 @@ from projects.assets import queue as asset_queue
 from projects.assets import services as assets
 from projects.assets.claims import CheckLost, Keeper, claim, held, is_wanted, later
 from projects.models import Asset, DiscardedObject
-from render.cluster import nodes
-from render.cluster.node_faults import NodeFault, recognised
 from render.lifecycle.transitions import COMMON_QUEUE
+from render.machine import nodes, work_folder
 from render.media.isolation.calls import Check
 from render.models import Node
-from render.pipeline import media_inspection, work_folder
+from render.node_faults import NodeFault, recognised
+from render.pipeline import media_inspection
 from render.queue import tickets
 from render.storage import content_types, media
 from render.storage.errors import Reason, StorageFailure

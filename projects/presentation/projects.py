@@ -14,9 +14,9 @@ from django.urls import reverse
 from accounts.errors import PROBLEM_TYPES, problem
 from projects.models import Project, Take
 from projects.progress.hls import UNFINISHED, preview_path
+from render.estimates.completion import Estimate, estimate
+from render.estimates.queue_snapshot import Picture
 from render.models import Render, State
-from render.queue.estimates import Estimate, estimate
-from render.queue.snapshot import Picture
 from render.storage import media
 
 # The four words of the older service, whose clients poll until `finished` or `failed`.

@@ -7,8 +7,8 @@ from rest_framework import serializers
 
 from projects.models import MAX_TAKES, AudioOrder, Take
 from projects.presentation.projects import SHOWN_TAKES, STATUSES, TYPES, Representation, TakeRepresentation
+from render.estimates.completion import WaitingReason
 from render.models import Phase, State
-from render.queue.estimates import WaitingReason
 
 
 class TakeSerializer(serializers.Serializer[TakeRepresentation]):

@@ -23,7 +23,7 @@ from standardwebhooks.webhooks import Webhook
 
 from projects.models.webhooks import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from projects.webhooks import outbox
-from render.cluster import host_lock
+from render.machine import host_lock
 from render.media.download.failures import failure_of, failure_of_status, retry_after
 from render.media.download.safe_client import AddressNotAllowed, OutboundTransport
 

@@ -14,7 +14,7 @@ from django_q.brokers.orm import ORM
 from django_q.conf import Conf
 from django_q.signing import SignedPackage
 
-from render.cluster import nodes
+from render.machine import nodes
 from render.models import Node
 from render.queue.tickets import CHORE_MARK, RUN_TICKET
 

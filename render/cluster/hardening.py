@@ -17,7 +17,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from render.cluster import ticket_clock
-from render.cluster.parent_death import die_with_parent
+from render.parent_death import die_with_parent
 
 logger = logging.getLogger(__name__)
 

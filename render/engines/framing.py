@@ -10,7 +10,7 @@ from PIL import Image
 
 from accounts.errors import ServiceError
 from render.engines.base import Crop, RenderInputs
-from render.engines.draft.faces import MAX_YAW, MIN_WIDTH, Face, FaceFinder, Picture
+from render.engines.faces import MAX_YAW, MIN_WIDTH, Face, FaceFinder, Picture
 from render.engines.frame_size import source_size
 
 # Around a face, as shares of its own height and width: hair above, the chin and some of the shoulders below.

@@ -16,10 +16,10 @@ import msgpack
 import numpy as np
 
 from accounts.errors import PROBLEM_TYPES, ServiceError
-from render.cluster.node_faults import NodeFault
 from render.engines.base import FPS, Checkpoint, EngineStatus, FrameRange, Hold, Plan, RenderedSegment, RenderInputs
 from render.engines.frame_size import BUCKETS, nearest_size, source_size
 from render.engines.framing import crop_with_faces
+from render.node_faults import NodeFault
 from render.parameters import Parameters
 
 CHUNK_FRAMES = 81  # as the model was trained

@@ -19,9 +19,10 @@ from django.conf import settings
 from django.db import Error, connection
 
 from accounts.errors import ServiceError
+from render import fence
 from render.cluster import ticket_clock
-from render.lifecycle import fence, progress, transitions
-from render.lifecycle.fence import Claim, Fenced
+from render.fence import Claim, Fenced
+from render.lifecycle import progress, transitions
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from django.db.models import F
 
 from accounts.billing import quota
 from render.engines.base import FPS
-from render.lifecycle.fence import CancelRequested, Claim, fence
+from render.fence import CancelRequested, Claim, fence
 from render.models import Attempt, Phase, Render, Segment
 from render.queue import tickets
 from render.signals import render_prepared

@@ -16,8 +16,8 @@ from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Now
 
 from accounts.errors import ServiceError
-from render.cluster import nodes
 from render.lifecycle import transitions
+from render.machine import nodes
 from render.models import ReaperClock, Render, State
 from render.queue import tickets
 from render.signals import housekeeping

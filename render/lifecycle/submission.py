@@ -10,8 +10,8 @@ from accounts.errors import ServiceError
 from accounts.models import ApiKey, Tenant
 from render.engines import registry
 from render.engines.base import FPS
+from render.fence import announce
 from render.lifecycle import progress
-from render.lifecycle.fence import announce
 from render.lifecycle.transitions import COMMON_QUEUE
 from render.models import Phase, Render, Segment, State
 from render.parameters import Parameters

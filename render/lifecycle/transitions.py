@@ -2,7 +2,7 @@
 
     queued -> running -> finished | failed | canceled        running -> queued (crashed, failed for now, handed on)
 
-A worker changes a state only under its fencing token, see `render.lifecycle.fence`. Money moves in the
+A worker changes a state only under its fencing token, see `render.fence`. Money moves in the
 same transaction.
 """
 
@@ -18,10 +18,10 @@ from django.db.models.functions import Coalesce, Now
 
 from accounts.billing import quota
 from accounts.errors import ServiceError
-from render.cluster import nodes
 from render.engines import registry
 from render.engines.base import FPS
-from render.lifecycle.fence import CancelRequested, Claim, announce, fence, lease_end
+from render.fence import CancelRequested, Claim, announce, fence, lease_end
+from render.machine import nodes
 from render.models import Attempt, Node, Phase, Render, State
 from render.queue import tickets
 

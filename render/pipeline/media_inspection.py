@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from render.engines.draft.faces import Face, FaceFinder
+from render.engines.faces import Face, FaceFinder
 from render.media.isolation import calls as isolated
 from render.media.isolation.calls import Check
 from render.media.probe import AudioFacts, ImageFacts, VideoFacts

@@ -15,20 +15,20 @@ from typing import Any, cast
 
 from accounts.errors import ServiceError
 from render.cluster.db_retry import outlast
-from render.cluster.node_faults import NodeFault, recognised
 from render.engines import registry
 from render.engines.base import FPS, Checkpoint, Crop, FrameRange, Plan, RenderInputs
+from render.fence import CancelRequested, Claim, Fenced
 from render.lifecycle import progress, transitions
-from render.lifecycle.fence import CancelRequested, Claim, Fenced
 from render.lifecycle.lease import Draining, Lease
+from render.machine.work_folder import work_folder
 from render.media.video import output_video, segment_file
 from render.media.video.segment_audio import open_segment_sound
 from render.models import Phase, Render, Segment
+from render.node_faults import NodeFault, recognised
 from render.parameters import Parameters
 from render.pipeline import segments as pieces
 from render.pipeline import test_scenarios
 from render.pipeline.preparation import prepare_sources
-from render.pipeline.work_folder import work_folder
 from render.queue import tickets
 from render.sources import Sources
 from render.speech.base import SpeechUnavailable

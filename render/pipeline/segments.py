@@ -7,7 +7,7 @@ from pathlib import Path
 from django.conf import settings
 
 from render.engines.base import RenderedSegment
-from render.lifecycle.fence import Claim
+from render.fence import Claim
 from render.lifecycle.lease import Lease
 from render.models import Render
 from render.storage import media

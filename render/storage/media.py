@@ -14,7 +14,7 @@ from uuid import UUID
 from django.core.files import File
 from django.core.files.storage import Storage, storages
 
-from render.lifecycle.fence import Claim
+from render.fence import Claim
 from render.models import Render
 from render.storage import source_cache
 

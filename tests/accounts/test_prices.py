@@ -5,7 +5,8 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.core.management import call_command
 
-from accounts.billing import prices, quota
+from accounts import prices
+from accounts.billing import quota
 from accounts.errors import ServiceError
 from accounts.models import Plan, Tenant, UsageEntry
 from tests.prices import full_prices

@@ -10,8 +10,9 @@ from decimal import Decimal
 import pytest
 from django.db.models import Sum
 
+from accounts import prices
 from accounts.api_keys import services as keys
-from accounts.billing import prices, reports, statements
+from accounts.billing import reports, statements
 from accounts.billing.reports import Period
 from accounts.models import ApiKey, Tenant, UsageEntry
 from tests.conftest import Caller

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from accounts.api import idempotency
-from render.lifecycle import fence
+from render import fence
 from render.models import Render
 from render.queue import tickets
 

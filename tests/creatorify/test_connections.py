@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from creatorify.web import connections
+from creatorify.asgi_middleware import connections
 
 ROOT = Path(__file__).resolve().parents[2]
 UNLIMITED = resource.RLIM_INFINITY

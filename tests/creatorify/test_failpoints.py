@@ -11,9 +11,9 @@ from accounts.errors import ServiceError
 from accounts.models import UsageEntry
 from creatorify.operations import invariants
 from projects.models import Project
-from render.cluster import nodes
+from render.fence import Claim, Fenced
 from render.lifecycle import progress, reaper, transitions
-from render.lifecycle.fence import Claim, Fenced
+from render.machine import nodes
 from render.models import Phase, Render, Segment, State
 from tests.failpoints import dies_at
 from tests.projects.steps import NEW, PROJECTS, claim, create, finish

@@ -28,7 +28,7 @@ from creatorify.settings import REST_FRAMEWORK
 from projects.models import Asset, Avatar, RetentionFailure
 from projects.models.webhooks import WebhookEndpoint
 from projects.webhooks.outbox import ping
-from render.cluster import nodes
+from render.machine import nodes
 from tests.projects.steps import NEW, PROJECTS, create, finished_project
 
 pytestmark = pytest.mark.django_db

@@ -6,7 +6,7 @@ from django.test import Client
 
 from accounts.models import AuditEntry, UsageEntry
 from creatorify import staff_roles
-from render.cluster import nodes
+from render.machine import nodes
 from tests.projects.steps import create, finished_project, latest_render
 
 # Role -> V viewer, A agent, B billing, D admin, N: staff without a role.

@@ -15,7 +15,6 @@ from transformers import (
     Wav2Vec2Model,
 )
 
-from infinitetalk.checkpoints.configs import clip_config, umt5_config, vae_config
 from infinitetalk.checkpoints.convert import rename_clip, rename_umt5, rename_vae
 from infinitetalk.checkpoints.strict import load_strictly
 from infinitetalk.conditioning import vae as vae_latents
@@ -26,6 +25,7 @@ from infinitetalk.conditioning.image import nearest_bucket, resize_and_crop
 from infinitetalk.conditioning.image_encoder import clip_pixels, encode_picture
 from infinitetalk.conditioning.speaker_masks import speaker_masks
 from infinitetalk.conditioning.text_encoder import clean_prompt
+from infinitetalk.model.configs import clip_config, umt5_config, vae_config
 from tests.infinitetalk.golden import GoldenFile, assert_close
 
 

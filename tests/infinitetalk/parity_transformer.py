@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from infinitetalk.checkpoints.configs import transformer_config
 from infinitetalk.checkpoints.convert import rename_transformer
 from infinitetalk.checkpoints.strict import load_strictly
 from infinitetalk.conditioning.audio_windows import split_windows
 from infinitetalk.model.audio_attention import AudioAttention, AudioProjection
+from infinitetalk.model.configs import transformer_config
 from infinitetalk.model.rope import RotaryTables, rotate
 from infinitetalk.model.speaker_rope import key_positions, query_positions, rotate_by_position, speaker_map
 from infinitetalk.model.transformer import InfiniteTalkTransformer3DModel, time_sinusoid

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import torch
 from safetensors.torch import load_file
 
-from infinitetalk.checkpoints.configs import transformer_config
 from infinitetalk.checkpoints.convert import rename_transformer, transformer_key
 from infinitetalk.checkpoints.lora import merge_lora
 from infinitetalk.checkpoints.quanto import dequantise
+from infinitetalk.model.configs import transformer_config
 from infinitetalk.model.transformer import InfiniteTalkTransformer3DModel
 from tests.infinitetalk.golden import GoldenFile, assert_close
 

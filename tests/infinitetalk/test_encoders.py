@@ -8,13 +8,13 @@ import torch
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from infinitetalk.acceleration.compile import put_channels_last
-from infinitetalk.checkpoints.configs import clip_config, umt5_config, vae_config
 from infinitetalk.checkpoints.load_networks import load_image_encoder, load_speech_encoder, load_text_encoder, load_vae
 from infinitetalk.checkpoints.tiny import SPEECH_CONFIG
 from infinitetalk.conditioning import vae as vae_latents
 from infinitetalk.conditioning.audio_encoder import SpeechEncoder, num_frames_of, samples_needed
 from infinitetalk.conditioning.image_encoder import clip_pixels, encode_picture
 from infinitetalk.conditioning.text_encoder import NEGATIVE_PROMPT, PromptEncoder, clean_prompt
+from infinitetalk.model.configs import clip_config, umt5_config, vae_config
 
 
 @pytest.fixture(scope="module")

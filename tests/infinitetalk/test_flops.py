@@ -3,7 +3,7 @@
 import pytest
 
 from infinitetalk.bench.flops import latent_frames, transformer_flops, vae_flops
-from infinitetalk.checkpoints.configs import transformer_config, vae_config
+from infinitetalk.model.configs import transformer_config, vae_config
 
 
 @pytest.mark.parametrize(("height", "width", "tera"), [(448, 896, 1839), (704, 1280, 6606)])

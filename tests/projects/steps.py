@@ -3,9 +3,9 @@
 from typing import Any
 
 from projects.models import Project, Take
-from render.cluster import nodes
+from render.fence import Claim
 from render.lifecycle import progress, transitions
-from render.lifecycle.fence import Claim
+from render.machine import nodes
 from render.models import Render
 
 PROJECTS = "/api/v1/projects"

@@ -15,8 +15,8 @@ from accounts.models import ApiKey, Membership, Tenant, UsageEntry
 from projects.models import Asset, Avatar, Deletion, Project, Take
 from projects.models.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEvent
 from projects.services import create_project
-from render.cluster import nodes
 from render.lifecycle import transitions
+from render.machine import nodes
 from render.models import Attempt, Node, Render, Segment
 
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)

@@ -17,9 +17,8 @@ from accounts.errors import ServiceError
 from projects.assets import claims as asset_claims
 from projects.assets import verification
 from projects.models import Asset
-from render.cluster import nodes
+from render.machine import nodes, work_folder
 from render.media.isolation.client import TooSlow
-from render.pipeline import work_folder
 from render.storage.errors import Reason, StorageFailure
 from tests.stack import until
 

@@ -23,10 +23,10 @@ from projects.models import Asset, Deletion, DiscardedObject
 from projects.retention import project_deletion
 from projects.webhooks import outbox
 from render.cluster import broker as brokers
-from render.cluster import nodes
 from render.cluster.broker import PatientBroker
+from render.fence import Claim
 from render.lifecycle import progress, transitions
-from render.lifecycle.fence import Claim
+from render.machine import nodes
 from render.models import Render, State
 from render.queue import tickets
 from tests.projects.steps import NO_SOURCES, claim, create

@@ -18,9 +18,9 @@ from projects.models.webhooks import EventType, WebhookEndpoint
 from projects.retention import project_deletion
 from projects.tasks import delete_media
 from projects.webhooks import outbox
-from render.cluster import nodes
+from render.fence import CancelRequested
 from render.lifecycle import progress, transitions
-from render.lifecycle.fence import CancelRequested
+from render.machine import nodes
 from render.models import Render, Segment, State
 from render.storage import media
 from render.storage.backends.files import SignedFileStorage

@@ -9,8 +9,8 @@ from django_q.models import OrmQ
 
 from accounts.models import IdempotentResponse, Plan, UsageEntry
 from projects.models import Project
+from render.estimates import queue_snapshot
 from render.models import Render
-from render.queue import snapshot
 from tests.prices import full_prices
 from tests.projects.steps import NEW, PROJECTS, claim, create
 
@@ -68,7 +68,7 @@ def look_again(settings, monkeypatch) -> Callable[[], None]:
     settings.ESTIMATE_SECONDS = 600
 
     def forget() -> None:
-        monkeypatch.setattr(snapshot, "_picture", None)
+        monkeypatch.setattr(queue_snapshot, "_picture", None)
 
     forget()
     return forget
@@ -118,7 +118,7 @@ def test_it_knows_its_tenant_s_limit_though_nothing_of_it_waits(alice, plan, loo
 @pytest.mark.parametrize("seconds", [0, 600])
 def test_many_at_once_do_not_see_one_another(alice, settings, monkeypatch, seconds):
     settings.ESTIMATE_SECONDS = seconds
-    monkeypatch.setattr(snapshot, "_picture", None)
+    monkeypatch.setattr(queue_snapshot, "_picture", None)
 
     def ask(_: int) -> tuple[int, str]:
         try:

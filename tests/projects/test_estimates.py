@@ -1,4 +1,4 @@
-"""`render.queue.estimates`, as a caller sees it in a project."""
+"""`render.estimates.completion`, as a caller sees it in a project."""
 
 from datetime import timedelta
 

@@ -20,8 +20,9 @@ from projects.retention import project_deletion
 from projects.webhooks import delivery as webhook_delivery
 from projects.webhooks import outbox, polled_events
 from projects.webhooks.delivery import Answer
-from render.lifecycle import fence, progress, reaper, transitions
-from render.lifecycle.fence import Claim
+from render import fence
+from render.fence import Claim
+from render.lifecycle import progress, reaper, transitions
 from render.models import Attempt, Node, Phase, Render, Segment, State
 from tests.neighbour import SECRET
 from tests.projects.steps import NO_SOURCES, PROJECTS, claim, create, finish, finished_project, latest_render

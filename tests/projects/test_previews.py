@@ -9,8 +9,8 @@ from rest_framework.test import APIClient
 
 from accounts.errors import ServiceError
 from projects.progress.hls import preview_path
+from render.fence import Claim
 from render.lifecycle import progress, transitions
-from render.lifecycle.fence import Claim
 from render.storage import media
 from tests.projects.steps import PROJECTS, claim, create, finished_project, latest_render
 

@@ -4,8 +4,8 @@ from django.test import Client
 from accounts.errors import ServiceError
 from projects.models import Project
 from projects.services import create_project
-from render.cluster import nodes
 from render.lifecycle import transitions
+from render.machine import nodes
 from render.models import Render, State
 
 

@@ -11,8 +11,8 @@ from accounts.models import UsageEntry
 from creatorify.operations import invariants
 from projects.models import Project
 from projects.retention import policy as retention
+from render.fence import Claim
 from render.lifecycle import progress, transitions
-from render.lifecycle.fence import Claim
 from render.models import Phase, Render, State
 from render.pipeline import runner
 from tests.engines import StatefulEngine

@@ -23,9 +23,10 @@ from projects.retention import project_deletion
 from projects.webhooks import delivery as webhook_delivery
 from projects.webhooks import outbox
 from projects.webhooks.delivery import Answer
-from render.cluster import nodes
-from render.lifecycle import fence, reaper, transitions
-from render.lifecycle.fence import Claim, Fenced
+from render import fence
+from render.fence import Claim, Fenced
+from render.lifecycle import reaper, transitions
+from render.machine import nodes
 from render.models import Attempt, Node, ReaperClock, Render, State
 from tests.projects.steps import NEW, PROJECTS, claim, create, finish, finished_project, latest_render
 from tests.two_connections import another_transaction, is_free, lock, meanwhile, never_waiting, waiting_for

@@ -17,9 +17,9 @@ from projects.assets import queue as asset_queue
 from projects.assets import verification
 from projects.models import Asset
 from projects.tasks import delete_media, tend_assets
-from render.cluster import disk_room
+from render.machine import disk_room, work_folder
 from render.models import Node, Render, State
-from render.pipeline import media_inspection, runner, work_folder
+from render.pipeline import media_inspection, runner
 from render.storage.errors import Reason, StorageFailure
 from tests.cloudinary_server import running_cloudinary
 from tests.prices import full_prices

@@ -21,8 +21,8 @@ from projects.models import Project
 from projects.models.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEvent
 from projects.webhooks import delivery as webhook_delivery
 from projects.webhooks import outbox
-from render.cluster import host_lock
 from render.lifecycle import reaper, transitions
+from render.machine import host_lock
 from render.models import Render
 from tests.hostile_addresses import FORBIDDEN_URLS, INSIDE_URLS
 from tests.projects.steps import NEW, claim, create, finish, finished_project

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from accounts.models import Tenant
-from render.cluster import nodes
+from render.fence import Claim
 from render.lifecycle import submission, transitions
-from render.lifecycle.fence import Claim
+from render.machine import nodes
 from render.models import Render
 from render.parameters import Parameters
 

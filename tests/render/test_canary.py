@@ -4,7 +4,8 @@ from datetime import timedelta
 import pytest
 from django.db.models.functions import Now
 
-from render.cluster import nodes, watchdog
+from render.cluster import watchdog
+from render.machine import nodes
 from render.models import Node
 from tests.postgres import break_connection
 

@@ -10,9 +10,9 @@ from django_q.models import OrmQ
 from accounts.errors import ServiceError
 from accounts.models import Plan, Tenant
 from render import tasks
-from render.cluster import nodes
 from render.engines.base import EngineStatus
 from render.lifecycle import progress, reaper, transitions
+from render.machine import nodes
 from render.models import Node, Render, State
 from render.queue import tickets
 from tests.engines import StatefulEngine

@@ -3,7 +3,7 @@
 import pytest
 from django.core.management import CommandError, call_command
 
-from render.cluster import host_lock
+from render.machine import host_lock
 from render.models import Node
 
 

@@ -11,8 +11,8 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.db.models.functions import Now
 
+from render.fence import Fenced
 from render.lifecycle import lease, progress, transitions
-from render.lifecycle.fence import Fenced
 from render.lifecycle.lease import Draining, Lease
 from render.models import Node, Render, State
 

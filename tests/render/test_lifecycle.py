@@ -6,10 +6,11 @@ from django.db.models.functions import Now
 
 from accounts.errors import ServiceError
 from accounts.models import UsageEntry
-from render.cluster import nodes
-from render.lifecycle import fence, progress, reaper, transitions
-from render.lifecycle.fence import Fenced
+from render import fence
+from render.fence import Fenced
+from render.lifecycle import progress, reaper, transitions
 from render.lifecycle.lease import Lease
+from render.machine import nodes
 from render.models import Attempt, Node, Phase, ReaperClock, Render, Segment, State
 from render.signals import render_changed
 

@@ -14,10 +14,11 @@ import tests.engines
 from render.cluster import db_retry, hardening, ticket_clock
 from render.lifecycle import lease, progress, transitions
 from render.lifecycle.lease import Lease
+from render.machine import work_folder
 from render.media.isolation import calls as isolated
 from render.media.video import output_video
 from render.models import Render, State
-from render.pipeline import preparation, runner, segments, work_folder
+from render.pipeline import preparation, runner, segments
 from render.storage import media
 from render.storage.errors import Reason, StorageFailure
 from tests.engines import InstantEngine

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 
 from accounts.models import UsageEntry
 from creatorify.operations import invariants
-from render.lifecycle.fence import Claim
+from render.fence import Claim
 from render.models import Render, State
 from render.pipeline import runner
 from render.storage import media, source_cache

@@ -12,14 +12,14 @@ from django_q.models import OrmQ
 
 from accounts.errors import PROBLEM_TYPES
 from accounts.models import Plan, UsageEntry
-from render import tasks
+from render import node_faults, tasks
 from render.admin.nodes import NodeAdmin
-from render.cluster import node_faults, nodes
-from render.cluster.node_faults import NodeFault
 from render.engines.base import EngineStatus, FrameRange
 from render.engines.infinitetalk import _variant
 from render.lifecycle import reaper, transitions
+from render.machine import nodes
 from render.models import Attempt, Node, Phase, Render, State
+from render.node_faults import NodeFault
 from render.parameters import Parameters
 from render.pipeline import runner
 from render.queue import tickets

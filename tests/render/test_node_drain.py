@@ -6,8 +6,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from render.cluster import nodes
 from render.lifecycle import transitions
+from render.machine import nodes
 from render.models import Node, State
 
 

@@ -19,10 +19,10 @@ from PIL import Image
 
 from accounts.errors import ServiceError
 from accounts.models import UsageEntry
-from render import tasks
-from render.cluster import disk_room, node_faults, nodes
+from render import node_faults, tasks
 from render.cluster.broker import PatientBroker
 from render.lifecycle import progress, transitions
+from render.machine import disk_room, nodes
 from render.media.image.portrait import normalise_portrait
 from render.media.video import output_video, segment_file
 from render.models import Attempt, Node, Render, State
@@ -260,7 +260,7 @@ def test_a_node_without_room_takes_nothing_until_it_has_rested_and_has_room(enqu
     told = [
         record.message
         for record in caplog.records
-        if "work" in record.message and record.name == "render.cluster.nodes"
+        if "work" in record.message and record.name == "render.machine.nodes"
     ]
     assert [line.split(":")[0].split(";")[0] for line in told] == [
         "This node takes no work",

@@ -3,9 +3,10 @@ import time
 import pytest
 from django.db import OperationalError
 
+from render import fence
 from render.cluster import db_retry
-from render.lifecycle import fence, lease
-from render.lifecycle.fence import Fenced
+from render.fence import Fenced
+from render.lifecycle import lease
 from render.lifecycle.lease import Lease
 from render.models import Render
 from tests.postgres import break_connection

@@ -10,8 +10,9 @@ from django_q.models import OrmQ
 
 from accounts.errors import ServiceError
 from accounts.models import UsageEntry
-from render.lifecycle import fence, progress, transitions
-from render.lifecycle.fence import CancelRequested, Claim, Fenced
+from render import fence
+from render.fence import CancelRequested, Claim, Fenced
+from render.lifecycle import progress, transitions
 from render.models import Attempt, Node, Phase, Render, Segment, State
 from render.signals import render_changed
 

@@ -5,8 +5,8 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from accounts.models import AuditEntry, Tenant, UsageEntry
-from render.cluster import nodes
 from render.lifecycle import submission, transitions
+from render.machine import nodes
 from render.models import Node, Render, State
 from render.parameters import Parameters
 from render.storage.backends.files import is_signed_for_staff

@@ -11,12 +11,12 @@ from django.db import connection
 from accounts.errors import ServiceError
 from accounts.models import UsageEntry
 from render import tasks
+from render.fence import Claim
 from render.lifecycle import progress, transitions
-from render.lifecycle.fence import Claim
+from render.machine.work_folder import work_folder
 from render.models import Attempt, Phase, Segment, State
 from render.parameters import Parameters
 from render.pipeline import runner
-from render.pipeline.work_folder import work_folder
 from render.sources import keys_of
 from render.storage import media
 from tests.engines import InstantEngine, StatefulEngine

@@ -12,7 +12,7 @@ import pytest
 
 from accounts.errors import ServiceError
 from accounts.models import Plan, Tenant
-from render.lifecycle.fence import Fenced
+from render.fence import Fenced
 from render.models import Render
 from render.pipeline import preparation
 from render.speech import joining, registry

@@ -15,8 +15,8 @@ import pytest
 from django.core.files.storage import default_storage
 
 from accounts.api_keys import services as keys
+from creatorify.asgi_middleware import connections as connections_of
 from creatorify.asgi_middleware.client_limits import READ_SECONDS, SILENCE_SECONDS
-from creatorify.web import connections as connections_of
 from creatorify.web import server
 from tests import stack
 from tests.stack import until

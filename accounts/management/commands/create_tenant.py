@@ -5,8 +5,8 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
+from accounts import prices
 from accounts.api_keys import services as keys
-from accounts.billing import prices
 from accounts.models import ApiKey, Plan, Scope, Tenant, default_scopes
 
 DEFAULT_PLAN = "Default"

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from render.engines.draft.faces import Picture
 from render.engines.draft.warp_grid import Box, WarpGrid
+from render.engines.faces import Picture
 
 PITCH = 8  # pixels
 

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from render.engines.draft.faces import Picture
+from render.engines.faces import Picture
 
 TEXT = "AI DRAFT"
 TEXT_OPACITY = 0.85

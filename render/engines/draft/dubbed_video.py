@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from accounts.errors import ServiceError
 from render.engines.base import FPS, Crop
-from render.engines.draft.faces import MAX_YAW, MIN_WIDTH, Face, FaceFinder, Picture, talking_faces
 from render.engines.draft.mouth.drawing import Mouth
 from render.engines.draft.mouth.shape import MAX_OPENING, MouthPose
 from render.engines.draft.voice_features import SpeechTrack
+from render.engines.faces import MAX_YAW, MIN_WIDTH, Face, FaceFinder, Picture, talking_faces
 from render.engines.frame_size import fit
 
 SEARCH_EVERY = 5  # frames; a search costs as much as following a face through ten frames

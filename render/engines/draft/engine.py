@@ -25,9 +25,9 @@ from render.engines.base import (
 )
 from render.engines.draft.draft_mark import DraftMark
 from render.engines.draft.dubbed_video import DubbedVideo, SourceVideo, check_faces
-from render.engines.draft.faces import FaceFinder, Picture, talking_faces
 from render.engines.draft.talking_portrait import TalkingPortrait
 from render.engines.draft.voice_features import speech_track, voice_seconds
+from render.engines.faces import FaceFinder, Picture, talking_faces
 from render.engines.frame_size import fit, frame_size, source_size
 from render.engines.framing import crop_with_faces
 from render.parameters import Parameters

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.engines.base import FPS
-from render.engines.draft.faces import Face, Picture
 from render.engines.draft.mouth.drawing import blend
+from render.engines.faces import Face, Picture
 
 # Face Mesh's indices, corner to corner, and the brow's lower edge above.
 EYES = (

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.engines.base import FPS
-from render.engines.draft.faces import CHIN, FOREHEAD, Face, Points
 from render.engines.draft.voice_features import Curve
 from render.engines.draft.warp_grid import Box
+from render.engines.faces import CHIN, FOREHEAD, Face, Points
 
 SETTLING_SECONDS = 1.0  # the first frame is the picture itself
 

@@ -5,12 +5,12 @@ from numpy.typing import NDArray
 
 from render.engines.draft.composite import MovingPicture
 from render.engines.draft.eyes import Eye, blink_curve
-from render.engines.draft.faces import Face, Picture
 from render.engines.draft.head_motion import Head, head_curves, moved_box
 from render.engines.draft.mouth.drawing import Mouth
 from render.engines.draft.mouth.shape import MouthPose
 from render.engines.draft.voice_features import SpeechTrack
 from render.engines.draft.warp_grid import Box
+from render.engines.faces import Face, Picture
 
 
 class Speaker:

@@ -12,11 +12,11 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, close_old_connections
 
-from render.cluster import disk_room, host_lock, nodes
 from render.cluster.hardening import QUICK_ENDS, QUICK_SECONDS
-from render.cluster.parent_death import die_with_parent
 from render.engines import registry
+from render.machine import disk_room, host_lock, nodes
 from render.models import Node, State
+from render.parent_death import die_with_parent
 from render.pipeline.prefetch import prefetch
 
 logger = logging.getLogger(__name__)

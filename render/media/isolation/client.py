@@ -113,7 +113,7 @@ def _ask(order: dict[str, Any], seconds: float, check: Callable[[], None]) -> di
 
 
 def _no_memory(text: str) -> OSError:
-    """The machine's fault, see `render.cluster.node_faults`."""
+    """The machine's fault, see `render.node_faults`."""
     return OSError(errno.ENOMEM, f"No memory to decode a file: {text}")
 
 

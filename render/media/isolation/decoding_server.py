@@ -13,7 +13,7 @@ import traceback
 from errno import EFBIG, EMFILE, ENOMEM
 from typing import Any, NoReturn
 
-from render.cluster.parent_death import die_with_parent
+from render.parent_death import die_with_parent
 
 READY = b"ready\n"  # Before the first job, so that a server that cannot start is not taken for a file that ended it.
 MAX_ANSWER_BYTES = 2**20

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.engines.base import FPS
-from render.engines.draft.faces import FaceFinder
+from render.engines.faces import FaceFinder
 
 UPPER_INNER_LIP, LOWER_INNER_LIP = 13, 14
 LEFT_CORNER, RIGHT_CORNER = 61, 291

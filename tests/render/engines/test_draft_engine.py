@@ -5,9 +5,9 @@ from PIL import Image
 from render.engines.base import FPS, Checkpoint, FrameRange
 from render.engines.draft.draft_mark import DraftMark
 from render.engines.draft.engine import DraftEngine
-from render.engines.draft.faces import FaceFinder
 from render.engines.draft.mouth.drawing import MAX_SHIFT, Mouth
 from render.engines.draft.mouth.shape import MouthPose
+from render.engines.faces import FaceFinder
 from render.engines.frame_size import fit
 from render.parameters import Parameters
 from tests.engines import FreeHold

@@ -5,7 +5,7 @@ from PIL import Image
 
 from accounts.errors import ServiceError
 from render.engines.draft.engine import DraftEngine
-from render.engines.draft.faces import FaceFinder
+from render.engines.faces import FaceFinder
 from render.parameters import Parameters
 from tests.render.engines.conftest import inputs
 

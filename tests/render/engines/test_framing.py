@@ -10,7 +10,7 @@ from PIL import Image
 from accounts.errors import ServiceError
 from render.engines.base import RenderInputs
 from render.engines.draft.engine import DraftEngine
-from render.engines.draft.faces import FaceFinder, talking_faces
+from render.engines.faces import FaceFinder, talking_faces
 from render.engines.frame_size import BUCKETS, fit, frame_size, nearest_size
 from render.engines.framing import crop_with_faces
 from render.engines.infinitetalk import InfiniteTalkEngine

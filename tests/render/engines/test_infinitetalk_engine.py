@@ -27,12 +27,12 @@ from infinitetalk.pipeline import Settings
 from infinitetalk.sampling.scheduler import plan_chunks
 from infinitetalk.server.protocol import RenderJob
 from infinitetalk.server.variants import PLAIN_VARIANTS, SCALED_VARIANTS
-from render.cluster.node_faults import NodeFault
 from render.engines import frame_size
 from render.engines import infinitetalk as bridge
 from render.engines.base import Checkpoint, RenderInputs
 from render.engines.infinitetalk import InfiniteTalkEngine, ServerLost
-from render.lifecycle.fence import Fenced
+from render.fence import Fenced
+from render.node_faults import NodeFault
 from render.parameters import PRESETS, Parameters
 from tests.engines import FreeHold
 from tests.render.conftest import write_voice

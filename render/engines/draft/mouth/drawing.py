@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from render.engines.draft.faces import Face, Picture
 from render.engines.draft.mouth.interior import MouthInterior
 from render.engines.draft.mouth.shape import STATIONS, Floats, MouthPose, MouthShape
 from render.engines.draft.warp_grid import Box, WarpGrid
+from render.engines.faces import Face, Picture
 
 MAX_SHIFT = 0.35  # mouth widths: no pixel comes from farther away, whatever the pose
 INVERSION_STEPS = 4

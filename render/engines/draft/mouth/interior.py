@@ -3,9 +3,9 @@
 import cv2
 import numpy as np
 
-from render.engines.draft.faces import Face, Picture
 from render.engines.draft.mouth.shape import LIP_MARGIN, LOWER_INNER, STATIONS, UPPER_INNER, Floats, MouthShape
 from render.engines.draft.warp_grid import Box
+from render.engines.faces import Face, Picture
 
 EYES = ([33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7],
         [263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249])  # fmt: skip

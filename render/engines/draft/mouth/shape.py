@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from render.engines.draft.faces import CHIN, Face, Picture
+from render.engines.faces import CHIN, Face, Picture
 
 Floats = NDArray[np.float32]
 Layer = Literal["upper", "lower"]

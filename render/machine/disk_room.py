@@ -7,8 +7,8 @@ from pathlib import Path
 
 from django.conf import settings
 
-from render.cluster.node_faults import work_places
-from render.pipeline import work_folder
+from render.machine import work_folder
+from render.node_faults import work_places
 from render.storage import source_cache
 
 CHECK_SECONDS = 5.0

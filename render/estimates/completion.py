@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import ceil
 
+from render.estimates.queue_snapshot import Picture, Place, is_foreseeable, look, seconds_left
 from render.models import FINISHING, Render, State
-from render.queue.snapshot import Picture, Place, is_foreseeable, look, seconds_left
 
 
 class WaitingReason(StrEnum):

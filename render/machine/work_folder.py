@@ -10,7 +10,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from render.lifecycle.fence import Claim
+from render.fence import Claim
 from render.storage.private_folder import private_folder
 
 LOCK = ".lock"  # Held for as long as the folder's worker lives.

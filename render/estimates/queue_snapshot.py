@@ -1,4 +1,4 @@
-"""The queues as they stand, looked at once a second for all who ask: what `render.queue.estimates` tells from."""
+"""The queues as they stand, looked at once a second for all who ask: what `render.estimates.completion` tells from."""
 
 import threading
 import time
@@ -28,9 +28,9 @@ from django.db.models.functions import Coalesce, Now, RowNumber
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from render.cluster import nodes
 from render.engines import registry
 from render.engines.base import FPS
+from render.machine import nodes
 from render.models import FINISHING, Attempt, Render, Segment, State
 
 RECENT_RENDERS = 20

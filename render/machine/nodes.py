@@ -10,8 +10,8 @@ from django.db import connection
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
-from render.cluster import disk_room
 from render.engines.base import EngineStatus
+from render.machine import disk_room
 from render.models import Node
 from render.queue import tickets
 
