@@ -72,7 +72,6 @@ class Render(models.Model):
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="renders")
     engine = models.CharField(max_length=40)
     queue = models.CharField(max_length=20, help_text="Where its next step can be done.")
-    priority = models.SmallIntegerField(default=0)
 
     # What is asked
     image_url = models.TextField(help_text="A portrait, or a video to dub.")

@@ -240,7 +240,7 @@ class RenderOfProjectAdmin(RenderAdmin):
     id_lookups = [*RenderAdmin.id_lookups, "take__project"]
     search_help_text = "Id of a render, project or tenant, or how a render's id starts; title, tenant, error, node."
     fieldsets = [
-        (None, {"fields": ["id", "project", "tenant", "engine", "queue", "priority"]}),
+        (None, {"fields": ["id", "project", "tenant", "engine", "queue"]}),
         *RenderAdmin.fieldsets[1:],
     ]
 

@@ -92,7 +92,7 @@ class RenderAdmin(ReadOnlyAdmin):
     actions = ["cancel"]
     # fmt: off
     fieldsets = [
-        (None, {"fields": ["id", "tenant", "engine", "queue", "priority"]}),
+        (None, {"fields": ["id", "tenant", "engine", "queue"]}),
         ("What came of it", {"fields": [
             "state", "phase", "percent", "cancel_requested_at", "error", "error_param",
             "video", "poster", "duration_seconds", "usage",

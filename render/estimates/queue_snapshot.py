@@ -84,7 +84,7 @@ class Picture:
 
     def place_of_new(self, render: Render) -> Place:
         """Of one that came after it was taken: behind those that it shows ahead."""
-        order = _order(render.phase, render.priority, render.created_at, render.pk)
+        order = _order(render.phase, render.created_at, render.pk)
         others = [place for pk, place in self.places.items() if pk != render.pk]
         ahead = [place for place in others if place.queue == render.queue and place.order < order]
         last = max(ahead, key=lambda place: place.rank, default=None)
@@ -138,16 +138,15 @@ def _queues_in_trouble() -> tuple[set[str], set[str]]:
     return {queue for queue, of_ticket in found if of_ticket}, {queue for queue, of_ticket in found if not of_ticket}
 
 
-def _order(phase: str, priority: int, created_at: datetime, pk: uuid.UUID) -> tuple[Any, ...]:
+def _order(phase: str, created_at: datetime, pk: uuid.UUID) -> tuple[Any, ...]:
     """As that of the next function, which is the database's."""
-    return (phase not in FINISHING, -priority, created_at, pk)
+    return (phase not in FINISHING, created_at, pk)
 
 
 def _places(paces: dict[str, Pace]) -> dict[uuid.UUID, Place]:
     """Of the first of all queues."""
     order = [
         Case(When(phase__in=FINISHING, then=0), default=1),
-        F("priority").desc(),
         F("created_at").asc(),
         F("pk").asc(),
     ]
@@ -173,11 +172,11 @@ def _places(paces: dict[str, Pace]) -> dict[uuid.UUID, Place]:
         max_concurrent=F("tenant__plan__max_concurrent"),
     )
     shown = ("queue", "phase", "tenant_id", "rank", "work_until", "delayed", "max_concurrent")
-    rows = ranked.order_by("rank").values("pk", "priority", "created_at", *shown)[:MOST_PLACES]
+    rows = ranked.order_by("rank").values("pk", "created_at", *shown)[:MOST_PLACES]
     return {
         row["pk"]: Place(
             **{name: row[name] for name in shown},
-            order=_order(row["phase"], row["priority"], row["created_at"], row["pk"]),
+            order=_order(row["phase"], row["created_at"], row["pk"]),
         )
         for row in rows
     }

@@ -45,8 +45,8 @@ def claimable(queue: str) -> QuerySet[Render]:
     """The renders that a free worker of the queue may take now, the fairest choice first.
 
     What is rendered and needs only to be assembled goes before all. Then fair between tenants by what each has running
-    for its weight, then by priority; then the tenant whose latest turn is longest ago, so that a single free worker
-    goes round, too; then by age. The plan's limit is the only hard cap: a tenant alone gets all the nodes up to it.
+    for its weight; then the tenant whose latest turn is longest ago, so that a single free worker goes round, too; then
+    by age. The plan's limit is the only hard cap: a tenant alone gets all the nodes up to it.
     """
     rendered = Q(phase__in=FINISHING)
     running = RunningRenders.objects.filter(tenant=OuterRef("tenant")).values("number")
@@ -58,7 +58,6 @@ def claimable(queue: str) -> QuerySet[Render]:
         .order_by(
             Case(When(rendered, then=0), default=1),
             Cast("tenant_running", FloatField()) / F("tenant__plan__weight"),
-            "-priority",
             F("latest_turn").asc(nulls_first=True),
             "created_at",
             "id",

@@ -28,10 +28,10 @@ def tenant(number: str, name: str, node: int) -> str:
         INSERT INTO accounts_tenant (id, name, plan_id) VALUES ('{number}', '{name}', 1);
         INSERT INTO accounts_apikey (id, tenant_id, name, mode, prefix, digest, scopes, allowed_ips, legacy_200)
         VALUES ('{number}', '{number}', 'k', 'live', '{name}', 'digest', '{{}}', '{{}}', false);
-        INSERT INTO render_render (id, tenant_id, engine, queue, priority, image_url, audio_url, audio_url_2,
+        INSERT INTO render_render (id, tenant_id, engine, queue, image_url, audio_url, audio_url_2,
             audio_order, prompt, parameters, test_scenario, state, phase, progress, attempt, crashes, failures,
             lease_until, node_id, video_key, poster_key, error_code, error_message, error_param, error_trace)
-        VALUES ('{number}', '{number}', 'e', 'gpu', 0, '{name}', '', '', '', '{name}', '{{}}', '', 'running',
+        VALUES ('{number}', '{number}', 'e', 'gpu', '{name}', '', '', '', '{name}', '{{}}', '', 'running',
             'rendering', 0, 1, 0, 0, now(), {node}, '', '', '', '', '', '');
         INSERT INTO render_attempt (render_id, number, node_id, outcome, render_seconds)
         VALUES ('{number}', 1, {node}, '', 0);

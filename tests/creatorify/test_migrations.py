@@ -5,8 +5,8 @@ from django.db import connection, models
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations import AddField, AlterField, CreateModel, DeleteModel, RemoveField, RenameField
 
-# What the first installations were made with; from there on there is a release before.
-FIRST = {"accounts": 3, "render": 4, "projects": 2}
+# Each stands for all migrations before version 0.2; from there on there is a release before.
+FIRST = {"accounts": 1, "render": 1, "projects": 1}
 
 
 def later_operations():
@@ -32,7 +32,7 @@ def unsafe(app: str, operation, made) -> bool:
 def test_what_the_release_before_writes_is_still_taken() -> None:
     found = list(later_operations())
 
-    assert len(found) > 5
+    assert found
     assert [(key, operation) for key, operation, made in found if unsafe(key[0], operation, made)] == []
 
 

@@ -134,7 +134,9 @@ def test_it_filters_by_the_state_of_the_latest_take(alice):
     alice.post(canceled["urls"]["cancel"])
     create(alice, title="queued")
     final = create(alice, title="final")
-    Render.objects.exclude(take__project=final["id"]).filter(state=State.QUEUED).update(priority=-1)
+    Render.objects.exclude(take__project=final["id"]).filter(state=State.QUEUED).update(
+        created_at=datetime.now(UTC) + timedelta(hours=1)
+    )
     finish(claim())
     alice.post(final["urls"]["finalize"])
 

@@ -26,14 +26,6 @@ def test_the_oldest_render_comes_first(enqueue, claim) -> None:
 
 
 @pytest.mark.django_db
-def test_a_higher_priority_overtakes(enqueue, claim) -> None:
-    enqueue()
-    urgent = enqueue(priority=1)
-
-    assert claim().render_id == urgent.pk
-
-
-@pytest.mark.django_db
 def test_a_tenant_with_nothing_running_goes_before_one_that_has(enqueue, claim, charlie) -> None:
     enqueue(), enqueue()
     strangers = enqueue(tenant=charlie.tenant)
@@ -73,7 +65,7 @@ def test_a_draining_node_claims_nothing(enqueue, claim) -> None:
 
 @pytest.mark.django_db
 def test_a_render_whose_engine_is_away_is_left_to_others(enqueue) -> None:
-    enqueue(engine="slow", priority=9)
+    enqueue(engine="slow")
     other = enqueue()
 
     claimed = transitions.claim_next("cpu", nodes.beat("cpu"), without_engines=["slow"])

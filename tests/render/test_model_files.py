@@ -88,7 +88,7 @@ def test_parameters_want_a_variant(given, speakers, variant) -> None:
 @pytest.mark.django_db
 def test_a_node_leaves_what_it_cannot_load_to_others(waiting, node) -> None:
     Plan.objects.update(max_concurrent=9)
-    fast, fast_for_two, standard = waiting(priority=9), waiting("2-fast"), waiting("1-standard")
+    fast, fast_for_two, standard = waiting(), waiting("2-fast"), waiting("1-standard")
 
     bad = node("bad", BAD)
     claimed = [transitions.claim_next("gpu", bad).render_id for _ in range(2)]

@@ -155,12 +155,12 @@ def test_what_is_rendered_is_assembled_before_anything_else_and_whatever_the_lim
     second = enqueue(engine="stateful")
     runner.run(claim("cpu"))
     runner.run(claim("gpu"))
-    urgent = enqueue(priority=9)
+    newcomer = enqueue()
     assert claim("gpu").render_id == second.pk
 
     assert claim("cpu").render_id == rendered.pk
     assert claim("cpu") is None
-    assert urgent.queue == "cpu"
+    assert newcomer.queue == "cpu"
 
 
 def test_an_engines_state_survives_a_broken_attempt(enqueue, claim, monkeypatch) -> None:

@@ -1,11 +1,15 @@
-"""Django's `migrate`, of which two on one database wait for each other."""
+"""Django's `migrate`: two on one database wait for each other, and a database that is too old is refused."""
 
 import contextlib
 import time
 from typing import Any
 
+from django.core.management.base import CommandError
 from django.core.management.commands.migrate import Command as Migrate
 from django.db import Error, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
 
 LOCK = 6_021_023  # any number that nothing else in the database uses for an advisory lock
 PAUSE_SECONDS = 0.2
@@ -20,10 +24,26 @@ class Command(Migrate):
                 while not _is_taken(cursor):
                     time.sleep(PAUSE_SECONDS)
             try:
+                _require_whole_history(connections[options["database"]])
                 super().handle(*args, **options)
             finally:
                 with contextlib.suppress(Error):  # The session is gone, and the lock with it.
                     cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
+
+
+def _require_whole_history(connection: BaseDatabaseWrapper) -> None:
+    """Raises CommandError when only some of the migrations that one of ours replaces were applied."""
+    loader = MigrationLoader(None, load=False)
+    loader.load_disk()
+    applied = set(MigrationRecorder(connection).applied_migrations())
+    for migration in (loader.disk_migrations or {}).values():
+        replaced = set(migration.replaces)
+        if applied & replaced and not replaced <= applied:
+            lacking = ", ".join(".".join(key) for key in sorted(replaced - applied))
+            raise CommandError(
+                "This database was made by a version before 0.2, and not all migrations of that version were applied. "
+                f"Run `manage.py migrate` of version 0.1.0 first, then this one. Lacking: {lacking}"
+            )
 
 
 def _is_taken(cursor: Any) -> bool:
