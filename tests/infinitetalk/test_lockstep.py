@@ -68,7 +68,7 @@ def test_two_processes_render_what_one_does_stop_together_and_end_together(
 ) -> None:
     socket = tmp_path / "model.sock"
     given = job(
-        source=str(portrait), voices=[str(voice)], size=[80, 80], settings={**SETTINGS, "num_inference_steps": 2}
+        source=str(portrait), voices=[str(voice)], size=[48, 32], settings={**SETTINGS, "num_inference_steps": 2}
     )
     alone = WarmModel(weights, VariantLoader(weights, [], torch.float32, CPU), HARDWARE, PLANS["resident"])
     alone.start(Variant(lora=None)).result(60)

@@ -69,7 +69,7 @@ def test_it_ends_at_once_when_it_is_told_to_and_when_its_weights_are_missing(
         health = wait_until_ready(socket, process)
         assert (health["plan"], health["attention"], health["loads"]) == ("resident", "native", 1)
         endless = {**SETTINGS, "num_inference_steps": 10_000}
-        given = job(source=str(portrait), voices=[str(voice)], size=[64, 64], settings=endless)
+        given = job(source=str(portrait), voices=[str(voice)], size=[32, 32], settings=endless)
         with client_of(socket).stream("POST", "/renders", content=msgpack.packb(given)) as response:
             messages = msgpack.Unpacker()
             pieces = response.iter_raw()
