@@ -17,22 +17,27 @@ from tests.render.conftest import write_voice
 
 torch.set_num_threads(1)  # If torch was imported before.
 
-# Height and width in pixels by the quotient of both. Nearly all time of a render goes into its pixels.
-BUCKETS = {
-    "480p": {"0.67": [32, 48], "1.00": [48, 48], "1.50": [48, 32], "0.26": [16, 64], "3.80": [64, 16]},
-    "720p": {"0.67": [48, 64], "1.00": [64, 64], "1.50": [64, 48]},
+# Nearly all time of a render goes into its pixels. The buckets: height and width by the quotient of both.
+SMALLER_SIZES = {
+    "buckets": {
+        "480p": {"0.67": [32, 48], "1.00": [48, 48], "1.50": [48, 32], "0.26": [16, 64], "3.80": [64, 16]},
+        "720p": {"0.67": [48, 64], "1.00": [64, 64], "1.50": [64, 48]},
+    },
+    "num_frames_per_chunk": 9,
+    "motion_frames": 5,
 }
+FRAMES = 17  # of the voice: three chunks
 
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory) -> Path:
-    """A tiny random checkpoint in the published layout, for frames that are smaller still than its own."""
+    """A tiny random checkpoint in the published layout, for frames smaller and chunks shorter than its own."""
     from infinitetalk.checkpoints import layout
-    from infinitetalk.tiny_checkpoint import SIZES, write_tiny_checkpoint
+    from infinitetalk.tiny_checkpoint import write_tiny_checkpoint
 
     folder = tmp_path_factory.mktemp("weights")
     write_tiny_checkpoint(folder)
-    (folder / layout.SIZES).write_text(json.dumps({**SIZES, "buckets": BUCKETS}))
+    (folder / layout.SIZES).write_text(json.dumps(SMALLER_SIZES))
     return folder
 
 
@@ -47,5 +52,4 @@ def portrait(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def voice(tmp_path_factory) -> Path:
-    """40 frames long: three of the tiny checkpoint's chunks."""
-    return write_voice(tmp_path_factory.mktemp("voice") / "voice.wav", 1.61)
+    return write_voice(tmp_path_factory.mktemp("voice") / "voice.wav", (FRAMES + 0.25) / 25)

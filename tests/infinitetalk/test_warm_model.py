@@ -18,11 +18,11 @@ from infinitetalk.memory_plan import PLANS
 from infinitetalk.server.jobs import RenderJob
 from infinitetalk.server.warm_model import Hardware, Readiness, WarmModel
 from infinitetalk.variants import Variant, VariantLoader
+from tests.infinitetalk.conftest import FRAMES, SMALLER_SIZES
 from tests.infinitetalk.test_server import SETTINGS, job
 
 CPU = torch.device("cpu")
 HARDWARE = Hardware(CPU, torch.float32, torch.float32, "native", compiled=False)
-FRAMES = 17  # three chunks
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,8 +55,8 @@ def ask(portrait: Path, voice: Path) -> Callable[..., RenderJob]:
         settings = {
             **SETTINGS,
             "num_inference_steps": 2,
-            "num_frames_per_chunk": 9,
-            "motion_frames": 5,
+            "num_frames_per_chunk": SMALLER_SIZES["num_frames_per_chunk"],
+            "motion_frames": SMALLER_SIZES["motion_frames"],
         }
         given = {"source": str(portrait), "voices": [str(voice)], "settings": settings, "num_frames": FRAMES}
         return RenderJob.from_message(job(**{"size": [48, 32], **given, **overrides}))
