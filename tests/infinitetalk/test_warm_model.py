@@ -97,9 +97,7 @@ def test_a_render_goes_on_from_any_chunk_to_the_same_frames(start, started, ask)
             assert np.array_equal(later.frames, whole[later.index].frames)
 
 
-def test_files_that_the_worker_sees_and_the_model_server_does_not_are_not_the_customers_fault(
-    started, ask
-) -> None:
+def test_files_that_the_worker_sees_and_the_model_server_does_not_are_not_the_customers_fault(started, ask) -> None:
     for files in ({"source": "/elsewhere/portrait.png"}, {"voices": ["/elsewhere/voice.wav"]}):
         with pytest.raises(InfiniteTalkError) as caught:
             render(started, ask(**files))
