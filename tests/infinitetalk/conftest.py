@@ -17,15 +17,12 @@ from tests.render.conftest import write_voice
 
 torch.set_num_threads(1)  # If torch was imported before.
 
-# Nearly all time of a render goes into its pixels. The buckets: height and width by the quotient of both.
-SMALLER_SIZES = {
-    "buckets": {
-        "480p": {"0.67": [32, 48], "1.00": [48, 48], "1.50": [48, 32], "0.26": [16, 64], "3.80": [64, 16]},
-        "720p": {"0.67": [48, 64], "1.00": [64, 64], "1.50": [64, 48]},
-    },
-    "num_frames_per_chunk": 9,
-    "motion_frames": 5,
+# Nearly all time of a render goes into its pixels. Height and width by the quotient of both:
+BUCKETS = {
+    "480p": {"0.67": [32, 48], "1.00": [48, 48], "1.50": [48, 32], "0.26": [16, 64], "3.80": [64, 16]},
+    "720p": {"0.67": [48, 64], "1.00": [64, 64], "1.50": [64, 48]},
 }
+CHUNKS = {"num_frames_per_chunk": 9, "motion_frames": 5}
 FRAMES = 17  # of the voice: three chunks
 
 
@@ -37,7 +34,7 @@ def weights(tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("weights")
     write_tiny_checkpoint(folder)
-    (folder / layout.SIZES).write_text(json.dumps(SMALLER_SIZES))
+    (folder / layout.SIZES).write_text(json.dumps({"buckets": BUCKETS, **CHUNKS}))
     return folder
 
 

@@ -21,6 +21,7 @@ from infinitetalk.memory_plan import PLANS
 from infinitetalk.server.jobs import RenderJob
 from infinitetalk.server.warm_model import WarmModel
 from infinitetalk.variants import Variant, VariantLoader
+from tests.infinitetalk.conftest import CHUNKS, FRAMES
 from tests.infinitetalk.test_serve import ENVIRONMENT, client_of, wait_until_ready
 from tests.infinitetalk.test_server import SETTINGS, job
 from tests.infinitetalk.test_warm_model import CPU, HARDWARE, frames, render
@@ -67,9 +68,8 @@ def test_two_processes_render_what_one_does_stop_together_and_end_together(
     group, weights, portrait, voice, tmp_path
 ) -> None:
     socket = tmp_path / "model.sock"
-    given = job(
-        source=str(portrait), voices=[str(voice)], size=[48, 32], settings={**SETTINGS, "num_inference_steps": 2}
-    )
+    settings = {**SETTINGS, **CHUNKS, "num_inference_steps": 2}
+    given = job(source=str(portrait), voices=[str(voice)], size=[48, 32], num_frames=FRAMES, settings=settings)
     alone = WarmModel(weights, VariantLoader(weights, [], torch.float32, CPU), HARDWARE, PLANS["resident"])
     alone.start(Variant(lora=None)).result(60)
     expected = frames(render(alone, RenderJob.from_message(given)))
@@ -83,7 +83,7 @@ def test_two_processes_render_what_one_does_stop_together_and_end_together(
     assert np.abs(film().astype(int) - expected).max() <= 1
 
     # A client that goes away in the middle of a chunk, and one that goes away between two.
-    endless = {**given, "settings": {**SETTINGS, "num_inference_steps": 10_000}}
+    endless = {**given, "settings": {**settings, "num_inference_steps": 10_000}}
     assert next(message for message in stream(socket, endless) if message["type"] == "step")
     assert next(message for message in stream(socket, given) if message["type"] == "chunk")["index"] == 0
     broken = {**given, "source": str(tmp_path / "nothing.png")}

@@ -92,8 +92,9 @@ def work_together(rank: int, size: int) -> dict[str, Any]:
     results["shares"] = sorted(shares)
     results["sent"] = group.broadcast(SENT if group.leads else None)
     results["agreed"] = [group.agree(rank == 0), group.agree(rank > 0)]
-    if size == 2:  # Tracing takes seconds.
-        results |= compiled_outputs(model)
+    if size == 2:
+        # Tracing takes seconds, and all run the same code: one is traced, whose tokens do not begin with a frame.
+        results |= compiled_outputs(model) if rank == 1 else {case: run_dit(model, given(case)) for case in COMPILED}
     results["refused"] = [refusal(size + 1), refusal(size, heads=size + 1)]
     group.close()
     return results

@@ -31,7 +31,7 @@ def client_of(socket: Path) -> httpx.Client:
 
 def wait_until_ready(socket: Path, process: "subprocess.Popen[str]") -> dict:
     client = client_of(socket)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300  # A busy machine takes a minute for the imports.
     while time.monotonic() < deadline and process.poll() is None:
         try:
             health = client.get("/health").json()
@@ -76,11 +76,11 @@ def test_it_ends_at_once_when_it_is_told_to_and_when_its_weights_are_missing(
             while "step" not in [message["type"] for message in messages]:
                 messages.feed(next(pieces))
             process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=20)
+            process.communicate(timeout=60)
         assert process.returncode == 0
         assert not socket.exists()
 
-        _, said = without_weights.communicate(timeout=60)
+        _, said = without_weights.communicate(timeout=300)
         assert without_weights.returncode == 70
         assert "nothing" in said
     finally:

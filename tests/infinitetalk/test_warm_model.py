@@ -18,7 +18,7 @@ from infinitetalk.memory_plan import PLANS
 from infinitetalk.server.jobs import RenderJob
 from infinitetalk.server.warm_model import Hardware, Readiness, WarmModel
 from infinitetalk.variants import Variant, VariantLoader
-from tests.infinitetalk.conftest import FRAMES, SMALLER_SIZES
+from tests.infinitetalk.conftest import CHUNKS, FRAMES
 from tests.infinitetalk.test_server import SETTINGS, job
 
 CPU = torch.device("cpu")
@@ -52,12 +52,7 @@ def started(start) -> WarmModel:
 @pytest.fixture
 def ask(portrait: Path, voice: Path) -> Callable[..., RenderJob]:
     def ask(**overrides: Any) -> RenderJob:
-        settings = {
-            **SETTINGS,
-            "num_inference_steps": 2,
-            "num_frames_per_chunk": SMALLER_SIZES["num_frames_per_chunk"],
-            "motion_frames": SMALLER_SIZES["motion_frames"],
-        }
+        settings = {**SETTINGS, **CHUNKS, "num_inference_steps": 2}
         given = {"source": str(portrait), "voices": [str(voice)], "settings": settings, "num_frames": FRAMES}
         return RenderJob.from_message(job(**{"size": [48, 32], **given, **overrides}))
 
