@@ -14,6 +14,7 @@ from infinitetalk.errors import InvalidInput
 from infinitetalk.parallel import Group, enable_context_parallel
 from infinitetalk.token_shard import TokenShard
 from infinitetalk.transformer import InfiniteTalkTransformer3DModel
+from tests.infinitetalk import forked
 from tests.infinitetalk.golden import FOLDER, GoldenFile, assert_close
 from tests.infinitetalk.parity_transformer import load_dit, run_dit
 
@@ -111,9 +112,9 @@ def refusal(degree: int, heads: int = 4) -> str:
 def results(tmp_path_factory) -> dict[int, list[dict]]:
     """By the number of processes and by rank."""
     folder = tmp_path_factory.mktemp("parallel")
-    multiprocessing.set_forkserver_preload([__name__])  # torch is imported once for all of them.
     ports = [free_port() for _ in SIZES]
-    multiprocessing.start_processes(work, (folder, ports), nprocs=max(SIZES), start_method="forkserver")
+    start_method = forked.CONTEXT.get_start_method()
+    multiprocessing.start_processes(work, (folder, ports), nprocs=max(SIZES), start_method=start_method)
     return {
         size: [torch.load(folder / f"{size}-{rank}.pt", weights_only=True) for rank in range(size)] for size in SIZES
     }
