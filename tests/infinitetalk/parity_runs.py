@@ -1,12 +1,15 @@
 """Checks of whole runs of the sampling loop, with the reference's own noise."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
 
 import torch
 
+from infinitetalk import pipeline
 from infinitetalk.conditioning import vae as latent_space
 from infinitetalk.conditioning.image import nearest_bucket, resize_and_crop
-from infinitetalk.pipeline import InfiniteTalkPipeline, Settings
+from infinitetalk.pipeline import GeneratedChunk, InfiniteTalkPipeline, Settings
 from infinitetalk.sampling.color_match import correct_colours
 from infinitetalk.sampling.guidance import Branch, GuidanceScales, ProjectedGuidance
 from infinitetalk.sampling.resume_point import Checkpoint
@@ -67,69 +70,103 @@ def settings_of(case: dict) -> Settings:
     )
 
 
-def check_run(golden: GoldenFile) -> None:
-    case = golden.facts["case"]
-    pipeline, settings = RecordingPipeline(golden), settings_of(case)
-    source = Frames(golden.tensors["in/frames_u8"])
-    frame = source.frame(0)
-    colours = resize_and_crop(frame, nearest_bucket(*frame.shape[:2], buckets_of(golden)))
-    voices = [golden.tensors[f"in/audio_embedding{person + 1}"] for person in range(case["persons"])]
+class Run:
+    """A golden run, made by a pipeline with the reference's weights."""
 
-    def run(resume: Checkpoint | None = None) -> Iterator:
-        return pipeline(
-            source=source,
+    def __init__(self, golden: GoldenFile) -> None:
+        self.golden = golden
+        self.case = golden.facts["case"]
+        self.settings = settings_of(self.case)
+        self.pipeline = RecordingPipeline(golden)
+        self.source = Frames(golden.tensors["in/frames_u8"])
+
+    def chunks(self, resume: Checkpoint | None = None) -> Iterator[GeneratedChunk]:
+        voices = [self.golden.tensors[f"in/audio_embedding{person + 1}"] for person in range(self.case["persons"])]
+        return self.pipeline(
+            source=self.source,
             audio_embeds=voices,
             prompt="context",
             negative_prompt="context_null",
-            seed=case["seed"],
-            settings=settings,
-            num_frames=min(case["max_frames_num"], *(len(voice) for voice in voices)),
-            speaker_boxes=boxes_of(case),
+            seed=self.case["seed"],
+            settings=self.settings,
+            num_frames=min(self.case["max_frames_num"], *(len(voice) for voice in voices)),
+            speaker_boxes=boxes_of(self.case),
             resume=resume,
-            draw_noise=lambda chunk, shape: golden.tensors[f"chunk{chunk}/in/noise"].clone().reshape(shape),
+            draw_noise=lambda chunk, shape: self.golden.tensors[f"chunk{chunk}/in/noise"].clone().reshape(shape),
         )
 
-    def shown(latents: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad():
-            video = latent_space.decode(pipeline.vae, latents)
-        return correct_colours(video, colours, settings.color_correction_strength)
+    def expected(self, number: int) -> torch.Tensor:
+        """The reference's latents of a chunk."""
+        return self.golden.tensors[f"chunk{number}/out/latent"][None]
 
-    # Forced: each chunk begins on what the reference's chunk before it ended with.
-    pieces, resume = [], None
-    for number in range(case["chunks"]):
-        next(run(resume))
-        expected = golden.tensors[f"chunk{number}/out/latent"][None]
-        assert_close(pipeline.latents[number], expected, FORCED_LATENTS, f"chunk {number}, forced")
-        pieces.append(shown(pipeline.latents[number])[0, :, settings.motion_frames if number else 0 :])
-        resume = Checkpoint(number + 1, shown(expected)[:, :, -settings.motion_frames :])
-    check_video(golden, torch.cat(pieces, dim=1)[:, : case["out_frames"]], FORCED_VIDEO, "forced")
+    @torch.no_grad()
+    def checkpoint(self, number: int) -> Checkpoint:
+        """What the reference goes on from after a chunk."""
+        frame = self.source.frame(0)
+        colours = resize_and_crop(frame, nearest_bucket(*frame.shape[:2], buckets_of(self.golden)))
+        video = latent_space.decode(self.pipeline.vae, self.expected(number))
+        video = correct_colours(video, colours, self.settings.color_correction_strength)
+        return Checkpoint(number + 1, video[:, :, -self.settings.motion_frames :])
 
-    # Unbroken: small differences grow from chunk to chunk.
-    pipeline.latents.clear()
-    pipeline.computed = 0
-    source.asked.clear()
-    chunks = list(run())
-    assert len(chunks) == case["chunks"]
-    assert sum(len(chunk.frames) for chunk in chunks) == case["out_frames"]
-    pieces = []
-    for number, latents in pipeline.latents.items():
-        expected = golden.tensors[f"chunk{number}/out/latent"][None]
-        assert_close(latents, expected, UNBROKEN_LATENTS, f"chunk {number}, unbroken")
-        pieces.append(shown(latents)[0, :, settings.motion_frames if number else 0 :])
-    check_video(golden, torch.cat(pieces, dim=1)[:, : case["out_frames"]], UNBROKEN_VIDEO, "unbroken")
-    wanted = {
-        (branch in (Branch.NO_AUDIO, Branch.NOTHING), branch in (Branch.NO_TEXT, Branch.NOTHING))
-        for branch in GuidanceScales(case["text_scale"], case["audio_scale"]).branches()
-    }
-    made = [call["computed"] for call in case["model_calls"] if (call["null_audio"], call["null_text"]) in wanted]
-    assert pipeline.computed == sum(made)
-    if not source.is_still:
-        assert source.asked[1:] == case["source_frames_asked"]
+    def check_video(self, videos: list[torch.Tensor], tolerance: float, what: str) -> None:
+        """videos: of each chunk, with the frames that it takes over."""
+        new = [video[0, :, self.settings.motion_frames if number else 0 :] for number, video in enumerate(videos)]
+        video = torch.cat(new, dim=1)[:, : self.case["out_frames"]]
+        if "out/video" in self.golden.tensors:
+            assert_close(video, self.golden.tensors["out/video"], tolerance, f"video, {what}")
+        else:
+            expected = self.golden.tensors["out/video_first_and_last_frame"]
+            assert_close(video[:, [0, -1]], expected, tolerance, f"first and last frame, {what}")
+
+    def check_passes(self) -> None:
+        """As many passes of the blocks as the reference, whose TeaCache leaves some out."""
+        wanted = {
+            (branch in (Branch.NO_AUDIO, Branch.NOTHING), branch in (Branch.NO_TEXT, Branch.NOTHING))
+            for branch in GuidanceScales(self.case["text_scale"], self.case["audio_scale"]).branches()
+        }
+        calls = [call for call in self.case["model_calls"] if (call["null_audio"], call["null_text"]) in wanted]
+        assert self.pipeline.computed == sum(call["computed"] for call in calls)
 
 
-def check_video(golden: GoldenFile, video: torch.Tensor, tolerance: float, what: str) -> None:
-    if "out/video" in golden.tensors:
-        assert_close(video, golden.tensors["out/video"], tolerance, f"video, {what}")
-    else:
-        expected = golden.tensors["out/video_first_and_last_frame"]
-        assert_close(video[:, [0, -1]], expected, tolerance, f"first and last frame, {what}")
+@contextmanager
+def shown() -> Iterator[list[torch.Tensor]]:
+    """The videos of the chunks that are made, before they are rounded to pixels."""
+    videos: list[torch.Tensor] = []
+
+    def remember(*arguments) -> torch.Tensor:
+        videos.append(correct_colours(*arguments))
+        return videos[-1]
+
+    with patch.object(pipeline, "correct_colours", remember):
+        yield videos
+
+
+def check_run(golden: GoldenFile) -> None:
+    """Each chunk by itself: it begins on what the reference's chunk before it ended with."""
+    run, resume = Run(golden), None
+    count, asked = run.case["chunks"], []
+    with shown() as videos:
+        for number in range(count):
+            run.source.asked.clear()
+            next(run.chunks(resume))
+            asked += run.source.asked[1:]  # after the first frame, which is always needed
+            assert_close(run.pipeline.latents[number], run.expected(number), FORCED_LATENTS, f"chunk {number}")
+            if number + 1 < count:
+                resume = run.checkpoint(number)
+    run.check_video(videos, FORCED_VIDEO, "chunk by chunk")
+    run.check_passes()
+    assert run.source.is_still or asked == run.case["source_frames_asked"]
+
+
+def check_unbroken_run(golden: GoldenFile) -> None:
+    """All chunks at once: small differences grow from chunk to chunk."""
+    run = Run(golden)
+    with shown() as videos:
+        chunks = list(run.chunks())
+    assert len(chunks) == run.case["chunks"]
+    assert sum(len(chunk.frames) for chunk in chunks) == run.case["out_frames"]
+    for number, latents in run.pipeline.latents.items():
+        assert_close(latents, run.expected(number), UNBROKEN_LATENTS, f"chunk {number}, unbroken")
+    run.check_video(videos, UNBROKEN_VIDEO, "unbroken")
+    run.check_passes()
+    assert run.source.is_still or run.source.asked[1:] == run.case["source_frames_asked"]

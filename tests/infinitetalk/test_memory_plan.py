@@ -53,7 +53,7 @@ def test_the_weights_are_those_of_the_published_files() -> None:
 def test_streamed_blocks_compute_the_same(name: str) -> None:
     networks = RandomNetworks("tiny", torch.float32, CPU)
     resident = networks.transformer(PLANS[name.replace("streamed", "").strip("-") or "resident"])
-    inputs = random_inputs(resident.config, 17, 64, 96, CPU)
+    inputs = random_inputs(resident.config, 17, 32, 48, CPU)
 
     streamed = networks.transformer(PLANS[name])
 
@@ -64,7 +64,7 @@ def test_streamed_blocks_compute_the_same(name: str) -> None:
 def test_a_transformer_is_streamed_once_only() -> None:
     """What the plan has streamed is not streamed again by a second call: the weights would be lost."""
     transformer = RandomNetworks("tiny", torch.float32, CPU).transformer(PLANS["resident"])
-    inputs = random_inputs(transformer.config, 17, 64, 96, CPU)
+    inputs = random_inputs(transformer.config, 17, 32, 48, CPU)
     expected = transformer(**inputs)
 
     stream_blocks(transformer, CPU)

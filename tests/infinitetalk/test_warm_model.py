@@ -1,7 +1,7 @@
 """The model that stays loaded, with tiny networks: one load for many renders, other plans when memory runs out."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -13,40 +13,48 @@ import torch
 from infinitetalk.acceleration.memory_plan import PLANS
 from infinitetalk.checkpoints.load_networks import LoraFile
 from infinitetalk.checkpoints.merge import merge
-from infinitetalk.checkpoints.tiny import SIZES
 from infinitetalk.errors import InfiniteTalkError, InvalidInput
 from infinitetalk.sampling.resume_point import Checkpoint
 from infinitetalk.server.model import Hardware, Readiness, WarmModel
 from infinitetalk.server.protocol import RenderJob
 from infinitetalk.server.variants import Variant, VariantLoader
+from tests.infinitetalk.conftest import CHUNKS, FRAMES
 from tests.infinitetalk.test_server import SETTINGS, job
 
 CPU = torch.device("cpu")
 HARDWARE = Hardware(CPU, torch.float32, torch.float32, "native", compiled=False)
 
 
-@pytest.fixture
-def start(weights: Path) -> Callable[..., WarmModel]:
-    def start(plan: str = "resident", merged: list[Path] | None = None) -> WarmModel:
-        loader = VariantLoader(weights, merged or [], torch.float32, CPU)
-        model = WarmModel(weights, loader, HARDWARE, PLANS[plan])
+@pytest.fixture(scope="module", autouse=True)
+def _no_garbage() -> Iterator[None]:
+    """gc.collect() takes longer than loading tiny networks."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(WarmModel, "_free", lambda self: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def start(weights: Path) -> Callable[[], WarmModel]:
+    def start() -> WarmModel:
+        model = WarmModel(weights, VariantLoader(weights, [], torch.float32, CPU), HARDWARE, PLANS["resident"])
         model.start(Variant(lora=None)).result(60)
         return model
 
     return start
 
 
+@pytest.fixture(scope="module")
+def started(start) -> WarmModel:
+    """For tests that leave it as it was."""
+    return start()
+
+
 @pytest.fixture
 def ask(portrait: Path, voice: Path) -> Callable[..., RenderJob]:
     def ask(**overrides: Any) -> RenderJob:
-        settings = {
-            **SETTINGS,
-            "num_inference_steps": 2,
-            "num_frames_per_chunk": SIZES["num_frames_per_chunk"],
-            "motion_frames": SIZES["motion_frames"],
-        }
-        given = {"source": str(portrait), "voices": [str(voice)], "settings": settings, "size": [80, 80]}
-        return RenderJob.from_message(job(**{**given, **overrides}))
+        settings = {**SETTINGS, **CHUNKS, "num_inference_steps": 2}
+        given = {"source": str(portrait), "voices": [str(voice)], "settings": settings, "num_frames": FRAMES}
+        return RenderJob.from_message(job(**{"size": [48, 32], **given, **overrides}))
 
     return ask
 
@@ -61,10 +69,10 @@ def frames(chunks: list) -> np.ndarray:
 
 def test_many_renders_load_once_and_another_variant_loads_anew(start, ask) -> None:
     model = start()
-    films = [frames(render(model, ask(render_id=str(number)))) for number in range(5)]
+    films = [frames(render(model, ask(render_id=str(number)))) for number in range(3)]
 
     assert (model.loads, model.readiness) == (1, Readiness.READY)
-    assert len(films[0]) == 40
+    assert len(films[0]) == FRAMES
     assert all(np.array_equal(film, films[0]) for film in films)
     other = frames(render(model, ask(lora="standard")))
     assert model.loads == 2
@@ -72,32 +80,31 @@ def test_many_renders_load_once_and_another_variant_loads_anew(start, ask) -> No
     assert np.array_equal(frames(render(model, ask())), films[0])
 
 
-def test_a_render_goes_on_from_any_chunk_to_the_same_frames(start, ask) -> None:
-    model = start()
-    whole = render(model, ask())
+def test_a_render_goes_on_from_any_chunk_to_the_same_frames(start, started, ask) -> None:
+    whole = render(started, ask())
+    other = start()
 
+    assert len(whole) == 3
     for chunk in whole:
-        resumed = render(start(), ask(checkpoint=chunk.checkpoint.to_bytes()))
+        resumed = render(other, ask(checkpoint=chunk.checkpoint.to_bytes()))
         assert [later.index for later in resumed] == list(range(chunk.index + 1, 3))
         for later in resumed:
             assert np.array_equal(later.frames, whole[later.index].frames)
 
 
-def test_files_that_the_worker_sees_and_the_model_server_does_not_are_not_the_customers_fault(start, ask) -> None:
-    model = start()
-
+def test_files_that_the_worker_sees_and_the_model_server_does_not_are_not_the_customers_fault(started, ask) -> None:
     for files in ({"source": "/elsewhere/portrait.png"}, {"voices": ["/elsewhere/voice.wav"]}):
         with pytest.raises(InfiniteTalkError) as caught:
-            render(model, ask(**files))
+            render(started, ask(**files))
         assert caught.value.code == "file_unreadable"
 
 
 def test_two_voices_take_the_file_for_two(start, ask, voice) -> None:
     model = start()
 
-    chunks = render(model, ask(voices=[str(voice)] * 2))
+    chunks = render(model, ask(voices=[str(voice)] * 2, size=[48, 48]))  # In fewer pixels there is no room for two.
 
-    assert len(frames(chunks)) == 40
+    assert len(frames(chunks)) == FRAMES
     assert model.variant == Variant(2, None)
 
 
@@ -115,9 +122,9 @@ def run_out_of_memory(monkeypatch, *, plans: set[str], chunk: int = 0) -> None:
 
 
 def test_out_of_memory_it_goes_on_after_the_last_chunk_with_the_plan_that_takes_less(
-    start, ask, monkeypatch, caplog
+    start, started, ask, monkeypatch, caplog
 ) -> None:
-    whole = frames(render(start(), ask()))
+    whole = frames(render(started, ask()))
     model = start()
     run_out_of_memory(monkeypatch, plans={"resident"}, chunk=1)
 
@@ -140,7 +147,7 @@ def test_what_was_too_large_once_takes_the_smaller_plan_at_once_and_the_rest_the
     assert model.loads == loads
     monkeypatch.undo()
 
-    render(model, ask(size=[64, 64]))
+    render(model, ask(size=[32, 32]))
 
     assert model.plan.name == "resident"
 
@@ -153,7 +160,7 @@ def test_with_no_smaller_plan_left_it_says_so_and_renders_the_next_one(start, as
     assert caught.value.code == "gpu_out_of_memory"
     monkeypatch.undo()
 
-    assert len(frames(render(model, ask(size=[64, 64])))) == 40
+    assert len(frames(render(model, ask(size=[32, 32])))) == FRAMES
 
 
 def test_weights_that_do_not_fit_take_the_smaller_plan_from_the_start(weights, ask, monkeypatch) -> None:
@@ -170,7 +177,7 @@ def test_weights_that_do_not_fit_take_the_smaller_plan_from_the_start(weights, a
     model.start(Variant(lora=None)).result(60)
 
     assert model.plan.name == "streamed"
-    assert len(frames(render(model, ask()))) == 40
+    assert len(frames(render(model, ask()))) == FRAMES
 
 
 def test_a_render_that_is_asked_for_while_it_loads_waits_and_runs(weights, ask, monkeypatch) -> None:
@@ -187,7 +194,7 @@ def test_a_render_that_is_asked_for_while_it_loads_waits_and_runs(weights, ask, 
         if not loaded.done():
             loaded.set_result(None)
 
-    assert len(frames(render(model, ask(), check))) == 40
+    assert len(frames(render(model, ask(), check))) == FRAMES
     assert checks[0] == Readiness.LOADING
     assert model.loads == 1
 
@@ -229,8 +236,8 @@ def test_unknown_variants_are_refused() -> None:
             Variant(**wrong)
 
 
-def test_a_checkpoint_of_another_size_is_refused(start, ask) -> None:
+def test_a_checkpoint_of_another_size_is_refused(started, ask) -> None:
     motion = torch.zeros(1, 3, 5, 64, 64)
 
     with pytest.raises(InvalidInput, match="another size"):
-        render(start(), ask(checkpoint=Checkpoint(1, motion).to_bytes()))
+        render(started, ask(checkpoint=Checkpoint(1, motion).to_bytes()))
