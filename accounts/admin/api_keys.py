@@ -11,7 +11,7 @@ from django.utils.html import format_html
 
 from accounts import networks
 from accounts.admin.base import ReadOnlyInline, SupportAdmin
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.models import ApiKey, Scope, default_scopes
 
 
@@ -81,7 +81,7 @@ class ApiKeyAdmin(SupportAdmin):
                 changed.append("expiry_before_rotation")
             obj.save(update_fields=changed)
             return
-        made, plain = keys.make(
+        made, plain = keys.issue(
             obj.tenant,
             name=obj.name,
             mode=obj.mode,

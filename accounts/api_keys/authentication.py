@@ -10,7 +10,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from accounts import audit
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.errors import ServiceError
 from accounts.models import ApiKey
 

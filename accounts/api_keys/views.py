@@ -20,8 +20,8 @@ from accounts.api.fields import FiniteFloatField, UniqueListField
 from accounts.api.idempotency import idempotent
 from accounts.api.pagination import EnvelopePagination
 from accounts.api.views import KeyedView
-from accounts.api_keys import permissions as key_permissions
-from accounts.api_keys import services as keys
+from accounts.api_keys import delegation
+from accounts.api_keys import keys
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, AuditEntry, Scope
 
@@ -144,7 +144,7 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
         """A key gives away no more than it has: no other scopes, networks or expiry, and a test key no live key."""
         wanted = ApiKeyRequest(data=request.data)
         wanted.is_valid(raise_exception=True)
-        asking, _ = key_permissions.lock(self.api_key)
+        asking, _ = delegation.lock(self.api_key)
         given = {
             "mode": asking.mode,
             "scopes": [scope for scope in asking.scopes if scope != Scope.KEYS_ADMIN],
@@ -154,16 +154,16 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
         }
         if not given["scopes"]:
             raise ServiceError("invalid", "scopes: The key that asks has none to give by default.", param="scopes")
-        key_permissions.require_mode(asking, given["mode"])
-        key_permissions.require_scopes(asking, given["scopes"])
-        key_permissions.require_networks(asking, given["allowed_ips"])
-        key_permissions.require_expiry(asking, given["expires_at"])
+        delegation.require_mode(asking, given["mode"])
+        delegation.require_scopes(asking, given["scopes"])
+        delegation.require_networks(asking, given["allowed_ips"])
+        delegation.require_expiry(asking, given["expires_at"])
         usable = ApiKey.objects.filter(keys.USABLE, tenant=asking.tenant, mode=given["mode"])
         if usable.count() >= settings.MAX_API_KEYS:
             detail = f"There are {settings.MAX_API_KEYS} {given['mode']} keys already; revoke one that is not needed."
             raise ServiceError("invalid_state", detail)
         _require_few_changes(asking)
-        made, plain = keys.make(asking.tenant, **given)
+        made, plain = keys.issue(asking.tenant, **given)
         return self._made("key.created", request, made, plain)
 
     @extend_schema(summary="Rename an API key or change its networks", request=ApiKeyChange)
@@ -171,10 +171,10 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
     def partial_update(self, request: Request, pk: str) -> Response:
         changes = ApiKeyChange(data=request.data)
         changes.is_valid(raise_exception=True)
-        asking, key = key_permissions.lock(self.api_key, self.get_object())
-        key_permissions.require_may_touch(asking, key)
+        asking, key = delegation.lock(self.api_key, self.get_object())
+        delegation.require_may_touch(asking, key)
         if "allowed_ips" in changes.validated_data:
-            key_permissions.require_networks(asking, changes.validated_data["allowed_ips"])
+            delegation.require_networks(asking, changes.validated_data["allowed_ips"])
         for name, value in changes.validated_data.items():
             setattr(key, name, value)
         if changes.validated_data:
@@ -196,11 +196,11 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
         wanted = RotationRequest(data=request.data)
         wanted.is_valid(raise_exception=True)
         overlap = timedelta(hours=wanted.validated_data["overlap_hours"])
-        asking, key = key_permissions.lock(self.api_key, self.get_object())
+        asking, key = delegation.lock(self.api_key, self.get_object())
         expires_at = wanted.validated_data.get("expires_at", key.own_expiry)
-        key_permissions.require_may_touch(asking, key)
-        key_permissions.require_networks(asking, key.allowed_ips)
-        key_permissions.require_expiry(asking, expires_at)
+        delegation.require_may_touch(asking, key)
+        delegation.require_networks(asking, key.allowed_ips)
+        delegation.require_expiry(asking, expires_at)
         _require_few_changes(asking)
         made, plain = keys.rotate(key, overlap=overlap, expires_at=expires_at)
         return self._made("key.rotated", request, made, plain, overlap_hours=wanted.validated_data["overlap_hours"])
@@ -212,8 +212,8 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
     @transaction.atomic
     def destroy(self, request: Request, pk: str) -> Response:
         """At once and for good, also the key that asks."""
-        asking, key = key_permissions.lock(self.api_key, self.get_object())
-        key_permissions.require_may_touch(asking, key)
+        asking, key = delegation.lock(self.api_key, self.get_object())
+        delegation.require_may_touch(asking, key)
         if keys.revoke(key):
             self._record("key.revoked", request, key)
         return Response({"detail": "API key revoked"})

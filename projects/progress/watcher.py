@@ -11,7 +11,7 @@ from uuid import UUID
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connection
 
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.models import ApiKey
 from projects.models import Take
 from render.models import TERMINAL_STATES

@@ -7,7 +7,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts import networks
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.billing import reports
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Scope, UsageEntry
@@ -113,7 +113,7 @@ def test_a_checksum_has_six_characters_and_tells_typing_errors(alice) -> None:
 
 def test_a_new_key_is_what_was_asked_for(alice) -> None:
     end = timezone.now() + timedelta(days=1)
-    made, plain = keys.make(
+    made, plain = keys.issue(
         alice.tenant, name="n", mode="test", scopes=[], expires_at=end, allowed_ips=["10.0.0.0/8"],
         rotated_from=alice.key,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.api import request_rates
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.billing import quota, reports
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Plan, UsageEntry, UsageThreshold

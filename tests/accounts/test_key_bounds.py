@@ -7,7 +7,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from accounts import audit
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.models import ApiKey, AuditEntry, Scope
 
 pytestmark = pytest.mark.django_db
@@ -25,10 +25,10 @@ def make(caller):
 
 def test_a_tenant_has_so_many_usable_keys_and_no_more(alice, charlie, settings) -> None:
     settings.MAX_API_KEYS = 3
-    keys.make(charlie.tenant, name="hers")
-    keys.make(alice.tenant, name="test", mode=ApiKey.Mode.TEST)
-    keys.revoke(keys.make(alice.tenant, name="revoked")[0])
-    keys.make(alice.tenant, name="expired", expires_at=timezone.now() - timedelta(days=1))
+    keys.issue(charlie.tenant, name="hers")
+    keys.issue(alice.tenant, name="test", mode=ApiKey.Mode.TEST)
+    keys.revoke(keys.issue(alice.tenant, name="revoked")[0])
+    keys.issue(alice.tenant, name="expired", expires_at=timezone.now() - timedelta(days=1))
     made = [make(alice) for _ in range(2)]
     assert [answer.status_code for answer in made] == [201, 201]
 
@@ -46,7 +46,7 @@ def test_keys_are_changed_so_often_in_a_day_and_revoked_at_any_time(alice, charl
     settings.MAX_KEY_CHANGES = 3
     for caller in (alice, charlie):
         audit.record("key.by_staff", caller.key, tenant=caller.tenant)
-    test_key = keys.make(alice.tenant, name="test", mode=ApiKey.Mode.TEST)[0]
+    test_key = keys.issue(alice.tenant, name="test", mode=ApiKey.Mode.TEST)[0]
     audit.record("key.by_test", test_key, tenant=alice.tenant, api_key=test_key)
     made = f"{KEYS}/{make(alice).json()['id']}"
     assert alice.patch(made, {"name": "y"}, format="json").status_code == 200

@@ -8,8 +8,8 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from accounts.api_keys import permissions as key_permissions
-from accounts.api_keys import services as keys
+from accounts.api_keys import delegation
+from accounts.api_keys import keys
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, AuditEntry, Scope
 from tests.conftest import Caller
@@ -22,13 +22,13 @@ LATER = SOON + timedelta(days=30)
 
 def caller(tenant, *, scopes=ALL, **options) -> Caller:
     made = Caller(tenant, "first")
-    made.key, made.plain_key = keys.make(tenant, name="asks", scopes=scopes, **options)
+    made.key, made.plain_key = keys.issue(tenant, name="asks", scopes=scopes, **options)
     made.credentials(HTTP_X_API_KEY=made.plain_key)
     return made
 
 
 def make(tenant, **options) -> ApiKey:
-    return keys.make(tenant, name="target", **{"scopes": ALL, **options})[0]
+    return keys.issue(tenant, name="target", **{"scopes": ALL, **options})[0]
 
 
 def changes(row: ApiKey) -> dict:
@@ -81,7 +81,7 @@ def test_a_live_key_is_not_there_for_a_test_key(acme, deed):
     assert {key["mode"] for key in asking.get(KEYS).json()["data"]} == {"test"}
     assert changes(target) == before
     with pytest.raises(ServiceError, match="test keys only"):
-        key_permissions.require_may_touch(asking.key, target)
+        delegation.require_may_touch(asking.key, target)
 
 
 @pytest.mark.parametrize("deed", ["rotate", "rename", "networks", "revoke"])
@@ -251,7 +251,7 @@ def test_a_key_that_has_ended_since_its_request_began_does_nothing(acme, change)
     ApiKey.objects.filter(pk=asking.key.pk).update(**change)
 
     with transaction.atomic(), pytest.raises(ServiceError, match="expired or was revoked"):
-        key_permissions.lock(asking.key, target)
+        delegation.lock(asking.key, target)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -266,7 +266,7 @@ def test_while_a_key_makes_another_it_is_not_revoked(acme):
 
     thread = threading.Thread(target=revoke)
     with transaction.atomic():
-        key_permissions.lock(asking.key)
+        delegation.lock(asking.key)
         thread.start()
         assert not revoked.wait(0.5)
     thread.join(10)

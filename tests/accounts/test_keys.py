@@ -7,7 +7,7 @@ from django.core.management.base import CommandError
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Tenant
 
@@ -50,7 +50,7 @@ def test_a_key_with_one_letter_changed_opens_nothing(alice) -> None:
 
 
 def test_an_expired_key_says_so(acme) -> None:
-    _, plain = keys.make(acme, name="old", expires_at=timezone.now() - timedelta(seconds=1))
+    _, plain = keys.issue(acme, name="old", expires_at=timezone.now() - timedelta(seconds=1))
 
     with pytest.raises(ServiceError) as caught:
         keys.authenticate(plain)

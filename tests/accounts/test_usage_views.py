@@ -11,7 +11,7 @@ import pytest
 from django.db.models import Sum
 
 from accounts import prices
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.billing import reports, statements
 from accounts.billing.reports import Period
 from accounts.models import ApiKey, Tenant, UsageEntry
@@ -245,7 +245,7 @@ def test_the_scope_is_needed(alice, path):
 
 def test_a_test_key_sees_test_usage_only(acme, rows):
     caller = Caller(acme, "test")
-    caller.credentials(HTTP_X_API_KEY=keys.make(acme, name="test", mode=ApiKey.Mode.TEST)[1])
+    caller.credentials(HTTP_X_API_KEY=keys.issue(acme, name="test", mode=ApiKey.Mode.TEST)[1])
 
     assert [total["billed_seconds"] for total in caller.get(USAGE, YEAR).json()["totals"]] == [9]
 

@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from accounts import prices
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.models import ApiKey, Plan, Scope, Tenant, default_scopes
 
 DEFAULT_PLAN = "Default"
@@ -37,7 +37,7 @@ class Command(BaseCommand):
             self.stderr.write(
                 f"The plan {tenant.plan} has no price for {', '.join(lacking)}: such renders are refused."
             )
-        _, plain = keys.make(tenant, name=options["key_name"], mode=options["mode"], scopes=options["scopes"])
+        _, plain = keys.issue(tenant, name=options["key_name"], mode=options["mode"], scopes=options["scopes"])
         self.stdout.write(plain)
 
     def _tenant(self, name: str, plan_name: str) -> Tenant:
