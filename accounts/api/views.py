@@ -1,4 +1,8 @@
-"""The base class of all API views."""
+"""The base class of all API views.
+
+A view whose `get_queryset` reads `api_key` also sets `queryset = Model.objects.none()`. The API document is made without
+a request and takes the model from there; no request ever sees this empty queryset.
+"""
 
 from django.conf import settings
 from rest_framework.views import APIView
@@ -7,13 +11,8 @@ from accounts.api.parsers import BoundedJSONParser
 from accounts.models import ApiKey
 
 
+# Without a docstring: the API document would show it at each endpoint.
 class KeyedView(APIView):
-    """A view that needs an API key and takes JSON bodies.
-
-    A subclass whose `get_queryset` reads `api_key` also sets `queryset = Model.objects.none()`. The API document is
-    made without a request and takes the model from there; no request ever sees this empty queryset.
-    """
-
     parser_classes = [BoundedJSONParser]
 
     @property

@@ -1,6 +1,7 @@
-"""What a key with `keys:admin` may do to keys, itself included: never more than it could do itself.
+"""Limits of what a key with `keys:admin` may do to keys, itself included: a key cannot exceed its own rights.
 
-The only place where that is decided. Making, replacing, changing and revoking a key through the API come through here.
+The endpoints that make, rotate, change and revoke keys all call these checks; the rules stand nowhere else. `caller` is
+the key of the request.
 """
 
 from collections.abc import Iterable
@@ -11,54 +12,58 @@ from accounts.errors import ServiceError
 from accounts.models import ApiKey
 
 
-def lock(asking: ApiKey, target: ApiKey | None = None) -> tuple[ApiKey, ApiKey]:
-    """Read the asking key and the key in question again, and keep both as they are until the transaction ends.
+def lock(caller: ApiKey, target: ApiKey | None = None) -> tuple[ApiKey, ApiKey]:
+    """Read the caller and the target again, locked until the transaction ends. Without a target, both are the caller.
 
-    Without a target the second one is the asking key, too. Raises ServiceError `key_expired` when the asking key was
-    revoked since its request began.
+    Raises ServiceError `key_expired` if the caller was revoked after its request began.
     """
-    wanted = {asking.pk, target.pk if target else asking.pk}
-    # In one order, whoever asks: two keys that replace each other must not wait for one another.
+    target = target or caller
+    # Always in the order of their ids, so that two keys that rotate each other at the same time cannot deadlock.
     rows = ApiKey.objects.select_for_update(of=("self",), no_key=True).select_related("tenant").order_by("pk")
-    found = {key.pk: key for key in rows.filter(pk__in=wanted)}
-    now = found[asking.pk]
-    if not now.is_usable:
+    locked = {key.pk: key for key in rows.filter(pk__in={caller.pk, target.pk})}
+    if not locked[caller.pk].is_usable:
         raise ServiceError("key_expired", "This API key has expired or was revoked.")
-    return now, found[target.pk if target else asking.pk]
+    return locked[caller.pk], locked[target.pk]
 
 
-def require_may_touch(asking: ApiKey, key: ApiKey) -> None:
-    """Raises ServiceError `insufficient_scope`. A key within reach may be renamed, replaced and revoked."""
-    require_mode(asking, key.mode)
-    require_scopes(asking, key.scopes)
+def require_may_manage(caller: ApiKey, key: ApiKey) -> None:
+    """For changes of an existing key: it has no mode and no scope that the caller lacks.
+
+    Raises ServiceError `insufficient_scope`.
+    """
+    require_mode(caller, key.mode)
+    require_scopes(caller, key.scopes)
 
 
-def require_mode(asking: ApiKey, mode: str) -> None:
-    if asking.is_test and mode != ApiKey.Mode.TEST:
+def require_mode(caller: ApiKey, mode: str) -> None:
+    """Raises ServiceError `insufficient_scope`."""
+    if caller.is_test and mode != ApiKey.Mode.TEST:
         raise ServiceError("insufficient_scope", "A test key can make and change test keys only.", param="mode")
 
 
-def require_scopes(asking: ApiKey, scopes: Iterable[str]) -> None:
-    missing = sorted(set(scopes) - set(asking.scopes))
+def require_scopes(caller: ApiKey, scopes: Iterable[str]) -> None:
+    """Raises ServiceError `insufficient_scope`."""
+    missing = sorted(set(scopes) - set(caller.scopes))
     if missing:
         raise ServiceError("insufficient_scope", f"This API key lacks {', '.join(missing)}.", param="scopes")
 
 
-def require_networks(asking: ApiKey, allowed_ips: list[str]) -> None:
-    """No networks mean that a key may be used from anywhere. Raises ServiceError `exceeds_own_key`."""
-    if not asking.allowed_ips:
+def require_networks(caller: ApiKey, allowed_ips: list[str]) -> None:
+    """An empty list means any address. Raises ServiceError `exceeds_own_key`."""
+    if not caller.allowed_ips:
         return
-    if not allowed_ips or not networks.are_within(allowed_ips, asking.allowed_ips):
-        detail = f"The networks must lie within those of the key that asks: {', '.join(asking.allowed_ips)}."
+    if not allowed_ips or not networks.are_within(allowed_ips, caller.allowed_ips):
+        detail = f"The networks must be within those of the key in this request: {', '.join(caller.allowed_ips)}."
         raise ServiceError("exceeds_own_key", detail, param="allowed_ips")
 
 
-def require_expiry(asking: ApiKey, expires_at: datetime | None) -> None:
+def require_expiry(caller: ApiKey, expires_at: datetime | None) -> None:
     """None means never. Raises ServiceError `exceeds_own_key`.
 
-    The end of an overlap is no bound: else a key that was rotated could only give what ends with it.
+    The limit is `own_expiry`. The end of a rotation's overlap does not count: else a rotated key could only make keys
+    that end with it.
     """
-    bound = asking.own_expiry
-    if bound is not None and (expires_at is None or expires_at > bound):
-        detail = f"The key that asks expires at {bound.isoformat()}; no other may last longer."
+    limit = caller.own_expiry
+    if limit is not None and (expires_at is None or expires_at > limit):
+        detail = f"The key in this request expires at {limit.isoformat()}; the new expiry cannot be later."
         raise ServiceError("exceeds_own_key", detail, param="expires_at")

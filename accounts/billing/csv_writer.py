@@ -1,7 +1,8 @@
-"""The only writer of CSV (RFC 4180). No cell of it is run by a spreadsheet, whatever a customer or staff has written.
+"""Write CSV (RFC 4180) whose cells no spreadsheet runs as a formula. All CSV of the service is written here.
 
-Spreadsheets take a cell for a formula that begins with one of `FORMULA`, also behind spaces, line ends and characters
-without a width, and in full width. Where the list separator is a semicolon, they split cells there, quoted or not.
+Cells hold text of customers and staff. Spreadsheets run a cell that begins with one of `FORMULA`, even behind spaces,
+line breaks or invisible characters, and even in full-width form; an apostrophe in front prevents it. Where a semicolon
+separates columns, they also split quoted cells at semicolons, so each part is checked.
 """
 
 import csv
@@ -12,12 +13,12 @@ from decimal import Decimal
 from typing import Any
 
 FORMULA = set("=+-@|%")
-IGNORED = {"Cc", "Cf", "Mn", "Me", "Zl", "Zp", "Zs"}  # Categories of characters without a shape of their own.
+INVISIBLE = {"Cc", "Cf", "Mn", "Me", "Zl", "Zp", "Zs"}  # Unicode categories of characters that spreadsheets skip
 SEPARATOR = re.compile("([;\t\r\n\v\f\x85\u2028\u2029])")
 
 
 def lines(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> Iterator[str]:
-    """All text is quoted and harmless; numbers stay numbers."""
+    """Yield the lines one by one, so that a file of any length needs little memory. Numbers stay unquoted."""
     writer = csv.writer(_Line(), quoting=csv.QUOTE_NONNUMERIC)
     yield writer.writerow(header)
     for row in rows:
@@ -27,21 +28,23 @@ def lines(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> Iterator[str]
 def _cell(value: Any) -> Any:
     if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         return value
-    parts = SEPARATOR.split("" if value is None else str(value))  # Every second one is a separator.
+    parts = SEPARATOR.split("" if value is None else str(value))  # Every second part is a separator.
     text = "".join(f"'{part}" if _is_formula(part) else part for part in parts)
-    # Also before what comes first and has no shape.
-    return f"'{text}" if not text.startswith("'") and (SEPARATOR.match(text) or _is_formula("".join(parts))) else text
+    # The whole cell, too: its first part may be invisible.
+    if not text.startswith("'") and (SEPARATOR.match(text) or _is_formula("".join(parts))):
+        return f"'{text}"
+    return text
 
 
 def _is_formula(text: str) -> bool:
     for character in text:
-        if unicodedata.category(character) not in IGNORED:
+        if unicodedata.category(character) not in INVISIBLE:
             return unicodedata.normalize("NFKC", character)[0] in FORMULA
     return False
 
 
 class _Line:
-    """A file whose `write` hands back what is written: the writer's `writerow` returns it."""
+    """A file for `csv.writer` that keeps nothing: `writerow` returns what `write` returns, the line."""
 
     def write(self, line: str) -> str:
         return line

@@ -60,8 +60,8 @@ class ApiKey(models.Model):
         blank=True,
         help_text="From this time the key is refused. A rotation may have moved it to an earlier time.",
     )
-    # A rotation moves `expires_at` to the end of the overlap. The key's own expiry must stay known: it limits the expiry
-    # of the keys that this key makes.
+    # A rotation moves `expires_at` to the end of the overlap. The key's own expiry must stay known, because it limits
+    # the expiry of the keys that this key makes.
     rotated_at = models.DateTimeField(null=True, editable=False, help_text="Time of the first rotation.")
     expiry_before_rotation = models.DateTimeField(null=True, editable=False)
     revoked_at = models.DateTimeField(null=True, blank=True)

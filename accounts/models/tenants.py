@@ -30,20 +30,17 @@ class Plan(models.Model):
     max_concurrent = models.PositiveSmallIntegerField(
         default=2, help_text="Renders that run at the same time; more wait in the queue."
     )
-    max_queued = models.PositiveIntegerField(
-        default=100, help_text="Renders that wait in the queue; more are refused."
-    )
+    max_queued = models.PositiveIntegerField(default=100, help_text="Renders that wait in the queue; more are refused.")
     max_audio_seconds = models.PositiveIntegerField(
         default=600, help_text="Longest voice recording or spoken script, in seconds."
     )
     requests_per_minute = models.PositiveIntegerField(
         default=600, help_text="Requests per minute, except those that start a render."
     )
-    creates_per_minute = models.PositiveIntegerField(
-        default=60, help_text="Requests per minute that start a render."
-    )
+    creates_per_minute = models.PositiveIntegerField(default=60, help_text="Requests per minute that start a render.")
     weight = models.PositiveSmallIntegerField(
-        default=1, help_text="Share of the nodes when tenants compete: a tenant with 2 gets twice as much as one with 1."
+        default=1,
+        help_text="Share of the nodes when tenants compete: a tenant with 2 gets twice as much as one with 1.",
     )
     prices = models.JSONField(
         default=dict,

@@ -138,7 +138,7 @@ def _read(project_ids: Iterable[UUID]) -> dict[UUID, Snapshot]:
 
 def _read_ended(accesses: Collection[Access]) -> set[Access]:
     try:
-        open_keys = keys.still_open({access.key_id for access in accesses})
+        open_keys = keys.still_usable({access.key_id for access in accesses})
         return {access for access in accesses if not access.is_open_with(open_keys.get(access.key_id))}
     finally:
         connection.close()

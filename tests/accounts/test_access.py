@@ -161,7 +161,7 @@ def test_a_row_says_what_it_is(alice) -> None:
     finished_project(alice)
     create(alice)
     UsageEntry.objects.create(tenant=alice.tenant, billed_seconds=1, reason="x")
-    rows = reports.with_kind(UsageEntry.objects.filter(tenant=alice.tenant)).order_by("pk")
+    rows = reports.with_key_prefix(UsageEntry.objects.filter(tenant=alice.tenant)).order_by("pk")
 
     assert [(row.kind, row.key_prefix) for row in rows] == [
         ("charge", alice.key.prefix),

@@ -8,8 +8,7 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from accounts.api_keys import delegation
-from accounts.api_keys import keys
+from accounts.api_keys import delegation, keys
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, AuditEntry, Scope
 from tests.conftest import Caller
@@ -81,7 +80,7 @@ def test_a_live_key_is_not_there_for_a_test_key(acme, deed):
     assert {key["mode"] for key in asking.get(KEYS).json()["data"]} == {"test"}
     assert changes(target) == before
     with pytest.raises(ServiceError, match="test keys only"):
-        delegation.require_may_touch(asking.key, target)
+        delegation.require_may_manage(asking.key, target)
 
 
 @pytest.mark.parametrize("deed", ["rotate", "rename", "networks", "revoke"])

@@ -67,7 +67,7 @@ def test_tenants_do_not_share_a_rate_and_keys_of_one_do(alice, bob, charlie, pla
 def test_requests_at_once_are_all_counted(acme, within_a_minute):
     def take(number: int) -> int:
         try:
-            return request_rates.take(acme, "read").taken
+            return request_rates.count_request(acme, "read").count
         finally:
             connection.close()
 

@@ -13,8 +13,8 @@ from django.db.models import Sum
 from accounts import prices
 from accounts.api_keys import keys
 from accounts.billing import reports, statements
-from accounts.billing.reports import Period
 from accounts.models import ApiKey, Tenant, UsageEntry
+from accounts.periods import Period, next_month
 from tests.conftest import Caller
 from tests.prices import full_prices
 
@@ -277,7 +277,7 @@ def test_there_is_no_such_month(alice, month):
 
 def test_a_month_that_has_not_begun_has_no_statement(alice):
     today = datetime.now(UTC).date()
-    later = reports.next_month(today.replace(day=1))
+    later = next_month(today.replace(day=1))
 
     assert alice.get(f"{USAGE}/statements/{today:%Y-%m}").status_code == 200
     assert alice.get(f"{USAGE}/statements/{later:%Y-%m}").status_code == 404
