@@ -1,7 +1,7 @@
 """The base class of all API views.
 
-A view whose `get_queryset` reads `api_key` also sets `queryset = Model.objects.none()`. The API document is made without
-a request and takes the model from there; no request ever sees this empty queryset.
+A view whose `get_queryset` reads `api_key` also sets `queryset = Model.objects.none()`. The API document is made
+without a request and takes the model from there; no request ever sees this empty queryset.
 """
 
 from django.conf import settings

@@ -181,7 +181,7 @@ def test_tries_at_the_same_time_are_all_counted():
     told: list[int] = []
 
     def try_once() -> None:
-        told.append(login_limits.take("staff", "10.0.0.1"))
+        told.append(login_limits.count_try("staff", "10.0.0.1"))
         connection.close()
 
     threads = [threading.Thread(target=try_once) for _ in range(FAILURES + 5)]
