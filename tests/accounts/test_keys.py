@@ -99,9 +99,9 @@ def test_the_command_makes_no_tenant_whose_name_cannot_be_used(db, name: str) ->
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["Acme"], "The tenant Acme is there already: this is one more key of it."),
-        (["Acme "], "The tenant Acme is there already: this is one more key of it."),
-        (["Globex", "--plan", "Nope"], "There was no plan Nope: it is made, with the defaults of every limit."),
+        (["Acme"], "The tenant Acme exists already: this is one more key of it."),
+        (["Acme "], "The tenant Acme exists already: this is one more key of it."),
+        (["Globex", "--plan", "Nope"], "There was no plan Nope: it is made now, with default limits."),
         (["Globex", "--plan", "Test"], ""),
     ],
 )

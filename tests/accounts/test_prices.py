@@ -53,7 +53,7 @@ def test_a_cap_alone_prices_nothing(settings) -> None:
 
 
 def test_a_cap_is_not_below_zero() -> None:
-    assert "not below 0" in refusal(prices=full_prices(), spend_cap_micros=-1)
+    assert "cannot be below 0" in refusal(prices=full_prices(), spend_cap_micros=-1)
 
 
 @pytest.mark.parametrize("price", [True, False, -1, 0.5, 1.0, "100", None, [], {}, 10**12 + 1, 10**400])
