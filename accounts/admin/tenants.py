@@ -23,6 +23,8 @@ from accounts.periods import parse_month
 
 
 class PricesField(forms.JSONField):
+    """JSON that is nested too deeply is an error in the form; Django raises RecursionError."""
+
     def to_python(self, value: Any) -> Any:
         try:
             return super().to_python(value)

@@ -97,7 +97,7 @@ def test_the_command_makes_no_tenant_whose_name_cannot_be_used(db, name: str) ->
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["Acme"], "The tenant Acme exists already: this is one more key of it."),
         (["Acme "], "The tenant Acme exists already: this is one more key of it."),
@@ -105,8 +105,8 @@ def test_the_command_makes_no_tenant_whose_name_cannot_be_used(db, name: str) ->
         (["Globex", "--plan", "Test"], ""),
     ],
 )
-def test_the_command_tells_what_a_typing_error_would_do(alice, capsys, arguments: list[str], told: str) -> None:
+def test_the_command_tells_what_a_typing_error_would_do(alice, capsys, arguments: list[str], message: str) -> None:
     call_command("create_tenant", *arguments)
 
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert ApiKey.objects.exclude(pk=alice.key.pk).get().tenant.name == arguments[0].strip()

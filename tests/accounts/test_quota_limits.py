@@ -13,8 +13,8 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("neighbour")]
 
 def hold(tenant: Tenant, seconds: int = 1, **further) -> uuid.UUID:
     render_id = uuid.uuid4()
-    given = {"api_key": None, "is_test": False, "engine": "instant", "resolution": "480p", **further}
-    quota.hold(tenant, render_id=render_id, seconds=seconds, **given)
+    arguments = {"api_key": None, "is_test": False, "engine": "instant", "resolution": "480p", **further}
+    quota.hold(tenant, render_id=render_id, seconds=seconds, **arguments)
     return render_id
 
 
@@ -162,15 +162,15 @@ def test_all_that_was_used_can_be_given_back_and_no_more(acme) -> None:
     back.refresh_from_db()
     assert back.settled_at is not None
     assert quota.seconds_available(acme) == 3600
-    for given in ({"seconds": -1, "amount_micros": 0}, {"seconds": 0, "amount_micros": -1}):
+    for amounts in ({"seconds": -1, "amount_micros": 0}, {"seconds": 0, "amount_micros": -1}):
         with pytest.raises(ServiceError) as refused:
-            quota.adjust(acme, reason="x", author=None, **given)
+            quota.adjust(acme, reason="x", author=None, **amounts)
         assert refused.value.code == "invalid"
 
 
-@pytest.mark.parametrize(("given", "param"), [((0, 0, "x"), "seconds"), ((1, 0, "  "), "reason")])
-def test_an_adjustment_changes_something_for_a_reason(acme, given, param) -> None:
-    seconds, amount, reason = given
+@pytest.mark.parametrize(("arguments", "param"), [((0, 0, "x"), "seconds"), ((1, 0, "  "), "reason")])
+def test_an_adjustment_changes_something_for_a_reason(acme, arguments, param) -> None:
+    seconds, amount, reason = arguments
     with pytest.raises(ServiceError) as refused:
         quota.adjust(acme, seconds=seconds, amount_micros=amount, reason=reason, author=None)
 
@@ -178,10 +178,10 @@ def test_an_adjustment_changes_something_for_a_reason(acme, given, param) -> Non
     assert not UsageEntry.objects.filter(tenant=acme).exists()
 
 
-@pytest.mark.parametrize("given", [(1, 0), (0, 1), (0, -0)])
-def test_seconds_or_money_are_enough(acme, given) -> None:
-    seconds, amount = given
-    if not any(given):
+@pytest.mark.parametrize("arguments", [(1, 0), (0, 1), (0, -0)])
+def test_seconds_or_money_are_enough(acme, arguments) -> None:
+    seconds, amount = arguments
+    if not any(arguments):
         return
     assert quota.adjust(acme, seconds=seconds, amount_micros=amount, reason="x", author=None).pk
 
