@@ -46,7 +46,7 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
 @admin.register(ApiKey)
 class ApiKeyAdmin(SupportAdmin):
     form = ApiKeyForm
-    list_display = ["prefix", "tenant", "name", "mode", "status", "last_used_at", "created_at"]
+    list_display = ["prefix", "status", "mode", "tenant", "name", "last_used_at", "created_at"]
     list_filter = ["mode", ("revoked_at", admin.EmptyFieldListFilter), "tenant"]
     list_select_related = ["tenant"]
     search_fields = ["prefix", "name", "tenant__name"]

@@ -43,7 +43,10 @@ FILTER_LOOKUPS = {
 
 
 class SupportAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """The base of all pages: it audits every change, searches by index, and offers actions as buttons."""
+    """The base of all pages: it audits every change, searches by index, and offers actions as buttons.
+
+    In `list_display`, put what staff look for into the first three columns: a phone shows no more without scrolling.
+    """
 
     change_form_template = "admin/change_form_with_buttons.html"
     show_full_result_count = False  # The full count would read the whole table for each filter.

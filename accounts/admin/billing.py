@@ -10,7 +10,7 @@ from accounts.models import UsageEntry
 
 @admin.register(UsageEntry)
 class UsageEntryAdmin(ReadOnlyAdmin):
-    list_display = ["created_at", "tenant", "api_key", "kind", "engine", "reserved", "billed", "amount", "render"]
+    list_display = ["created_at", "kind", "amount", "tenant", "api_key", "engine", "reserved", "billed", "render"]
     list_filter = ["created_at", ("billed_seconds", admin.EmptyFieldListFilter), "engine", "currency", "tenant"]
     list_select_related = ["tenant", "api_key"]
     search_fields = ["reason", "user_label"]

@@ -53,9 +53,9 @@ class PlanAdmin(SupportAdmin):
     form = PlanForm
     list_display = [
         "name",
-        "monthly_seconds",
-        "spend_cap",
         "is_priced",
+        "spend_cap",
+        "monthly_seconds",
         "max_concurrent",
         "max_queued",
         "weight",
@@ -83,7 +83,7 @@ class MembershipInline(admin.TabularInline):  # type: ignore[type-arg]
 
 @admin.register(Tenant)
 class TenantAdmin(SupportAdmin):
-    list_display = ["name", "plan", "is_active", "suspended_at", "created_at"]
+    list_display = ["name", "status", "plan", "suspended_at", "created_at"]
     list_filter = ["plan", ("suspended_at", admin.EmptyFieldListFilter)]
     list_select_related = ["plan"]
     search_fields = ["name"]
@@ -130,9 +130,9 @@ class TenantAdmin(SupportAdmin):
     def buttons(self, obj: Tenant) -> dict[str, str]:
         return {"suspend": "Suspend"} if obj.suspended_at is None else {"resume": "Lift the suspension"}
 
-    @admin.display(boolean=True, description="active", ordering="suspended_at")
-    def is_active(self, tenant: Tenant) -> bool:
-        return tenant.suspended_at is None
+    @admin.display(ordering="suspended_at")
+    def status(self, tenant: Tenant) -> str:
+        return "active" if tenant.suspended_at is None else "suspended"
 
     @admin.display(description="seconds left this month")
     def seconds_left(self, tenant: Tenant) -> str:
