@@ -1,3 +1,5 @@
+"""The Django app `accounts`."""
+
 from django.apps import AppConfig
 
 
@@ -5,4 +7,5 @@ class AccountsConfig(AppConfig):
     name = "accounts"
 
     def ready(self) -> None:
-        from accounts.staff import sessions  # noqa: F401  # It connects itself; its models are there only now.
+        # Connects its signal handler. It uses models, which exist only now.
+        from accounts.staff import sessions  # noqa: F401

@@ -1,4 +1,4 @@
-"""The only writer of the audit log."""
+"""Write the audit log. No other module adds rows to it."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -23,7 +23,11 @@ def record(
     reason: str = "",
     details: Mapping[str, Any] = MappingProxyType({}),
 ) -> AuditEntry:
-    """Write down one deed, in the transaction that does it. Who did it is the request's user, or the API key."""
+    """Add one entry. Call it in the transaction of the action, so that both are saved or neither.
+
+    action: `<kind>.<verb>`, such as `key.revoked`. target: the row acted on. The actor is the request's user (staff) or
+    `api_key`.
+    """
     user = getattr(request, "user", None)
     return AuditEntry.objects.create(
         actor=user if isinstance(user, User) else None,
@@ -38,17 +42,19 @@ def record(
 
 
 def target_of(row: Model) -> str:
+    """How `AuditEntry.target` names a row: kind and id."""
     return f"{row._meta.model_name} {row.pk}"
 
 
 def ip_address_of(request: Any) -> str | None:
     """The client's address; None if it is unknown.
 
-    Of X-Forwarded-For count as many hops as we have proxies (NUM_PROXIES): the last of them is what our outermost proxy
-    has seen. What a client has written itself stands before it. Without proxies the header says nothing.
+    X-Forwarded-For counts only for as many hops as there are proxies of ours (NUM_PROXIES). The hop that far from the
+    end was written by our outermost proxy; anything before it comes from the client and may be invented. Without
+    proxies of ours the header is ignored.
     """
     num_proxies = api_settings.NUM_PROXIES or 0
     hops = [hop for hop in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if hop.strip()]
-    seen = hops[-min(num_proxies, len(hops))] if num_proxies and hops else request.META.get("REMOTE_ADDR", "")
-    address = networks.parse_address(seen)
+    client = hops[-min(num_proxies, len(hops))] if num_proxies and hops else request.META.get("REMOTE_ADDR", "")
+    address = networks.parse_address(client)
     return None if address is None else str(address)

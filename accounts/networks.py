@@ -1,4 +1,4 @@
-"""Addresses and networks of clients, in one form each: an IPv4 address that is written as IPv6 is the IPv4 address."""
+"""Parse and compare clients' IP addresses and networks. An IPv4 address written as IPv6 becomes the IPv4 address."""
 
 import ipaddress
 import re
@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")  # RFC 4291, 2.5.5.2: IPv4 addresses as IPv6
-# With a port: `10.0.0.1:80`, `[2001:db8::1]:80`; or in brackets alone.
+MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")  # IPv4 addresses written as IPv6 (RFC 4291, 2.5.5.2)
+# With a port (`10.0.0.1:80`, `[2001:db8::1]:80`), or in brackets without one.
 WITH_PORT = re.compile(r"\[([0-9A-Fa-f:.%\w-]+)\](?::\d{1,5})?|(\d{1,3}(?:\.\d{1,3}){3}):\d{1,5}")
 
 
 def parse_address(text: str) -> Address | None:
-    """The address that a proxy or a socket names, without port, brackets and zone; None for what is no address."""
+    """Return the address in the text of a proxy or a socket, without port, brackets and zone. None if there is none."""
     text = text.strip()
     if match := WITH_PORT.fullmatch(text):
         text = match[1] or match[2]
@@ -24,13 +24,13 @@ def parse_address(text: str) -> Address | None:
 
 
 def parse_network(text: str) -> Network:
-    """An address or a network in CIDR notation. Raises ValueError."""
+    """Return the network in CIDR notation; a single address is a network of one. Raises ValueError."""
     if "%" in text:
-        raise ValueError("A zone means something on one machine only.")
+        raise ValueError("A zone has a meaning on one machine only.")
     network = ipaddress.ip_network(text.strip(), strict=False)
     if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(MAPPED):
-        lowest = network.network_address.ipv4_mapped
-        return ipaddress.ip_network(f"{lowest}/{network.prefixlen - MAPPED.prefixlen}")
+        first = network.network_address.ipv4_mapped
+        return ipaddress.ip_network(f"{first}/{network.prefixlen - MAPPED.prefixlen}")
     return network
 
 
@@ -39,14 +39,15 @@ def is_in(address: Address | None, networks: Iterable[str]) -> bool:
 
 
 def are_within(inner: Iterable[str], outer: Iterable[str]) -> bool:
-    """Whether every address of `inner` is in `outer`; two halves of a network are as good as the network."""
+    """Whether every address of `inner` is in `outer`. Neighboring networks in `outer` count as one."""
     parsed = [parse_network(network) for network in outer]
-    wide: list[Network] = [
+    # One call for each version: collapse_addresses refuses a mix.
+    collapsed: list[Network] = [
         *ipaddress.collapse_addresses(network for network in parsed if isinstance(network, ipaddress.IPv4Network)),
         *ipaddress.collapse_addresses(network for network in parsed if isinstance(network, ipaddress.IPv6Network)),
     ]
-    return all(any(_is_part(parse_network(network), of) for of in wide) for network in inner)
+    return all(any(_is_subnet(parse_network(network), other) for other in collapsed) for network in inner)
 
 
-def _is_part(network: Network, of: Network) -> bool:
-    return network.version == of.version and network.subnet_of(of)  # type: ignore[arg-type]
+def _is_subnet(network: Network, other: Network) -> bool:
+    return network.version == other.version and network.subnet_of(other)  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
-"""What a second of output costs by a plan, and whether a plan names a price for everything that can be rendered here.
+"""Prices of a plan: of one second of video, and whether every engine and size installed here has one.
 
-A plan without prices and without a spend cap is free. Any other one must price each installed engine in each size: a
-render without a price would cost nothing and pass the cap.
+A plan without prices and without a spend cap is free. Any other plan must price every installed engine in every size,
+because a render without a price would cost nothing and so would pass the spend cap.
 """
 
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -13,20 +13,19 @@ from accounts.errors import ServiceError
 if TYPE_CHECKING:
     from accounts.models import Plan
 
-# Micros for one second. With it the price of a film of a hundred days still fits into the database's integers.
-MAX_PRICE = 10**12
-SHAPE = 'Must look like {"draft": {"480p": 15000, "720p": 30000}}: whole micros for a second of output.'
+MAX_PRICE = 10**12  # micros per second: with it, the amount for 100 days of video still fits into a BigIntegerField
+SHAPE = 'Must look like {"draft": {"480p": 15000, "720p": 30000}}: whole micros per second of video.'
 
 
 def per_second(plan: "Plan", *, engine: str, resolution: str) -> int:
-    """Micros of the plan's currency for one second of output. Raises ServiceError `price_missing`."""
+    """Micros of the plan's currency for one second of video. Raises ServiceError `price_missing`."""
     if is_free(plan):
         return 0
     sizes = plan.prices.get(engine) if isinstance(plan.prices, dict) else None
     price = sizes.get(resolution) if isinstance(sizes, dict) else None
     if is_price(price):
         return price
-    detail = f"This account's plan has no price for the engine {engine} in {resolution}; please ask for one."
+    detail = f"This account's plan has no price for the engine {engine} in {resolution}. Please ask us for one."
     raise ServiceError("price_missing", detail, param="parameters.resolution" if sizes else "parameters.engine")
 
 
@@ -34,39 +33,46 @@ def is_free(plan: "Plan") -> bool:
     return not plan.prices and plan.spend_cap_micros is None
 
 
-def missing(prices: Any) -> list[str]:
-    """`engine size` of everything installed here that has no valid price."""
-    by_engine = prices if isinstance(prices, dict) else {}
-    wanted = [(engine, size) for engine in settings.RENDER_ENGINES for size in settings.RESOLUTIONS]
-    found = {engine: sizes for engine, sizes in by_engine.items() if isinstance(sizes, dict)}
-    return [f"{engine} {size}" for engine, size in wanted if not is_price(found.get(engine, {}).get(size))]
-
-
-def faults(prices: Any) -> list[str]:
-    """What is wrong with the shape of a plan's prices, in words for staff. What is missing: see `missing`."""
-    if not isinstance(prices, dict):
-        return [SHAPE]
-    # Also those that are not installed: an engine is priced before it is installed.
-    engines = list(dict.fromkeys([*settings.KNOWN_ENGINES, *settings.RENDER_ENGINES]))
-    found = []
-    for engine, sizes in prices.items():
-        if engine not in engines:
-            found.append(f"There is no engine {engine!r}; there are: {', '.join(engines)}.")
-        elif not isinstance(sizes, dict):
-            found.append(f"{engine}: {SHAPE}")
-        else:
-            found += _faults_of(engine, sizes)
-    return found
-
-
-def _faults_of(engine: str, sizes: dict[str, Any]) -> list[str]:
-    unknown = [size for size in sizes if size not in settings.RESOLUTIONS]
-    wrong = [size for size, price in sizes.items() if size in settings.RESOLUTIONS and not is_price(price)]
+def missing(plan: "Plan") -> list[str]:
+    """`engine size` for each installed engine and size without a valid price; empty for a free plan."""
+    if is_free(plan):
+        return []
+    prices = plan.prices if isinstance(plan.prices, dict) else {}
+    sizes_by_engine = {engine: sizes for engine, sizes in prices.items() if isinstance(sizes, dict)}
     return [
-        *(f"{engine}: there is no size {size!r}; there are: {', '.join(settings.RESOLUTIONS)}." for size in unknown),
-        *(f"{engine} {size}: a price is a whole number from 0 to {MAX_PRICE}, not {sizes[size]!r}." for size in wrong),
+        f"{engine} {size}"
+        for engine in settings.RENDER_ENGINES
+        for size in settings.RESOLUTIONS
+        if not is_price(sizes_by_engine.get(engine, {}).get(size))
     ]
 
 
+def shape_errors(prices: Any) -> list[str]:
+    """What is wrong with the shape of `Plan.prices`, as sentences for staff. It does not look for missing prices."""
+    if not isinstance(prices, dict):
+        return [SHAPE]
+    # Engines that are not installed are allowed: an engine gets its price before it is installed.
+    engines = list(dict.fromkeys([*settings.KNOWN_ENGINES, *settings.RENDER_ENGINES]))
+    errors = []
+    for engine, sizes in prices.items():
+        if engine not in engines:
+            errors.append(f"There is no engine {engine!r}; there are: {', '.join(engines)}.")
+        elif not isinstance(sizes, dict):
+            errors.append(f"{engine}: {SHAPE}")
+        else:
+            errors += _size_errors(engine, sizes)
+    return errors
+
+
+def _size_errors(engine: str, sizes: dict[str, Any]) -> list[str]:
+    errors = []
+    for size, price in sizes.items():
+        if size not in settings.RESOLUTIONS:
+            errors.append(f"{engine}: there is no size {size!r}; there are: {', '.join(settings.RESOLUTIONS)}.")
+        elif not is_price(price):
+            errors.append(f"{engine} {size}: a price is a whole number from 0 to {MAX_PRICE}, not {price!r}.")
+    return errors
+
+
 def is_price(value: object) -> TypeGuard[int]:
-    return type(value) is int and 0 <= value <= MAX_PRICE  # A bool is an int, too.
+    return type(value) is int and 0 <= value <= MAX_PRICE  # Not isinstance: True and False are ints, too.

@@ -1,3 +1,5 @@
+"""Routes of /api/v1/keys and /api/v1/usage."""
+
 from accounts.api.routers import OptionalSlashRouter
 from accounts.api_keys.views import ApiKeyViewSet
 from accounts.billing.views import UsageViewSet

@@ -21,7 +21,7 @@ django.setup()
 
 import httpx
 
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.models import Tenant
 from creatorify.demo.media import write_portrait, write_speech
 from render.engines.base import FPS, RenderInputs
@@ -89,7 +89,7 @@ def _draft_run(inputs: RenderInputs, folder: Path):  # type: ignore[no-untyped-d
 
 def service_speed(base_url: str, folder: Path) -> dict[str, object]:
     tenant = Tenant.objects.create(name="Bench", plan=unlimited_plan("Bench"))
-    _, plain = keys.make(tenant, name="bench")
+    _, plain = keys.issue(tenant, name="bench")
     body = {"title": "Bench", **served_sources(base_url, folder), "parameters": {"engine": "instant", "seed": 1}}
     with httpx.Client(base_url=f"{base_url}/api/v1", headers={"X-API-Key": plain}, timeout=60) as client:
         _run_jobs(client, body, number=3, at_once=1)  # warm-up: imports, connections

@@ -20,7 +20,7 @@ from django.contrib.auth.models import User
 from django.db import connection, reset_queries
 from django.test import Client
 
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.models import ApiKey, Plan, Tenant, UsageEntry
 from projects.models import Project, Take
 from render.models import Attempt, Node, Render, State
@@ -45,7 +45,7 @@ def seed() -> tuple[ApiKey, str]:
     chance = random.Random(0)
     plan = Plan.objects.create(name="Bench", requests_per_minute=10**6, creates_per_minute=10**6)
     tenants = [Tenant.objects.create(name=f"Tenant {number}", plan=plan) for number in range(TENANTS)]
-    made = [keys.make(tenant, name="bench") for tenant in tenants]
+    made = [keys.issue(tenant, name="bench") for tenant in tenants]
     nodes = [Node.objects.create(name=f"gpu{number}", queue="gpu") for number in range(8)]
     now = datetime.now(UTC)
     for _ in range(PROJECTS // 5000):

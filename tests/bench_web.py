@@ -23,7 +23,7 @@ django.setup()
 
 import psutil
 
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.models import Tenant
 from tests.stack import database_url, free_port, scratch_database, unlimited_plan
 
@@ -44,7 +44,7 @@ SOURCES = {"image_url": "https://example.com/portrait.jpg", "audio_url": "https:
 def main() -> None:
     with scratch_database(), tempfile.TemporaryDirectory() as folder:
         tenant = Tenant.objects.create(name="Bench", plan=unlimited_plan("Bench"))
-        headers = {"X-API-Key": keys.make(tenant, name="bench")[1], "Content-Type": "application/json"}
+        headers = {"X-API-Key": keys.issue(tenant, name="bench")[1], "Content-Type": "application/json"}
         report = {name: _measure(arguments, headers, Path(folder)) for name, arguments in SERVERS.items()}
     ours, others = report.values()
     report["ratio"] = {what: round(ours[what] / others[what], 2) for what in ours}

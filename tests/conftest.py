@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.cache import cache
 from rest_framework.test import APIClient
 
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.models import ApiKey, Plan, Tenant
 from creatorify.logs.line_limit import LineLimit
 from tests.database_clock import DatabaseClock
@@ -50,7 +50,7 @@ class Caller(APIClient):
     def __init__(self, tenant: Tenant, name: str) -> None:
         super().__init__()
         self.tenant = tenant
-        self.key, self.plain_key = keys.make(tenant, name=name)
+        self.key, self.plain_key = keys.issue(tenant, name=name)
         self.credentials(HTTP_X_API_KEY=self.plain_key)
 
 

@@ -20,7 +20,7 @@ django.setup()
 
 import httpx
 
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.models import Scope, Tenant
 from tests.stack import running_service, scratch_database, served_sources, unlimited_plan, until
 
@@ -46,7 +46,7 @@ def main() -> int:
 
 def _run(base_url: str, folder: Path, options: argparse.Namespace) -> int:
     tenant = Tenant.objects.create(name="Contract", plan=unlimited_plan("Contract"))
-    api_key, key = keys.make(tenant, name="contract", scopes=list(Scope))
+    api_key, key = keys.issue(tenant, name="contract", scopes=list(Scope))
     environment = {
         **os.environ,
         **_first_things(base_url, folder, key),

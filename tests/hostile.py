@@ -23,7 +23,7 @@ django.setup()
 import httpx
 from django.core.files.storage import default_storage
 
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.errors import ServiceError
 from accounts.models import Tenant
 from projects.models import Asset
@@ -122,7 +122,7 @@ def _serve_all(rows: dict[str, Row], base_url: str, folder: Path) -> str:
 
 
 def _client(base_url: str, name: str) -> httpx.Client:
-    _, plain = keys.make(Tenant.objects.create(name=name, plan=unlimited_plan(name)), name=name)
+    _, plain = keys.issue(Tenant.objects.create(name=name, plan=unlimited_plan(name)), name=name)
     return httpx.Client(base_url=f"{base_url}/api/v1", headers={"X-API-Key": plain}, timeout=60)
 
 

@@ -7,7 +7,7 @@ from django.apps import apps
 from django.db import connection, models
 from django.utils import timezone
 
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.models import (
     ApiKey,
     AuditEntry,
@@ -102,7 +102,7 @@ class Neighbour:
 
     def _make(self, is_test: bool) -> None:
         mode = ApiKey.Mode.TEST if is_test else ApiKey.Mode.LIVE
-        key, _ = keys.make(self.tenant, name="neighbour", mode=mode, expires_at=timezone.now() + FAR)
+        key, _ = keys.issue(self.tenant, name="neighbour", mode=mode, expires_at=timezone.now() + FAR)
         own = {"tenant": self.tenant, "is_test": is_test}
         face, voice = (self._asset(own, kind) for kind in ("image", "audio"))
         for state in (Asset.State.WAITING, Asset.State.ERRORED, Asset.State.EXPIRED):

@@ -1,3 +1,8 @@
-"""Pages of the Django admin. `autodiscover` imports this package: each of its modules registers its own pages."""
+"""Pages of the Django admin. Each module registers its own; `autodiscover` imports only this package."""
 
-from accounts.admin import api_keys, tenants, users  # noqa: F401
+from django.contrib import admin
+
+from accounts.admin import api_keys, audit, billing, tenants, users  # noqa: F401
+
+admin.site.site_header = admin.site.site_title = "Creatorify"
+admin.site.index_title = "Support"

@@ -1,4 +1,4 @@
-"""API keys, for support staff. The plain key is shown once, to whoever makes it."""
+"""Admin pages of API keys. The plain key is shown once, to the person who makes it."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from django.utils.html import format_html
 
 from accounts import networks
 from accounts.admin.base import ReadOnlyInline, SupportAdmin
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.models import ApiKey, Scope, default_scopes
 
 
 class ApiKeyInline(ReadOnlyInline):
-    """Those that open something; the list of keys has the others, of which there may be many."""
+    """The tenant's usable keys. The expired and revoked ones may be many; the list of keys has them."""
 
     model = ApiKey
     verbose_name_plural = "usable API keys"
@@ -25,8 +25,8 @@ class ApiKeyInline(ReadOnlyInline):
     show_change_link = True
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiKey]:
-        found: QuerySet[ApiKey] = super().get_queryset(request)
-        return found.filter(keys.USABLE)
+        rows: QuerySet[ApiKey] = super().get_queryset(request)
+        return rows.filter(keys.USABLE)
 
 
 class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -46,7 +46,7 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
 @admin.register(ApiKey)
 class ApiKeyAdmin(SupportAdmin):
     form = ApiKeyForm
-    list_display = ["prefix", "tenant", "name", "mode", "status", "last_used_at", "created_at"]
+    list_display = ["prefix", "status", "mode", "tenant", "name", "last_used_at", "created_at"]
     list_filter = ["mode", ("revoked_at", admin.EmptyFieldListFilter), "tenant"]
     list_select_related = ["tenant"]
     search_fields = ["prefix", "name", "tenant__name"]
@@ -57,16 +57,16 @@ class ApiKeyAdmin(SupportAdmin):
     actions = ["revoke"]
 
     def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
-        return False  # Usage and projects refer to it; revoke instead.
+        return False  # Usage and projects refer to it. Staff revoke it instead.
 
     def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> list[Any]:
-        asked = ["tenant", "name", "mode", "scopes", "allowed_ips", "legacy_200", "expires_at"]
+        form_fields = ["tenant", "name", "mode", "scopes", "allowed_ips", "legacy_200", "expires_at"]
         if obj is None:
-            return asked
-        return ["prefix", "status", *asked, "rotated_from", "revoked_at", "last_used_at", "created_at"]
+            return form_fields
+        return ["prefix", "status", *form_fields, "rotated_from", "revoked_at", "last_used_at", "created_at"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> list[str]:
-        # The mode is part of the key itself, and a key that changed hands would open another tenant's projects.
+        # The mode is part of the key itself. With another tenant, the key would open that tenant's projects.
         fixed = [] if obj is None else ["tenant", "mode"]
         return [*fixed, "prefix", "status", "rotated_from", "revoked_at", "last_used_at", "created_at"]
 
@@ -76,25 +76,25 @@ class ApiKeyAdmin(SupportAdmin):
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         if change:
             changed = list(form.changed_data)
-            if "expires_at" in changed:  # Staff mean the key, not what a rotation has made of it.
+            if "expires_at" in changed:  # Staff set the key's own expiry, see `ApiKey.own_expiry`.
                 obj.expiry_before_rotation = obj.expires_at
                 changed.append("expiry_before_rotation")
             obj.save(update_fields=changed)
             return
-        made, plain = keys.make(
+        key, plain = keys.issue(
             obj.tenant,
             name=obj.name,
             mode=obj.mode,
             scopes=obj.scopes,
             expires_at=obj.expires_at,
             allowed_ips=obj.allowed_ips,
+            legacy_200=obj.legacy_200,
         )
-        ApiKey.objects.filter(pk=made.pk).update(legacy_200=obj.legacy_200)
-        obj.pk = made.pk
-        obj.refresh_from_db()
-        text = "The key, shown this once and kept nowhere. Copy it now: {}"
-        key = format_html('<code style="user-select: all; overflow-wrap: anywhere">{}</code>', plain)
-        self.message_user(request, format_html(text, key), messages.WARNING)
+        obj.pk = key.pk
+        obj.refresh_from_db()  # Django goes on with `obj`, which is the unsaved object of the form.
+        text = "The key is shown only now and stored nowhere. Copy it: {}"
+        code = format_html('<code style="user-select: all; overflow-wrap: anywhere">{}</code>', plain)
+        self.message_user(request, format_html(text, code), messages.WARNING)
 
     @admin.display
     def status(self, key: ApiKey) -> str:

@@ -1,4 +1,4 @@
-"""Tenants, plans, members, keys and usage, for support staff."""
+"""Admin pages of tenants, plans and members, and a tenant's statements."""
 
 from typing import Any
 from uuid import UUID
@@ -12,20 +12,19 @@ from django.forms.fields import InvalidJSONInput
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html_join
 
 from accounts import audit, prices
 from accounts.admin.api_keys import ApiKeyInline
-from accounts.admin.base import NOTHING, ReadOnlyAdmin, SupportAdmin, money, preformatted
-from accounts.billing import quota, reports
-from accounts.billing import statements as statement
-from accounts.models import AuditEntry, Membership, Plan, Tenant, UsageEntry
-
-admin.site.site_header = admin.site.site_title = "Creatorify"
-admin.site.index_title = "Support"
+from accounts.admin.base import NOTHING, SupportAdmin, money
+from accounts.billing import quota, statements
+from accounts.models import Membership, Plan, Tenant, UsageEntry
+from accounts.periods import parse_month
 
 
 class PricesField(forms.JSONField):
+    """JSON that is nested too deeply is an error in the form; Django raises RecursionError."""
+
     def to_python(self, value: Any) -> Any:
         try:
             return super().to_python(value)
@@ -40,21 +39,26 @@ class PricesField(forms.JSONField):
 
 
 class PlanForm(forms.ModelForm):  # type: ignore[type-arg]
-    # The queue divides by it: a zero would stop the claims of every tenant.
-    weight = forms.IntegerField(min_value=1, initial=1, help_text="Share of the nodes when tenants compete.")
-
+    # The queue's fair share divides by the weight: 0 would stop the queue for every tenant.
+    weight = forms.IntegerField(min_value=1, initial=1, help_text=Plan._meta.get_field("weight").help_text)
     prices = PricesField(required=False, help_text=Plan._meta.get_field("prices").help_text)
 
     def clean_prices(self) -> object:
-        given = self.cleaned_data["prices"]
-        return {} if given is None else given  # The plan itself checks what is in it.
+        value = self.cleaned_data["prices"]
+        return {} if value is None else value  # `Plan.clean` checks the content.
 
 
 @admin.register(Plan)
 class PlanAdmin(SupportAdmin):
     form = PlanForm
     list_display = [
-        *("name", "monthly_seconds", "spend_cap", "is_priced", "max_concurrent", "max_queued", "weight"),
+        "name",
+        "is_priced",
+        "spend_cap",
+        "monthly_seconds",
+        "max_concurrent",
+        "max_queued",
+        "weight",
         "retention_days",
     ]
     list_filter = ["currency"]
@@ -67,8 +71,8 @@ class PlanAdmin(SupportAdmin):
 
     @admin.display(boolean=True, description="all prices")
     def is_priced(self, plan: Plan) -> bool:
-        """Of a plan that is not so, some renders are refused with `price_missing`."""
-        return prices.is_free(plan) or not prices.missing(plan.prices)
+        """If not, some renders are refused with `price_missing`."""
+        return not prices.missing(plan)
 
 
 class MembershipInline(admin.TabularInline):  # type: ignore[type-arg]
@@ -79,13 +83,13 @@ class MembershipInline(admin.TabularInline):  # type: ignore[type-arg]
 
 @admin.register(Tenant)
 class TenantAdmin(SupportAdmin):
-    list_display = ["name", "plan", "is_active", "suspended_at", "created_at"]
+    list_display = ["name", "status", "plan", "suspended_at", "created_at"]
     list_filter = ["plan", ("suspended_at", admin.EmptyFieldListFilter)]
     list_select_related = ["plan"]
     search_fields = ["name"]
     date_hierarchy = "created_at"
     ordering = ["-created_at"]
-    readonly_fields = ["id", "seconds_left", "statements", "suspended_at", "created_at"]
+    readonly_fields = ["id", "seconds_left", "statement_links", "suspended_at", "created_at"]
     inlines = [ApiKeyInline, MembershipInline]
     actions = ["suspend", "resume"]
 
@@ -101,39 +105,40 @@ class TenantAdmin(SupportAdmin):
             raise PermissionDenied
         tenant = get_object_or_404(Tenant.objects.select_related("plan"), pk=tenant_id)
         try:
-            first = reports.month_of(month)
+            first = parse_month(month)
         except ValueError:
             raise Http404 from None
         audit.record("statement.view", tenant, request=request, tenant=tenant, details={"month": month})
-        return HttpResponse(statement.as_html(statement.make(tenant, first, is_test=False)))
+        return HttpResponse(statements.as_html(statements.make(tenant, first, is_test=False)))
 
     @admin.display(description="statements")
-    def statements(self, tenant: Tenant) -> str:
+    def statement_links(self, tenant: Tenant) -> str:
+        """The last twelve months with usage."""
         months = UsageEntry.objects.filter(tenant=tenant).dates("created_at", "month", order="DESC")[:12]
-        shown = [
+        links = [
             (reverse("admin:accounts_tenant_statement", args=[tenant.pk, f"{month:%Y-%m}"]), f"{month:%Y-%m}")
             for month in months
         ]
-        return format_html_join(", ", '<a href="{}" target="_blank">{}</a>', shown) or NOTHING
+        return format_html_join(", ", '<a href="{}" target="_blank">{}</a>', links) or NOTHING
 
     def get_inlines(self, request: HttpRequest, obj: Tenant | None) -> list[Any]:
         return [MembershipInline] if obj is None else self.inlines  # A new tenant has no keys to show.
 
     def has_delete_permission(self, request: HttpRequest, obj: Tenant | None = None) -> bool:
-        return False  # It would take the keys along; suspend instead.
+        return False  # Its keys would be deleted with it. Staff suspend it instead.
 
     def buttons(self, obj: Tenant) -> dict[str, str]:
         return {"suspend": "Suspend"} if obj.suspended_at is None else {"resume": "Lift the suspension"}
 
-    @admin.display(boolean=True, description="active", ordering="suspended_at")
-    def is_active(self, tenant: Tenant) -> bool:
-        return tenant.suspended_at is None
+    @admin.display(ordering="suspended_at")
+    def status(self, tenant: Tenant) -> str:
+        return "active" if tenant.suspended_at is None else "suspended"
 
     @admin.display(description="seconds left this month")
     def seconds_left(self, tenant: Tenant) -> str:
         return NOTHING if tenant._state.adding else str(quota.seconds_available(tenant))
 
-    @admin.action(description="Suspend selected tenants: their keys open nothing", permissions=["change"])
+    @admin.action(description="Suspend selected tenants: their API keys are refused", permissions=["change"])
     def suspend(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> None:
         for tenant in queryset.filter(suspended_at=None):
             Tenant.objects.filter(pk=tenant.pk, suspended_at=None).update(suspended_at=Now())
@@ -157,75 +162,3 @@ class MembershipAdmin(SupportAdmin):
     id_lookups = ["tenant"]
     autocomplete_fields = ["tenant", "user"]
     ordering = ["-pk"]
-
-
-@admin.register(UsageEntry)
-class UsageEntryAdmin(ReadOnlyAdmin):
-    list_display = [
-        "created_at", "tenant", "api_key", "kind", "engine", "reserved", "billed", "amount", "render",
-    ]  # fmt: skip
-    list_filter = ["created_at", ("billed_seconds", admin.EmptyFieldListFilter), "engine", "currency", "tenant"]
-    list_select_related = ["tenant", "api_key"]
-    search_fields = ["reason", "user_label"]
-    id_lookups = ["render_id", "tenant", "api_key"]
-    key_lookup = "api_key__prefix"
-    tenant_search = True
-    ordering = ["-created_at"]
-    fields = [
-        "tenant", "api_key", "kind", "render", "engine", "resolution", "reserved_seconds", "billed_seconds",
-        "price", "amount", "gpu_seconds", "cost", "reason", "author", "created_at", "settled_at",
-    ]  # fmt: skip
-
-    @admin.display
-    def kind(self, entry: UsageEntry) -> str:
-        if entry.render_id is None:
-            return "adjustment"
-        return "hold" if entry.billed_seconds is None else "bill"
-
-    @admin.display(description="reserved s", ordering="reserved_seconds")
-    def reserved(self, entry: UsageEntry) -> int:
-        return entry.reserved_seconds
-
-    @admin.display(description="billed s", ordering="billed_seconds")
-    def billed(self, entry: UsageEntry) -> int | None:
-        return entry.billed_seconds
-
-    @admin.display(ordering="amount_micros")
-    def amount(self, entry: UsageEntry) -> str:
-        return money(entry.amount_micros, entry.currency)
-
-    @admin.display(description="price of a second")
-    def price(self, entry: UsageEntry) -> str:
-        return money(entry.price_micros, entry.currency)
-
-    @admin.display(description="our cost")
-    def cost(self, entry: UsageEntry) -> str:
-        return money(entry.cost_micros, entry.currency)
-
-    @admin.display
-    def render(self, entry: UsageEntry) -> str:
-        if entry.render_id is None:
-            return NOTHING
-        # By name only: accounts know no renders.
-        url = reverse("admin:render_render_change", args=[entry.render_id])
-        return format_html('<a href="{}">{}</a>', url, str(entry.render_id)[:8])
-
-
-@admin.register(AuditEntry)
-class AuditEntryAdmin(ReadOnlyAdmin):
-    list_display = ["created_at", "who", "action", "target", "tenant", "reason", "ip_address"]
-    list_filter = ["action", "tenant"]
-    list_select_related = ["actor", "api_key", "tenant"]
-    search_fields = ["target", "actor__username", "api_key__prefix", "tenant__name", "reason"]
-    id_lookups = ["tenant"]
-    date_hierarchy = "created_at"
-    ordering = ["-created_at"]
-    fields = ["created_at", "who", "action", "target", "tenant", "reason", "what", "ip_address"]
-
-    @admin.display(description="who")
-    def who(self, entry: AuditEntry) -> str:
-        return str(entry.actor or entry.api_key or NOTHING)
-
-    @admin.display(description="details")
-    def what(self, entry: AuditEntry) -> str:
-        return preformatted(entry.details)

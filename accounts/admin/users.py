@@ -1,12 +1,13 @@
-"""Accounts and groups of staff.
+"""Admin pages of staff accounts and their groups.
 
-Who is not a superuser gives away no right that he lacks, and changes nobody who has such a right.
+An editor who is not a superuser cannot grant permissions that they lack, and cannot change or delete an account or a
+group that has such permissions.
 """
 
 from typing import Any
 
-import django.contrib.auth.admin as of_django  # Registers its own forms, which are taken away below.
 from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin, UserAdmin  # Registers Django's own pages, which are removed below.
 from django.contrib.auth.models import Group, Permission, User
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
@@ -17,37 +18,42 @@ admin.site.unregister(User)
 admin.site.unregister(Group)
 
 
-def rights_of(user: User) -> QuerySet[Permission]:
-    """By itself and by its groups; of a deactivated account too, since it can be activated again."""
+def permissions_of(user: User) -> QuerySet[Permission]:
+    """Return the account's own permissions and those of its groups.
+
+    Unlike `User.get_all_permissions` also for a deactivated account, because it can be activated again.
+    """
     return Permission.objects.filter(Q(user=user) | Q(group__user=user))
 
 
-def exceeds(rights: QuerySet[Permission], editor: User) -> bool:
-    return rights.exclude(pk__in=rights_of(editor).values("pk")).exists()
+def exceeds(permissions: QuerySet[Permission], editor: User) -> bool:
+    """Whether the editor lacks one of the permissions."""
+    return permissions.exclude(pk__in=permissions_of(editor).values("pk")).exists()
 
 
-class _WithinOwnRights(SupportAdmin):
+class _WithinOwnPermissions(SupportAdmin):
     id_lookups = []
 
-    def is_beyond(self, editor: User, obj: Any) -> bool:
+    def exceeds_editor(self, editor: User, obj: Any) -> bool:
+        """Whether the object has a permission that the editor lacks."""
         raise NotImplementedError
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return super().has_change_permission(request, obj) and self._is_within(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        # The action on a list asks for each of its rows.
+        # Django's action that deletes rows of a list calls this for each row.
         return super().has_delete_permission(request, obj) and self._is_within(request, obj)
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest | None, **kwargs: Any) -> Any:
-        """Offers, and accepts, only what the editor has."""
+        """Offer and accept only permissions that the editor has, and groups with no others."""
         assert request is not None
         assert isinstance(request.user, User)
         if not request.user.is_superuser:
-            own = rights_of(request.user).values("pk")
-            beyond = Permission.objects.exclude(pk__in=own)
+            own = permissions_of(request.user).values("pk")
+            other = Permission.objects.exclude(pk__in=own)
             kwargs["queryset"] = {
-                "groups": Group.objects.exclude(permissions__in=beyond),
+                "groups": Group.objects.exclude(permissions__in=other),
                 "permissions": Permission.objects.filter(pk__in=own),
                 "user_permissions": Permission.objects.filter(pk__in=own),
             }[db_field.name]
@@ -55,30 +61,30 @@ class _WithinOwnRights(SupportAdmin):
 
     def _is_within(self, request: HttpRequest, obj: Model | None) -> bool:
         assert isinstance(request.user, User)
-        return obj is None or request.user.is_superuser or not self.is_beyond(request.user, obj)
+        return obj is None or request.user.is_superuser or not self.exceeds_editor(request.user, obj)
 
 
 @admin.register(User)
-class StaffUserAdmin(_WithinOwnRights, of_django.UserAdmin):  # type: ignore[type-arg]
-    def is_beyond(self, editor: User, obj: User) -> bool:
-        return obj.is_superuser or exceeds(rights_of(obj), editor)
+class StaffUserAdmin(_WithinOwnPermissions, UserAdmin):  # type: ignore[type-arg]
+    def exceeds_editor(self, editor: User, obj: User) -> bool:
+        return obj.is_superuser or exceeds(permissions_of(obj), editor)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
         fixed = ["last_login", "date_joined"]
         return fixed if request.user.is_superuser else [*fixed, "is_superuser"]
 
     def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
-        sets = super().get_fieldsets(request, obj)
+        fieldsets = super().get_fieldsets(request, obj)
         if obj is None or self.has_change_permission(request, obj):
-            return sets
-        # What stands there is a part of the hash, and the way to set another.
+            return fieldsets
+        # Django shows part of the password's hash there, and a link to the form that sets another password.
         return [
             (title, {**options, "fields": [name for name in options["fields"] if name != "password"]})
-            for title, options in sets
+            for title, options in fieldsets
         ]
 
 
 @admin.register(Group)
-class StaffGroupAdmin(_WithinOwnRights, of_django.GroupAdmin):  # type: ignore[misc]
-    def is_beyond(self, editor: User, obj: Group) -> bool:
+class StaffGroupAdmin(_WithinOwnPermissions, GroupAdmin):  # type: ignore[misc]
+    def exceeds_editor(self, editor: User, obj: Group) -> bool:
         return exceeds(obj.permissions.all(), editor)

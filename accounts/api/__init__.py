@@ -1,0 +1,1 @@
+"""What every endpoint of the HTTP API shares; the endpoints themselves lie in other packages."""

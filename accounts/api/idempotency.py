@@ -1,7 +1,7 @@
-"""`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): the same request twice has the effect of one.
+"""`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): a repeated request has the effect of one.
 
-What was answered is stored in the transaction that did it, so there is no state in between: either both are there, or
-the request can simply be made again.
+The response is stored in the same transaction as the effects of the request. So either both were saved, or neither, and
+then the request can be repeated safely.
 """
 
 import hashlib
@@ -18,13 +18,12 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.billing import quota
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, IdempotentResponse
 
 WELL_FORMED = re.compile(r"[A-Za-z0-9._:~-]{1,255}")
 KEPT = timedelta(days=7)
-KEYS_OF_A_RENDER = 10  # For each that the plan allows in a month so many may be kept.
+KEYS_PER_RENDER = 10  # Keys that may be stored for each render that the plan allows in a month.
 REPLAYED = "Idempotency-Replayed"
 KEPT_HEADERS = ("Location",)
 
@@ -32,21 +31,22 @@ View = Callable[..., Response]
 
 
 def idempotent(
-    *, secrets: tuple[str, ...] = (), shown_anew: Callable[[Any], Any] | None = None
+    *, secrets: tuple[str, ...] = (), current_body: Callable[[Any], Any] | None = None
 ) -> Callable[[View], View]:
-    """For a method of a view. secrets: members of the answer that are shown once only: a replay has null for them.
+    """Decorate a method of a view.
 
-    shown_anew: makes the body of a replay, given the view. Of the answer itself only the id is kept then: for requests
-    that may be made again and again, and are answered with much that is kept elsewhere.
+    secrets: members of the response that are shown once only. They are not stored; a replay has null for them.
+    current_body: makes the body of a replay from the view. Then only the id of the response is stored. For requests
+    that may be repeated often and have long responses.
 
-    Only success is remembered: what was refused has changed nothing, and may be asked for again. The view raises
+    Only successful responses are stored: a refused request has changed nothing and may be repeated. The view raises
     ServiceError `invalid_idempotency_key`, `idempotency_key_reused`, `idempotency_in_progress` or
     `too_many_idempotency_keys`.
     """
 
     def decorate(view: View) -> View:
         @wraps(view)
-        def answer(self: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
+        def respond(self: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
             key = _key_of(request)
             if key is None:
                 return view(self, request, *args, **kwargs)
@@ -55,75 +55,75 @@ def idempotent(
             fingerprint = _fingerprint(request, kwargs)
             with transaction.atomic():
                 _lock(f"{request.auth.tenant_id} {route} {key}")
-                known = IdempotentResponse.objects.filter(
+                stored = IdempotentResponse.objects.filter(
                     tenant=request.auth.tenant, route=route, key=key, created_at__gt=Now() - KEPT
                 ).first()
-                if known is not None:
-                    _require_same(known, fingerprint)
-                    return _replay(known, shown_anew(self) if shown_anew else known.body)
+                if stored is not None:
+                    _require_same_request(stored, fingerprint)
+                    return _replay(stored, current_body(self) if current_body else stored.body)
                 _require_room(request.auth)
                 response = view(self, request, *args, **kwargs)
                 body = json.loads(JSONRenderer().render(response.data))
-                kept = {"id": body["id"]} if shown_anew else {**body, **dict.fromkeys(secrets)}
-                _remember(request.auth, route, key, fingerprint, response, kept)
+                body = {"id": body["id"]} if current_body else {**body, **dict.fromkeys(secrets)}
+                _store(request.auth, route, key, fingerprint, response, body)
             return response
 
-        return answer
+        return respond
 
     return decorate
 
 
 def _key_of(request: Request) -> str | None:
-    given = request.headers.get("Idempotency-Key")
-    if given is None:
+    header = request.headers.get("Idempotency-Key")
+    if header is None:
         return None
-    # The draft has a structured string, in quotes; most clients send it bare.
-    key = given[1:-1] if len(given) > 1 and given[0] == given[-1] == '"' else given
+    # The draft requires quotes around the key; most clients send it without them.
+    key = header[1:-1] if len(header) > 1 and header[0] == header[-1] == '"' else header
     if not WELL_FORMED.fullmatch(key):
         raise ServiceError(
-            "invalid_idempotency_key", "An Idempotency-Key has 1 to 255 letters, digits or any of . _ : ~ -"
+            "invalid_idempotency_key", "An Idempotency-Key has 1 to 255 characters: letters, digits and . _ : ~ -"
         )
     return key
 
 
 def _fingerprint(request: Request, kwargs: dict[str, Any]) -> str:
     assert isinstance(request.auth, ApiKey)
-    asked = [request.data, request.query_params, kwargs, request.auth.mode]
-    return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
+    content = [request.data, request.query_params, kwargs, request.auth.mode]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _lock(name: str) -> None:
-    """Until the end of the transaction. Whoever comes second does not wait, but is told to come again."""
+    """Lock the name until the transaction ends. A second request does not wait: it gets `idempotency_in_progress`."""
     number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [number])
         if not cursor.fetchone()[0]:
-            raise ServiceError("idempotency_in_progress", "The first request with this key is still at work.")
+            raise ServiceError(
+                "idempotency_in_progress", "The first request with this Idempotency-Key is still in progress."
+            )
 
 
-def _require_same(known: IdempotentResponse, fingerprint: str) -> None:
-    if known.fingerprint != fingerprint:
-        raise ServiceError("idempotency_key_reused", "This key was used for another request.")
+def _require_same_request(stored: IdempotentResponse, fingerprint: str) -> None:
+    if stored.fingerprint != fingerprint:
+        raise ServiceError("idempotency_key_reused", "This Idempotency-Key was used for a different request.")
 
 
 def _require_room(api_key: ApiKey) -> None:
-    most = KEYS_OF_A_RENDER * quota.max_renders(api_key.tenant.plan, is_test=False)
+    limit = KEYS_PER_RENDER * api_key.tenant.plan.max_renders(is_test=False)
     if api_key.is_test:
-        most //= 2  # The other half is there for live keys, whatever test keys do.
-    # Old ones, too, until they are deleted: so the index of the tenant is all that is read.
-    if IdempotentResponse.objects.filter(tenant=api_key.tenant)[:most].count() >= most:
-        detail = f"{most} Idempotency-Keys were used in the last {KEPT.days} days, and no more can be kept."
-        raise ServiceError("too_many_idempotency_keys", f"{detail} Requests without a key are still taken.")
+        limit //= 2  # Test keys can never use up the half that is left for live keys.
+    # Rows older than KEPT count until they are deleted: so the query needs only the index on the tenant.
+    if IdempotentResponse.objects.filter(tenant=api_key.tenant)[:limit].count() >= limit:
+        detail = f"{limit} Idempotency-Keys were used in the last {KEPT.days} days; no more can be stored."
+        raise ServiceError("too_many_idempotency_keys", f"{detail} Requests without one are still accepted.")
 
 
-def _replay(known: IdempotentResponse, body: Any) -> Response:
-    return Response(body, status=known.status, headers={**known.headers, REPLAYED: "true"})
+def _replay(stored: IdempotentResponse, body: Any) -> Response:
+    return Response(body, status=stored.status, headers={**stored.headers, REPLAYED: "true"})
 
 
-def _remember(
-    api_key: ApiKey, route: str, key: str, fingerprint: str, response: Response, body: dict[str, Any]
-) -> None:
-    answered = IdempotentResponse(
+def _store(api_key: ApiKey, route: str, key: str, fingerprint: str, response: Response, body: dict[str, Any]) -> None:
+    row = IdempotentResponse(
         tenant=api_key.tenant,
         route=route,
         key=key,
@@ -132,9 +132,9 @@ def _remember(
         headers={name: response[name] for name in KEPT_HEADERS if name in response},
         body=body,
     )
-    # What an earlier answer with this key said is over, if it is there still.
+    # Replaces an expired row with the same key that was not deleted yet.
     IdempotentResponse.objects.bulk_create(
-        [answered],
+        [row],
         update_conflicts=True,
         unique_fields=["tenant", "route", "key"],
         update_fields=["fingerprint", "status", "headers", "body", "created_at"],

@@ -1,13 +1,13 @@
-"""Which characters the name of a file, of a key of metadata or of a field may have."""
+"""Characters that are allowed in names: of files, of metadata keys and of fields."""
 
 import unicodedata
 
-# Control characters, which are also NUL, tabs and ends of lines; halves of surrogate pairs, which no database takes;
-# and the two separators that end a line or a paragraph. All else is in names that people's machines make: spaces
-# without a break, joiners of emoji and of Indic letters, marks of direction, letters for private use.
-REFUSED = {"Cc", "Cs", "Zl", "Zp"}
+# Control characters (also NUL, tabs and line breaks), halves of surrogate pairs, which Postgres cannot store, and the
+# line and paragraph separators. Everything else occurs in real file names: non-breaking spaces, the joiners of emoji
+# and of Indic letters, direction marks, private-use characters.
+REFUSED_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}
 RULE = "no control characters and no line breaks"
 
 
 def is_name(text: str) -> bool:
-    return not any(unicodedata.category(character) in REFUSED for character in text)
+    return not any(unicodedata.category(character) in REFUSED_CATEGORIES for character in text)

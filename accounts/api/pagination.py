@@ -1,4 +1,4 @@
-"""Lists of the newer collections: `{"data": [...], "has_more": ..., "next_cursor": ...}`."""
+"""Pages of lists: `{"data": [...], "has_more": ..., "next_cursor": ...}`. `GET /projects` has a form of its own."""
 
 from datetime import timedelta
 from typing import Any
@@ -12,29 +12,29 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.api import query_parameters
-from accounts.billing import reports
 from accounts.errors import ServiceError
+from accounts.periods import YEARS
 
 
 class LimitField(serializers.IntegerField):
-    """More than the most is the most: who asks for everything gets a page, and `has_more`."""
+    """The size of a page. A larger number than `maximum` is not an error: it counts as `maximum`."""
 
-    def __init__(self, *, most: int, default: int) -> None:
-        self._most = most
+    def __init__(self, *, maximum: int, default: int) -> None:
+        self._maximum = maximum
         super().__init__(min_value=1, default=default)
 
     def to_internal_value(self, data: Any) -> int:
-        return min(super().to_internal_value(data), self._most)
+        return min(super().to_internal_value(data), self._maximum)
 
 
 class LimitQuery(serializers.Serializer[Any]):
-    limit = LimitField(most=100, default=20)
+    limit = LimitField(maximum=100, default=20)
 
 
 class EnvelopePagination(CursorPagination):
     page_size = 20
     page_size_query_param = "limit"
-    page_size_query_description = "1 or more; more than 100 is 100. Default: 20."
+    page_size_query_description = "Rows per page: 1 or more; more than 100 counts as 100. Default: 20."
     ordering = ("-created_at", "-pk")
 
     def get_page_size(self, request: Request) -> int:
@@ -45,10 +45,10 @@ class EnvelopePagination(CursorPagination):
         try:
             cursor = super().decode_cursor(request)
         except NotFound:
-            raise _not_ours() from None
-        # It goes into the query as it is: only a moment of these times is one of ours.
-        if cursor is not None and cursor.position is not None and not _is_moment(cursor.position):
-            raise _not_ours()
+            raise _invalid_cursor() from None
+        # DRF puts the position into the query unchecked. Anything but the time of a row would be an error there.
+        if cursor is not None and cursor.position is not None and not _is_created_at(cursor.position):
+            raise _invalid_cursor()
         return cursor
 
     def get_paginated_response(self, data: Any) -> Response:
@@ -65,13 +65,13 @@ class EnvelopePagination(CursorPagination):
         return {"type": "object", "properties": properties, "required": list(properties)}
 
 
-def _is_moment(text: Any) -> bool:
+def _is_created_at(text: Any) -> bool:
     try:
         moment = parse_datetime(str(text))
     except ValueError:
         return False
-    return moment is not None and moment.utcoffset() == timedelta(0) and moment.year in reports.YEARS
+    return moment is not None and moment.utcoffset() == timedelta(0) and moment.year in YEARS
 
 
-def _not_ours() -> ServiceError:
+def _invalid_cursor() -> ServiceError:
     return ServiceError("invalid_cursor", "This cursor is not one of ours.", param="cursor")

@@ -1,4 +1,4 @@
-"""JSON bodies, bounded in size and depth."""
+"""Parse JSON bodies, limited in size and depth."""
 
 import io
 from collections.abc import Mapping
@@ -10,17 +10,19 @@ from rest_framework.parsers import JSONParser
 from accounts.errors import ServiceError
 
 MAX_BYTES = 1_000_000
-MAX_DEPTH = 50  # What reads the parsed body later goes down as deep.
+MAX_DEPTH = 50  # Code that reads the parsed body is recursive; this keeps it far from Python's recursion limit.
 
 
 class BoundedJSONParser(JSONParser):
+    """Raises ServiceError `payload_too_large`, and ParseError for other faults of the body."""
+
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
-        # DRF reads the stream itself, past Django's DATA_UPLOAD_MAX_MEMORY_SIZE.
+        # DRF reads the stream itself, so Django's DATA_UPLOAD_MAX_MEMORY_SIZE does not apply.
         body = stream.read(MAX_BYTES + 1)
         if len(body) > MAX_BYTES:
-            raise ServiceError("payload_too_large", f"A body may have {MAX_BYTES} bytes.")
+            raise ServiceError("payload_too_large", f"A body may have at most {MAX_BYTES} bytes.")
         too_deep = ParseError(f"JSON parse error - nested more than {MAX_DEPTH} deep")
         try:
             data = super().parse(io.BytesIO(body), media_type, parser_context)

@@ -1,4 +1,4 @@
-"""What stands behind the `?` of an address, checked as a body is: what is wrong is refused, with its name."""
+"""Read and check the query string of a request by a serializer."""
 
 from typing import Any
 
@@ -10,14 +10,15 @@ from rest_framework.request import Request
 def read(
     serializer: type[serializers.Serializer[Any]], request: Request, *, refuse_unknown: bool = False
 ) -> dict[str, Any]:
-    """An empty value counts as none: that is how forms send a field that was left alone.
+    """Return the validated values. An empty value counts as absent, because forms send untouched fields that way.
 
-    refuse_unknown: for a request that costs something, so that a misspelled `dry_run` does not start a render.
+    refuse_unknown: for requests that cost something, so that a misspelled `dry_run` does not start a render. Raises
+    ValidationError that names the parameter.
     """
     known = serializer().fields
     unknown = [name for name in request.query_params if name not in known] if refuse_unknown else []
     if unknown:
-        detail = f"There is no such query parameter; there is: {', '.join(known)}."
+        detail = f"There is no such query parameter. Known ones: {', '.join(known)}."
         raise ValidationError({unknown[0]: [detail]}, code="invalid")
     query = serializer(data={name: value for name, value in request.query_params.items() if value})
     query.is_valid(raise_exception=True)

@@ -1,6 +1,6 @@
-"""Requests a minute, counted in Postgres: the web server's processes have no memory in common.
+"""Count each tenant's requests per minute. The counts are in Postgres, which all web processes share.
 
-A fixed window of the clock's minute: one row a tenant and policy, one statement a request.
+A window is one minute of the clock. There is one row per tenant and policy; a request is one statement.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from accounts.models import RequestWindow, Tenant
 
 WINDOW_SECONDS = 60
 
-_TAKE = f"""
+_COUNT_REQUEST = f"""
 INSERT INTO {RequestWindow._meta.db_table} AS known (tenant_id, policy, started_at, count)
 VALUES (%s, %s, date_trunc('minute', statement_timestamp()), 1)
 ON CONFLICT (tenant_id, policy) DO UPDATE SET
@@ -24,27 +24,30 @@ RETURNING count, extract(epoch FROM started_at + interval '1 minute' - statement
 
 @dataclass(frozen=True)
 class Window:
-    policy: str  # create: starts a render; read: everything else
+    """A tenant's current minute under one policy, this request included."""
+
+    policy: str  # `create`: requests that start a render; `read`: all others
     limit: int
-    taken: int
+    count: int
     seconds_left: int  # until the next window
 
     @property
     def allowed(self) -> bool:
-        return self.taken <= self.limit
+        return self.count <= self.limit
 
     @property
     def remaining(self) -> int:
-        return max(self.limit - self.taken, 0)
+        return max(self.limit - self.count, 0)
 
 
 def limits(tenant: Tenant) -> dict[str, int]:
+    """Requests per minute, by policy."""
     return {"create": tenant.plan.creates_per_minute, "read": tenant.plan.requests_per_minute}
 
 
-def take(tenant: Tenant, policy: str) -> Window:
-    """Count one request, also one that is refused."""
+def count_request(tenant: Tenant, policy: str) -> Window:
+    """Count one request, even if the limit is reached already."""
     with connection.cursor() as cursor:
-        cursor.execute(_TAKE, [tenant.pk, policy])
-        taken, seconds_left = cursor.fetchone()
-    return Window(policy, limits(tenant)[policy], taken, max(ceil(seconds_left), 1))
+        cursor.execute(_COUNT_REQUEST, [tenant.pk, policy])
+        count, seconds_left = cursor.fetchone()
+    return Window(policy, limits(tenant)[policy], count, max(ceil(seconds_left), 1))

@@ -1,4 +1,8 @@
-"""DRF's hook for the tenant's request rates, and the header fields that tell of them."""
+"""Limit a tenant's requests per minute, and report the limit in the response headers.
+
+DRF counts a request after it has accepted the API key and its scope. So 401 and 403 count for nothing and have no
+`RateLimit`: a 401 belongs to no tenant.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -15,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class TenantThrottle(BaseThrottle):
-    """A view names the actions that start a render in `creating_actions`; they have a rate of their own."""
+    """A view lists in `creating_actions` its actions that start a render; these have a limit of their own."""
 
     def allow_request(self, request: Request, view: "APIView") -> bool:
         if not isinstance(request.auth, ApiKey):
             return True
         creates = getattr(view, "action", None) in getattr(view, "creating_actions", ())
-        self._window = request_rates.take(request.auth.tenant, "create" if creates else "read")
+        self._window = request_rates.count_request(request.auth.tenant, "create" if creates else "read")
         request._request.rate_window = self._window  # type: ignore[attr-defined]
         request._request.rate_tenant = request.auth.tenant  # type: ignore[attr-defined]
         return self._window.allowed
@@ -31,7 +35,7 @@ class TenantThrottle(BaseThrottle):
 
 
 def set_rate_headers(request: HttpRequest, response: HttpResponse) -> None:
-    """RateLimit fields (draft-ietf-httpapi-ratelimit-headers), on whatever was answered to a known tenant."""
+    """Set `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers) if the request was counted."""
     window: Window | None = getattr(request, "rate_window", None)
     if window is None:
         return

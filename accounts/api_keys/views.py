@@ -1,13 +1,12 @@
 """The endpoints under /api/v1/keys: a tenant's own API keys."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema, extend_schema_view, inline_serializer
 from rest_framework import mixins, serializers, status
 from rest_framework.decorators import action
@@ -15,107 +14,20 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from accounts import audit, networks
-from accounts.api.fields import FiniteFloatField, UniqueListField
+from accounts import audit
 from accounts.api.idempotency import idempotent
 from accounts.api.pagination import EnvelopePagination
 from accounts.api.views import KeyedView
-from accounts.api_keys import permissions as key_permissions
-from accounts.api_keys import services as keys
+from accounts.api_keys import delegation, keys
+from accounts.api_keys.serializers import (
+    ApiKeyChange,
+    ApiKeyRequest,
+    ApiKeySerializer,
+    NewApiKeySerializer,
+    RotationRequest,
+)
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, AuditEntry, Scope
-
-MAX_NETWORKS = 50
-MAX_SCOPES = 50  # in one request, repeated ones too
-MAX_OVERLAP_HOURS = 7 * 24
-
-
-class NetworkField(serializers.CharField):
-    def to_internal_value(self, data: Any) -> str:
-        try:
-            return str(networks.parse_network(super().to_internal_value(data)))
-        except ValueError:
-            raise serializers.ValidationError("Not an address or a network in CIDR notation.", code="invalid") from None
-
-
-class ExpiryField(serializers.DateTimeField):
-    def to_internal_value(self, value: Any) -> datetime:
-        moment = super().to_internal_value(value)
-        if moment <= timezone.now():
-            raise serializers.ValidationError("Must be in the future.", code="min_value")
-        return moment
-
-
-class ApiKeySerializer(serializers.ModelSerializer[ApiKey]):
-    scopes = serializers.ListField(child=serializers.ChoiceField(choices=Scope.choices), allow_empty=False)
-    allowed_ips = serializers.ListField(
-        child=NetworkField(max_length=50), max_length=MAX_NETWORKS, help_text="None: it may be used from anywhere."
-    )
-    rotated_from = serializers.PrimaryKeyRelatedField[ApiKey](
-        read_only=True, allow_null=True, pk_field=serializers.UUIDField()
-    )
-
-    class Meta:
-        model = ApiKey
-        fields = [
-            *("id", "prefix", "name", "mode", "scopes", "allowed_ips", "rotated_from"),
-            *("created_at", "last_used_at", "expires_at", "revoked_at"),
-        ]
-        read_only_fields = ["mode", "expires_at", "revoked_at", "last_used_at", "created_at", "prefix"]
-
-
-class NewApiKeySerializer(ApiKeySerializer):
-    """With the key itself, which is shown this once."""
-
-    key = serializers.CharField(read_only=True, allow_null=True, help_text="Shown once; null in a replay.")
-
-    class Meta(ApiKeySerializer.Meta):
-        fields = [*ApiKeySerializer.Meta.fields, "key"]
-
-
-class ApiKeyRequest(serializers.Serializer[Any]):
-    name = serializers.CharField(max_length=120)
-    mode = serializers.ChoiceField(
-        choices=ApiKey.Mode.choices, required=False, help_text="Default: that of the key that asks."
-    )
-    scopes = UniqueListField(
-        child=serializers.ChoiceField(choices=Scope.choices),
-        allow_empty=False,
-        max_length=MAX_SCOPES,
-        required=False,
-        help_text="Default: those of the key that asks, without keys:admin.",
-    )
-    allowed_ips = UniqueListField(
-        child=NetworkField(max_length=50),
-        max_length=MAX_NETWORKS,
-        required=False,
-        help_text="Within those of the key that asks. Default: the same.",
-    )
-    expires_at = ExpiryField(
-        required=False, allow_null=True, help_text="Not later than that of the key that asks. Default: the same."
-    )
-
-
-class ApiKeyChange(serializers.Serializer[Any]):
-    name = serializers.CharField(max_length=120, required=False)
-    allowed_ips = UniqueListField(
-        child=NetworkField(max_length=50),
-        max_length=MAX_NETWORKS,
-        required=False,
-        help_text="Within those of the key that asks.",
-    )
-
-
-class RotationRequest(serializers.Serializer[Any]):
-    overlap_hours = FiniteFloatField(
-        min_value=0, max_value=MAX_OVERLAP_HOURS, default=24, help_text="How long the old key opens beside the new one."
-    )
-    expires_at = ExpiryField(
-        required=False,
-        allow_null=True,
-        help_text="Of the new key, not later than that of the key that asks. Default: that of the old key, as it was "
-        "before it was rotated.",
-    )
 
 
 @extend_schema(tags=["keys"])
@@ -124,63 +36,70 @@ class RotationRequest(serializers.Serializer[Any]):
     retrieve=extend_schema(summary="Get an API key"),
 )
 class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView, GenericViewSet[ApiKey]):
+    queryset = ApiKey.objects.none()
     serializer_class = ApiKeySerializer
     pagination_class = EnvelopePagination
-    required_scopes = dict.fromkeys(
-        ("list", "retrieve", "create", "partial_update", "destroy", "rotate", "metadata"), Scope.KEYS_ADMIN
-    )
+    required_scopes = {
+        "list": Scope.KEYS_ADMIN,
+        "retrieve": Scope.KEYS_ADMIN,
+        "create": Scope.KEYS_ADMIN,
+        "partial_update": Scope.KEYS_ADMIN,
+        "destroy": Scope.KEYS_ADMIN,
+        "rotate": Scope.KEYS_ADMIN,
+        "metadata": Scope.KEYS_ADMIN,
+    }
 
     def get_queryset(self) -> QuerySet[ApiKey]:
-        if getattr(self, "swagger_fake_view", False):
-            return ApiKey.objects.none()
-        found = ApiKey.objects.filter(tenant=self.api_key.tenant)
-        # What is live is not there for a test key, as everywhere.
-        return found.filter(mode=ApiKey.Mode.TEST) if self.api_key.is_test else found
+        rows = ApiKey.objects.filter(tenant=self.api_key.tenant)
+        # A test key sees only what belongs to test keys, here as everywhere.
+        return rows.filter(mode=ApiKey.Mode.TEST) if self.api_key.is_test else rows
 
     @extend_schema(summary="Make an API key", request=ApiKeyRequest, responses={201: NewApiKeySerializer})
     @idempotent(secrets=("key",))
     @transaction.atomic
     def create(self, request: Request) -> Response:
-        """A key gives away no more than it has: no other scopes, networks or expiry, and a test key no live key."""
-        wanted = ApiKeyRequest(data=request.data)
-        wanted.is_valid(raise_exception=True)
-        asking, _ = key_permissions.lock(self.api_key)
-        given = {
-            "mode": asking.mode,
-            "scopes": [scope for scope in asking.scopes if scope != Scope.KEYS_ADMIN],
-            "allowed_ips": asking.allowed_ips,
-            "expires_at": asking.own_expiry,
-            **wanted.validated_data,
+        """A key gives only what it has itself: no other scopes or networks, no later expiry; a test key no live key."""
+        serializer = ApiKeyRequest(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        caller, _ = delegation.lock(self.api_key)
+        values = {
+            "mode": caller.mode,
+            "scopes": [scope for scope in caller.scopes if scope != Scope.KEYS_ADMIN],
+            "allowed_ips": caller.allowed_ips,
+            "expires_at": caller.own_expiry,
+            **serializer.validated_data,
         }
-        if not given["scopes"]:
-            raise ServiceError("invalid", "scopes: The key that asks has none to give by default.", param="scopes")
-        key_permissions.require_mode(asking, given["mode"])
-        key_permissions.require_scopes(asking, given["scopes"])
-        key_permissions.require_networks(asking, given["allowed_ips"])
-        key_permissions.require_expiry(asking, given["expires_at"])
-        usable = ApiKey.objects.filter(keys.USABLE, tenant=asking.tenant, mode=given["mode"])
+        if not values["scopes"]:
+            detail = "scopes: The key in this request has no scope but keys:admin, so there is no default."
+            raise ServiceError("invalid", detail, param="scopes")
+        delegation.require_mode(caller, values["mode"])
+        delegation.require_scopes(caller, values["scopes"])
+        delegation.require_networks(caller, values["allowed_ips"])
+        delegation.require_expiry(caller, values["expires_at"])
+        usable = ApiKey.objects.filter(keys.USABLE, tenant=caller.tenant, mode=values["mode"])
         if usable.count() >= settings.MAX_API_KEYS:
-            detail = f"There are {settings.MAX_API_KEYS} {given['mode']} keys already; revoke one that is not needed."
+            detail = f"There are {settings.MAX_API_KEYS} {values['mode']} keys already; revoke one that is not needed."
             raise ServiceError("invalid_state", detail)
-        _require_few_changes(asking)
-        made, plain = keys.make(asking.tenant, **given)
-        return self._made("key.created", request, made, plain)
+        _require_few_changes(caller)
+        key, plain = keys.issue(caller.tenant, **values)
+        return self._issued("key.created", request, key, plain)
 
     @extend_schema(summary="Rename an API key or change its networks", request=ApiKeyChange)
     @transaction.atomic
     def partial_update(self, request: Request, pk: str) -> Response:
-        changes = ApiKeyChange(data=request.data)
-        changes.is_valid(raise_exception=True)
-        asking, key = key_permissions.lock(self.api_key, self.get_object())
-        key_permissions.require_may_touch(asking, key)
-        if "allowed_ips" in changes.validated_data:
-            key_permissions.require_networks(asking, changes.validated_data["allowed_ips"])
-        for name, value in changes.validated_data.items():
+        serializer = ApiKeyChange(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        changes = serializer.validated_data
+        caller, key = delegation.lock(self.api_key, self.get_object())
+        delegation.require_may_manage(caller, key)
+        if "allowed_ips" in changes:
+            delegation.require_networks(caller, changes["allowed_ips"])
+        for name, value in changes.items():
             setattr(key, name, value)
-        if changes.validated_data:
-            _require_few_changes(asking)
-            key.save(update_fields=list(changes.validated_data))
-            self._record("key.changed", request, key, **changes.validated_data)
+        if changes:
+            _require_few_changes(caller)
+            key.save(update_fields=list(changes))
+            self._record("key.changed", request, key, **changes)
         return Response(ApiKeySerializer(key).data)
 
     @extend_schema(summary="Replace an API key", request=RotationRequest, responses={201: NewApiKeySerializer})
@@ -188,22 +107,22 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
     @idempotent(secrets=("key",))
     @transaction.atomic
     def rotate(self, request: Request, pk: str) -> Response:
-        """The successor may do the same. Both keys work until `overlap_hours` have passed, or the old one expires.
+        """The new key has the same rights. Both work until `overlap_hours` have passed or the old one expires.
 
-        If the answer was lost, ask again, and revoke the successor that you do not know: its `rotated_from` is the old
-        key.
+        If you did not receive the response, rotate again and revoke the new key that you do not know: its
+        `rotated_from` is the old key.
         """
-        wanted = RotationRequest(data=request.data)
-        wanted.is_valid(raise_exception=True)
-        overlap = timedelta(hours=wanted.validated_data["overlap_hours"])
-        asking, key = key_permissions.lock(self.api_key, self.get_object())
-        expires_at = wanted.validated_data.get("expires_at", key.own_expiry)
-        key_permissions.require_may_touch(asking, key)
-        key_permissions.require_networks(asking, key.allowed_ips)
-        key_permissions.require_expiry(asking, expires_at)
-        _require_few_changes(asking)
-        made, plain = keys.rotate(key, overlap=overlap, expires_at=expires_at)
-        return self._made("key.rotated", request, made, plain, overlap_hours=wanted.validated_data["overlap_hours"])
+        serializer = RotationRequest(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        overlap_hours = serializer.validated_data["overlap_hours"]
+        caller, key = delegation.lock(self.api_key, self.get_object())
+        expires_at = serializer.validated_data.get("expires_at", key.own_expiry)
+        delegation.require_may_manage(caller, key)
+        delegation.require_networks(caller, key.allowed_ips)
+        delegation.require_expiry(caller, expires_at)
+        _require_few_changes(caller)
+        successor, plain = keys.rotate(key, overlap=timedelta(hours=overlap_hours), expires_at=expires_at)
+        return self._issued("key.rotated", request, successor, plain, overlap_hours=overlap_hours)
 
     @extend_schema(
         summary="Revoke an API key",
@@ -211,27 +130,28 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
     )
     @transaction.atomic
     def destroy(self, request: Request, pk: str) -> Response:
-        """At once and for good, also the key that asks."""
-        asking, key = key_permissions.lock(self.api_key, self.get_object())
-        key_permissions.require_may_touch(asking, key)
+        """At once and for good. A key may revoke itself."""
+        caller, key = delegation.lock(self.api_key, self.get_object())
+        delegation.require_may_manage(caller, key)
         if keys.revoke(key):
             self._record("key.revoked", request, key)
         return Response({"detail": "API key revoked"})
 
-    def _made(self, action: str, request: Request, made: ApiKey, plain: str, **details: Any) -> Response:
-        made.refresh_from_db()
-        made.key = plain  # type: ignore[attr-defined]
-        self._record(action, request, made, **details)
-        return Response(NewApiKeySerializer(made).data, status=status.HTTP_201_CREATED)
+    def _issued(self, action: str, request: Request, key: ApiKey, plain: str, **details: Any) -> Response:
+        key.key = plain  # type: ignore[attr-defined]  # For the serializer.
+        self._record(action, request, key, **details)
+        return Response(NewApiKeySerializer(key).data, status=status.HTTP_201_CREATED)
 
     def _record(self, action: str, request: Request, key: ApiKey, **details: Any) -> None:
-        asking = self.api_key
-        audit.record(action, key, request=request._request, api_key=asking, tenant=asking.tenant, details=details)
+        caller = self.api_key
+        audit.record(action, key, request=request._request, api_key=caller, tenant=caller.tenant, details=details)
 
 
-def _require_few_changes(asking: ApiKey) -> None:
-    """Not for revoking, which is possible at any time: a key may be in wrong hands."""
-    lately = AuditEntry.objects.filter(tenant=asking.tenant, created_at__gt=Now() - timedelta(days=1))
-    if lately.filter(api_key__mode=asking.mode).count() >= settings.MAX_KEY_CHANGES:
-        times = f"{settings.MAX_KEY_CHANGES} times in a day"
-        raise ServiceError("too_many_changes", f"{asking.mode} keys have made or changed keys {times}; go on tomorrow.")
+def _require_few_changes(caller: ApiKey) -> None:
+    """Raises ServiceError `too_many_changes`. Revoking does not call this: a stolen key must always be revocable."""
+    recent = AuditEntry.objects.filter(tenant=caller.tenant, created_at__gt=Now() - timedelta(days=1))
+    if recent.filter(api_key__mode=caller.mode).count() >= settings.MAX_KEY_CHANGES:
+        detail = (
+            f"{caller.mode} keys have made or changed {settings.MAX_KEY_CHANGES} keys in a day; try again tomorrow."
+        )
+        raise ServiceError("too_many_changes", detail)

@@ -1,13 +1,14 @@
-"""The only module that writes usage: hold, set the price, settle, release.
+"""Check and record usage: hold, change the hold, settle, release, adjust. No other module writes `UsageEntry`.
 
-Quota is one table and one sum. A hold counts until it is settled or released, so there is no counter to drift, and the
-guard `billed_seconds IS NULL` makes a second bill impossible whatever the caller does.
+The used quota is the sum of one table, in which a hold counts as much as a charge. So there is no counter that could
+drift, and the condition `billed_seconds IS NULL` rules out a second charge whatever the caller does.
 
-A row counts in the month (UTC) of its `created_at`, for ever: what is raised later is checked against that same month.
+A row counts for ever in the month (UTC) of its `created_at`: a hold that is raised in the next month is checked against
+the month of the row.
 """
 
 import uuid
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -16,14 +17,14 @@ from django.db.models.functions import Coalesce, Least, Now
 from django.utils import timezone
 
 from accounts import prices
-from accounts.billing.reports import Period
+from accounts.billing import reports
 from accounts.errors import ServiceError
-from accounts.models import ApiKey, Plan, Tenant, UsageEntry, UsageThreshold
+from accounts.models import ApiKey, Tenant, UsageEntry, UsageThreshold
+from accounts.periods import Period, month_of
 
 THRESHOLDS = (80, 100)  # percent of what the plan allows
-MINIMUM_HOLD_SECONDS = 1  # Until the voice was measured: enough that an empty account is refused at once.
-# What is canceled, fails or is of a test key costs nothing, but leaves rows that are kept for ever.
-FREE_RENDERS = 10_000  # a month
+# Held until the length of the voice is known, so that a tenant without any quota left is refused at once.
+MINIMUM_HOLD_SECONDS = 1
 
 
 @transaction.atomic
@@ -38,23 +39,23 @@ def hold(
     user_label: str = "",
     seconds: int = MINIMUM_HOLD_SECONDS,
 ) -> UsageEntry:
-    """Open the usage row of a new render; seconds: as many as are known to be needed.
+    """Add the usage row of a new render.
 
-    api_key: None when staff have asked for it. is_test: it counts for nothing. Raises ServiceError `price_missing`,
-    `quota_exceeded` or `spend_cap_reached`.
+    api_key: None if staff requested the render. is_test: it costs nothing and uses none of the quota. seconds: length
+    of the video as far as it is known. Raises ServiceError `price_missing`, `quota_exceeded` or `spend_cap_reached`.
     """
     tenant, now = _lock(tenant)
     price = 0 if is_test else prices.per_second(tenant.plan, engine=engine, resolution=resolution)
-    month = _month_of(now)
-    sums, most = _sums(tenant, month, is_test=is_test), max_renders(tenant.plan, is_test=is_test)
-    if sums["renders"] >= most:
-        whose = "test keys" if is_test else "live keys"
-        detail = (
-            f"With {whose} {most} renders may be asked for in {month:%Y-%m}, the canceled and failed ones included."
+    month = month_of(now)
+    used, max_renders = _used(tenant, month, is_test=is_test), tenant.plan.max_renders(is_test=is_test)
+    if used["renders"] >= max_renders:
+        kind = "test keys" if is_test else "live keys"
+        raise ServiceError(
+            "quota_exceeded",
+            f"In {month:%Y-%m}, {kind} may start {max_renders} renders, including canceled and failed ones.",
         )
-        raise ServiceError("quota_exceeded", detail)
     if not is_test:
-        _require(tenant, sums, seconds, price, month=month)
+        _require(tenant, used, seconds, price, month=month)
     return UsageEntry.objects.create(
         tenant=tenant,
         api_key=api_key,
@@ -67,26 +68,29 @@ def hold(
         price_micros=price,
         amount_micros=seconds * price,
         currency=tenant.plan.currency,
-        created_at=now,  # The clock may come to the next month before the row is written.
+        created_at=now,  # The time of the check: by the time of the INSERT the next month may have begun.
     )
 
 
 @transaction.atomic
 def set_hold(render_id: uuid.UUID, seconds: int) -> None:
-    """Set the hold to the render's true length. Raises ServiceError when the tenant cannot pay for it."""
+    """Set the hold to the render's real length. Raises ServiceError `quota_exceeded` or `spend_cap_reached`."""
     entry = UsageEntry.objects.get(render_id=render_id)
     tenant, _ = _lock(entry.tenant)
     more = seconds - entry.reserved_seconds
-    if more > 0 and not entry.is_test:  # What is held already is kept, even where the plan allows less by now.
-        month = _month_of(entry.created_at)
-        _require(tenant, _sums(tenant, month), more, entry.price_micros, month=month)
+    if more > 0 and not entry.is_test:  # Only what is added is checked: the plan may allow less than before.
+        month = month_of(entry.created_at)
+        _require(tenant, _used(tenant, month), more, entry.price_micros, month=month)
     UsageEntry.objects.filter(render_id=render_id, billed_seconds=None).update(
         reserved_seconds=seconds, amount_micros=seconds * F("price_micros")
     )
 
 
 def settle(render_id: uuid.UUID, *, seconds: int, gpu_seconds: float, cost_micros: int = 0) -> None:
-    """Turn the hold into a bill, never above the hold. cost_micros: what it has cost us. Nothing, the second time."""
+    """Turn the hold into a charge, of the held seconds at most. A second call changes nothing.
+
+    cost_micros: our own cost of the render.
+    """
     billed = Least(max(seconds, 0), F("reserved_seconds"), output_field=BigIntegerField())
     UsageEntry.objects.filter(render_id=render_id, billed_seconds=None).update(
         billed_seconds=billed,
@@ -98,26 +102,26 @@ def settle(render_id: uuid.UUID, *, seconds: int, gpu_seconds: float, cost_micro
 
 
 def release(render_id: uuid.UUID, *, gpu_seconds: float, cost_micros: int = 0) -> None:
-    """End the hold without a bill; what the render has used is still noted."""
+    """End the hold without a charge. The GPU seconds and our cost are still recorded."""
     settle(render_id, seconds=0, gpu_seconds=gpu_seconds, cost_micros=cost_micros)
 
 
 @transaction.atomic
 def adjust(tenant: Tenant, *, seconds: int, amount_micros: int, reason: str, author: User | None) -> UsageEntry:
-    """Correct the month's usage by a row of its own; less than nothing is a credit.
+    """Correct this month's usage with a row of its own. Negative numbers are a credit.
 
-    Raises ServiceError `invalid` without a reason, and when more would be given back than was used.
+    Raises ServiceError `invalid` without a reason, and for a credit of more than was used.
     """
     tenant, now = _lock(tenant)
-    sums = _sums(tenant, _month_of(now))
+    used = _used(tenant, month_of(now))
     if not reason.strip():
         raise ServiceError("invalid", "An adjustment needs a reason.", param="reason")
     if not seconds and not amount_micros:
         raise ServiceError("invalid", "An adjustment changes seconds or money.", param="seconds")
-    if sums["seconds"] + seconds < 0:
-        raise ServiceError("invalid", f"Only {sums['seconds']} s were used this month.", param="seconds")
-    if sums["amount"] + amount_micros < 0:
-        raise ServiceError("invalid", "More would be given back than was charged this month.", param="amount_micros")
+    if used["seconds"] + seconds < 0:
+        raise ServiceError("invalid", f"Only {used['seconds']} s were used this month.", param="seconds")
+    if used["amount"] + amount_micros < 0:
+        raise ServiceError("invalid", "The credit is more than was charged this month.", param="amount_micros")
     return UsageEntry.objects.create(
         tenant=tenant,
         billed_seconds=seconds,
@@ -131,52 +135,42 @@ def adjust(tenant: Tenant, *, seconds: int, amount_micros: int, reason: str, aut
 
 
 def seconds_available(tenant: Tenant, *, at: datetime | None = None) -> int:
-    """Output seconds that are left in the month of that moment. Default: now."""
-    return tenant.plan.monthly_seconds - _sums(tenant, _month_of(at or timezone.now()))["seconds"]
+    """Return the seconds of video left in the month of this moment. Default: now."""
+    return tenant.plan.monthly_seconds - _used(tenant, month_of(at or timezone.now()))["seconds"]
 
 
-def max_renders(plan: Plan, *, is_test: bool) -> int:
-    """That may be asked for in a month. Each that is finished with a live key uses a second of the plan at least."""
-    return FREE_RENDERS if is_test else FREE_RENDERS + plan.monthly_seconds
-
-
-def _require(tenant: Tenant, sums: dict[str, int], seconds: int, price_micros: int, *, month: date) -> None:
-    available = tenant.plan.monthly_seconds - sums["seconds"]
+def _require(tenant: Tenant, used: dict[str, int], seconds: int, price_micros: int, *, month: date) -> None:
+    """Refuse `seconds` more than `used` if the plan does not allow them; record the thresholds that they reach."""
+    available = tenant.plan.monthly_seconds - used["seconds"]
     if seconds > available:
         raise ServiceError(
-            "quota_exceeded",
-            f"{seconds} s of output more are needed, {max(available, 0)} s are left of {month:%Y-%m}.",
+            "quota_exceeded", f"This needs {seconds} s of video; {max(available, 0)} s are left of {month:%Y-%m}."
         )
     cap = tenant.plan.spend_cap_micros
-    if cap is not None and price_micros and sums["amount"] + seconds * price_micros > cap:
-        raise ServiceError("spend_cap_reached", f"This would pass the account's spend cap of {month:%Y-%m}.")
-    used = {UsageThreshold.Measure.SECONDS: (sums["seconds"] + seconds, tenant.plan.monthly_seconds)}
+    if cap is not None and price_micros and used["amount"] + seconds * price_micros > cap:
+        raise ServiceError("spend_cap_reached", f"This would exceed the account's spend cap of {month:%Y-%m}.")
+    _record_thresholds(
+        tenant, month, UsageThreshold.Measure.SECONDS, used["seconds"] + seconds, tenant.plan.monthly_seconds
+    )
     if cap is not None:
-        used[UsageThreshold.Measure.SPEND] = (sums["amount"] + seconds * price_micros, cap)
-    for measure, (amount, allowed) in used.items():
-        _note_thresholds(tenant, month, measure, amount, allowed)
+        _record_thresholds(tenant, month, UsageThreshold.Measure.SPEND, used["amount"] + seconds * price_micros, cap)
 
 
-def _note_thresholds(tenant: Tenant, month: date, measure: UsageThreshold.Measure, used: int, allowed: int) -> None:
-    """Holds count, too: the tenant is to hear of it before it is refused."""
-    passed = [percent for percent in THRESHOLDS if allowed and 100 * used >= percent * allowed]
+def _record_thresholds(tenant: Tenant, month: date, measure: UsageThreshold.Measure, used: int, allowed: int) -> None:
+    """Add a row for each threshold that is reached. Holds count, so that the tenant hears of it before a refusal."""
+    reached = [percent for percent in THRESHOLDS if allowed and 100 * used >= percent * allowed]
     UsageThreshold.objects.bulk_create(
         [
             UsageThreshold(tenant=tenant, month=month, measure=measure, percent=percent, used=used, allowed=allowed)
-            for percent in passed
+            for percent in reached
         ],
         ignore_conflicts=True,
     )
 
 
-def _month_of(moment: datetime) -> date:
-    return moment.astimezone(UTC).date().replace(day=1)
-
-
-def _sums(tenant: Tenant, month: date, *, is_test: bool = False) -> dict[str, int]:
-    start, end = Period.month(month).bounds
-    rows = UsageEntry.objects.filter(tenant=tenant, is_test=is_test, created_at__gte=start, created_at__lt=end)
-    return rows.aggregate(
+def _used(tenant: Tenant, month: date, *, is_test: bool = False) -> dict[str, int]:
+    """Return `renders`, `seconds` and `amount` (micros of the plan's currency) of the month, holds included."""
+    return reports.entries(tenant, Period.month(month), is_test=is_test).aggregate(
         renders=Count("render_id"),
         seconds=Coalesce(Sum(Coalesce("billed_seconds", "reserved_seconds", output_field=BigIntegerField())), 0),
         amount=Coalesce(Sum("amount_micros", filter=Q(currency=tenant.plan.currency)), 0),
@@ -184,7 +178,7 @@ def _sums(tenant: Tenant, month: date, *, is_test: bool = False) -> dict[str, in
 
 
 def _lock(tenant: Tenant) -> tuple[Tenant, datetime]:
-    """The tenant, locked: two requests must not both take the last second. And the time by the database's clock."""
+    """Lock the tenant's row, so that two requests cannot both get the last second. Also returns the database's time."""
     locked = Tenant.objects.select_related("plan").annotate(now=Now())
     row = locked.select_for_update(of=("self",), no_key=True).get(pk=tenant.pk)
     return row, row.now

@@ -1,4 +1,4 @@
-"""A tenant's statement of a month: what was charged at which price, and what was corrected, in the sums of the rows."""
+"""A tenant's statement of a month: charges by price, adjustments, and their totals."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,31 +9,27 @@ from django.db.models import Count, Sum
 from django.template.loader import render_to_string
 
 from accounts.billing import reports
-from accounts.billing.reports import Period
 from accounts.models import Tenant, UsageEntry
+from accounts.periods import Period
 
 
 @dataclass(frozen=True)
 class Statement:
     tenant: Tenant
     month: date  # its first day
-    lines: list[dict[str, Any]]  # engine, resolution, currency, price_micros, renders, seconds, amount_micros
+    lines: list[dict[str, Any]]  # engine, resolution, currency, price_micros, renders, seconds, total_micros
     adjustments: list[UsageEntry]
-    totals: list[dict[str, Any]]  # by currency
-
-    @property
-    def period(self) -> Period:
-        return Period.month(self.month)
+    totals: list[dict[str, Any]]  # one for each currency, from `reports.totals`
 
 
 def make(tenant: Tenant, month: date, *, is_test: bool) -> Statement:
-    """is_test: of what test keys have made, which costs nothing; corrections are live."""
+    """month: any of its days. is_test: the usage of test keys, which costs nothing; it has no adjustments."""
     rows = reports.entries(tenant, Period.month(month), is_test=is_test)
-    # What was not billed, as it failed, is no line, and so in no total: these are what the lines come to.
+    # Canceled and failed renders have no line, so the totals leave them out, too: the totals are the sums of the lines.
     rows = rows.exclude(render_id__isnull=False, billed_seconds=0)
-    charged = rows.filter(reports.SETTLED, render_id__isnull=False)
+    charges = rows.filter(reports.SETTLED, render_id__isnull=False)
     lines: Iterable[Any] = (
-        charged.order_by()
+        charges.order_by()
         .values("currency", "engine", "resolution", "price_micros")
         .annotate(renders=Count("pk"), seconds=Sum("billed_seconds"), total_micros=Sum("amount_micros"))
         .order_by("currency", "engine", "resolution", "price_micros")
@@ -43,5 +39,5 @@ def make(tenant: Tenant, month: date, *, is_test: bool) -> Statement:
 
 
 def as_html(statement: Statement) -> str:
-    """A page that prints on paper, or to PDF, as it is."""
+    """Return a page laid out for printing on paper or to PDF."""
     return render_to_string("accounts/statement.html", {"statement": statement})

@@ -1,6 +1,6 @@
-"""The tables of `accounts`. Who asks and who pays.
+"""The tables of `accounts`: tenants, API keys, usage, request counts and the audit log.
 
-It stands for the migrations before version 0.2: a database to which all of them were applied counts as migrated.
+It replaces the migrations before version 0.2: a database to which all of those were applied counts as migrated.
 """
 
 import uuid
@@ -36,16 +36,20 @@ class Migration(migrations.Migration):
             name="FailedLogins",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("account", models.CharField(help_text="SHA-256 of the name that was given.", max_length=64)),
+                ("account", models.CharField(help_text="SHA-256 of the user name that was entered.", max_length=64)),
                 (
                     "address",
-                    models.CharField(help_text="Of the client; of IPv6 its network of 64 bits.", max_length=45),
+                    models.CharField(
+                        help_text="The client's IPv4 address, or the /64 network of its IPv6 address.", max_length=45
+                    ),
                 ),
                 ("started_at", models.DateTimeField()),
                 ("failures", models.PositiveIntegerField()),
                 (
                     "succeeded_at",
-                    models.DateTimeField(help_text="When the account was last logged in to from there.", null=True),
+                    models.DateTimeField(
+                        help_text="Time of the last successful log-in to the account from this address.", null=True
+                    ),
                 ),
             ],
             options={
@@ -65,46 +69,77 @@ class Migration(migrations.Migration):
                 ("name", models.CharField(max_length=60, unique=True)),
                 (
                     "monthly_seconds",
-                    models.PositiveIntegerField(default=3600, help_text="Output a calendar month (UTC)."),
+                    models.PositiveIntegerField(
+                        default=3600, help_text="Seconds of video that a tenant may make per calendar month (UTC)."
+                    ),
                 ),
                 (
                     "spend_cap_micros",
-                    models.BigIntegerField(blank=True, help_text="A month, in millionths.", null=True),
+                    models.BigIntegerField(
+                        blank=True,
+                        help_text="Highest amount per month, in millionths of the currency. Empty: no cap.",
+                        null=True,
+                    ),
                 ),
                 ("currency", models.CharField(default="USD", max_length=3)),
                 (
                     "max_concurrent",
-                    models.PositiveSmallIntegerField(default=2, help_text="Renders running at once; more wait."),
+                    models.PositiveSmallIntegerField(
+                        default=2, help_text="Renders that run at the same time; more wait in the queue."
+                    ),
                 ),
                 (
                     "max_queued",
-                    models.PositiveIntegerField(default=100, help_text="Renders waiting; more are refused."),
+                    models.PositiveIntegerField(
+                        default=100, help_text="Renders that wait in the queue; more are refused."
+                    ),
                 ),
-                ("max_audio_seconds", models.PositiveIntegerField(default=600, help_text="Length of one voice.")),
-                ("requests_per_minute", models.PositiveIntegerField(default=600)),
+                (
+                    "max_audio_seconds",
+                    models.PositiveIntegerField(
+                        default=600, help_text="Longest voice recording or spoken script, in seconds."
+                    ),
+                ),
+                (
+                    "requests_per_minute",
+                    models.PositiveIntegerField(
+                        default=600, help_text="Requests per minute, except those that start a render."
+                    ),
+                ),
                 (
                     "creates_per_minute",
-                    models.PositiveIntegerField(default=60, help_text="Requests that start a render."),
+                    models.PositiveIntegerField(default=60, help_text="Requests per minute that start a render."),
                 ),
                 (
                     "weight",
-                    models.PositiveSmallIntegerField(default=1, help_text="Share of the nodes when tenants compete."),
+                    models.PositiveSmallIntegerField(
+                        default=1,
+                        help_text="Share of the nodes when tenants compete: a tenant with 2 gets twice as much as one with 1.",
+                    ),
                 ),
                 (
                     "prices",
                     models.JSONField(
                         blank=True,
                         default=dict,
-                        help_text='Micros for an output second: {"infinitetalk": {"480p": 15000}}.',
+                        help_text='Price of one second of video, in millionths of the currency, by engine and size: {"infinitetalk": {"480p": 15000}}.',
                     ),
                 ),
                 (
                     "max_stored_bytes",
                     models.BigIntegerField(
-                        db_default=21474836480, default=21474836480, help_text="Of uploads and spoken scripts."
+                        db_default=21474836480,
+                        default=21474836480,
+                        help_text="Bytes of uploaded files and spoken scripts.",
                     ),
                 ),
-                ("retention_days", models.PositiveIntegerField(default=30)),
+                (
+                    "retention_days",
+                    models.PositiveIntegerField(
+                        default=30,
+                        help_text="Days until the video of a render is deleted, and an unchanged project of a test key.",
+                    ),
+                ),
             ],
             options={
                 "constraints": [models.CheckConstraint(condition=models.Q(("weight__gte", 1)), name="plan_has_weight")],
@@ -160,25 +195,29 @@ class Migration(migrations.Migration):
                         base_field=models.CharField(max_length=43),
                         blank=True,
                         default=list,
-                        help_text="Networks (CIDR) that may use it; none: any may.",
+                        help_text="Networks (CIDR) from which the key may be used. Empty: from anywhere.",
                         size=None,
                     ),
                 ),
                 (
                     "legacy_200",
                     models.BooleanField(
-                        default=False, help_text="Answer 200 to POST /projects, as the older service did."
+                        default=False,
+                        help_text="Answer POST /projects with status 200, as the service before this one did.",
                     ),
                 ),
                 (
                     "expires_at",
                     models.DateTimeField(
                         blank=True,
-                        help_text="From then on it opens nothing. A rotation may have brought it forward.",
+                        help_text="From this time the key is refused. A rotation may have moved it to an earlier time.",
                         null=True,
                     ),
                 ),
-                ("rotated_at", models.DateTimeField(editable=False, help_text="When it was first rotated.", null=True)),
+                (
+                    "rotated_at",
+                    models.DateTimeField(editable=False, help_text="Time of the first rotation.", null=True),
+                ),
                 ("expiry_before_rotation", models.DateTimeField(editable=False, null=True)),
                 ("revoked_at", models.DateTimeField(blank=True, null=True)),
                 ("last_used_at", models.DateTimeField(blank=True, editable=False, null=True)),
@@ -259,11 +298,12 @@ class Migration(migrations.Migration):
                 (
                     "route",
                     models.CharField(
-                        help_text="Method and route; not the API key, which may be rotated.", max_length=200
+                        help_text="HTTP method and route. The API key is not part of it, because it may be rotated between tries.",
+                        max_length=200,
                     ),
                 ),
                 ("key", models.CharField(max_length=255)),
-                ("fingerprint", models.CharField(help_text="SHA-256 of what was asked.", max_length=64)),
+                ("fingerprint", models.CharField(help_text="SHA-256 of the request.", max_length=64)),
                 ("status", models.PositiveSmallIntegerField()),
                 ("headers", models.JSONField(default=dict)),
                 ("body", models.JSONField()),
@@ -288,7 +328,10 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("action", models.CharField(max_length=40)),
-                ("target", models.CharField(help_text="What it was done to: kind and id.", max_length=80)),
+                (
+                    "target",
+                    models.CharField(help_text="Kind and id of the row that was changed or viewed.", max_length=80),
+                ),
                 ("reason", models.TextField(blank=True)),
                 ("details", models.JSONField(default=dict)),
                 ("ip_address", models.GenericIPAddressField(null=True)),
@@ -337,13 +380,25 @@ class Migration(migrations.Migration):
                 ("render_id", models.UUIDField(editable=False, null=True, unique=True)),
                 ("engine", models.CharField(blank=True, max_length=40)),
                 ("resolution", models.CharField(blank=True, max_length=10)),
-                ("user_label", models.CharField(blank=True, help_text="The tenant's own user.", max_length=200)),
-                ("is_test", models.BooleanField(default=False, help_text="Of a test key: counts for nothing.")),
+                (
+                    "user_label",
+                    models.CharField(
+                        blank=True, help_text="The tenant's own user, `user_id` of the request.", max_length=200
+                    ),
+                ),
+                (
+                    "is_test",
+                    models.BooleanField(
+                        default=False, help_text="Made with a test key: it costs nothing and uses none of the quota."
+                    ),
+                ),
                 ("reserved_seconds", models.PositiveIntegerField(default=0)),
                 ("billed_seconds", models.IntegerField(null=True)),
                 (
                     "price_micros",
-                    models.BigIntegerField(default=0, help_text="For one second, as it was when the render was made."),
+                    models.BigIntegerField(
+                        default=0, help_text="Price of one second at the time when the render was requested."
+                    ),
                 ),
                 ("amount_micros", models.BigIntegerField(default=0)),
                 ("currency", models.CharField(default="USD", max_length=3)),
@@ -413,10 +468,13 @@ class Migration(migrations.Migration):
             name="UsageThreshold",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("month", models.DateField(help_text="Its first day, UTC.")),
+                ("month", models.DateField(help_text="First day of the month (UTC).")),
                 ("measure", models.CharField(choices=[("seconds", "Seconds"), ("spend", "Spend")], max_length=10)),
                 ("percent", models.PositiveSmallIntegerField()),
-                ("used", models.BigIntegerField(help_text="Seconds or micros, when it was passed.")),
+                (
+                    "used",
+                    models.BigIntegerField(help_text="Seconds or micros, at the time when the threshold was reached."),
+                ),
                 ("allowed", models.BigIntegerField()),
                 (
                     "created_at",

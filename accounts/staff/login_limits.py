@@ -1,10 +1,10 @@
-"""How often a password may be tried: by account, by address and by both; counted in Postgres, for all web processes.
+"""Limit wrong passwords per account, per address and per pair of both. The counts are in Postgres, for all processes.
 
-A try is counted before the password is looked at, so that many at once are no way around. Whoever goes on after the
-limit does not make the wait longer: it ends WINDOW after the first failure.
+A try is counted before its password is checked, so that many tries at the same time cannot pass the limit. Tries after
+the limit do not prolong the wait: it ends WINDOW after the first failure.
 
-django-axes has one limit for all three, and holds whoever comes from an address or for an account alike. Here strangers
-cannot keep out those who log in daily: an account is then held only by what fails from the same address.
+django-axes has one limit for all three, so strangers can lock an account for its owner. Here they cannot: where the
+account has logged in from the same address in the last 30 days (LATELY), only failures of this pair count.
 """
 
 import hashlib
@@ -23,12 +23,12 @@ from accounts.networks import parse_address
 
 WINDOW = timedelta(minutes=15)
 FAILURES = 10  # for one account from one address
-ACCOUNTS_OF_ADDRESS = 15  # for which all tries from it have failed: who tries one password for many names
-FAILURES_OF_ACCOUNT = 100  # from all addresses
-LATELY = timedelta(days=30)  # Since when a log-in frees an account, at that address, from the last two limits.
+ACCOUNTS_OF_ADDRESS = 15  # accounts with failures only, from one address: one password tried for many names
+FAILURES_OF_ACCOUNT = 100  # for one account from all addresses
+LATELY = timedelta(days=30)  # A log-in within this time exempts the account, at that address, from the last two limits.
 WINDOW_SQL = f"interval '{WINDOW.total_seconds()} seconds'"
 
-_TAKE = f"""
+_COUNT_TRY = f"""
 INSERT INTO {FailedLogins._meta.db_table} AS known (account, address, started_at, failures)
 VALUES (%s, %s, statement_timestamp(), 1)
 ON CONFLICT (account, address) DO UPDATE SET
@@ -40,23 +40,27 @@ RETURNING failures, extract(epoch FROM started_at + {WINDOW_SQL} - statement_tim
 """
 
 
-def take(name: str, ip_address: str | None) -> int:
-    """Count one try. Returns for how many seconds no more are allowed; 0: this one is."""
+def count_try(name: str, ip_address: str | None) -> int:
+    """Count one try. Return 0 if it is allowed, else the seconds until the next one is.
+
+    ip_address: from `audit.ip_address_of`.
+    """
     account, address = _account(name), _address(ip_address)
     this = Q(account=account, address=address)
-    ended = Q(started_at__lt=Now() - WINDOW) & (Q(succeeded_at=None) | Q(succeeded_at__lt=Now() - LATELY))
-    FailedLogins.objects.filter(ended).exclude(this).delete()
+    expired = Q(started_at__lt=Now() - WINDOW) & (Q(succeeded_at=None) | Q(succeeded_at__lt=Now() - LATELY))
+    FailedLogins.objects.filter(expired).exclude(this).delete()
     is_known = FailedLogins.objects.filter(this, succeeded_at__gt=Now() - LATELY).exists()
-    seconds = 0 if is_known else _seconds_of_strangers(account, address)
+    seconds = 0 if is_known else _seconds_for_strangers(account, address)
     if seconds:
-        return seconds  # And not counted: else a stranger could fill the table.
+        return seconds  # Not counted, so that strangers cannot fill the table.
     with connection.cursor() as cursor:
-        cursor.execute(_TAKE, [account, address])
+        cursor.execute(_COUNT_TRY, [account, address])
         failures, seconds_left = cursor.fetchone()
     return _at_least_one(seconds_left) if failures > FAILURES else 0
 
 
-def _seconds_of_strangers(account: str, address: str) -> int:
+def _seconds_for_strangers(account: str, address: str) -> int:
+    """Apply the two limits for pairs without a recent log-in. Return the seconds to wait; 0: none."""
     rows = FailedLogins.objects.filter(started_at__gt=Now() - WINDOW, failures__gt=0)
     others = rows.filter(address=address).exclude(account=account)
     same = rows.filter(account=account)
@@ -77,13 +81,13 @@ def _at_least_one(seconds: float) -> int:
 
 
 def succeeded(name: str, ip_address: str | None) -> None:
-    """The try that was counted last was no failure."""
+    """Reset the pair's failures after a successful log-in."""
     rows = FailedLogins.objects.filter(account=_account(name), address=_address(ip_address))
     rows.update(failures=0, succeeded_at=Now())
 
 
 def _account(name: str) -> str:
-    # As Django's form takes it; hashed, because people type their passwords there.
+    # Normalized as Django's form does. Hashed, because people sometimes type their password into this field.
     plain = unicodedata.normalize("NFKC", name[:1000].strip()).strip().casefold()
     return hashlib.sha256(plain.encode(errors="replace")).hexdigest()
 
@@ -94,5 +98,5 @@ def _address(ip_address: str | None) -> str:
         return ""
     if address.version == 4:
         return str(address)
-    # A customer of a provider has as many addresses as there are in it.
+    # Providers give each customer a /64 network or more, so single IPv6 addresses mean nothing.
     return str(ipaddress.ip_network((address, 64), strict=False))

@@ -1,4 +1,4 @@
-"""The admin's log-in page, with a limit to how often a password may be tried."""
+"""The admin's log-in page, with the limits of `login_limits`."""
 
 import logging
 
@@ -17,13 +17,13 @@ logger = logging.getLogger(__name__)
 @sensitive_post_parameters()
 @never_cache
 def login(request: HttpRequest) -> HttpResponse:
-    """Answers 429 once there were too many wrong passwords, whatever the password is then."""
+    """Return 429 after too many wrong passwords, even if the password is right now."""
     if request.method != "POST":
         return admin.site.login(request)
     name, ip_address = request.POST.get("username", ""), audit.ip_address_of(request)
-    seconds = login_limits.take(name, ip_address)
+    seconds = login_limits.count_try(name, ip_address)
     if seconds:
-        logger.warning("Too many wrong passwords from %s: no more for %s s", ip_address, seconds)
+        logger.warning("Too many wrong passwords from %s: refused for %s s", ip_address, seconds)
         context = {**admin.site.each_context(request), "title": "Log in", "minutes": -(-seconds // 60)}
         page = render(request, "admin/login_refused.html", context, status=429)
         page["Retry-After"] = str(seconds)

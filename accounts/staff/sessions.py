@@ -1,4 +1,4 @@
-"""A deactivated account is logged out everywhere, for good: activated again, it must log in again."""
+"""Log a deactivated account out everywhere. When it is activated again, it has to log in again."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from django.dispatch import receiver
 def end_sessions_of_inactive(instance: User, created: bool, **_: Any) -> None:
     if created or instance.is_active:
         return
-    # Whose a session is stands inside it. There are as many as staff who are logged in.
+    # The account is encoded inside the session, so all are read. There are no more than logged-in staff.
     for session in Session.objects.filter(expire_date__gt=Now()):
         if session.get_decoded().get(SESSION_KEY) == str(instance.pk):
             session.delete()

@@ -1,13 +1,13 @@
-from decimal import Decimal
+"""`{{ amount|micros:currency }}` in templates."""
 
 from django import template
+
+from accounts.money import format_micros
 
 register = template.Library()
 
 
 @register.filter
 def micros(value: int | None, currency: str = "") -> str:
-    """Millionths as an amount: to the cent, or further where there are parts of a cent."""
-    amount = Decimal(value or 0) / 1_000_000
-    text = f"{amount:,.2f}" if amount == round(amount, 2) else f"{amount:,.6f}".rstrip("0")
-    return f"{text} {currency}".strip()
+    """Format an amount as `accounts.money.format_micros` does; None is 0."""
+    return format_micros(value or 0, currency)

@@ -12,7 +12,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import DatabaseError, connection
 
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.api_keys.authentication import presented_key
 from creatorify.asgi_middleware import connections
 from creatorify.asgi_middleware.asgi import Application, Receive, Scope, Send, header

@@ -115,7 +115,7 @@ def check_prices(databases: Iterable[str] | None = None, **_: Any) -> Iterable[C
         return
     # Only these columns: before `migrate` others may not be there yet.
     for plan in Plan.objects.only("name", "prices", "spend_cap_micros").order_by("name"):
-        lacking = [] if prices.is_free(plan) else prices.missing(plan.prices)
+        lacking = prices.missing(plan)
         if lacking:
             yield Warning(
                 f"The plan {plan.name} has no price for {', '.join(lacking)}: its tenants' renders are refused.",

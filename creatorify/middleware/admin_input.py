@@ -12,7 +12,7 @@ from django.core.exceptions import BadRequest, ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.utils.dateparse import parse_datetime
 
-from accounts.billing.reports import YEARS
+from accounts.periods import YEARS
 
 PREFIX = "/admin/"
 SELECTED = "_selected_action"  # of the rows that are ticked in a list

@@ -100,7 +100,7 @@ INVARIANTS = [
     ),
     Invariant(
         "amount_is_price",
-        "A bill is its seconds at its price, never more than was held.",
+        "A charge is its seconds at its price, never more than was held.",
         """
         SELECT u.id FROM accounts_usageentry u WHERE u.render_id IS NOT NULL
         AND (u.amount_micros <> coalesce(u.billed_seconds, u.reserved_seconds) * u.price_micros

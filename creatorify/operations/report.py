@@ -14,8 +14,9 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render as render_page
 from django.utils import timezone
 
-from accounts.billing.reports import SETTLED, Period, month_of, next_month
+from accounts.billing.reports import SETTLED
 from accounts.models import UsageEntry
+from accounts.periods import Period, next_month, parse_month
 from render.models import Render, State
 
 _BY_NODE = """
@@ -116,7 +117,7 @@ def report_view(request: HttpRequest, month: str | None = None) -> HttpResponse:
     first = timezone.now().date().replace(day=1)
     if month is not None:
         try:
-            first = month_of(month)
+            first = parse_month(month)
         except ValueError:
             raise Http404 from None
     period = Period.month(first)

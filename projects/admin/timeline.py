@@ -72,5 +72,5 @@ def _of_usage(entry: UsageEntry, name: str) -> list[Moment]:
     moments = [Moment(entry.created_at, f"{name}: hold", f"{entry.reserved_seconds} s, as it was last set")]
     if entry.settled_at:
         amount = money(entry.amount_micros, entry.currency)
-        moments.append(Moment(entry.settled_at, f"{name}: bill", f"{entry.billed_seconds} s, {amount}"))
+        moments.append(Moment(entry.settled_at, f"{name}: charge", f"{entry.billed_seconds} s, {amount}"))
     return moments

@@ -64,6 +64,7 @@ class AvatarSerializer(serializers.ModelSerializer[Avatar]):
     retrieve=extend_schema(summary="Get an avatar"),
 )
 class AvatarViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView, GenericViewSet[Avatar]):
+    queryset = Avatar.objects.none()
     serializer_class = AvatarSerializer
     pagination_class = EnvelopePagination
     required_scopes = {
@@ -73,8 +74,6 @@ class AvatarViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
     }
 
     def get_queryset(self) -> QuerySet[Avatar]:
-        if getattr(self, "swagger_fake_view", False):
-            return Avatar.objects.none()
         key = self.api_key
         return Avatar.objects.filter(tenant=key.tenant_id, is_test=key.is_test).select_related("asset")
 

@@ -11,7 +11,7 @@ from uuid import UUID
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connection
 
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.models import ApiKey
 from projects.models import Take
 from render.models import TERMINAL_STATES
@@ -138,7 +138,7 @@ def _read(project_ids: Iterable[UUID]) -> dict[UUID, Snapshot]:
 
 def _read_ended(accesses: Collection[Access]) -> set[Access]:
     try:
-        open_keys = keys.still_open({access.key_id for access in accesses})
+        open_keys = keys.still_usable({access.key_id for access in accesses})
         return {access for access in accesses if not access.is_open_with(open_keys.get(access.key_id))}
     finally:
         connection.close()

@@ -7,7 +7,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts import networks
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.billing import reports
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Scope, UsageEntry
@@ -113,16 +113,16 @@ def test_a_checksum_has_six_characters_and_tells_typing_errors(alice) -> None:
 
 def test_a_new_key_is_what_was_asked_for(alice) -> None:
     end = timezone.now() + timedelta(days=1)
-    made, plain = keys.make(
+    key, plain = keys.issue(
         alice.tenant, name="n", mode="test", scopes=[], expires_at=end, allowed_ips=["10.0.0.0/8"],
         rotated_from=alice.key,
     )  # fmt: skip
-    made.refresh_from_db()
+    key.refresh_from_db()
 
     assert keys.WELL_FORMED.fullmatch(plain) and plain.startswith("cf_test_")
-    assert (made.name, made.mode, made.scopes, made.expires_at) == ("n", "test", [], end)
-    assert (made.allowed_ips, made.rotated_from, made.tenant) == (["10.0.0.0/8"], alice.key, alice.tenant)
-    assert made.is_test and made.is_usable
+    assert (key.name, key.mode, key.scopes, key.expires_at) == ("n", "test", [], end)
+    assert (key.allowed_ips, key.rotated_from, key.tenant) == (["10.0.0.0/8"], alice.key, alice.tenant)
+    assert key.is_test and key.is_usable
 
 
 def test_networks_are_written_one_way() -> None:
@@ -151,8 +151,8 @@ def test_usage_in_groups_adds_up_to_the_whole(alice) -> None:
         ("two", "USD", 1),
     ]
     [dollars, euros] = reports.grouped(rows, ["day", "month", "key", "engine", "resolution"])
-    made = rows[0].created_at
-    assert (euros["day"], euros["month"]) == (made.date().isoformat(), made.strftime("%Y-%m"))
+    moment = rows[0].created_at
+    assert (euros["day"], euros["month"]) == (moment.date().isoformat(), moment.strftime("%Y-%m"))
     assert (euros["key"], euros["engine"], dollars["amount_micros"]) == (alice.key.prefix, "instant", 0)
     assert euros["amount_micros"] == 2000
 
@@ -161,7 +161,7 @@ def test_a_row_says_what_it_is(alice) -> None:
     finished_project(alice)
     create(alice)
     UsageEntry.objects.create(tenant=alice.tenant, billed_seconds=1, reason="x")
-    rows = reports.with_kind(UsageEntry.objects.filter(tenant=alice.tenant)).order_by("pk")
+    rows = reports.with_key_prefix(UsageEntry.objects.filter(tenant=alice.tenant)).order_by("pk")
 
     assert [(row.kind, row.key_prefix) for row in rows] == [
         ("charge", alice.key.prefix),

@@ -5,7 +5,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.sessions.models import Session
 from django.test import Client
 
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Plan, Tenant
 

@@ -7,10 +7,11 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.api import request_rates
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.billing import quota, reports
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Plan, UsageEntry, UsageThreshold
+from accounts.periods import Period, next_month
 from tests.projects.steps import NEW, PROJECTS, create
 
 pytestmark = pytest.mark.usefixtures("neighbour")
@@ -24,20 +25,20 @@ NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 )
 def test_a_window_is_the_clocks_minute(alice, clock, seconds, taken, left) -> None:
     clock.set(NOON)
-    request_rates.take(alice.tenant, "read")
+    request_rates.count_request(alice.tenant, "read")
     clock.set(NOON + timedelta(seconds=seconds))
 
-    window = request_rates.take(alice.tenant, "read")
+    window = request_rates.count_request(alice.tenant, "read")
 
-    assert (window.taken, window.seconds_left) == (taken, left)
+    assert (window.count, window.seconds_left) == (taken, left)
 
 
 def test_requests_are_counted_all_minute_long(alice, clock) -> None:
     for second in range(0, 60, 7):
         clock.set(NOON + timedelta(seconds=second))
-        window = request_rates.take(alice.tenant, "create")
+        window = request_rates.count_request(alice.tenant, "create")
 
-    assert window.taken == 9
+    assert window.count == 9
 
 
 @pytest.mark.parametrize(("second", "wait"), [(0, "60"), (20, "40"), (59.5, "1")])
@@ -57,7 +58,7 @@ def test_it_is_told_when_to_come_again(alice, plan, clock, second, wait) -> None
 def test_the_last_request_of_a_window_is_allowed(alice, plan, clock) -> None:
     plan.requests_per_minute = 2
     clock.set(NOON)
-    windows = [request_rates.take(alice.tenant, "read") for _ in range(3)]
+    windows = [request_rates.count_request(alice.tenant, "read") for _ in range(3)]
 
     assert [(window.allowed, window.remaining) for window in windows] == [(True, 1), (True, 0), (False, 0)]
 
@@ -152,13 +153,13 @@ def test_a_threshold_is_of_the_month_in_which_it_was_passed(alice) -> None:
     ],
 )
 def test_a_month_ends_where_the_next_begins(first, following) -> None:
-    assert reports.Period.month(first) == reports.Period(first.replace(day=1), following)
-    assert reports.next_month(first) == following
+    assert Period.month(first) == Period(first.replace(day=1), following)
+    assert next_month(first) == following
 
 
 def test_a_period_has_its_first_moment_and_not_its_end(alice) -> None:
     create(alice)
-    period = reports.Period(date(2026, 5, 1), date(2026, 6, 1))
+    period = Period(date(2026, 5, 1), date(2026, 6, 1))
     start, end = period.bounds
     assert (start, end) == (datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC))
     inside = {start: 1, end - timedelta(microseconds=1): 1, end: 0, start - timedelta(microseconds=1): 0}

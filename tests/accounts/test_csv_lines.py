@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from accounts.billing.csv_lines import lines
+from accounts.billing.csv_writer import lines
 
 
 def write(*cells: object) -> str:

@@ -7,7 +7,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from accounts import audit
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.models import ApiKey, AuditEntry, Scope
 
 pytestmark = pytest.mark.django_db
@@ -25,20 +25,21 @@ def make(caller):
 
 def test_a_tenant_has_so_many_usable_keys_and_no_more(alice, charlie, settings) -> None:
     settings.MAX_API_KEYS = 3
-    keys.make(charlie.tenant, name="hers")
-    keys.make(alice.tenant, name="test", mode=ApiKey.Mode.TEST)
-    keys.revoke(keys.make(alice.tenant, name="revoked")[0])
-    keys.make(alice.tenant, name="expired", expires_at=timezone.now() - timedelta(days=1))
-    made = [make(alice) for _ in range(2)]
-    assert [answer.status_code for answer in made] == [201, 201]
+    keys.issue(charlie.tenant, name="hers")
+    keys.issue(alice.tenant, name="test", mode=ApiKey.Mode.TEST)
+    keys.revoke(keys.issue(alice.tenant, name="revoked")[0])
+    keys.issue(alice.tenant, name="expired", expires_at=timezone.now() - timedelta(days=1))
+    answers = [make(alice) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [201, 201]
 
     refused = make(alice)
     assert (refused.status_code, refused.json()["code"]) == (409, "invalid_state")
     assert "3 live keys" in refused.json()["detail"]
     assert make(charlie).status_code == 201
     # One can be replaced, and after one was revoked another one is possible.
-    assert alice.post(f"{KEYS}/{made[0].json()['id']}/rotate", {"overlap_hours": 0}, format="json").status_code == 201
-    alice.delete(f"{KEYS}/{made[1].json()['id']}")
+    first, second = (f"{KEYS}/{answer.json()['id']}" for answer in answers)
+    assert alice.post(f"{first}/rotate", {"overlap_hours": 0}, format="json").status_code == 201
+    alice.delete(second)
     assert make(alice).status_code == 201
 
 
@@ -46,25 +47,25 @@ def test_keys_are_changed_so_often_in_a_day_and_revoked_at_any_time(alice, charl
     settings.MAX_KEY_CHANGES = 3
     for caller in (alice, charlie):
         audit.record("key.by_staff", caller.key, tenant=caller.tenant)
-    test_key = keys.make(alice.tenant, name="test", mode=ApiKey.Mode.TEST)[0]
+    test_key = keys.issue(alice.tenant, name="test", mode=ApiKey.Mode.TEST)[0]
     audit.record("key.by_test", test_key, tenant=alice.tenant, api_key=test_key)
-    made = f"{KEYS}/{make(alice).json()['id']}"
-    assert alice.patch(made, {"name": "y"}, format="json").status_code == 200
-    successor = alice.post(f"{made}/rotate", {"overlap_hours": 1}, format="json")
+    path = f"{KEYS}/{make(alice).json()['id']}"
+    assert alice.patch(path, {"name": "y"}, format="json").status_code == 200
+    successor = alice.post(f"{path}/rotate", {"overlap_hours": 1}, format="json")
     assert successor.status_code == 201
 
     for refused in (
         make(alice),
-        alice.patch(made, {"name": "z"}, format="json"),
-        alice.post(f"{made}/rotate", format="json"),
+        alice.patch(path, {"name": "z"}, format="json"),
+        alice.post(f"{path}/rotate", format="json"),
     ):
         assert (refused.status_code, refused.json()["code"]) == (429, "too_many_changes")
         assert "Retry-After" in refused
     assert ApiKey.objects.get(pk=successor.json()["id"]).name == "y"
     assert AuditEntry.objects.filter(tenant=alice.tenant).count() == 5
-    assert alice.patch(made, {}, format="json").status_code == 200  # It changes nothing.
-    assert alice.delete(made).status_code == 200
-    assert ApiKey.objects.get(prefix=alice.get(made).json()["prefix"]).revoked_at
+    assert alice.patch(path, {}, format="json").status_code == 200  # It changes nothing.
+    assert alice.delete(path).status_code == 200
+    assert ApiKey.objects.get(prefix=alice.get(path).json()["prefix"]).revoked_at
     assert make(charlie).status_code == 201
 
     AuditEntry.objects.update(created_at=F("created_at") - timedelta(days=1))

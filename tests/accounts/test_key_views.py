@@ -40,21 +40,21 @@ def test_a_deep_body_is_refused_whatever_reads_it_later(owner, depth) -> None:
 def test_a_new_key_is_shown_once_and_works(owner, client, slash):
     answer = owner.post(f"{KEYS}{slash}", {"name": "Build server", "scopes": ["projects:read"]}, format="json")
 
-    made = answer.json()
+    created = answer.json()
     assert (answer.status_code, answer["Cache-Control"]) == (201, "private, no-store")
-    assert (made["name"], made["mode"], made["scopes"]) == ("Build server", "live", ["projects:read"])
-    assert status_with(client, made["key"]) == 200
-    assert client.post(PROJECTS, {}, headers={"X-API-Key": made["key"]}).status_code == 403
-    assert "key" not in owner.get(f"{KEYS}/{made['id']}").json()
+    assert (created["name"], created["mode"], created["scopes"]) == ("Build server", "live", ["projects:read"])
+    assert status_with(client, created["key"]) == 200
+    assert client.post(PROJECTS, {}, headers={"X-API-Key": created["key"]}).status_code == 403
+    assert "key" not in owner.get(f"{KEYS}/{created['id']}").json()
     assert actions() == ["key.created"]
     entry = AuditEntry.objects.get()
-    assert (entry.api_key, entry.target, entry.ip_address) == (owner.key, f"apikey {made['id']}", "127.0.0.1")
+    assert (entry.api_key, entry.target, entry.ip_address) == (owner.key, f"apikey {created['id']}", "127.0.0.1")
 
 
 def test_without_scopes_a_new_key_gets_those_of_the_one_that_asks_but_for_the_keys(owner):
-    made = owner.post(KEYS, {"name": "x"}, format="json").json()
+    created = owner.post(KEYS, {"name": "x"}, format="json").json()
 
-    assert set(made["scopes"]) == set(Scope) - {Scope.KEYS_ADMIN}
+    assert set(created["scopes"]) == set(Scope) - {Scope.KEYS_ADMIN}
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
@@ -75,8 +75,8 @@ def test_a_key_gives_away_no_scope_that_it_lacks(owner):
 
 def test_a_test_key_makes_no_live_key(owner):
     test = Caller(owner.tenant, "test")
-    made = owner.post(KEYS, {"name": "x", "mode": "test", "scopes": list(Scope)}, format="json").json()
-    test.credentials(HTTP_X_API_KEY=made["key"])
+    created = owner.post(KEYS, {"name": "x", "mode": "test", "scopes": list(Scope)}, format="json").json()
+    test.credentials(HTTP_X_API_KEY=created["key"])
 
     assert test.post(KEYS, {"name": "y", "mode": "live"}, format="json").status_code == 403
     assert test.post(KEYS, {"name": "y"}, format="json").json()["mode"] == "test"
@@ -121,21 +121,23 @@ def test_rotation_lets_both_keys_work_until_the_overlap_is_over(owner, client):
 @pytest.mark.parametrize("expiry", [None, timezone.now() + timedelta(days=90)])
 @pytest.mark.parametrize("by", ["itself", "another"])
 def test_who_has_lost_the_answer_rotates_again_and_gets_a_key_that_lasts(owner, charlie, expiry, by):
-    given = {"expires_at": expiry.isoformat()} if expiry else {}
-    old = owner.post(KEYS, {"name": "Server", "scopes": ["keys:admin"], **given}, format="json").json()
-    asking = Caller(owner.tenant, "unused") if by == "itself" else owner
+    expiry_field = {"expires_at": expiry.isoformat()} if expiry else {}
+    old = owner.post(KEYS, {"name": "Server", "scopes": ["keys:admin"], **expiry_field}, format="json").json()
+    rotating = Caller(owner.tenant, "unused") if by == "itself" else owner
     if by == "itself":
-        asking.credentials(HTTP_X_API_KEY=old["key"])
+        rotating.credentials(HTTP_X_API_KEY=old["key"])
     stranger = ApiKey.objects.filter(pk=charlie.key.pk).values().get()
 
-    made = [asking.post(f"{KEYS}/{old['id']}/rotate", {"overlap_hours": 2}, format="json").json() for _ in range(3)]
+    created = [
+        rotating.post(f"{KEYS}/{old['id']}/rotate", {"overlap_hours": 2}, format="json").json() for _ in range(3)
+    ]
 
-    rows = [ApiKey.objects.get(pk=one["id"]) for one in made]
+    rows = [ApiKey.objects.get(pk=one["id"]) for one in created]
     assert [row.expires_at for row in rows] == [expiry] * 3
     assert ApiKey.objects.get(pk=old["id"]).expires_at < timezone.now() + timedelta(hours=2)
     lost = [key["id"] for key in owner.get(KEYS).json()["data"] if key["rotated_from"] == old["id"]]
-    assert set(lost) == {one["id"] for one in made}
-    child = asking.post(KEYS, {"name": "child", "scopes": ["keys:admin"]}, format="json").json()
+    assert set(lost) == {one["id"] for one in created}
+    child = rotating.post(KEYS, {"name": "child", "scopes": ["keys:admin"]}, format="json").json()
     assert ApiKey.objects.get(pk=child["id"]).expires_at == (expiry if by == "itself" else None)
     assert ApiKey.objects.filter(pk=charlie.key.pk).values().get() == stranger
 
@@ -150,38 +152,38 @@ def test_rotation_never_prolongs_a_key(owner):
 
 
 def test_a_revoked_key_opens_nothing_and_stays_in_the_list(owner, client):
-    made = owner.post(KEYS, {"name": "x"}, format="json").json()
+    created = owner.post(KEYS, {"name": "x"}, format="json").json()
 
-    assert owner.delete(f"{KEYS}/{made['id']}").json() == {"detail": "API key revoked"}
-    assert owner.delete(f"{KEYS}/{made['id']}").status_code == 200
+    assert owner.delete(f"{KEYS}/{created['id']}").json() == {"detail": "API key revoked"}
+    assert owner.delete(f"{KEYS}/{created['id']}").status_code == 200
 
-    assert status_with(client, made["key"]) == 401
+    assert status_with(client, created["key"]) == 401
     assert [key["revoked_at"] is None for key in owner.get(KEYS).json()["data"]] == [False, True]
     assert actions() == ["key.created", "key.revoked"]
 
 
 def test_a_key_can_be_renamed_and_bound_to_networks(owner, client):
-    made = owner.post(KEYS, {"name": "x"}, format="json").json()
+    created = owner.post(KEYS, {"name": "x"}, format="json").json()
 
     changed = owner.patch(
-        f"{KEYS}/{made['id']}", {"name": "y", "allowed_ips": ["10.1.2.3", "2001:db8::/32"]}, format="json"
+        f"{KEYS}/{created['id']}", {"name": "y", "allowed_ips": ["10.1.2.3", "2001:db8::/32"]}, format="json"
     ).json()
 
     assert (changed["name"], changed["allowed_ips"]) == ("y", ["10.1.2.3/32", "2001:db8::/32"])
-    refused = client.get(PROJECTS, headers={"X-API-Key": made["key"]})
+    refused = client.get(PROJECTS, headers={"X-API-Key": created["key"]})
     assert (refused.status_code, refused.json()["code"]) == (403, "ip_not_allowed")
-    assert client.get(PROJECTS, headers={"X-API-Key": made["key"]}, REMOTE_ADDR="10.1.2.3").status_code == 200
-    assert client.get(PROJECTS, headers={"X-API-Key": made["key"]}, REMOTE_ADDR="2001:db8::1").status_code == 200
+    assert client.get(PROJECTS, headers={"X-API-Key": created["key"]}, REMOTE_ADDR="10.1.2.3").status_code == 200
+    assert client.get(PROJECTS, headers={"X-API-Key": created["key"]}, REMOTE_ADDR="2001:db8::1").status_code == 200
     # A client can write into this header what it likes.
-    assert status_with(client, made["key"], **{"X-Forwarded-For": "10.1.2.3"}) == 403
+    assert status_with(client, created["key"], **{"X-Forwarded-For": "10.1.2.3"}) == 403
 
 
 def test_behind_a_proxy_the_hop_that_it_has_seen_counts(client, owner, settings):
     settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "NUM_PROXIES": 1}
-    made = owner.post(KEYS, {"name": "x", "allowed_ips": ["10.1.2.3"]}, format="json").json()
+    created = owner.post(KEYS, {"name": "x", "allowed_ips": ["10.1.2.3"]}, format="json").json()
 
-    assert status_with(client, made["key"], **{"X-Forwarded-For": "1.2.3.4, 10.1.2.3"}) == 200
-    assert status_with(client, made["key"], **{"X-Forwarded-For": "10.1.2.3, 1.2.3.4"}) == 403
+    assert status_with(client, created["key"], **{"X-Forwarded-For": "1.2.3.4, 10.1.2.3"}) == 200
+    assert status_with(client, created["key"], **{"X-Forwarded-For": "10.1.2.3, 1.2.3.4"}) == 403
 
 
 def test_the_list_comes_in_pages_and_shows_no_secret(owner):

@@ -7,7 +7,7 @@ from django.core.management.base import CommandError
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Tenant
 
@@ -50,7 +50,7 @@ def test_a_key_with_one_letter_changed_opens_nothing(alice) -> None:
 
 
 def test_an_expired_key_says_so(acme) -> None:
-    _, plain = keys.make(acme, name="old", expires_at=timezone.now() - timedelta(seconds=1))
+    _, plain = keys.issue(acme, name="old", expires_at=timezone.now() - timedelta(seconds=1))
 
     with pytest.raises(ServiceError) as caught:
         keys.authenticate(plain)
@@ -97,16 +97,16 @@ def test_the_command_makes_no_tenant_whose_name_cannot_be_used(db, name: str) ->
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
-        (["Acme"], "The tenant Acme is there already: this is one more key of it."),
-        (["Acme "], "The tenant Acme is there already: this is one more key of it."),
-        (["Globex", "--plan", "Nope"], "There was no plan Nope: it is made, with the defaults of every limit."),
+        (["Acme"], "The tenant Acme exists already: this is one more key of it."),
+        (["Acme "], "The tenant Acme exists already: this is one more key of it."),
+        (["Globex", "--plan", "Nope"], "There was no plan Nope: it is made now, with default limits."),
         (["Globex", "--plan", "Test"], ""),
     ],
 )
-def test_the_command_tells_what_a_typing_error_would_do(alice, capsys, arguments: list[str], told: str) -> None:
+def test_the_command_tells_what_a_typing_error_would_do(alice, capsys, arguments: list[str], message: str) -> None:
     call_command("create_tenant", *arguments)
 
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert ApiKey.objects.exclude(pk=alice.key.pk).get().tenant.name == arguments[0].strip()

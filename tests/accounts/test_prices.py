@@ -38,10 +38,10 @@ def test_a_plan_that_prices_everything_is_accepted_with_and_without_a_cap() -> N
 @pytest.mark.parametrize("lacking", ["draft", "instant", "chunked"])
 @pytest.mark.parametrize("size", ["480p", "720p"])
 def test_what_has_no_price_is_named(lacking, size) -> None:
-    given = full_prices(draft=BOTH)
-    del given[lacking][size]
+    prices_of_plan = full_prices(draft=BOTH)
+    del prices_of_plan[lacking][size]
 
-    assert f"Missing: {lacking} {size}." in refusal(prices=given)
+    assert f"Missing: {lacking} {size}." in refusal(prices=prices_of_plan)
 
 
 def test_a_cap_alone_prices_nothing(settings) -> None:
@@ -53,7 +53,7 @@ def test_a_cap_alone_prices_nothing(settings) -> None:
 
 
 def test_a_cap_is_not_below_zero() -> None:
-    assert "not below 0" in refusal(prices=full_prices(), spend_cap_micros=-1)
+    assert "cannot be below 0" in refusal(prices=full_prices(), spend_cap_micros=-1)
 
 
 @pytest.mark.parametrize("price", [True, False, -1, 0.5, 1.0, "100", None, [], {}, 10**12 + 1, 10**400])
@@ -71,15 +71,15 @@ def test_an_unknown_engine_is_named(engine) -> None:
     assert f"There is no engine {engine!r}" in refusal(prices={**full_prices(), engine: BOTH})
 
 
-@pytest.mark.parametrize("given", [[], [1], "draft", 5, True])
-def test_prices_are_an_object_of_objects(given) -> None:
-    assert "Must look like" in refusal(prices=given)
-    assert "draft: Must look like" in refusal(prices={**full_prices(), "draft": given})
+@pytest.mark.parametrize("prices_of_plan", [[], [1], "draft", 5, True])
+def test_prices_are_an_object_of_objects(prices_of_plan) -> None:
+    assert "Must look like" in refusal(prices=prices_of_plan)
+    assert "draft: Must look like" in refusal(prices={**full_prices(), "draft": prices_of_plan})
 
 
 # Plans that were saved before, or before an engine was installed.
 @pytest.mark.parametrize(
-    ("given", "cap", "param"),
+    ("prices_of_plan", "cap", "param"),
     [
         ({"draft": {"480p": 1}}, None, "parameters.resolution"),
         ({"draft": {"480p": 1, "720p": True}}, None, "parameters.resolution"),
@@ -94,8 +94,8 @@ def test_prices_are_an_object_of_objects(given) -> None:
         ({}, 0, "parameters.engine"),
     ],
 )
-def test_a_hold_without_a_price_is_refused(acme, charlie, given, cap, param) -> None:
-    Plan.objects.update(prices=given, spend_cap_micros=cap)
+def test_a_hold_without_a_price_is_refused(acme, charlie, prices_of_plan, cap, param) -> None:
+    Plan.objects.update(prices=prices_of_plan, spend_cap_micros=cap)
     hold = {"api_key": None, "engine": "draft", "resolution": "720p", "seconds": 5}
 
     with pytest.raises(ServiceError) as caught:

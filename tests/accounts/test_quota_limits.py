@@ -6,15 +6,15 @@ import pytest
 
 from accounts.billing import quota
 from accounts.errors import ServiceError
-from accounts.models import Plan, Tenant, UsageEntry, UsageThreshold
+from accounts.models import Plan, Tenant, UsageEntry, UsageThreshold, tenants
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("neighbour")]
 
 
 def hold(tenant: Tenant, seconds: int = 1, **further) -> uuid.UUID:
     render_id = uuid.uuid4()
-    given = {"api_key": None, "is_test": False, "engine": "instant", "resolution": "480p", **further}
-    quota.hold(tenant, render_id=render_id, seconds=seconds, **given)
+    arguments = {"api_key": None, "is_test": False, "engine": "instant", "resolution": "480p", **further}
+    quota.hold(tenant, render_id=render_id, seconds=seconds, **arguments)
     return render_id
 
 
@@ -30,7 +30,7 @@ def test_the_very_last_second_may_be_held_and_no_more(acme) -> None:
     limit(acme, monthly_seconds=10)
     hold(acme, 10)
 
-    with pytest.raises(ServiceError, match="1 s of output more are needed, 0 s are left") as refused:
+    with pytest.raises(ServiceError, match="needs 1 s of video; 0 s are left") as refused:
         hold(acme, 1)
     assert refused.value.code == "quota_exceeded"
 
@@ -77,7 +77,7 @@ def test_growing_a_hold_needs_room_for_what_is_more_alone(acme) -> None:
     quota.set_hold(held, 10)
 
     assert (entry(held).reserved_seconds, entry(held).amount_micros) == (10, 10_000)
-    with pytest.raises(ServiceError, match="1 s of output more"):
+    with pytest.raises(ServiceError, match="needs 1 s of video"):
         quota.set_hold(held, 11)
     assert entry(held).reserved_seconds == 10
 
@@ -162,15 +162,15 @@ def test_all_that_was_used_can_be_given_back_and_no_more(acme) -> None:
     back.refresh_from_db()
     assert back.settled_at is not None
     assert quota.seconds_available(acme) == 3600
-    for given in ({"seconds": -1, "amount_micros": 0}, {"seconds": 0, "amount_micros": -1}):
+    for amounts in ({"seconds": -1, "amount_micros": 0}, {"seconds": 0, "amount_micros": -1}):
         with pytest.raises(ServiceError) as refused:
-            quota.adjust(acme, reason="x", author=None, **given)
+            quota.adjust(acme, reason="x", author=None, **amounts)
         assert refused.value.code == "invalid"
 
 
-@pytest.mark.parametrize(("given", "param"), [((0, 0, "x"), "seconds"), ((1, 0, "  "), "reason")])
-def test_an_adjustment_changes_something_for_a_reason(acme, given, param) -> None:
-    seconds, amount, reason = given
+@pytest.mark.parametrize(("arguments", "param"), [((0, 0, "x"), "seconds"), ((1, 0, "  "), "reason")])
+def test_an_adjustment_changes_something_for_a_reason(acme, arguments, param) -> None:
+    seconds, amount, reason = arguments
     with pytest.raises(ServiceError) as refused:
         quota.adjust(acme, seconds=seconds, amount_micros=amount, reason=reason, author=None)
 
@@ -178,16 +178,16 @@ def test_an_adjustment_changes_something_for_a_reason(acme, given, param) -> Non
     assert not UsageEntry.objects.filter(tenant=acme).exists()
 
 
-@pytest.mark.parametrize("given", [(1, 0), (0, 1), (0, -0)])
-def test_seconds_or_money_are_enough(acme, given) -> None:
-    seconds, amount = given
-    if not any(given):
+@pytest.mark.parametrize("arguments", [(1, 0), (0, 1), (0, -0)])
+def test_seconds_or_money_are_enough(acme, arguments) -> None:
+    seconds, amount = arguments
+    if not any(arguments):
         return
     assert quota.adjust(acme, seconds=seconds, amount_micros=amount, reason="x", author=None).pk
 
 
 def test_so_many_renders_may_be_asked_for_in_a_month_the_canceled_ones_included(acme, monkeypatch) -> None:
-    monkeypatch.setattr(quota, "FREE_RENDERS", 2)
+    monkeypatch.setattr(tenants, "FREE_RENDERS", 2)
     limit(acme, monthly_seconds=3)
     for _ in range(5):
         quota.release(hold(acme), gpu_seconds=0)
@@ -195,10 +195,10 @@ def test_so_many_renders_may_be_asked_for_in_a_month_the_canceled_ones_included(
     for _ in range(2):
         hold(acme, is_test=True)
 
-    with pytest.raises(ServiceError, match="With live keys 5 renders may be asked for") as refused:
+    with pytest.raises(ServiceError, match="live keys may start 5 renders") as refused:
         hold(acme)
     assert refused.value.code == "quota_exceeded"
-    with pytest.raises(ServiceError, match="With test keys 2 renders may be asked for"):
+    with pytest.raises(ServiceError, match="test keys may start 2 renders"):
         hold(acme, is_test=True)
 
     UsageEntry.objects.filter(tenant=acme).update(created_at="2026-01-31T23:59:59Z")  # Of another month.

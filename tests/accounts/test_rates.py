@@ -22,7 +22,7 @@ def within_a_minute():
         time.sleep(0.5)
 
 
-def test_every_answer_tells_what_is_left(alice, plan, within_a_minute):
+def test_the_answer_to_a_counted_request_tells_what_is_left(alice, plan, within_a_minute):
     plan.requests_per_minute, plan.creates_per_minute, plan.max_concurrent = 100, 10, 3
     plan.save()
 
@@ -36,6 +36,17 @@ def test_every_answer_tells_what_is_left(alice, plan, within_a_minute):
     assert [answer["RateLimit-Policy"] for answer in answers] == [policy] * 3
     left = [re.sub(r";t=\d+$", "", answer["RateLimit"]) for answer in answers]
     assert left == ['"read";r=99', '"read";r=98', '"create";r=9']
+
+
+def test_a_request_without_an_accepted_key_and_scope_is_not_counted(anonymous, alice):
+    alice.key.scopes = ["usage:read"]
+    alice.key.save(update_fields=["scopes"])
+
+    refused = [anonymous.get(PROJECTS), alice.get(PROJECTS)]
+
+    assert [answer.status_code for answer in refused] == [401, 403]
+    assert not any("RateLimit" in answer or "RateLimit-Policy" in answer for answer in refused)
+    assert not RequestWindow.objects.exists()
 
 
 def test_too_many_requests_are_refused_until_the_minute_is_over(alice, plan, within_a_minute):
@@ -67,7 +78,7 @@ def test_tenants_do_not_share_a_rate_and_keys_of_one_do(alice, bob, charlie, pla
 def test_requests_at_once_are_all_counted(acme, within_a_minute):
     def take(number: int) -> int:
         try:
-            return request_rates.take(acme, "read").taken
+            return request_rates.count_request(acme, "read").count
         finally:
             connection.close()
 

@@ -11,10 +11,10 @@ import pytest
 from django.db.models import Sum
 
 from accounts import prices
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.billing import reports, statements
-from accounts.billing.reports import Period
 from accounts.models import ApiKey, Tenant, UsageEntry
+from accounts.periods import Period, next_month
 from tests.conftest import Caller
 from tests.prices import full_prices
 
@@ -28,7 +28,7 @@ NUMBERS = ["renders", "billed_seconds", "amount_micros", "held_seconds"]
 def rows(acme, alice, bob, charlie) -> list[UsageEntry]:
     """A year of renders, holds, failures and adjustments in two currencies, and some of others."""
     chance = random.Random(0)
-    made = []
+    entries = []
     for number in range(NUMBER):
         created = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=chance.randrange(365 * 24 * 60))
         kind = chance.choice(["charge"] * 6 + ["failed", "hold", "adjustment"])
@@ -36,7 +36,7 @@ def rows(acme, alice, bob, charlie) -> list[UsageEntry]:
         currency = "EUR" if created.month > 6 else "USD"
         billed = {"charge": seconds, "failed": 0, "hold": None, "adjustment": -seconds}[kind]
         held = kind == "hold"
-        made.append(
+        entries.append(
             UsageEntry(
                 tenant=acme,
                 api_key=chance.choice([alice.key, bob.key, None]),
@@ -55,14 +55,14 @@ def rows(acme, alice, bob, charlie) -> list[UsageEntry]:
                 settled_at=None if held else created + timedelta(minutes=5),
             )
         )
-    UsageEntry.objects.bulk_create(made)
+    UsageEntry.objects.bulk_create(entries)
     day = datetime(2026, 5, 5, tzinfo=UTC)
     for tenant, is_test in ((charlie.tenant, False), (acme, True)):
         UsageEntry.objects.create(
             tenant=tenant, is_test=is_test, render_id=uuid.uuid4(), engine="draft", reserved_seconds=9,
             billed_seconds=9, amount_micros=9, created_at=day,
         )  # fmt: skip
-    return made
+    return entries
 
 
 def expected(rows: list[UsageEntry]) -> dict[str, tuple[int, int]]:
@@ -91,20 +91,20 @@ def sums(groups: list[dict]) -> dict[str, tuple[int, int]]:
     "group_by", ["day", "month", "key", "user_id", "engine", "resolution", "month,engine,resolution", "day,key,user_id"]
 )
 def test_every_grouping_adds_up_to_the_rows(alice, rows, group_by):
-    told = alice.get(USAGE, {**YEAR, "group_by": group_by}).json()
+    body = alice.get(USAGE, {**YEAR, "group_by": group_by}).json()
 
-    assert sums(told["data"]) == sums(told["totals"]) == expected(rows)
+    assert sums(body["data"]) == sums(body["totals"]) == expected(rows)
     as_csv = read_csv(alice.get(USAGE, {**YEAR, "group_by": group_by, "as": "csv"}))
     assert [{**row, **{name: int(row[name]) for name in NUMBERS}} for row in as_csv] == [
-        {name: f"'{value}" if value == "=1+1" else value for name, value in group.items()} for group in told["data"]
+        {name: f"'{value}" if value == "=1+1" else value for name, value in group.items()} for group in body["data"]
     ]
     names = group_by.split(",")
-    keys_of_groups = [(*(group[name] for name in names), group["currency"]) for group in told["data"]]
+    keys_of_groups = [(*(group[name] for name in names), group["currency"]) for group in body["data"]]
     assert len(set(keys_of_groups)) == len(keys_of_groups) > 1
-    assert sum(group["renders"] for group in told["data"]) == sum(
+    assert sum(group["renders"] for group in body["data"]) == sum(
         row.render_id is not None and row.billed_seconds is not None for row in rows
     )
-    assert sum(group["held_seconds"] for group in told["data"]) == sum(
+    assert sum(group["held_seconds"] for group in body["data"]) == sum(
         row.reserved_seconds for row in rows if row.billed_seconds is None
     )
 
@@ -207,18 +207,18 @@ def test_focus_has_the_columns_that_the_standard_demands(alice, rows):
 
 
 def test_it_can_be_one_users(alice, rows):
-    told = alice.get(USAGE, {**YEAR, "user_id": "ann"}).json()
+    body = alice.get(USAGE, {**YEAR, "user_id": "ann"}).json()
 
-    assert sums(told["totals"]) == expected([row for row in rows if row.user_label == "ann"])
+    assert sums(body["totals"]) == expected([row for row in rows if row.user_label == "ann"])
 
 
 def test_without_dates_it_is_this_month(alice, acme):
     UsageEntry.objects.create(tenant=acme, render_id=uuid.uuid4(), engine="draft", reserved_seconds=5, billed_seconds=5)
 
-    told = alice.get(USAGE).json()
+    body = alice.get(USAGE).json()
 
-    assert told["start"] == datetime.now(UTC).strftime("%Y-%m-01")
-    assert [group["month"] for group in told["data"]] == [datetime.now(UTC).strftime("%Y-%m")]
+    assert body["start"] == datetime.now(UTC).strftime("%Y-%m-01")
+    assert [group["month"] for group in body["data"]] == [datetime.now(UTC).strftime("%Y-%m")]
 
 
 @pytest.mark.parametrize(
@@ -245,26 +245,26 @@ def test_the_scope_is_needed(alice, path):
 
 def test_a_test_key_sees_test_usage_only(acme, rows):
     caller = Caller(acme, "test")
-    caller.credentials(HTTP_X_API_KEY=keys.make(acme, name="test", mode=ApiKey.Mode.TEST)[1])
+    caller.credentials(HTTP_X_API_KEY=keys.issue(acme, name="test", mode=ApiKey.Mode.TEST)[1])
 
     assert [total["billed_seconds"] for total in caller.get(USAGE, YEAR).json()["totals"]] == [9]
 
 
 def test_a_statement_can_be_read_by_programs_and_printed_for_people(alice, rows, acme):
-    told = alice.get(f"{USAGE}/statements/2026-05").json()
+    body = alice.get(f"{USAGE}/statements/2026-05").json()
     page = alice.get(f"{USAGE}/statements/2026-05", {"as": "html"})
 
-    assert told["month"] == "2026-05"
-    [total] = told["totals"]
+    assert body["month"] == "2026-05"
+    [total] = body["totals"]
     [of_usage] = reports.totals(
         reports.entries(acme, Period.month(datetime(2026, 5, 1, tzinfo=UTC).date()), is_test=False)
     )
-    assert total["renders"] == sum(line["renders"] for line in told["lines"]) < of_usage["renders"]  # Some have failed.
+    assert total["renders"] == sum(line["renders"] for line in body["lines"]) < of_usage["renders"]  # Some have failed.
     for name, of_line in {"billed_seconds": "seconds", "amount_micros": "amount_micros"}.items():
-        assert total[name] == of_usage[name] == sum(row[of_line] for row in told["lines"] + told["adjustments"])
+        assert total[name] == of_usage[name] == sum(row[of_line] for row in body["lines"] + body["adjustments"])
     assert total["held_seconds"] == of_usage["held_seconds"] > 0
     assert f"{total['billed_seconds']} s, of {total['renders']} renders and the corrections" in page.content.decode()
-    total = Decimal(told["totals"][0]["amount_micros"]) / 1_000_000
+    total = Decimal(body["totals"][0]["amount_micros"]) / 1_000_000
     assert f"{total:,.2f}" in page.content.decode().replace(f"{total:,.6f}".rstrip("0"), f"{total:,.2f}")
     assert "May 2026" in page.content.decode()
     assert "A correction" in page.content.decode()
@@ -277,7 +277,7 @@ def test_there_is_no_such_month(alice, month):
 
 def test_a_month_that_has_not_begun_has_no_statement(alice):
     today = datetime.now(UTC).date()
-    later = reports.next_month(today.replace(day=1))
+    later = next_month(today.replace(day=1))
 
     assert alice.get(f"{USAGE}/statements/{today:%Y-%m}").status_code == 200
     assert alice.get(f"{USAGE}/statements/{later:%Y-%m}").status_code == 404

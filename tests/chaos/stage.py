@@ -19,7 +19,7 @@ import psutil
 from django.conf import settings
 from PIL import Image
 
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.models import Plan, Scope, Tenant
 from creatorify.demo.supervisor import Supervisor, wait_until_listening
 from render.models import Node, Render
@@ -51,7 +51,7 @@ class Stage:
         limits = {"max_concurrent": 64, "max_queued": 10**6, "monthly_seconds": 10**8, **plan}
         limits |= {"creates_per_minute": 10**6, "requests_per_minute": 10**6}
         tenant = Tenant.objects.create(name=name, plan=Plan.objects.create(name=name, **limits))
-        _, plain_key = keys.make(tenant, name=name, scopes=list(Scope))
+        _, plain_key = keys.issue(tenant, name=name, scopes=list(Scope))
         self.clients[name] = httpx.Client(
             base_url=f"{self.service.base_url}/api/v1", headers={"X-API-Key": plain_key}, timeout=20
         )

@@ -5,7 +5,7 @@ import pytest
 from django.db import OperationalError
 from django.test import Client
 
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.errors import PROBLEM_TYPES
 from projects import services
 from tests.projects.steps import NEW, PROJECTS, create

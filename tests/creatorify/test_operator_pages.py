@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import pytest
 from django.test import Client
 
-from accounts.billing.reports import Period
 from accounts.models import UsageEntry
+from accounts.periods import Period
 from creatorify.operations import report
 from creatorify.operations.dashboard import queue_depths
 from render.models import Attempt, Node, Render, State

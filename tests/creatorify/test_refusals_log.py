@@ -112,8 +112,8 @@ def test_a_trace_for_each_request_fills_the_log_neither(db, client, second, capl
         raise OperationalError("no server")
 
     monkeypatch.setattr("creatorify.operations.health.connection", SimpleNamespace(cursor=away))
-    monkeypatch.setattr("accounts.api_keys.services.authenticate", away)
-    monkeypatch.setattr("accounts.staff.login_limits.take", away)
+    monkeypatch.setattr("accounts.api_keys.keys.authenticate", away)
+    monkeypatch.setattr("accounts.staff.login_limits.count_try", away)
     client.raise_request_exception = False
     for _ in range(LINES_PER_SECOND):
         assert client.get("/healthz").status_code == 503

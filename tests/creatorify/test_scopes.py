@@ -9,7 +9,7 @@ from rest_framework.response import Response
 from rest_framework.test import APIRequestFactory
 from rest_framework.views import APIView
 
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.models import ApiKey, Scope, UsageEntry
 from projects.models import Asset, Avatar
 from projects.models.webhooks import WebhookEndpoint
@@ -92,7 +92,7 @@ class ForgottenName(Forgotten):
 @pytest.mark.parametrize("view", [Forgotten, ForgottenAction, ForgottenName])
 @pytest.mark.parametrize("method", ["get", "post", "head", "options"])
 def test_what_names_no_scope_is_refused(db, acme, view, method):
-    _, plain = keys.make(acme, name="all", scopes=list(Scope))
+    _, plain = keys.issue(acme, name="all", scopes=list(Scope))
     request = getattr(APIRequestFactory(), method)("/", HTTP_X_API_KEY=plain)
     request.request_id = "req_1"
 
@@ -133,7 +133,7 @@ def live_rows(acme) -> dict[str, str]:
 def test_a_test_key_sees_and_changes_nothing_that_is_live(live_rows, acme):
     UsageEntry.objects.update(amount_micros=987654, billed_seconds=1, currency="XTS")
     test = Caller(acme, "test")
-    test.key, plain = keys.make(acme, name="test", mode="test", scopes=list(Scope))
+    test.key, plain = keys.issue(acme, name="test", mode="test", scopes=list(Scope))
     test.credentials(HTTP_X_API_KEY=plain)
     called = 0
     month = f"{UsageEntry.objects.get().created_at:%Y-%m}"

@@ -20,7 +20,7 @@ django.setup()
 
 import httpx
 
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.models import Tenant
 from tests.stack import running_service, scratch_database, served_sources, unlimited_plan
 
@@ -60,7 +60,7 @@ def main() -> None:
 def _prepare(base_url: str, folder: Path) -> dict[str, str]:
     plan = unlimited_plan("Load")
     tenants = [Tenant.objects.create(name=f"Load {number}", plan=plan) for number in range(TENANTS)]
-    plain_keys = [keys.make(tenant, name="load")[1] for tenant in tenants]
+    plain_keys = [keys.issue(tenant, name="load")[1] for tenant in tenants]
     sources = served_sources(base_url, folder)
     body = {"title": "Load", **sources, "parameters": {"engine": "stateful", "seed": 1}}
     projects = []

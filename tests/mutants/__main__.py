@@ -14,7 +14,13 @@ from tests.mutants.changes import Change
 from tests.mutants.trial import Outcome
 
 MODULES = [
-    *(f"accounts/{name}.py" for name in ("quota", "usage", "rates", "keys", "authentication", "idempotency")),
+    "accounts/billing/quota.py",
+    "accounts/billing/reports.py",
+    "accounts/api/request_rates.py",
+    "accounts/api/idempotency.py",
+    "accounts/api_keys/keys.py",
+    "accounts/api_keys/authentication.py",
+    "accounts/api_keys/permissions.py",
     *(f"projects/{name}.py" for name in ("deletions", "retention", "takes", "webhook_events", "webhook_delivery")),
     *(f"render/{name}.py" for name in ("lifecycle", "fence", "lease", "reaper", "progress")),
 ]

@@ -17,8 +17,9 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     (
         "accounts/billing/reports.py",
         "grouped",
-        '- sums = rows.order_by().values(**named).values("currency", *named).annotate(**SUMS)'
-        '.order_by(*named, "currency")'
-        ' + sums = rows.all().values(**named).values("currency", *named).annotate(**SUMS).order_by(*named, "currency")',
+        '- sums = rows.order_by().values(**groups).values("currency", *groups).annotate(**SUMS)'
+        '.order_by(*groups, "currency")'
+        ' + sums = rows.all().values(**groups).values("currency", *groups).annotate(**SUMS)'
+        '.order_by(*groups, "currency")',
     ): "The order_by at the end replaces any before it.",
 }

@@ -141,5 +141,5 @@ def test_a_misspelled_query_starts_no_render(alice, query):
     response = alice.post(f"{PROJECTS}?{query}", NEW, format="json")
 
     assert (response.status_code, response.json()["code"]) == (422, "invalid")
-    assert "There is no such query parameter; there is: dry_run." in response.json()["detail"]
+    assert "There is no such query parameter. Known ones: dry_run." in response.json()["detail"]
     assert not Render.objects.exists()

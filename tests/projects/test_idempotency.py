@@ -133,8 +133,8 @@ def test_of_a_deleted_project_nothing_is_shown_again(alice):
 
 
 def test_so_many_keys_are_kept_of_a_tenant_and_no_more(alice, charlie, plan, monkeypatch):
-    monkeypatch.setattr("accounts.billing.quota.FREE_RENDERS", 1)
-    monkeypatch.setattr("accounts.api.idempotency.KEYS_OF_A_RENDER", 1)
+    monkeypatch.setattr("accounts.models.tenants.FREE_RENDERS", 1)
+    monkeypatch.setattr("accounts.api.idempotency.KEYS_PER_RENDER", 1)
     plan.monthly_seconds = 1
     plan.save()
     url = create(alice)["urls"]["cancel"]

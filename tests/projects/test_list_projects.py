@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.core import signing
 
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.models import ApiKey, Scope
 from render.engines import registry
 from render.models import Render, State
@@ -108,7 +108,7 @@ def test_a_wrong_parameter_is_refused_by_its_name(alice, path, name, value):
 def test_a_page_of_more_than_the_most_is_one_of_the_most(alice):
     ApiKey.objects.filter(pk=alice.key.pk).update(scopes=list(Scope))
     for number in range(101):
-        keys.make(alice.tenant, name=str(number))
+        keys.issue(alice.tenant, name=str(number))
 
     page = alice.get("/api/v1/keys", {"limit": 1000}).json()
 

@@ -8,10 +8,11 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from accounts.api import idempotency, request_rates
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.billing import quota, reports
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, IdempotentResponse, RequestWindow, UsageEntry, UsageThreshold
+from accounts.periods import Period
 from projects import services
 from projects.models import Deletion, Project, Take
 from projects.models.webhooks import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
@@ -238,7 +239,7 @@ def test_an_adjustment_is_of_one_tenant(alice, neighbour) -> None:
 
 
 def test_usage_is_told_to_its_tenant_by_the_kind_of_key(alice, neighbour) -> None:
-    period = reports.Period.month(UsageEntry.objects.all()[0].created_at.date())
+    period = Period.month(UsageEntry.objects.all()[0].created_at.date())
     assert reports.totals(reports.entries(alice.tenant, period, is_test=False)) == []
 
     [live] = reports.totals(reports.entries(neighbour.tenant, period, is_test=False))
@@ -259,8 +260,8 @@ def test_a_threshold_is_of_one_tenant(alice, plan) -> None:
 
 @pytest.mark.parametrize("policy", ["read", "create"])
 def test_a_request_is_counted_for_one_tenant_and_policy(alice, policy) -> None:
-    assert request_rates.take(alice.tenant, policy).taken == 1
-    assert request_rates.take(alice.tenant, policy).taken == 2
+    assert request_rates.count_request(alice.tenant, policy).count == 1
+    assert request_rates.count_request(alice.tenant, policy).count == 2
     assert RequestWindow.objects.get(tenant=alice.tenant).policy == policy
 
 

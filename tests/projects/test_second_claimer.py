@@ -10,7 +10,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from accounts.api import idempotency
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.billing import quota
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Plan, Tenant, UsageEntry

@@ -43,7 +43,7 @@ def test_the_time_line_tells_the_whole_story_in_order(admin_client, alice):
     steps = [
         "Created", "Take 1: hold", "Take 1 (draft): queued", "Take 1: attempt 1 began", "Take 1: attempt 1 ended",
         "Take 1 (draft): canceled", "Take 2 (draft): queued", "Take 2: attempt 1 began", "Take 2: segment 1",
-        "Take 2: bill", "Take 2 (draft): finished", "project.credit by admin",
+        "Take 2: charge", "Take 2 (draft): finished", "project.credit by admin",
     ]  # fmt: skip
     assert all(step in story for step in steps), story
     places = [story.index(step) for step in ("Created", "attempt 1 began", "canceled", "segment 1", "project.credit")]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.billing import quota
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, UsageEntry
@@ -19,7 +19,7 @@ from tests.render.conftest import site  # noqa: F401
 @pytest.fixture
 def tester(acme) -> Caller:
     caller = Caller(acme, "test")
-    _, plain = keys.make(acme, name="test", mode=ApiKey.Mode.TEST)
+    _, plain = keys.issue(acme, name="test", mode=ApiKey.Mode.TEST)
     caller.credentials(HTTP_X_API_KEY=plain)
     return caller
 

@@ -12,7 +12,7 @@ import pytest
 import trustme
 from django.utils import timezone
 
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.billing import quota
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Plan, Scope
@@ -654,11 +654,11 @@ def test_a_threshold_is_told_once(alice, charlie, endpoint, receiver):
 def test_a_key_that_expires_is_told_of_unless_it_was_rotated(alice, charlie, endpoint, receiver):
     listen(alice, endpoint, "api_key.expiring")
     soon = timezone.now() + timedelta(days=6)
-    expiring, _ = keys.make(alice.tenant, name="soon", expires_at=soon)
-    keys.make(alice.tenant, name="later", expires_at=soon + timedelta(days=2))
-    keys.make(alice.tenant, name="test", mode=ApiKey.Mode.TEST, expires_at=soon)
-    keys.make(charlie.tenant, name="another's", expires_at=soon)
-    rotated, _ = keys.make(alice.tenant, name="rotated", expires_at=soon)
+    expiring, _ = keys.issue(alice.tenant, name="soon", expires_at=soon)
+    keys.issue(alice.tenant, name="later", expires_at=soon + timedelta(days=2))
+    keys.issue(alice.tenant, name="test", mode=ApiKey.Mode.TEST, expires_at=soon)
+    keys.issue(charlie.tenant, name="another's", expires_at=soon)
+    rotated, _ = keys.issue(alice.tenant, name="rotated", expires_at=soon)
     keys.rotate(rotated, overlap=timedelta(days=1), expires_at=None)
     for _ in range(2):
         reaper.run()

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 from django.utils import timezone
 
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.models import ApiKey, Tenant
 from tests.render.conftest import write_voice
 
@@ -68,7 +68,7 @@ def test_a_stream_ends_with_its_key(service, client, post, wait_for, site, alice
         "suspended": lambda key: Tenant.objects.filter(pk=key.tenant_id).update(suspended_at=soon),
     }
     for end in endings.values():
-        key, plain = keys.make(alice.tenant, name="stream", allowed_ips=["127.0.0.0/8"])
+        key, plain = keys.issue(alice.tenant, name="stream", allowed_ips=["127.0.0.0/8"])
         headers = {"X-API-Key": plain, "Accept": "text/event-stream"}
         with httpx.stream("GET", url, headers=headers, timeout=60) as response:
             lines = response.iter_lines()
@@ -86,7 +86,7 @@ def test_an_answer_that_waits_is_not_given_to_a_key_that_has_ended_meanwhile(
 ) -> None:
     running = open_project(client, post, wait_for, site)
     queued = post("slow")  # Nothing changes: no worker is free.
-    key, plain = keys.make(alice.tenant, name="waits")
+    key, plain = keys.issue(alice.tenant, name="waits")
     url = f"{service.base_url}/api/v1/projects/{queued}/status"
     with ThreadPoolExecutor() as threads:
         waiting = threads.submit(httpx.get, url, headers={"X-API-Key": plain, "Prefer": "wait=3"}, timeout=60)

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from django.core.files.storage import default_storage
 
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from creatorify.asgi_middleware import connections as connections_of
 from creatorify.asgi_middleware.client_limits import READ_SECONDS, SILENCE_SECONDS
 from creatorify.web import server
@@ -181,7 +181,7 @@ def test_a_killed_main_process_leaves_no_worker_behind(service) -> None:
 
 def test_who_forges_the_proxys_headers_is_believed_nothing(service, alice) -> None:
     """Without a proxy of ours (NUM_PROXIES=0) an address in a header is only what the client says."""
-    plain = keys.make(alice.tenant, name="bound", allowed_ips=["203.0.113.0/24"])[1]
+    plain = keys.issue(alice.tenant, name="bound", allowed_ips=["203.0.113.0/24"])[1]
     forged = {"X-Forwarded-For": "203.0.113.7", "Forwarded": "for=203.0.113.7", "X-Real-IP": "203.0.113.7"}
 
     answer = httpx.get(f"{service.base_url}/api/v1/projects", headers={"X-API-Key": plain, **forged}, timeout=30)

@@ -29,7 +29,7 @@ django.setup()
 import httpx
 import psutil
 
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.models import Scope, Tenant
 from tests.stack import running_service, scratch_database, unlimited_plan
 
@@ -55,8 +55,8 @@ def main() -> None:
 
 def _besiege(base_url: str, folder: Path, seconds: int, web: psutil.Process) -> dict[str, float]:
     plan = unlimited_plan("Siege")
-    victim = keys.make(Tenant.objects.create(name="Victim", plan=plan), name="victim")[1]
-    attacker = keys.make(Tenant.objects.create(name="Attacker", plan=plan), name="attacker", scopes=list(Scope))[1]
+    victim = keys.issue(Tenant.objects.create(name="Victim", plan=plan), name="victim")[1]
+    attacker = keys.issue(Tenant.objects.create(name="Attacker", plan=plan), name="attacker", scopes=list(Scope))[1]
     with httpx.Client(base_url=base_url, headers={"X-API-Key": victim}, timeout=60) as client:
         project = client.post("/api/v1/projects", json={"title": "Siege", **SOURCES}).raise_for_status().json()
         status = project["urls"]["status"]

@@ -1,3 +1,5 @@
+"""`manage.py create_tenant NAME`."""
+
 from argparse import ArgumentParser
 from typing import Any
 
@@ -6,49 +8,54 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from accounts import prices
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.models import ApiKey, Plan, Scope, Tenant, default_scopes
 
 DEFAULT_PLAN = "Default"
 
 
 class Command(BaseCommand):
-    help = "Make a tenant and an API key of it, or one more key of a tenant that is there; prints the key, once."
+    help = "Make a tenant and its first API key, or one more key of an existing tenant. Prints the key, once."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name", help="the tenant's name")
-        parser.add_argument("--plan", default=DEFAULT_PLAN, help="name of its plan; made with the defaults if missing")
+        parser.add_argument(
+            "--plan", default=DEFAULT_PLAN, help="name of its plan; a missing plan is made, with default limits"
+        )
         parser.add_argument("--key-name", default="default", help="what the key is for")
-        usual = " ".join(default_scopes())
+        default = " ".join(default_scopes())
         parser.add_argument(
             "--scope",
             dest="scopes",
             action="append",
             choices=Scope.values,
-            help=f"what the key may do; to be given for each. Default: {usual}",
+            help=f"what the key may do; repeat the option for more. Default: {default}",
         )
         parser.add_argument("--mode", choices=ApiKey.Mode.values, default=ApiKey.Mode.LIVE)
 
     @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> None:
         tenant = self._tenant(options["name"].strip(), options["plan"])
-        lacking = [] if prices.is_free(tenant.plan) else prices.missing(tenant.plan.prices)
-        if lacking:
+        missing = prices.missing(tenant.plan)
+        if missing:
             self.stderr.write(
-                f"The plan {tenant.plan} has no price for {', '.join(lacking)}: such renders are refused."
+                f"The plan {tenant.plan} has no price for {', '.join(missing)}: such renders are refused."
             )
-        _, plain = keys.make(tenant, name=options["key_name"], mode=options["mode"], scopes=options["scopes"])
+        _, plain = keys.issue(tenant, name=options["key_name"], mode=options["mode"], scopes=options["scopes"])
         self.stdout.write(plain)
 
     def _tenant(self, name: str, plan_name: str) -> Tenant:
-        """The tenant of this name, made if it is not there. What a typing error would do is told."""
+        """Return the tenant of this name, a new one if it does not exist.
+
+        Reports the two cases in which a mistyped name has an effect: an existing tenant, and a new plan.
+        """
         tenant = Tenant.objects.filter(name=name).first()
         if tenant is not None:
-            self.stderr.write(f"The tenant {name} is there already: this is one more key of it.")
+            self.stderr.write(f"The tenant {name} exists already: this is one more key of it.")
             return tenant
         plan, is_new = Plan.objects.get_or_create(name=plan_name)
         if is_new and plan_name != DEFAULT_PLAN:
-            self.stderr.write(f"There was no plan {plan_name}: it is made, with the defaults of every limit.")
+            self.stderr.write(f"There was no plan {plan_name}: it is made now, with default limits.")
         tenant = Tenant(name=name, plan=plan)
         try:
             tenant.full_clean()

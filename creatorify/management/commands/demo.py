@@ -22,7 +22,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.errors import CONTENT_TYPE, ServiceError
 from accounts.models import Plan, Scope, Tenant
 from creatorify.config import secret_key_file
@@ -307,7 +307,7 @@ def _key(path: Path) -> str:
             return plain
     plan, _ = Plan.objects.get_or_create(name="Demo")
     tenant, _ = Tenant.objects.get_or_create(name=TENANT, defaults={"plan": plan})
-    _, plain = keys.make(tenant, name="demo", scopes=list(Scope))
+    _, plain = keys.issue(tenant, name="demo", scopes=list(Scope))
     _put(path, plain)
     return plain
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from accounts.api_keys import services as keys
+from accounts.api_keys import keys
 from accounts.models import ApiKey
 from creatorify.asgi_middleware.stream_limit import StreamLimit
 
@@ -89,7 +89,7 @@ def test_however_a_key_is_sent_it_counts_for_its_tenant(alice, headers) -> None:
 
 
 def test_all_keys_of_a_tenant_count_together(alice, bob, acme) -> None:
-    _, test_key = keys.make(acme, name="test", mode=ApiKey.Mode.TEST)
+    _, test_key = keys.issue(acme, name="test", mode=ApiKey.Mode.TEST)
 
     assert open_together([with_key(key) for key in (alice.plain_key, bob.plain_key, test_key)]) == [200, 200, 429]
 

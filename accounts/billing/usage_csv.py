@@ -1,22 +1,22 @@
-"""Usage rows as CSV: our own columns, and those of the FinOps Foundation's FOCUS 1.1."""
+"""Usage as CSV: with columns of our own, or those of FOCUS 1.1, the FinOps Foundation's format for bills."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from accounts.billing import csv_lines
-from accounts.billing.reports import Period
+from accounts.billing import csv_writer
 from accounts.models import Tenant, UsageEntry
+from accounts.money import to_units
+from accounts.periods import Period
 
-MILLION = 1_000_000
 Column = Callable[[UsageEntry], Any]
 
-OWN: dict[str, Column] = {
+ENTRY_COLUMNS: dict[str, Column] = {
     "id": lambda row: row.pk,
     "created_at": lambda row: _time(row.created_at),
     "settled_at": lambda row: _time(row.settled_at),
-    "kind": lambda row: row.kind,  # type: ignore[attr-defined]
+    "kind": lambda row: row.kind,
     "render_id": lambda row: row.render_id or "",
     "key": lambda row: row.key_prefix,  # type: ignore[attr-defined]
     "user_id": lambda row: row.user_label,
@@ -31,21 +31,24 @@ OWN: dict[str, Column] = {
 }
 
 
-def own_csv(rows: Iterable[UsageEntry]) -> Iterator[str]:
-    return _csv(OWN, rows)
+def entries_csv(rows: Iterable[UsageEntry]) -> Iterator[str]:
+    """rows: from `reports.with_key_prefix`."""
+    return _csv(ENTRY_COLUMNS, rows)
 
 
 def focus_csv(rows: Iterable[UsageEntry], tenant: Tenant, period: Period) -> Iterator[str]:
-    """Settled rows only: FOCUS knows no holds."""
+    """rows: settled ones only, because FOCUS has no holds."""
     start, end = (_time(moment) for moment in period.bounds)
     columns: dict[str, Column] = {
-        "BilledCost": _cost,
+        "BilledCost": _amount,
         "BillingAccountId": lambda row: tenant.pk,
         "BillingAccountName": lambda row: tenant.name,
         "BillingCurrency": lambda row: row.currency,
         "BillingPeriodEnd": lambda row: end,
         "BillingPeriodStart": lambda row: start,
-        "ChargeCategory": lambda row: "Usage" if row.render_id else ("Credit" if _cost(row) < 0 else "Adjustment"),
+        "ChargeCategory": lambda row: (
+            "Usage" if row.render_id else ("Credit" if row.amount_micros < 0 else "Adjustment")
+        ),
         "ChargeClass": lambda row: "" if row.render_id else "Correction",
         "ChargeDescription": lambda row: row.reason or f"{row.engine} {row.resolution}, seconds of video",
         "ChargeFrequency": lambda row: "Usage-Based" if row.render_id else "One-Time",
@@ -53,11 +56,11 @@ def focus_csv(rows: Iterable[UsageEntry], tenant: Tenant, period: Period) -> Ite
         "ChargePeriodStart": lambda row: _time(row.created_at),
         "ConsumedQuantity": lambda row: row.billed_seconds if row.render_id else "",
         "ConsumedUnit": lambda row: "Seconds" if row.render_id else "",
-        "ContractedCost": _cost,
-        "EffectiveCost": _cost,
+        "ContractedCost": _amount,
+        "EffectiveCost": _amount,
         "InvoiceIssuerName": lambda row: "Creatorify",
-        "ListCost": _cost,
-        "ListUnitPrice": lambda row: Decimal(row.price_micros) / MILLION if row.render_id else "",
+        "ListCost": _amount,
+        "ListUnitPrice": lambda row: to_units(row.price_micros) if row.render_id else "",
         "PricingQuantity": lambda row: row.billed_seconds if row.render_id else "",
         "PricingUnit": lambda row: "Seconds" if row.render_id else "",
         "ProviderName": lambda row: "Creatorify",
@@ -72,17 +75,17 @@ def focus_csv(rows: Iterable[UsageEntry], tenant: Tenant, period: Period) -> Ite
 
 
 def groups_csv(groups: Sequence[dict[str, Any]], names: Sequence[str]) -> Iterator[str]:
-    """Sums as `accounts.billing.reports.grouped` gives them."""
+    """groups: from `reports.grouped`; names: what they are grouped by."""
     columns = [*names, "currency", "renders", "billed_seconds", "amount_micros", "held_seconds"]
-    return csv_lines.lines(columns, ([group[column] for column in columns] for group in groups))
+    return csv_writer.lines(columns, ([group[column] for column in columns] for group in groups))
 
 
 def _csv(columns: dict[str, Column], rows: Iterable[UsageEntry]) -> Iterator[str]:
-    return csv_lines.lines(columns, ([column(row) for column in columns.values()] for row in rows))
+    return csv_writer.lines(columns, ([column(row) for column in columns.values()] for row in rows))
 
 
-def _cost(row: UsageEntry) -> Decimal:
-    return Decimal(row.amount_micros) / MILLION
+def _amount(row: UsageEntry) -> Decimal:
+    return to_units(row.amount_micros)
 
 
 def _time(moment: datetime | None) -> str:
