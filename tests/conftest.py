@@ -1,12 +1,18 @@
 import logging
+import os
+import ssl
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
+import httpx
 import pytest
 from django.conf import settings
 from django.core.cache import cache
 from django.test import TransactionTestCase
+from httpx import _config as httpx_config
+from httpx._transports import default as httpx_transports
 from rest_framework.test import APIClient
 from whitenoise.middleware import WhiteNoiseMiddleware
 
@@ -87,6 +93,22 @@ def _static_files_listed_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(WhiteNoiseMiddleware, "add_files_from_finders", add_files)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _certificates_read_once() -> Iterator[None]:
+    """To read the authorities that a client trusts takes 30 ms, and each client of httpx reads them anew."""
+    read = lru_cache(httpx_config.create_ssl_context)
+
+    def create(**options: object) -> ssl.SSLContext:
+        if options.get("verify", True) is not True or options.get("cert") or os.environ.get("SSL_CERT_FILE"):
+            return httpx_config.create_ssl_context(**options)
+        return read()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(httpx, "create_ssl_context", create)
+        patch.setattr(httpx_transports, "create_ssl_context", create)
         yield
 
 
