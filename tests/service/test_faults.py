@@ -38,7 +38,7 @@ def test_a_project_outlives_the_web_process_that_took_it(service, post, wait_for
     assert wait_for(project_id, ended)["status"] == "finished"
 
 
-@pytest.mark.parametrize("engine", [pytest.param("slow", marks=pytest.mark.slow), "draft"])
+@pytest.mark.parametrize("engine", ["slow", pytest.param("draft", marks=pytest.mark.slow)])
 def test_a_render_goes_on_after_its_worker_was_killed(service, post, wait_for, real_media, engine: str) -> None:
     fields = real_media if engine == "draft" else {}
     wait_for(post(engine, **fields), ended)

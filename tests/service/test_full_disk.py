@@ -61,9 +61,9 @@ def service(machines: Supervisor) -> Supervisor:
 @pytest.mark.parametrize(
     "machines",
     [
-        (FULL, {}),
+        pytest.param((FULL, {}), marks=pytest.mark.slow),
         pytest.param((NO_INODES, {}), marks=pytest.mark.slow),
-        (READ_ONLY, {}),
+        pytest.param((READ_ONLY, {}), marks=pytest.mark.slow),
         ("size=60k", {"MIN_FREE_WORK_BYTES": "0"}),
     ],
     ids=["full", "no inodes", "read-only", "full in mid-render"],
