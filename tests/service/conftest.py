@@ -5,7 +5,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from pytest_django.fixtures import SettingsWrapper
 
 from creatorify import invariants
 from creatorify.demo_media import write_portrait, write_speech
@@ -30,9 +29,7 @@ def shared_service(django_db_setup: None, service_folder: Path) -> Iterator[Supe
 
 
 @pytest.fixture
-def service(
-    transactional_db: None, shared_service: Supervisor, service_folder: Path, settings: SettingsWrapper
-) -> Iterator[Supervisor]:
+def service(transactional_db: None, shared_service: Supervisor, service_folder: Path, settings) -> Iterator[Supervisor]:
     """Whole again, whatever the test before has killed, with an empty database and no media."""
     settings.MEDIA_ROOT = service_folder / "media"
     logs = {log: log.stat().st_size for log in (service_folder / "logs").glob("*.log")}
