@@ -55,10 +55,8 @@ def serving(
 
 @contextmanager
 def embedded_and_files(folder: Path) -> Iterator[Configuration]:
-    with fresh_database("embedded") as database:
-        database.manage("migrate", "--verbosity=0")
-        with serving(folder, database) as configuration:
-            yield configuration
+    with fresh_database("embedded", migrated=True) as database, serving(folder, database) as configuration:
+        yield configuration
 
 
 @contextmanager
@@ -77,8 +75,7 @@ def transaction_pooler_and_cloudinary(folder: Path) -> Iterator[Configuration]:
 
 @contextmanager
 def s3(folder: Path) -> Iterator[Configuration]:
-    with fresh_database("s3") as database, running_s3() as bucket:
-        database.manage("migrate", "--verbosity=0")
+    with fresh_database("s3", migrated=True) as database, running_s3() as bucket:
         with serving(folder, database, **bucket) as configuration:
             yield configuration
         assert not (folder / "media").exists()
