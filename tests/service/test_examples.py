@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -158,12 +159,9 @@ def examples(document: str, language: str) -> list[str]:
     return blocks
 
 
-@pytest.mark.timeout(600)
-def test_the_readmes_examples_get_their_videos_from_a_demo(var: Path, short_speech: Path) -> None:  # noqa: F811
-    """As somebody pastes them, one after the other, with nothing set and nothing changed but a shorter speech."""
-    [of_make, curl] = examples("README.md", "sh")
-    [python] = examples("README.md", "python")
-    assert [line.split()[:2] for line in of_make.splitlines()] == [["make", "demo"], ["make", "test"]]
+@pytest.fixture
+def kept_demo(var: Path, short_speech: Path) -> Iterator[Path]:  # noqa: F811
+    """The folder of a demo that was told to keep the service running."""
     folder = var / "var" / "demo"
     folder.mkdir(parents=True)
     shutil.copy(short_speech, folder / "speech.wav")  # A demo leaves its own there; this one is given another.
@@ -173,23 +171,36 @@ def test_the_readmes_examples_get_their_videos_from_a_demo(var: Path, short_spee
             if "The service is running until you press Ctrl-C" in line:
                 break
         assert demo.poll() is None, line
-        address = (folder / "api_url").read_text()
-        beside, _ = start(var / "var", f"--speech={short_speech}").communicate(
-            timeout=150
-        )  # It ends, and changes nothing for the one that is kept.
-        assert "Port 8431 cannot be used (Address already in use): the service uses port " in beside
-        assert "To use the API yourself, keep the service running: make demo KEEP=1" in beside.splitlines()[-1]
-        assert (folder / "api_url").read_text() == address
-        plain = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        for command in (["bash", "-c", curl], [sys.executable, "-c", python]):
-            run = subprocess.run(command, cwd=var, env=plain, capture_output=True, text=True, timeout=150)
-            assert run.returncode == 0, run.stdout + run.stderr
-            [film] = re.findall(r"http://[^\s\"]+\.mp4[^\s\"]*", run.stdout)
-            assert httpx.get(film).raise_for_status().content[4:8] == b"ftyp"
+        yield folder
     finally:
         demo.send_signal(signal.SIGINT)
         said, _ = demo.communicate(timeout=60)
     assert demo.returncode == 0, said
+
+
+@pytest.mark.timeout(600)
+def test_the_readmes_examples_get_their_videos_from_a_demo(kept_demo: Path) -> None:
+    """As somebody pastes them, one after the other, with nothing set and nothing changed but a shorter speech."""
+    [of_make, curl] = examples("README.md", "sh")
+    [python] = examples("README.md", "python")
+    assert [line.split()[:2] for line in of_make.splitlines()] == [["make", "demo"], ["make", "test"]]
+    plain = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    for command in (["bash", "-c", curl], [sys.executable, "-c", python]):
+        run = subprocess.run(command, cwd=kept_demo.parents[1], env=plain, capture_output=True, text=True, timeout=150)
+        assert run.returncode == 0, run.stdout + run.stderr
+        [film] = re.findall(r"http://[^\s\"]+\.mp4[^\s\"]*", run.stdout)
+        assert httpx.get(film).raise_for_status().content[4:8] == b"ftyp"
+
+
+@pytest.mark.slow
+def test_a_demo_beside_one_that_is_kept_ends_and_changes_nothing_for_it(kept_demo: Path, short_speech: Path) -> None:
+    address = (kept_demo / "api_url").read_text()
+
+    beside, _ = start(kept_demo.parent, f"--speech={short_speech}").communicate(timeout=150)
+
+    assert "Port 8431 cannot be used (Address already in use): the service uses port " in beside
+    assert "To use the API yourself, keep the service running: make demo KEEP=1" in beside.splitlines()[-1]
+    assert (kept_demo / "api_url").read_text() == address
 
 
 @pytest.fixture
