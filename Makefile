@@ -21,7 +21,7 @@ demo: $(VENV)/.demo  ## A real video: PORTRAIT=me.jpg SPEECH=me.wav. KEEP=1 leav
 test: $(VENV)/.dev  ## Everything that CI runs.
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-faults: $(VENV)/.dev  ## Deaths of processes at every point, every configuration, a film of half an hour, compiling; 20 minutes.
+faults: $(VENV)/.dev  ## Deaths of processes at every point, every configuration and full disk, a film of half an hour, compiling; 25 minutes.
 	$(RUN) -m pytest -m slow
 
 quality: $(VENV)/.dev  ## Measures: how well do the lips of the draft follow a voice? A minute.
