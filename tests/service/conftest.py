@@ -33,8 +33,8 @@ def service(transactional_db: None, shared_service: Supervisor, service_folder: 
     """Whole again, whatever the test before has killed, with an empty database and no media."""
     settings.MEDIA_ROOT = service_folder / "media"
     logs = {log: log.stat().st_size for log in (service_folder / "logs").glob("*.log")}
-    until(lambda: all(process.poll() is None for process in shared_service.processes.values()), seconds=60)
-    wait_until_listening(shared_service.base_url, seconds=60)
+    until(lambda: all(process.poll() is None for process in shared_service.processes.values()), seconds=120)
+    wait_until_listening(shared_service.base_url, seconds=120)
     try:
         yield shared_service
         assert invariants.check() == []
@@ -84,7 +84,7 @@ def post(client: httpx.Client, site) -> Callable[..., str]:  # noqa: F811
 def wait_for(client: httpx.Client) -> Callable[..., dict]:
     """Poll a project's status until `condition` holds."""
 
-    def wait(project_id: str, condition: Callable[[dict], bool], seconds: float = 60) -> dict:
+    def wait(project_id: str, condition: Callable[[dict], bool], seconds: float = 300) -> dict:
         deadline = time.monotonic() + seconds
         while True:
             status = client.get(f"/projects/{project_id}/status").json()
