@@ -12,7 +12,7 @@ RENDERS ?= 200
 # How many changes of meaning are tried at a time.
 JOBS ?= 1
 
-.PHONY: demo test faults chaos chaos-all mutants contract load siege hostile check bench bench-web bench-scale bench-gpu constraints clean
+.PHONY: demo test faults quality chaos chaos-all mutants contract load siege hostile check bench bench-web bench-scale bench-gpu constraints clean
 
 demo: $(VENV)/.demo  ## A real video: PORTRAIT=me.jpg SPEECH=me.wav. KEEP=1 leaves the service running, at PORT=8000.
 	$(RUN) manage.py demo $(if $(filter-out 0 no false,$(KEEP)),--keep) $(if $(PORT),--port "$(PORT)") \
@@ -21,8 +21,11 @@ demo: $(VENV)/.demo  ## A real video: PORTRAIT=me.jpg SPEECH=me.wav. KEEP=1 leav
 test: $(VENV)/.dev  ## Everything that CI runs.
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-faults: $(VENV)/.dev  ## Deaths of processes at every point, every configuration, a film of half an hour, compiling; 20 minutes.
+faults: $(VENV)/.dev  ## Deaths of processes at every point, every configuration and full disk, a film of half an hour, compiling; 25 minutes.
 	$(RUN) -m pytest -m slow
+
+quality: $(VENV)/.dev  ## Measures: how well do the lips of the draft follow a voice? A minute.
+	$(RUN) -m pytest -m quality
 
 chaos: $(VENV)/.dev  ## Renders while all that can die dies: SEED=1 RENDERS=200; about two minutes.
 	$(RUN) -m tests.chaos campaign --seed $(SEED) --renders $(RENDERS)

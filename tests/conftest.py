@@ -1,17 +1,26 @@
 import logging
+import os
+import ssl
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
+import httpx
 import pytest
 from django.conf import settings
 from django.core.cache import cache
+from django.test import TransactionTestCase
+from httpx import _config as httpx_config
+from httpx._transports import default as httpx_transports
 from rest_framework.test import APIClient
+from whitenoise.middleware import WhiteNoiseMiddleware
 
 from accounts.api_keys import keys
 from accounts.models import ApiKey, Plan, Tenant
 from creatorify.logs.line_limit import LineLimit
 from tests.database_clock import DatabaseClock
+from tests.database_setup import Emptying, do_not_wait_for_the_disk, use_migrated_template
 from tests.neighbour import Neighbour
 from tests.prices import full_prices
 
@@ -52,6 +61,55 @@ class Caller(APIClient):
         self.tenant = tenant
         self.key, self.plain_key = keys.issue(tenant, name=name)
         self.credentials(HTTP_X_API_KEY=self.plain_key)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix, django_db_blocker) -> None:
+    with django_db_blocker.unblock():
+        use_migrated_template()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup, django_db_blocker) -> Iterator[None]:
+    with django_db_blocker.unblock():
+        do_not_wait_for_the_disk()
+        emptying = Emptying()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda test: emptying.after(test))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _static_files_listed_once() -> Iterator[None]:
+    """Each client of a test has its own middleware, and WhiteNoise's would look for all static files anew."""
+    listed: dict[str, object] = {}
+    real = WhiteNoiseMiddleware.add_files_from_finders
+
+    def add_files(middleware: WhiteNoiseMiddleware) -> None:
+        if not listed:
+            real(middleware)
+            listed.update(middleware.files)
+        middleware.files.update(listed)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WhiteNoiseMiddleware, "add_files_from_finders", add_files)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _certificates_read_once() -> Iterator[None]:
+    """To read the authorities that a client trusts takes 30 ms, and each client of httpx reads them anew."""
+    read = lru_cache(httpx_config.create_ssl_context)
+
+    def create(**options: object) -> ssl.SSLContext:
+        if options.get("verify", True) is not True or options.get("cert") or os.environ.get("SSL_CERT_FILE"):
+            return httpx_config.create_ssl_context(**options)
+        return read()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(httpx, "create_ssl_context", create)
+        patch.setattr(httpx_transports, "create_ssl_context", create)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -66,13 +66,14 @@ class Database:
 
 
 @contextmanager
-def fresh_database(name: str) -> Iterator[Database]:
-    """An empty one, dropped in the end."""
+def fresh_database(name: str, *, migrated: bool = False) -> Iterator[Database]:
+    """An empty one, or one as `migrate` leaves it; dropped in the end."""
     database = Database(f"{name}_{WORKER}")
     identifier = sql.Identifier(database.name)
     drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(identifier)
     server = Database("postgres")
-    server.run([drop, sql.SQL("CREATE DATABASE {}").format(identifier)])
+    template = sql.Identifier(connection.settings_dict["TEST"]["TEMPLATE"] if migrated else "template1")
+    server.run([drop, sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(identifier, template)])
     try:
         yield database
     finally:

@@ -55,7 +55,7 @@ def running_service(
         further_commands={**gpu_nodes, **(_model_server(folder, weights) if weights else {}), **commands},
     )
     with service:
-        wait_until_listening(service.base_url, seconds=30)
+        wait_until_listening(service.base_url, seconds=120)
         yield service
 
 
@@ -121,7 +121,7 @@ def queue_worker(service: Supervisor, name: str = "queue") -> psutil.Process:
     return min(sentinel.children(), key=lambda process: process.pid)
 
 
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+def until(condition: Callable[[], bool], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

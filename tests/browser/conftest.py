@@ -7,7 +7,15 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.render.conftest import site  # noqa: F401
-from tests.service.conftest import client, post, real_media, service, wait_for  # noqa: F401
+from tests.service.conftest import (  # noqa: F401
+    client,
+    post,
+    real_media,
+    service,
+    service_folder,
+    shared_service,
+    wait_for,
+)
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SCREENSHOTS = os.environ.get("SCREENSHOTS")  # a folder to keep pictures of the pages in

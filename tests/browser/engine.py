@@ -3,15 +3,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from render.engines.base import Checkpoint, Hold, Plan, RenderedSegment, RenderInputs
-from render.engines.draft.engine import DraftEngine
 from render.parameters import Parameters
+from tests.engines import InstantEngine
 
 HELD_AT = 2  # this segment and the later ones wait
 PATIENCE_SECONDS = 120
 
 
-class HeldEngine(DraftEngine):
-    """A draft that comes to a halt in the middle, until the file is there that the prompt names."""
+class HeldEngine(InstantEngine):
+    """It comes to a halt in the middle, until the file is there that the prompt names."""
 
     name = "held"
 

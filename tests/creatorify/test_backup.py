@@ -25,8 +25,11 @@ ROWS = f"""
 
 @pytest.fixture
 def databases(django_db_setup, django_db_blocker):
-    with django_db_blocker.unblock(), fresh_database("original") as original, fresh_database("copy") as copy:
-        original.manage("migrate", "--verbosity=0")
+    with (
+        django_db_blocker.unblock(),
+        fresh_database("original", migrated=True) as original,
+        fresh_database("copy") as copy,
+    ):
         yield original, copy
 
 

@@ -176,7 +176,7 @@ def rows(alice, charlie, django_user_model) -> dict[str, str]:
 
 
 # One request of so many is sent. A prime number: in each place other values are tried, and in all places each of them.
-@pytest.fixture(autouse=True, params=[11, pytest.param(1, marks=pytest.mark.slow)], ids=["some", "all"])
+@pytest.fixture(autouse=True, params=[29, pytest.param(1, marks=pytest.mark.slow)], ids=["some", "all"])
 def share(request) -> int:
     return request.param
 

@@ -65,11 +65,11 @@ def finished_project(caller: Any, **fields: Any) -> dict[str, Any]:
 
 def make_projects(caller: Any, number: int, **fields: Any) -> list[Project]:
     """Many at once, past the API; all with the created_at that is given."""
-    made = []
-    for index in range(number):
-        project = Project(tenant=caller.tenant, **{**NEW, "title": f"Project {index}", **fields})
-        project.save()
-        render = Render.objects.create(
+    made = Project.objects.bulk_create(
+        Project(tenant=caller.tenant, **{**NEW, "title": f"Project {index}", **fields}) for index in range(number)
+    )
+    renders = Render.objects.bulk_create(
+        Render(
             tenant=caller.tenant,
             engine="draft",
             queue="cpu",
@@ -77,6 +77,10 @@ def make_projects(caller: Any, number: int, **fields: Any) -> list[Project]:
             audio_url=project.audio_url,
             parameters={"seed": 1},
         )
-        Take.objects.create(project=project, number=1, kind=Take.Kind.DRAFT, render=render)
-        made.append(project)
+        for project in made
+    )
+    Take.objects.bulk_create(
+        Take(project=project, number=1, kind=Take.Kind.DRAFT, render=render)
+        for project, render in zip(made, renders, strict=True)
+    )
     return made

@@ -96,7 +96,7 @@ def worker() -> Iterator[Worker]:
             input=json.dumps({"base_url": base_url, "cases": cases}),
             capture_output=True,
             text=True,
-            timeout=110,
+            timeout=500,
         )
     yield Worker(done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr)
 
@@ -119,11 +119,16 @@ def test_memory_stays_bounded(worker: Worker) -> None:
     assert sizes[-1] - sizes[0] < ALLOWED_GROWTH
 
 
-@pytest.mark.parametrize("number", range(len(TABLE)), ids=[f"{param}-{where}"[:70] for param, where, _ in TABLE])
-def test_each_ends_in_its_code(worker: Worker, number: int) -> None:
-    param, where, code = TABLE[number]
-    outcome = worker.outcomes[number + 1]
+def test_each_ends_in_its_code(worker: Worker) -> None:
+    differing = {
+        where: (code, outcome)
+        for (param, where, code), outcome in zip(TABLE, worker.outcomes[1:], strict=True)
+        if (outcome["code"], outcome["param"]) != (code, param)
+    }
 
-    assert (outcome["code"], outcome["param"]) == (code, param), (where, outcome["detail"])
-    for secret in ("secret", "passwd", "Traceback", "/tmp"):
-        assert secret not in outcome["detail"]
+    assert differing == {}
+
+
+@pytest.mark.parametrize("secret", ["secret", "passwd", "Traceback", "/tmp"])
+def test_no_answer_tells_what_is_inside(worker: Worker, secret: str) -> None:
+    assert [outcome for outcome in worker.outcomes if secret in outcome["detail"]] == []

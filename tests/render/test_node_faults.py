@@ -130,8 +130,10 @@ PLACES = {
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EMFILE, errno.ENOMEM])
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    ("place", "code"),
+    [*((place, errno.ENOSPC) for place in PLACES), ("sources", errno.EMFILE), ("segment", errno.ENOMEM)],
+)
 def test_a_render_is_handed_back_uncounted_and_its_node_rests(enqueue, claim, monkeypatch, caplog, place, code) -> None:
     other = nodes.Node.objects.create(name="other", queue="cpu")
     render, neighbour = enqueue(), enqueue()

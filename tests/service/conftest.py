@@ -1,3 +1,4 @@
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -6,21 +7,42 @@ import httpx
 import pytest
 
 from creatorify.demo.media import write_portrait, write_speech
-from creatorify.demo.supervisor import Supervisor
+from creatorify.demo.supervisor import Supervisor, wait_until_listening
 from creatorify.operations import invariants
 from tests.render.conftest import site  # noqa: F401
-from tests.stack import running_service
+from tests.stack import running_service, until
+
+
+@pytest.fixture(scope="module")
+def service_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the service that the tests of a file share: its media, logs, work and tmp."""
+    folder = tmp_path_factory.mktemp("service")
+    (folder / "tmp").mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shared_service(django_db_setup: None, service_folder: Path) -> Iterator[Supervisor]:
+    """To start it takes as much computing as most of its tests."""
+    with running_service(service_folder, TMPDIR=str(service_folder / "tmp")) as supervisor:
+        yield supervisor
 
 
 @pytest.fixture
-def service(transactional_db, tmp_path: Path) -> Iterator[Supervisor]:
+def service(transactional_db: None, shared_service: Supervisor, service_folder: Path, settings) -> Iterator[Supervisor]:
+    """Whole again, whatever the test before has killed, with an empty database and no media."""
+    settings.MEDIA_ROOT = service_folder / "media"
+    logs = {log: log.stat().st_size for log in (service_folder / "logs").glob("*.log")}
+    until(lambda: all(process.poll() is None for process in shared_service.processes.values()), seconds=120)
+    wait_until_listening(shared_service.base_url, seconds=120)
     try:
-        with running_service(tmp_path) as supervisor:
-            yield supervisor
+        yield shared_service
         assert invariants.check() == []
     finally:
-        for log in sorted((tmp_path / "logs").glob("*.log")):
-            print(f"--- {log.name}\n{log.read_text()[-4000:]}")  # pytest shows it where a test fails
+        for log, size in sorted(logs.items()):
+            print(f"--- {log.name}\n{log.read_bytes()[size:].decode()[-4000:]}")  # pytest shows it where a test fails
+        for path in (service_folder / "media").glob("*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @pytest.fixture
@@ -62,7 +84,7 @@ def post(client: httpx.Client, site) -> Callable[..., str]:  # noqa: F811
 def wait_for(client: httpx.Client) -> Callable[..., dict]:
     """Poll a project's status until `condition` holds."""
 
-    def wait(project_id: str, condition: Callable[[dict], bool], seconds: float = 60) -> dict:
+    def wait(project_id: str, condition: Callable[[dict], bool], seconds: float = 300) -> dict:
         deadline = time.monotonic() + seconds
         while True:
             status = client.get(f"/projects/{project_id}/status").json()

@@ -55,10 +55,8 @@ def serving(
 
 @contextmanager
 def embedded_and_files(folder: Path) -> Iterator[Configuration]:
-    with fresh_database("embedded") as database:
-        database.manage("migrate", "--verbosity=0")
-        with serving(folder, database) as configuration:
-            yield configuration
+    with fresh_database("embedded", migrated=True) as database, serving(folder, database) as configuration:
+        yield configuration
 
 
 @contextmanager
@@ -77,8 +75,7 @@ def transaction_pooler_and_cloudinary(folder: Path) -> Iterator[Configuration]:
 
 @contextmanager
 def s3(folder: Path) -> Iterator[Configuration]:
-    with fresh_database("s3") as database, running_s3() as bucket:
-        database.manage("migrate", "--verbosity=0")
+    with fresh_database("s3", migrated=True) as database, running_s3() as bucket:
         with serving(folder, database, **bucket) as configuration:
             yield configuration
         assert not (folder / "media").exists()
@@ -137,7 +134,7 @@ def test_a_film_from_upload_to_deletion(configuration: Configuration, tmp_path: 
 
     for project in (draft, on_gpu):
         client.delete(f"/projects/{project['id']}").raise_for_status()
-    until(lambda: not reachable(configuration, finished["video_url"]), seconds=60)
+    until(lambda: not reachable(configuration, finished["video_url"]), seconds=120)
     assert not reachable(configuration, finished["poster_url"])
     check_what_was_used(configuration)
 
@@ -157,7 +154,7 @@ def upload(configuration: Configuration, path: Path, content_type: str) -> dict:
     def asset() -> dict:
         return client.get(f"/assets/{announced['upload_id']}").json()
 
-    until(lambda: asset()["state"] != "waiting", seconds=60)
+    until(lambda: asset()["state"] != "waiting", seconds=120)
     assert asset()["state"] == "ready", asset()
     assert httpx.get(asset()["url"]).content == content
     return asset()
@@ -173,7 +170,7 @@ def wait(client: httpx.Client, project_id: str) -> dict:
     def project() -> dict:
         return client.get(f"/projects/{project_id}").raise_for_status().json()
 
-    until(lambda: project()["status"] in ("finished", "failed"), seconds=60)
+    until(lambda: project()["status"] in ("finished", "failed"), seconds=120)
     return project()
 
 

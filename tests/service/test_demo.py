@@ -31,6 +31,7 @@ def said_by(demo: subprocess.Popen[str]) -> str:
     return said
 
 
+@pytest.mark.slow
 @needs_root
 def test_a_queue_without_shared_memory(var: Path) -> None:  # noqa: F811
     said = said_by(start(var, mount="mount -t tmpfs -o ro tmpfs /dev/shm"))
@@ -45,7 +46,7 @@ def test_a_queue_without_shared_memory(var: Path) -> None:  # noqa: F811
     ("options", "told"),
     [
         ("size=4m", "The embedded Postgres in "),
-        ("size=60m", "This machine cannot work: "),
+        pytest.param("size=60m", "This machine cannot work: ", marks=pytest.mark.slow),
         ("ro", "Read-only file system"),
     ],
     ids=["no room for a database", "no room for renders", "read-only"],

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -16,8 +17,8 @@ from threading import Thread
 import httpx
 import pytest
 
-from creatorify.demo.media import write_portrait
-from tests.render.conftest import write_voice
+from creatorify.demo.media import write_portrait, write_speech
+from tests.render.conftest import site, write_voice  # noqa: F401
 from tests.service.demo_process import start, var  # noqa: F401
 
 PYTHON_EXAMPLE = """
@@ -115,8 +116,23 @@ def adapted(example: str, service, plain_key: str, media: dict[str, str]) -> str
     return example
 
 
-def test_the_older_python_example_gets_its_video(service, alice, real_media) -> None:
-    script = adapted(PYTHON_EXAMPLE, service, alice.plain_key, real_media)
+@pytest.fixture(scope="session")
+def short_speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A film of a second takes a ninth of the computing of one of the demo's sentences."""
+    return write_speech(tmp_path_factory.mktemp("speech") / "speech.wav", "Hello, and welcome.")
+
+
+@pytest.fixture
+def media(site, short_speech: Path) -> dict[str, str]:  # noqa: F811
+    """Addresses of a real portrait and of a short spoken sentence."""
+    base_url, folder = site
+    write_portrait(folder / "face.jpg")
+    shutil.copy(short_speech, folder / "short-speech.wav")
+    return {"image_url": f"{base_url}/face.jpg", "audio_url": f"{base_url}/short-speech.wav"}
+
+
+def test_the_older_python_example_gets_its_video(service, alice, media) -> None:
+    script = adapted(PYTHON_EXAMPLE, service, alice.plain_key, media).replace("time.sleep(10)", "time.sleep(1)")
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100)
     assert run.returncode == 0, run.stderr
     assert "Project created: " in run.stdout
@@ -124,8 +140,8 @@ def test_the_older_python_example_gets_its_video(service, alice, real_media) -> 
 
 
 @pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="the example needs curl and jq")
-def test_the_older_curl_example_gets_a_status(service, alice, real_media) -> None:
-    script = adapted(CURL_EXAMPLE, service, alice.plain_key, real_media)
+def test_the_older_curl_example_gets_a_status(service, alice, media) -> None:
+    script = adapted(CURL_EXAMPLE, service, alice.plain_key, media)
 
     run = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
 
@@ -143,35 +159,48 @@ def examples(document: str, language: str) -> list[str]:
     return blocks
 
 
-@pytest.mark.timeout(600)
-def test_the_readmes_examples_get_their_videos_from_a_demo(var: Path) -> None:  # noqa: F811
-    """As somebody pastes them, one after the other, with nothing set and nothing changed."""
-    [of_make, curl] = examples("README.md", "sh")
-    [python] = examples("README.md", "python")
-    assert [line.split()[:2] for line in of_make.splitlines()] == [["make", "demo"], ["make", "test"]]
-    demo = start(var / "var", "--keep")
+@pytest.fixture
+def kept_demo(var: Path, short_speech: Path) -> Iterator[Path]:  # noqa: F811
+    """The folder of a demo that was told to keep the service running."""
+    folder = var / "var" / "demo"
+    folder.mkdir(parents=True)
+    shutil.copy(short_speech, folder / "speech.wav")  # A demo leaves its own there; this one is given another.
+    demo = start(var / "var", "--keep", f"--speech={short_speech}")
     try:
         for line in demo.stdout:
             if "The service is running until you press Ctrl-C" in line:
                 break
         assert demo.poll() is None, line
-        address = (var / "var" / "demo" / "api_url").read_text()
-        beside, _ = start(var / "var").communicate(
-            timeout=150
-        )  # It ends, and changes nothing for the one that is kept.
-        assert "Port 8431 cannot be used (Address already in use): the service uses port " in beside
-        assert "To use the API yourself, keep the service running: make demo KEEP=1" in beside.splitlines()[-1]
-        assert (var / "var" / "demo" / "api_url").read_text() == address
-        plain = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        for command in (["bash", "-c", curl], [sys.executable, "-c", python]):
-            run = subprocess.run(command, cwd=var, env=plain, capture_output=True, text=True, timeout=150)
-            assert run.returncode == 0, run.stdout + run.stderr
-            [film] = re.findall(r"http://[^\s\"]+\.mp4[^\s\"]*", run.stdout)
-            assert httpx.get(film).raise_for_status().content[4:8] == b"ftyp"
+        yield folder
     finally:
         demo.send_signal(signal.SIGINT)
         said, _ = demo.communicate(timeout=60)
     assert demo.returncode == 0, said
+
+
+@pytest.mark.timeout(600)
+def test_the_readmes_examples_get_their_videos_from_a_demo(kept_demo: Path) -> None:
+    """As somebody pastes them, one after the other, with nothing set and nothing changed but a shorter speech."""
+    [of_make, curl] = examples("README.md", "sh")
+    [python] = examples("README.md", "python")
+    assert [line.split()[:2] for line in of_make.splitlines()] == [["make", "demo"], ["make", "test"]]
+    plain = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    for command in (["bash", "-c", curl], [sys.executable, "-c", python]):
+        run = subprocess.run(command, cwd=kept_demo.parents[1], env=plain, capture_output=True, text=True, timeout=150)
+        assert run.returncode == 0, run.stdout + run.stderr
+        [film] = re.findall(r"http://[^\s\"]+\.mp4[^\s\"]*", run.stdout)
+        assert httpx.get(film).raise_for_status().content[4:8] == b"ftyp"
+
+
+@pytest.mark.slow
+def test_a_demo_beside_one_that_is_kept_ends_and_changes_nothing_for_it(kept_demo: Path, short_speech: Path) -> None:
+    address = (kept_demo / "api_url").read_text()
+
+    beside, _ = start(kept_demo.parent, f"--speech={short_speech}").communicate(timeout=150)
+
+    assert "Port 8431 cannot be used (Address already in use): the service uses port " in beside
+    assert "To use the API yourself, keep the service running: make demo KEEP=1" in beside.splitlines()[-1]
+    assert (kept_demo / "api_url").read_text() == address
 
 
 @pytest.fixture
@@ -232,6 +261,7 @@ def test_the_readmes_examples_end_where_nothing_answers_or_no_demo_was(demo_fold
         (demo_folder / "api_url").unlink(missing_ok=True)
 
 
+@pytest.mark.slow
 def test_the_librarys_example_without_a_gpu_makes_a_film(tmp_path: Path) -> None:
     [tiny] = [block for block in examples("docs/infinitetalk.md", "sh") if "infinitetalk tiny" in block]
     write_portrait(tmp_path / "portrait.jpg")

@@ -27,18 +27,18 @@ def test_a_project_outlives_the_web_process_that_took_it(service, post, wait_for
     project_id = post("instant")
     os.kill(service.processes["web"].pid, signal.SIGKILL)
 
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while (render := latest()).state != State.FINISHED and time.monotonic() < deadline:
         time.sleep(0.1)
     assert render.state == State.FINISHED
 
     from creatorify.demo.supervisor import wait_until_listening
 
-    wait_until_listening(service.base_url, seconds=20)
+    wait_until_listening(service.base_url, seconds=120)
     assert wait_for(project_id, ended)["status"] == "finished"
 
 
-@pytest.mark.parametrize("engine", [pytest.param("slow", marks=pytest.mark.slow), "draft"])
+@pytest.mark.parametrize("engine", ["slow", pytest.param("draft", marks=pytest.mark.slow)])
 def test_a_render_goes_on_after_its_worker_was_killed(service, post, wait_for, real_media, engine: str) -> None:
     fields = real_media if engine == "draft" else {}
     wait_for(post(engine, **fields), ended)
@@ -66,7 +66,7 @@ def test_a_cancel_in_mid_render_ends_it_and_bills_nothing(service, client, post,
     wait_for(project_id, lambda status: (status["segment"] or 0) >= 1)
 
     assert client.post(f"/projects/{project_id}/cancel").status_code == 202
-    status = wait_for(project_id, ended, seconds=12)
+    status = wait_for(project_id, ended)
 
     assert (status["state"], status["error"]["code"]) == ("canceled", "canceled")
     assert UsageEntry.objects.get(render_id=latest().pk).billed_seconds == 0
@@ -91,7 +91,7 @@ def test_no_orphan_survives_its_cluster(service, post, wait_for, monkeypatch, ro
         tree.remove(main)  # It lives on, and grows the others anew.
 
     tree[0].kill()
-    _, alive = psutil.wait_procs(tree, timeout=5)
+    _, alive = psutil.wait_procs(tree, timeout=60)
 
     assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
     assert wait_for(post("instant"), ended)["status"] == "finished"

@@ -108,6 +108,7 @@ def survive(service, post, wait_for, voice, *, deaths: Iterable[tuple[str, int]]
         )
 
 
+@pytest.mark.slow
 def test_a_canceled_render_leaves_the_server_to_the_next_one(service, client, post, wait_for, voice, model) -> None:
     project_id = post("infinitetalk", audio_url=voice, parameters=SLOW)
     wait_for(project_id, partial(is_in_chunk, 0))

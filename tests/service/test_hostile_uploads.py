@@ -18,18 +18,11 @@ from projects.models import Asset
 from projects.retention import policy as retention
 from projects.tasks import delete_media
 from tests.render.media_makers import picture
-from tests.stack import running_service, until
+from tests.stack import until
 
 MEGABYTE = 2**20
 PAGE = b"<!doctype html><script>alert(document.cookie)</script>"
 SENT_AT_MOST = 40 * MEGABYTE  # What the sockets and the server hold before a refusal ends the connection.
-
-
-@pytest.fixture
-def service(transactional_db, tmp_path: Path):
-    (tmp_path / "tmp").mkdir()
-    with running_service(tmp_path, TMPDIR=str(tmp_path / "tmp")) as supervisor:
-        yield supervisor
 
 
 @pytest.fixture
@@ -40,11 +33,11 @@ def strangers_client(service, charlie) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def on_disk(service, tmp_path: Path):
+def on_disk(service, service_folder: Path):
     """The files that there are of uploads, also those that were deleted and are still open. -> names, with sizes"""
 
     def look() -> dict[str, int]:
-        roots = (str(tmp_path / "tmp"), str(tmp_path / "media"))
+        roots = (str(service_folder / "tmp"), str(service_folder / "media"))
         found = {str(path): path.stat().st_size for root in roots for path in Path(root).rglob("*") if path.is_file()}
         for fd in Path(f"/proc/{service.processes['web'].pid}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):
@@ -265,11 +258,11 @@ def test_a_page_is_never_served(client, strangers_client, on_disk) -> None:
 
 
 def test_what_a_killed_process_was_receiving_is_deleted_when_its_time_is_over(
-    service, client, strangers_client, tmp_path
+    service, client, strangers_client, service_folder
 ) -> None:
     content = picture("JPEG").ljust(600_000, b"\0")
     upload, strangers = announce(client, len(content)), announce(strangers_client, len(content))
-    incoming = tmp_path / "media" / "incoming"
+    incoming = service_folder / "media" / "incoming"
     sender = Sender(upload["url"], length=len(content))
     sender.send(content[:500_000])
     until(lambda: incoming.exists() and any(incoming.iterdir()))

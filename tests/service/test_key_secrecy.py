@@ -19,7 +19,7 @@ def everything_in_the_database() -> str:
     return "\n".join(rows)
 
 
-def test_no_table_log_or_file_holds_a_plain_key(service, client, alice, post, wait_for, tmp_path: Path) -> None:
+def test_no_table_log_or_file_holds_a_plain_key(service, client, alice, post, wait_for, service_folder: Path) -> None:
     ApiKey.objects.filter(pk=alice.key.pk).update(scopes=list(Scope))
     keys = []
     for number in range(2):
@@ -41,9 +41,9 @@ def test_no_table_log_or_file_holds_a_plain_key(service, client, alice, post, wa
     assert all(len(secret) == 32 for secret in secrets)
     held = everything_in_the_database()
     assert keys[0]["prefix"] in held
-    logs = "".join(log.read_text() for log in (tmp_path / "logs").glob("*.log"))
+    logs = "".join(log.read_text() for log in (service_folder / "logs").glob("*.log"))
     assert "/api/v1/projects" in logs  # The log of each request was on.
-    files = b"".join(path.read_bytes() for path in (tmp_path / "media").rglob("*") if path.is_file())
+    files = b"".join(path.read_bytes() for path in (service_folder / "media").rglob("*") if path.is_file())
     assert files
     for secret in secrets:
         assert secret not in held

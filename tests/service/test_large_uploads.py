@@ -57,7 +57,7 @@ def files_of(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()] if folder.exists() else []
 
 
-def test_300_megabytes_pass_through_in_little_memory(service, client, tmp_path) -> None:
+def test_300_megabytes_pass_through_in_little_memory(service, client, service_folder) -> None:
     content = list(blocks())
     digest = hashlib.sha256()
     for block in content:
@@ -68,17 +68,17 @@ def test_300_megabytes_pass_through_in_little_memory(service, client, tmp_path) 
 
     assert answer.status_code == 200, answer.text
     assert memory.most - memory.before < ALLOWED_GROWTH
-    stored = files_of(tmp_path / "media")
+    stored = files_of(service_folder / "media")
     assert [path.stat().st_size for path in stored] == [SIZE]
     deadline = time.monotonic() + 60
     while (asset := client.get(f"/assets/{upload['upload_id']}").json())["state"] == "waiting":
         assert time.monotonic() < deadline
         time.sleep(0.2)
     assert asset["error"]["code"] == "media_invalid"  # noise, and found out on the queue, not in the web process
-    until(lambda: files_of(tmp_path / "media") == [])
+    until(lambda: files_of(service_folder / "media") == [])
 
 
-def test_what_breaks_off_or_is_too_large_leaves_nothing(service, client, tmp_path) -> None:
+def test_what_breaks_off_or_is_too_large_leaves_nothing(service, client, service_folder) -> None:
     upload = announce(client, SIZE, "0" * 64)
     address = urlsplit(upload["url"])
     head = f"PUT {address.path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: {SIZE}\r\n\r\n"
@@ -88,7 +88,7 @@ def test_what_breaks_off_or_is_too_large_leaves_nothing(service, client, tmp_pat
             connection.sendall(block)
 
     time.sleep(1)
-    assert files_of(tmp_path / "media") == []
+    assert files_of(service_folder / "media") == []
     web = psutil.Process(service.processes["web"].pid)
     assert [file for file in web.open_files() if file.path.startswith("/tmp/tmp")] == []
     assert client.get(f"/uploads/{upload['upload_id']}").json()["asset"]["state"] == "waiting"

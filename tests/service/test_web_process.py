@@ -89,9 +89,9 @@ def test_clients_that_send_nothing_more_are_disconnected(service, connections) -
 
 
 @pytest.mark.slow
-def test_a_client_that_reads_nothing_of_a_video_is_disconnected(service, client, tmp_path) -> None:
-    (tmp_path / "media").mkdir(exist_ok=True)
-    (tmp_path / "media" / "film.mp4").write_bytes(bytes(50_000_000))
+def test_a_client_that_reads_nothing_of_a_video_is_disconnected(service, client, service_folder) -> None:
+    (service_folder / "media").mkdir(exist_ok=True)
+    (service_folder / "media" / "film.mp4").write_bytes(bytes(50_000_000))
     worker = psutil.Process(service.processes["web"].pid).children()[0]
     with socket.socket() as stalled:
         stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

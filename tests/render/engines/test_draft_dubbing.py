@@ -34,6 +34,7 @@ def test_frames_without_a_face_pass_unchanged(dubbed, filmed):
     assert np.array_equal(frames[12][:580], filmed[12][:580])
 
 
+@pytest.mark.quality
 def test_the_mouth_is_moved_by_the_new_voice(film, speech, folder, filmed):
     faces = [frame for index, frame in enumerate(filmed) if index < 10]
     source = write_video(folder / "faces.mp4", faces, 640, 640)

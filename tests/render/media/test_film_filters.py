@@ -170,14 +170,17 @@ def test_hdr_becomes_the_colours_that_it_stands_for(curve, trc: ColorTrc, tmp_pa
 def test_wide_primaries_are_converted_and_a_curve_of_sdr_is_left(tmp_path: Path) -> None:
     red = np.full((96, 160, 3), (200, 40, 40), np.uint8)
     seen = {}
-    for primaries in (ColorPrimaries.BT709, ColorPrimaries.SMPTE432):
-        for trc in (ColorTrc.BT709, ColorTrc.IEC61966_2_1):
-            frame = av.VideoFrame.from_ndarray(red, format="rgb24").reformat(
-                format="yuv420p", dst_colorspace=Colorspace.ITU709
-            )
-            frame.color_primaries, frame.color_trc = primaries, trc
-            path = write(tmp_path / "a.mp4", [frame] * 2)
-            seen[primaries, trc] = normalised(path)[0][48, 80].astype(int)
+    for primaries, trc in (
+        (ColorPrimaries.BT709, ColorTrc.BT709),
+        (ColorPrimaries.BT709, ColorTrc.IEC61966_2_1),
+        (ColorPrimaries.SMPTE432, ColorTrc.BT709),
+    ):
+        frame = av.VideoFrame.from_ndarray(red, format="rgb24").reformat(
+            format="yuv420p", dst_colorspace=Colorspace.ITU709
+        )
+        frame.color_primaries, frame.color_trc = primaries, trc
+        path = write(tmp_path / "a.mp4", [frame] * 2)
+        seen[primaries, trc] = normalised(path)[0][48, 80].astype(int)
 
     plain = seen[ColorPrimaries.BT709, ColorTrc.BT709]
     assert plain == pytest.approx((200, 40, 40), abs=4)

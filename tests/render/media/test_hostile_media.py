@@ -57,7 +57,14 @@ def code_of(step: Callable[[], object], param: str) -> str:
     return ACCEPTED
 
 
-@pytest.mark.parametrize(("kind", "number"), [(kind, number) for kind in KINDS for number in range(len(ENDS[kind]))])
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [
+        pytest.param(kind, number, marks=[pytest.mark.slow] if number else [])  # The first of each kind is quick.
+        for kind in KINDS
+        for number in range(len(ENDS[kind]))
+    ],
+)
 def test_each_ends_in_its_code_within_its_limit(
     kind: str, number: int, tmp_path: Path, computing_seconds: list[float]
 ) -> None:
@@ -110,7 +117,9 @@ def test_a_picture_of_fifty_megapixels_is_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("side", "frames", "ticks", "code"),
     [
-        (2880, 14, 1500, ACCEPTED),  # as many pixels as 4K has, at 60 frames a second
+        pytest.param(
+            2880, 14, 1500, ACCEPTED, marks=pytest.mark.slow
+        ),  # as many pixels as 4K has, at 60 frames a second
         (2880, 11, 1, ACCEPTED),  # so many may come at once
         (2880, 14, 1, "media_too_complex"),
         (320, 1000, 90, ACCEPTED),  # a thousand frames a second, as slow motion has
