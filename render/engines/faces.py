@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from accounts.errors import ServiceError
 
-Picture = NDArray[np.uint8]  # H x W x 3, RGB
+RgbImage = NDArray[np.uint8]  # H x W x 3, RGB
 Points = NDArray[np.float32]  # N x 2, pixels (x, y)
 
 MODELS = Path(__file__).parent / "models"
@@ -88,7 +88,7 @@ class FaceFinder:
         self._mesh = cv2.dnn.readNetFromTFLite(str(MODELS / "face_landmark.tflite"), engine=cv2.dnn.ENGINE_CLASSIC)
         self._anchors = _anchors()
 
-    def find(self, picture: Picture) -> list[Face]:
+    def find(self, picture: RgbImage) -> list[Face]:
         """All faces of the picture, the widest first."""
         candidates: list[Candidate] = []
         for left, top, side in _windows(*picture.shape[:2]):
@@ -100,13 +100,13 @@ class FaceFinder:
                 faces.append(face)
         return sorted(faces, key=lambda face: -face.width)
 
-    def follow(self, picture: Picture, previous: Face) -> Face:
+    def follow(self, picture: RgbImage, previous: Face) -> Face:
         """The face near where it was in the previous frame of a video. Its score tells whether it still is there."""
         size = float(np.ptp(previous.points, axis=0).max())
         x, y = map(float, previous.centre)
         return self.trace(picture, Candidate((x, y), size, previous.roll, previous.score), rounds=1)
 
-    def trace(self, picture: Picture, candidate: Candidate, rounds: int = 3) -> Face:
+    def trace(self, picture: RgbImage, candidate: Candidate, rounds: int = 3) -> Face:
         """The landmarks of one face. Each round crops by the last one's result; from a detection it takes three."""
         for _ in range(rounds):
             face = self._landmarks(picture, candidate)
@@ -114,7 +114,7 @@ class FaceFinder:
             candidate = Candidate((x, y), float(np.ptp(face.points, axis=0).max()), face.roll, face.score)
         return face
 
-    def _detect(self, picture: Picture, left: int, top: int, side: int) -> list[Candidate]:
+    def _detect(self, picture: RgbImage, left: int, top: int, side: int) -> list[Candidate]:
         window = picture[max(top, 0) : top + side, max(left, 0) : left + side]
         scale = DETECTOR_SIDE / side
         small = cv2.resize(window, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -137,7 +137,7 @@ class FaceFinder:
             candidates.append(Candidate((float(centre[0]), float(centre[1])), size, roll, float(scores[index])))
         return candidates
 
-    def _landmarks(self, picture: Picture, candidate: Candidate) -> Face:
+    def _landmarks(self, picture: RgbImage, candidate: Candidate) -> Face:
         scale = MESH_SIDE / (candidate.size * MESH_MARGIN)
         to_crop = cv2.getRotationMatrix2D(candidate.centre, candidate.roll, scale)
         to_crop[:, 2] += MESH_SIDE / 2 - np.array(candidate.centre)
@@ -145,8 +145,8 @@ class FaceFinder:
         self._mesh.setInput(cv2.dnn.blobFromImage(crop, 1 / 255))
         landmarks, logit = self._mesh.forward(["conv2d_21", "conv2d_31"])
         landmarks = landmarks.reshape(468, 3)
-        to_picture = cv2.invertAffineTransform(to_crop)
-        points = (landmarks[:, :2] @ to_picture[:, :2].T + to_picture[:, 2]).astype(np.float32)
+        to_image = cv2.invertAffineTransform(to_crop)
+        points = (landmarks[:, :2] @ to_image[:, :2].T + to_image[:, 2]).astype(np.float32)
         height, width = picture.shape[:2]
         cut = bool((points[MOVED] < 2).any() or (points[MOVED] > (width - 3, height - 3)).any())
         return Face(

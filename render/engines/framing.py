@@ -10,7 +10,7 @@ from PIL import Image
 
 from accounts.errors import ServiceError
 from render.engines.base import Crop, RenderInputs
-from render.engines.faces import MAX_YAW, MIN_WIDTH, Face, FaceFinder, Picture
+from render.engines.faces import MAX_YAW, MIN_WIDTH, Face, FaceFinder, RgbImage
 from render.engines.frame_size import source_size
 
 # Around a face, as shares of its own height and width: hair above, the chin and some of the shoulders below.
@@ -51,7 +51,7 @@ def crop_with_faces(inputs: RenderInputs, height: int, width: int) -> Crop | Non
     return None
 
 
-def _pictures(inputs: RenderInputs) -> Iterator[Picture]:
+def _pictures(inputs: RenderInputs) -> Iterator[RgbImage]:
     if inputs.video is not None:
         with av.open(str(inputs.video)) as container:
             for number, frame in enumerate(islice(container.decode(video=0), FILM_FRAMES)):

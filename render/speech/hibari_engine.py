@@ -10,7 +10,7 @@ import numpy as np
 
 from accounts.errors import ServiceError
 from render.speech.base import Voice
-from render.speech.pieces import check_words, pieces
+from render.speech.splitting import check_words, pieces
 
 logger = logging.getLogger(__name__)
 

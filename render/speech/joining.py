@@ -18,7 +18,7 @@ Samples = NDArray[np.int16]
 
 
 def joined(passages: Iterable[Passage], speak: Callable[[str], Iterable[bytes]]) -> Iterator[bytes]:
-    """Mono s16 little-endian at `SAMPLE_RATE`, in blocks. speak: gives the same of a text."""
+    """MonoDownmix s16 little-endian at `SAMPLE_RATE`, in blocks. speak: gives the same of a text."""
     gap: int | None = None  # samples of the pause before the next word, if there is one
     tail, head = _Silence(), _Silence()  # of the engine's own, before and after the pause
     for passage in passages:

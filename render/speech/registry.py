@@ -13,7 +13,7 @@ from accounts.errors import ServiceError
 from render.speech import ssml
 from render.speech.base import SAMPLE_RATE, SpeechEngine, Voice
 from render.speech.joining import joined
-from render.speech.reading import Reading, read
+from render.speech.spoken_script import Reading, read
 
 
 class Script(TypedDict):

@@ -9,7 +9,7 @@ import httpx
 from accounts.errors import ServiceError
 from render.media.audio.voice import decode_mono
 from render.speech.base import SAMPLE_RATE, SpeechUnavailable, Voice
-from render.speech.pieces import pieces
+from render.speech.splitting import pieces
 
 MAX_CHARACTERS = 1000  # in one request: whole sentences; servers take some 4,000
 TIMEOUT_SECONDS = 120.0

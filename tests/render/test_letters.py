@@ -5,9 +5,9 @@ import time
 import pytest
 
 from accounts.errors import ServiceError
-from render.speech.letters import readable
-from render.speech.reading import MOST_LEFT_OUT
 from render.speech.registry import choose, left_out
+from render.speech.spoken_script import MOST_LEFT_OUT
+from render.speech.text_normalisation import readable
 
 
 @pytest.mark.parametrize(

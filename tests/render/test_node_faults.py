@@ -124,7 +124,7 @@ PLACES = {
     "sources": (runner, "prepare_sources"),
     "engine": (InstantEngine, "segments"),
     "segment": (segment_file, "encode_segment"),
-    "joining": (output_video, "assemble_film"),
+    "joining": (output_video, "assemble_video"),
     "poster": (output_video, "poster"),
 }
 

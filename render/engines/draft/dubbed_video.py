@@ -12,7 +12,7 @@ from render.engines.base import FPS, Crop
 from render.engines.draft.mouth.drawing import Mouth
 from render.engines.draft.mouth.shape import MAX_OPENING, MouthPose
 from render.engines.draft.voice_features import SpeechTrack
-from render.engines.faces import MAX_YAW, MIN_WIDTH, Face, FaceFinder, Picture, talking_faces
+from render.engines.faces import MAX_YAW, MIN_WIDTH, Face, FaceFinder, RgbImage, talking_faces
 from render.engines.frame_size import fit
 
 SEARCH_EVERY = 5  # frames; a search costs as much as following a face through ten frames
@@ -29,7 +29,7 @@ class SourceVideo:
         self._path = path
         self._height, self._width, self._crop = height, width, crop
 
-    def frames(self, start: int = 0, every: int = 1) -> Iterator[tuple[int, Picture]]:
+    def frames(self, start: int = 0, every: int = 1) -> Iterator[tuple[int, RgbImage]]:
         """(index, H x W x 3) from `start` on, only those whose index is a multiple of `every`."""
         with av.open(str(self._path)) as container:
             stream = container.streams.video[0]
@@ -45,10 +45,10 @@ class SourceVideo:
                     picture = np.asarray(decoded.to_ndarray(format="rgb24"), np.uint8)
                     yield index, np.ascontiguousarray(fit(picture, self._height, self._width, self._crop))
 
-    def read(self, indices: Sequence[int]) -> dict[int, Picture]:
+    def read(self, indices: Sequence[int]) -> dict[int, RgbImage]:
         """The frames of these indices, all in memory."""
         wanted = set(indices)
-        found: dict[int, Picture] = {}
+        found: dict[int, RgbImage] = {}
         for index, picture in self.frames(min(wanted)):
             if index in wanted:
                 found[index] = picture
@@ -93,10 +93,10 @@ class DubbedVideo:
         position = index % (2 * self._length - 2)
         return min(position, 2 * self._length - 2 - position)
 
-    def read(self, indices: Sequence[int]) -> dict[int, Picture]:
+    def read(self, indices: Sequence[int]) -> dict[int, RgbImage]:
         return self._source.read([self.source_index(index) for index in indices])
 
-    def frame(self, index: int, filmed: dict[int, Picture]) -> Picture:
+    def frame(self, index: int, filmed: dict[int, RgbImage]) -> RgbImage:
         at = self.source_index(index)
         frame = filmed[at].copy()
         for track, strengths, speech in zip(self._tracks, self._strengths, self._speeches, strict=True):

@@ -27,7 +27,7 @@ from render.engines.draft.draft_mark import DraftMark
 from render.engines.draft.dubbed_video import DubbedVideo, SourceVideo, check_faces
 from render.engines.draft.talking_portrait import TalkingPortrait
 from render.engines.draft.voice_features import speech_track, voice_seconds
-from render.engines.faces import FaceFinder, Picture, talking_faces
+from render.engines.faces import FaceFinder, RgbImage, talking_faces
 from render.engines.frame_size import fit, frame_size, source_size
 from render.engines.framing import crop_with_faces
 from render.parameters import Parameters
@@ -87,13 +87,13 @@ class DraftEngine:
 
 def _frame_source(
     inputs: RenderInputs, parameters: Parameters, plan: Plan
-) -> Callable[[FrameRange], Callable[[int], Picture]]:
+) -> Callable[[FrameRange], Callable[[int], RgbImage]]:
     """What makes a segment ready and returns the function that draws its frames."""
     speeches = [speech_track(voice, plan.num_frames) for voice in inputs.voices]
     if inputs.video is not None:
         video = DubbedVideo(SourceVideo(inputs.video, plan.height, plan.width, plan.crop), speeches, plan.num_frames)
 
-        def dubbed(segment: FrameRange) -> Callable[[int], Picture]:
+        def dubbed(segment: FrameRange) -> Callable[[int], RgbImage]:
             filmed = video.read(range(segment.start, segment.stop))
             return lambda index: video.frame(index, filmed)
 
@@ -104,7 +104,7 @@ def _frame_source(
     return lambda segment: portrait.frame
 
 
-def _portrait(inputs: RenderInputs, height: int, width: int, crop: Crop | None) -> Picture:
+def _portrait(inputs: RenderInputs, height: int, width: int, crop: Crop | None) -> RgbImage:
     with Image.open(_path(inputs.portrait)) as image:
         return np.ascontiguousarray(fit(np.asarray(image.convert("RGB")), height, width, crop))
 

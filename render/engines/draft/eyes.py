@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from render.engines.base import FPS
 from render.engines.draft.mouth.drawing import blend
-from render.engines.faces import Face, Picture
+from render.engines.faces import Face, RgbImage
 
 # Face Mesh's indices, corner to corner, and the brow's lower edge above.
 EYES = (
@@ -47,7 +47,7 @@ def blink_curve(num_frames: int, random: np.random.Generator) -> NDArray[np.floa
 class Eye:
     """One eye of a still picture. Works in axes through the corners of the eye; lengths there are pixels."""
 
-    def __init__(self, picture: Picture, face: Face, index: int) -> None:
+    def __init__(self, picture: RgbImage, face: Face, index: int) -> None:
         landmarks = EYES[index]
         self._picture = picture
         left, right = face.points[landmarks["upper"][0]], face.points[landmarks["upper"][-1]]
@@ -95,7 +95,7 @@ class Eye:
         window = picture[self.region[1] : self.region[3], self.region[0] : self.region[2]]
         self._skin = LID_TONE * np.median(window[cheek], axis=0).astype(np.float32) if cheek.any() else None
 
-    def draw(self, frame: Picture, closed: float) -> None:
+    def draw(self, frame: RgbImage, closed: float) -> None:
         """Overwrite the eye's region of a frame that shows the picture."""
         left, top, right, bottom = self.region
         drop = np.float32(closed * (MEETING + LID_OVERLAP)) * self._opening
@@ -126,6 +126,6 @@ class Eye:
         covered = np.clip((edge - self._v) / 1.5 + 0.5, 0, 1) * 255
         frame[top:bottom, left:right] = blend(uncovered, lid, covered.astype(np.uint8))
 
-    def _sample(self, v: NDArray[np.float32]) -> Picture:
+    def _sample(self, v: NDArray[np.float32]) -> RgbImage:
         where = (self._base + (v - self._v)[..., None] * self._down).astype(np.float32)
         return cv2.remap(self._picture, where, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)

@@ -3,19 +3,19 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from render.engines.draft.composite import MovingPicture
 from render.engines.draft.eyes import Eye, blink_curve
 from render.engines.draft.head_motion import Head, head_curves, moved_box
 from render.engines.draft.mouth.drawing import Mouth
 from render.engines.draft.mouth.shape import MouthPose
 from render.engines.draft.voice_features import SpeechTrack
 from render.engines.draft.warp_grid import Box
-from render.engines.faces import Face, Picture
+from render.engines.draft.warped_image import WarpedImage
+from render.engines.faces import Face, RgbImage
 
 
 class Speaker:
     def __init__(
-        self, moving: MovingPicture, face: Face, others: list[Face], speech: SpeechTrack, random: np.random.Generator
+        self, moving: WarpedImage, face: Face, others: list[Face], speech: SpeechTrack, random: np.random.Generator
     ) -> None:
         picture = moving.picture
         height, width = picture.shape[:2]
@@ -26,7 +26,7 @@ class Speaker:
         self._curves = head_curves(speech.level, random)
         self._blinks = blink_curve(len(speech.level), random)  # last: it draws more numbers for a longer video
 
-    def draw(self, frame: Picture, index: int) -> list[Box]:
+    def draw(self, frame: RgbImage, index: int) -> list[Box]:
         """Redraw mouth and eyes in a frame that shows the picture. Returns where."""
         boxes = [self._mouth.region]
         if self._blinks[index] > 0:
@@ -43,9 +43,9 @@ class Speaker:
 class TalkingPortrait:
     """Every frame is a function of the arguments and its index alone, so that any of them can be drawn at any time."""
 
-    def __init__(self, picture: Picture, faces: list[Face], speeches: list[SpeechTrack], seed: int) -> None:
+    def __init__(self, picture: RgbImage, faces: list[Face], speeches: list[SpeechTrack], seed: int) -> None:
         height, width = picture.shape[:2]
-        self._moving = MovingPicture(picture, moved_box(faces, height, width))
+        self._moving = WarpedImage(picture, moved_box(faces, height, width))
         self._speakers = [
             Speaker(
                 self._moving,
@@ -57,7 +57,7 @@ class TalkingPortrait:
             for number, (face, speech) in enumerate(zip(faces, speeches, strict=True))
         ]
 
-    def frame(self, index: int) -> Picture:
+    def frame(self, index: int) -> RgbImage:
         frame = self._moving.picture.copy()
         redrawn = [box for speaker in self._speakers for box in speaker.draw(frame, index)]
         shift = np.sum([speaker.shift(index) for speaker in self._speakers], axis=0)

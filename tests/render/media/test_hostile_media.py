@@ -11,9 +11,9 @@ from accounts.errors import ServiceError
 from render.media.audio.voice import normalise_voice
 from render.media.image.portrait import normalise_portrait
 from render.media.isolation import client as isolation
-from render.media.isolation.calls import PICTURE, PROBE
-from render.media.reading.decode_cost import MAX_FILM_PIXELS
-from render.media.reading.demux import MAX_TRACKS, open_source
+from render.media.isolation.calls import IMAGE, PROBE
+from render.media.reading.opening import MAX_TRACKS, open_source
+from render.media.reading.video_cost import MAX_VIDEO_PIXELS
 from render.media.video.source_video import normalise_video
 from tests.render import hostile_media
 from tests.render.hostile_media import IMAGE, KINDS, VOICE
@@ -37,14 +37,14 @@ ENDS = {
 @pytest.fixture
 def computing_seconds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Of each process that has decoded something."""
-    ask, spent = isolation._ask, []
+    ask, spent = isolation._run, []
 
     def measure(*arguments):
         outcome = ask(*arguments)
         spent.append(outcome["cpu_seconds"])
         return outcome
 
-    monkeypatch.setattr(isolation, "_ask", measure)
+    monkeypatch.setattr(isolation, "_run", measure)
     return spent
 
 
@@ -67,7 +67,7 @@ def test_each_ends_in_its_code_within_its_limit(
     code = code_of(lambda: hostile_media.decode(param, tmp_path / "source", tmp_path), param)
 
     assert code == ENDS[kind][number]
-    assert max(computing_seconds) < min(PROBE.cpu_seconds, PICTURE.cpu_seconds) / 2
+    assert max(computing_seconds) < min(PROBE.cpu_seconds, IMAGE.cpu_seconds) / 2
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_a_film_tells_its_size_when_that_is_too_large(tmp_path: Path) -> None:
         normalise_video(tmp_path / "source", tmp_path / "v.mp4", max_seconds=1, param=IMAGE)
 
     assert caught.value.code == "image_too_large"
-    assert 4560 * 4560 > MAX_FILM_PIXELS > 4480 * 4480
+    assert 4560 * 4560 > MAX_VIDEO_PIXELS > 4480 * 4480
 
 
 @pytest.mark.parametrize("tracks", [51, 5000])

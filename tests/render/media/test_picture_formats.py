@@ -16,7 +16,7 @@ from PIL import Image
 
 from accounts.errors import ServiceError
 from render.media.image.portrait import normalise_portrait
-from render.media.isolation.calls import PICTURE
+from render.media.isolation.calls import IMAGE
 from render.media.isolation.client import decode
 from render.media.probe import ImageFacts, probe
 from render.media.reading.image_formats import FORMATS
@@ -206,7 +206,7 @@ def test_the_largest_jpegs_of_phones_take_little_memory(size: tuple[int, int], t
     Image.new("L", size, 200).save(tmp_path / "source", "JPEG", quality=10)
     arguments = {"source": tmp_path / "source", "destination_png": tmp_path / "p.png"}
 
-    portrait = decode("normalise_portrait", arguments, limits=replace(PICTURE, memory_bytes=200 * 2**20), param="x")
+    portrait = decode("normalise_portrait", arguments, limits=replace(IMAGE, memory_bytes=200 * 2**20), param="x")
 
     assert (portrait.width, portrait.height) == (2048, 1536)
     with Image.open(portrait.path) as picture:

@@ -32,7 +32,7 @@ def test_it_decodes(name: str, layout: str, write_sound: Callable[..., Path], tm
         assert (wav.getframerate(), wav.getnchannels(), wav.getsampwidth()) == (16_000, 1, 2)
         assert wav.getnframes() == round(voice.duration_seconds * 16_000)
         samples = np.frombuffer(wav.readframes(wav.getnframes()), "<i2")
-    assert voice.sound == source
+    assert voice.audio == source
     assert voice.duration_seconds == pytest.approx(2, abs=0.15)  # ADTS cannot say which samples are padding
     spectrum = np.abs(np.fft.rfft(samples[8000:24000]))
     assert spectrum.argmax() == 440

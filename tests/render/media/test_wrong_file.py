@@ -9,7 +9,7 @@ import pytest
 
 from accounts.errors import ServiceError
 from render.media.isolation import jobs
-from render.media.reading.file_types import Is, recognise
+from render.media.reading.file_types import FileKind, recognise
 from tests.render.media_makers import film, picture, voice, wav, zip_of
 
 PAGE = b"<!DOCTYPE html><html><body>Please sign in</body></html>"
@@ -195,6 +195,8 @@ def test_what_is_known_is_called_by_a_name_that_follows_this_is(tmp_path: Path) 
     for content in [*PICTURES.values(), *SOUNDS.values(), *(one for all_ in NOTHING.values() for one in all_)]:
         path.write_bytes(content)
         found = recognise(path)
-        assert found and found.words.startswith(("a ", "an ", "the ", "music ")) and Is.READ_HERE not in found.kind
+        assert (
+            found and found.words.startswith(("a ", "an ", "the ", "music ")) and FileKind.READ_HERE not in found.kind
+        )
     path.write_bytes(bytes(range(256)))
     assert recognise(path) is None

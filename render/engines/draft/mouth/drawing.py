@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from render.engines.draft.mouth.interior import MouthInterior
 from render.engines.draft.mouth.shape import STATIONS, Floats, MouthPose, MouthShape
 from render.engines.draft.warp_grid import Box, WarpGrid
-from render.engines.faces import Face, Picture
+from render.engines.faces import Face, RgbImage
 
 MAX_SHIFT = 0.35  # mouth widths: no pixel comes from farther away, whatever the pose
 INVERSION_STEPS = 4
@@ -17,7 +17,7 @@ EDGE = 0.15  # of the region's size: the warp fades to nothing towards its borde
 class Mouth:
     """Prepared once for a picture and a face in it; `draw` then is a pure function of the pose."""
 
-    def __init__(self, picture: Picture, face: Face) -> None:
+    def __init__(self, picture: RgbImage, face: Face) -> None:
         self._picture = picture
         self.shape = MouthShape(picture, face)
         axes = self.shape.axes
@@ -33,14 +33,14 @@ class Mouth:
         self._lower = self.shape.fields(u, v, "lower") * fade
 
         origin = np.array([left, top], np.float32)
-        self._upper_edge = axes.to_picture(STATIONS, self.shape.upper_inner) - origin
-        self._lower_edge = axes.to_picture(STATIONS, self.shape.lower_inner) - origin
+        self._upper_edge = axes.to_image(STATIONS, self.shape.upper_inner) - origin
+        self._lower_edge = axes.to_image(STATIONS, self.shape.lower_inner) - origin
         self._upper_edge_fields = self.shape.fields(STATIONS, self.shape.upper_inner, "upper")
         self._lower_edge_fields = self.shape.fields(STATIONS, self.shape.lower_inner, "lower")
 
         self._interior = MouthInterior(picture, face, self.shape, self.region)
 
-    def draw(self, frame: Picture, pose: MouthPose) -> None:
+    def draw(self, frame: RgbImage, pose: MouthPose) -> None:
         """Overwrite the mouth's region of a frame that shows the picture."""
         left, top, right, bottom = self.region
         weights = self.shape.weights(pose)
@@ -69,7 +69,7 @@ class Mouth:
         self._interior.draw(mixed, upper_edge, lower_edge)
         frame[top:bottom, left:right] = mixed
 
-    def _sample(self, where: Floats) -> Picture:
+    def _sample(self, where: Floats) -> RgbImage:
         return cv2.remap(self._picture, where, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
     def maps(self, pose: MouthPose) -> tuple[Floats, Floats]:
@@ -104,16 +104,16 @@ class Mouth:
         return cv2.GaussianBlur(mask, (0, 0), max(softness * self.shape.axes.width, 0.6))
 
 
-def blend(under: Picture, over: Picture, mask: NDArray[np.uint8]) -> Picture:
+def blend(under: RgbImage, over: RgbImage, mask: NDArray[np.uint8]) -> RgbImage:
     share = mask.astype(np.float32) / 255
     return cv2.blendLinear(under, over, 1 - share, share)
 
 
-def _region(shape: MouthShape, picture: Picture) -> Box:
+def _region(shape: MouthShape, picture: RgbImage) -> Box:
     """left, top, right, bottom: from the nose to below the chin and as far as the cheeks move, cut at the picture."""
     across = np.array([-2.6, 2.6, -2.6, 2.6], np.float32)
     chin = shape.chin[1] + 0.75
-    corners = shape.axes.to_picture(across, np.array([shape.nose_base, shape.nose_base, chin, chin], np.float32))
+    corners = shape.axes.to_image(across, np.array([shape.nose_base, shape.nose_base, chin, chin], np.float32))
     height, width = picture.shape[:2]
     left, top = np.floor(corners.min(axis=0)).astype(int)
     right, bottom = np.ceil(corners.max(axis=0)).astype(int)

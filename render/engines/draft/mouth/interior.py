@@ -5,7 +5,7 @@ import numpy as np
 
 from render.engines.draft.mouth.shape import LIP_MARGIN, LOWER_INNER, STATIONS, UPPER_INNER, Floats, MouthShape
 from render.engines.draft.warp_grid import Box
-from render.engines.faces import Face, Picture
+from render.engines.faces import Face, RgbImage
 
 EYES = ([33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7],
         [263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249])  # fmt: skip
@@ -24,7 +24,7 @@ TOOTH = 0.085
 
 
 class MouthInterior:
-    def __init__(self, picture: Picture, face: Face, shape: MouthShape, region: Box) -> None:
+    def __init__(self, picture: RgbImage, face: Face, shape: MouthShape, region: Box) -> None:
         left, top, right, bottom = region
         self._shape = shape
         self._width = shape.axes.width
@@ -39,7 +39,7 @@ class MouthInterior:
         else:
             self._teeth, self._teeth_mask = self._drawn_teeth(white)
 
-    def draw(self, face: Picture, upper_edge: Floats, lower_edge: Floats) -> None:
+    def draw(self, face: RgbImage, upper_edge: Floats, lower_edge: Floats) -> None:
         """Fill the gap between two edges (N x 2, pixels in the region) of the region's picture, in place."""
         gap = (lower_edge - upper_edge) @ self._shape.axes.down / self._width
         widest = float(gap.max())
@@ -72,7 +72,7 @@ class MouthInterior:
         opacity = (soft * np.clip(widest / 0.02, 0, 1))[..., None]
         face[box] = np.clip(face[box] * (1 - opacity) + inside * opacity + 0.5, 0, 255).astype(np.uint8)
 
-    def _shade_contact(self, face: Picture, seam: Floats, share: float) -> None:
+    def _shade_contact(self, face: RgbImage, seam: Floats, share: float) -> None:
         """The shadow line between lips that the picture shows apart and that are closed now."""
         line = np.zeros(face.shape[:2], np.uint8)
         thickness = max(round(0.012 * self._width), 1)
@@ -80,7 +80,7 @@ class MouthInterior:
         shade = cv2.GaussianBlur(line, (0, 0), max(0.01 * self._width, 0.6)).astype(np.float32) / 255
         face[:] = (face * (1 - 0.4 * share * shade[..., None])).astype(np.uint8)
 
-    def _seen_teeth(self, picture: Picture, face: Face, region: Box) -> tuple[Floats, Floats]:
+    def _seen_teeth(self, picture: RgbImage, face: Face, region: Box) -> tuple[Floats, Floats]:
         """The picture's teeth: what between the lips is bright and pale. Continued a little under the lips."""
         left, top, right, bottom = region
         window = picture[top:bottom, left:right].astype(np.float32)
@@ -121,7 +121,7 @@ class MouthInterior:
         return cv2.GaussianBlur(teeth, (0, 0), blur), cv2.GaussianBlur(mask.astype(np.float32), (0, 0), blur)
 
 
-def _white(picture: Picture, face: Face) -> Floats:
+def _white(picture: RgbImage, face: Face) -> Floats:
     """RGB of something white in the light of this face: of the palest, brightest quarter of what the eyes show."""
     pixels = []
     for eye in EYES:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from render.engines.faces import CHIN, Face, Picture
+from render.engines.faces import CHIN, Face, RgbImage
 
 Floats = NDArray[np.float32]
 Layer = Literal["upper", "lower"]
@@ -59,13 +59,13 @@ class Axes:
         u, v = offset @ self.across * (2 / self.width), offset @ self.down / self.width
         return np.asarray(u, np.float32), np.asarray(v, np.float32)
 
-    def to_picture(self, u: Floats, v: Floats) -> Floats:
+    def to_image(self, u: Floats, v: Floats) -> Floats:
         offset = u[..., None] / 2 * self.across + v[..., None] * self.down
         return (self.centre + offset * self.width).astype(np.float32)
 
 
 class MouthShape:
-    def __init__(self, picture: Picture, face: Face) -> None:
+    def __init__(self, picture: RgbImage, face: Face) -> None:
         points = face.points
         left, right = points[UPPER_OUTER[0]], points[UPPER_OUTER[-1]]
         width = float(np.linalg.norm(right - left))
@@ -162,12 +162,12 @@ class MouthShape:
     def _at(self, u: Floats, contour: Floats) -> Floats:
         return np.interp(u, STATIONS, contour).astype(np.float32)
 
-    def _seam(self, picture: Picture) -> Floats:
+    def _seam(self, picture: RgbImage) -> Floats:
         """v at the stations: the darkest line between closed lips."""
         middle: Floats = (self.upper_inner + self.lower_inner) * np.float32(0.5)
         offsets = np.linspace(-0.05, 0.05, 21, dtype=np.float32)
         u = np.repeat(STATIONS[:, None], len(offsets), axis=1)
-        where = self.axes.to_picture(u, middle[:, None] + offsets)
+        where = self.axes.to_image(u, middle[:, None] + offsets)
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         light = cv2.remap(grey, where, None, cv2.INTER_LINEAR).astype(np.float32)
         light = cv2.GaussianBlur(light, (0, 0), 1.0)
@@ -177,7 +177,7 @@ class MouthShape:
         return middle + cv2.GaussianBlur(darkest[:, None], (0, 0), 2.0, borderType=cv2.BORDER_REFLECT)[:, 0]
 
 
-def _shows_inside(picture: Picture, points: Floats, gap: float) -> bool:
+def _shows_inside(picture: RgbImage, points: Floats, gap: float) -> bool:
     """Whether the mouth really stands open: wide, or with something between the lips that is paler than they are."""
     if gap < 0.045 or gap > 0.12:
         return gap > 0.12
@@ -192,7 +192,7 @@ def _shows_inside(picture: Picture, points: Floats, gap: float) -> bool:
     return bool(teeth.sum() > 0.12 * inside.sum())
 
 
-def _polygon(picture: Picture, corners: Floats) -> NDArray[np.bool_]:
+def _polygon(picture: RgbImage, corners: Floats) -> NDArray[np.bool_]:
     mask = np.zeros(picture.shape[:2], np.uint8)
     cv2.fillPoly(mask, [np.round(corners * 16).astype(np.int32)], 255, cv2.LINE_8, 4)
     return mask > 0

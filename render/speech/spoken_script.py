@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from accounts.errors import ServiceError
 from render.speech import ssml
 from render.speech.base import Voice
-from render.speech.letters import readable
 from render.speech.passages import Passage, Pause, Spoken
+from render.speech.text_normalisation import readable
 
 # Of the letters, so many may be left out, as a name in another script: with more, the text is no longer what was meant.
 MOST_LEFT_OUT_SHARE = 0.1

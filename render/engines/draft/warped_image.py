@@ -5,13 +5,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.engines.draft.warp_grid import Box, WarpGrid
-from render.engines.faces import Picture
+from render.engines.faces import RgbImage
 
 PITCH = 8  # pixels
 
 
-class MovingPicture:
-    def __init__(self, picture: Picture, region: Box) -> None:
+class WarpedImage:
+    def __init__(self, picture: RgbImage, region: Box) -> None:
         """Only the region of a frame is touched; a warp has to come to rest at its sides."""
         self.picture = picture
         self.grid = WarpGrid(region, PITCH)
@@ -20,7 +20,7 @@ class MovingPicture:
         height, width = picture.shape[:2]
         self._enlarged = cv2.resize(picture, (2 * width, 2 * height), interpolation=cv2.INTER_CUBIC)
 
-    def move(self, frame: Picture, shift: NDArray[np.float32], redrawn: list[Box]) -> None:
+    def move(self, frame: RgbImage, shift: NDArray[np.float32], redrawn: list[Box]) -> None:
         """Warp a frame in place. It shows the picture but for the boxes in `redrawn`.
 
         `shift`: on the grid, in pixels, from where a pixel goes to where it comes from.
