@@ -1,4 +1,4 @@
-"""A script as a voice will speak it: here it is decided what is said, what is silence and what is left out."""
+"""A script prepared for a voice: what is spoken, what is silence and what is left out."""
 
 import unicodedata
 from collections.abc import Callable
@@ -8,16 +8,16 @@ from accounts.errors import ServiceError
 from render.speech import ssml
 from render.speech.base import Voice
 from render.speech.passages import Passage, Pause, Spoken
-from render.speech.text_normalisation import readable
+from render.speech.text_normalisation import normalise_text
 
-# Of the letters, so many may be left out, as a name in another script: with more, the text is no longer what was meant.
-MOST_LEFT_OUT_SHARE = 0.1
-MOST_LEFT_OUT = 100
-SHOWN = 5  # of the characters that cannot be spoken
+# This many letters may be left out, such as a name in another alphabet. With more, the meaning of the text is lost.
+MAX_LEFT_OUT_SHARE = 0.1
+MAX_LEFT_OUT = 100
+SHOWN = 5  # characters, in a message, of those that cannot be spoken
 
 
 @dataclass(frozen=True)
-class Reading:
+class SpokenScript:
     passages: list[Passage]
     left_out: list[str]  # the different characters that the voice cannot speak
 
@@ -27,52 +27,56 @@ class Reading:
 
     @property
     def text(self) -> str:
-        """All that is said, for a speech engine's own checks."""
+        """All words, for the checks of a speech engine."""
         return "\n".join(passage.text for passage in self.passages if isinstance(passage, Spoken))
 
 
-def read(script: str, voice: Voice, reads: Callable[[str], bool]) -> Reading:
-    """reads: whether the voice has a sound for a letter or a sign.
+def prepare(script: str, voice: Voice, can_speak: Callable[[str], bool]) -> SpokenScript:
+    """can_speak: whether the voice can pronounce a letter or a sign.
 
-    Raises ServiceError `script_unspeakable` for SSML that is not understood, for too many letters that cannot be
-    spoken, and where there is no word.
+    Raises ServiceError `script_unspeakable` for SSML that is not supported, for too many letters that cannot be spoken,
+    and for a script without words.
     """
     english = voice.speaks("en")
-    said: list[Passage] = [Spoken(script)]
-    if ssml.is_ssml(script):
-        parsed = ssml.parse(script, english=english)
-        for language in parsed.languages:
-            if not voice.speaks(language):
-                raise _unspeakable(f'xml:lang is "{language}", and the voice {voice.id} speaks {voice.language}.')
-        said = parsed.passages
     passages: list[Passage] = []
-    unspoken: list[str] = []
+    left_out: list[str] = []
     letters = 0
-    for passage in said:
+    for passage in _parse(script, voice, english=english):
         if isinstance(passage, Pause):
             passages.append(passage)
             continue
-        text = readable(passage.text, english=english)
+        text = normalise_text(passage.text, english=english)
         letters += sum(c.isalpha() for c in text)
-        if not_read := {c for c in set(text) if _is_letter_or_sign(c) and not reads(c)}:
-            unspoken += [c for c in text if c in not_read]
-            text = "".join(" " if c in not_read else c for c in text)
+        if unspeakable := {c for c in set(text) if _is_letter_or_sign(c) and not can_speak(c)}:
+            left_out += [c for c in text if c in unspeakable]
+            text = "".join(" " if c in unspeakable else c for c in text)
         if any(c.isalnum() for c in text):
             passages.append(Spoken(text.strip()))
-    lost = sum(c.isalpha() for c in unspoken)
-    if lost > min(MOST_LEFT_OUT_SHARE * letters, MOST_LEFT_OUT):
-        shown = " ".join(dict.fromkeys(c for c in unspoken if c.isalpha()))[: 2 * SHOWN].strip()
-        spoken = "English" if english else voice.language
+    letters_left_out = [c for c in left_out if c.isalpha()]
+    if len(letters_left_out) > min(MAX_LEFT_OUT_SHARE * letters, MAX_LEFT_OUT):
+        shown = " ".join(list(dict.fromkeys(letters_left_out))[:SHOWN])
+        language = "English" if english else voice.language
         raise _unspeakable(
-            f"The voice {voice.id} speaks {spoken} and cannot read: {shown} ({lost} of {letters} letters)."
+            f"The voice {voice.id} speaks {language} and cannot read: {shown}"
+            f" ({len(letters_left_out)} of {letters} letters)."
         )
     if not any(isinstance(passage, Spoken) for passage in passages):
-        raise _unspeakable("There is no word in the script.")
-    return Reading(passages, list(dict.fromkeys(unspoken)))
+        raise _unspeakable("The script has no words.")
+    return SpokenScript(passages, list(dict.fromkeys(left_out)))
+
+
+def _parse(script: str, voice: Voice, *, english: bool) -> list[Passage]:
+    if not ssml.is_ssml(script):
+        return [Spoken(script)]
+    parsed = ssml.parse(script, english=english)
+    for language in parsed.languages:
+        if not voice.speaks(language):
+            raise _unspeakable(f'xml:lang is "{language}", but the voice {voice.id} speaks {voice.language}.')
+    return parsed.passages
 
 
 def plain_text(script: str) -> str:
-    """What stands in it to be read, without tags: for captions. Raises ServiceError `script_unspeakable`."""
+    """The text of a script without tags, for captions. Raises ServiceError `script_unspeakable`."""
     return ssml.parse(script, english=True).plain if ssml.is_ssml(script) else script
 
 

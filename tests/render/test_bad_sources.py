@@ -131,7 +131,7 @@ def test_each_bad_source_has_its_code_and_costs_nothing(
     acme.plan.max_audio_seconds = 10
     acme.plan.save(update_fields=["max_audio_seconds"])
     original = ssrf_guard.is_public
-    monkeypatch.setattr(safe_client, "is_public", lambda found: found == OWN_ADDRESS or original(found))
+    monkeypatch.setattr(ssrf_guard, "is_public", lambda found: found == OWN_ADDRESS or original(found))
     good = {"image_url": f"{bad_site}/face.png", "audio_url": f"{bad_site}/voice.wav"}
     render = enqueue(engine="draft", **{**good, param: address if "://" in address else bad_site + address})
 

@@ -59,7 +59,7 @@ def _check_jpeg(data: mmap.mmap, param: str) -> None:
         scans += marker == _SOS
         segments += 1
         if scans > max_scans:
-            detail = f"The JPEG has too many scans: an image of its size may have at most {max_scans}."
+            detail = f"The JPEG has more than {max_scans} scans, the most that an image of its size may have."
             raise ServiceError("media_too_complex", detail, param=param)
         if segments > MAX_JPEG_SEGMENTS:
             detail = f"The JPEG has too many segments: at most {MAX_JPEG_SEGMENTS} are allowed."

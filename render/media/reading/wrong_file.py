@@ -88,7 +88,7 @@ def _damaged(file_type: FileType) -> str:
 
 
 class _Tracks:
-    """The tracks that FFmpeg finds. Empty for a file that it cannot open, and for HEIC and AVIF, which are no videos."""
+    """The tracks that FFmpeg finds. Empty for a file that it cannot open, and for HEIC and AVIF images."""
 
     def __init__(self, source: Path, file_type: FileType | None) -> None:
         self.has_video = self.has_audio = False

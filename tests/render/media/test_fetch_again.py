@@ -105,7 +105,7 @@ def test_one_that_refuses_is_asked_once_and_nothing_will_help(server, get, statu
     assert caught.value.detail.startswith(f"The server answered {status}")
 
 
-PART = {206: " with a part of the file, although the whole file was asked for"}
+PART = {206: " with a part of the file, although the whole file was requested"}
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,7 @@ def test_it_makes_no_film_of_pieces_of_two_sizes(
 ) -> None:
     encode_segment(np.zeros((10, 96, 64, 3), np.uint8), segments[2], start_frame=60)
 
-    with pytest.raises(ValueError, match="not encoded alike"):
+    with pytest.raises(ValueError, match="encoded differently"):
         assemble_video(segments, [(write_sound("a.wav", "pcm_s16le", 16_000), 0.0)], 70, tmp_path / "film.mp4")
 
 

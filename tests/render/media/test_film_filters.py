@@ -218,7 +218,7 @@ def test_a_decoder_of_transparency_has_the_limit_of_every_other(pixels: str, tmp
     with open_source(path) as container, pytest.raises(ServiceError, match="too large"):
         stream = container.streams.video[0]
         damage = Damage(ServiceError("video_invalid", "too large"))
-        assert not list(demux.video_frames(container, stream, source=path, damage=damage, param="image_url"))
+        assert not list(decoding.video_frames(container, stream, source=path, damage=damage, param="image_url"))
         damage.settle()
 
 

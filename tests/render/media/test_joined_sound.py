@@ -243,7 +243,7 @@ def test_where_most_is_damaged_the_customer_is_told(write_sound: Callable[..., P
     sound = write_sound("a.mp3", "libmp3lame", 44_100, seconds=1)
     sound.write_bytes(sound.read_bytes() + JUNK.randbytes(100_000) + sound.read_bytes())
 
-    with pytest.raises(ServiceError, match="More of the file is damaged than can be read"):
+    with pytest.raises(ServiceError, match="More than half of the file is damaged"):
         made_of(sound)
 
 
