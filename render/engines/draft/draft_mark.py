@@ -1,4 +1,4 @@
-"""The mark that tells a draft from a finished render."""
+"""The mark in each frame of a draft, which tells it from a final render."""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont

@@ -1,4 +1,4 @@
-"""Puts a frame together: the picture moved by a smooth warp, with the parts that were redrawn in it moved along."""
+"""Moves an image by a smooth warp, together with the parts that were redrawn in it."""
 
 import cv2
 import numpy as np
@@ -11,22 +11,22 @@ PITCH = 8  # pixels
 
 
 class WarpedImage:
-    def __init__(self, picture: RgbImage, region: Box) -> None:
-        """Only the region of a frame is touched; a warp has to come to rest at its sides."""
-        self.picture = picture
+    def __init__(self, image: RgbImage, region: Box) -> None:
+        """region: the part of each frame that is changed; a warp must fade to nothing at its sides."""
+        self.image = image
         self.grid = WarpGrid(region, PITCH)
         self._region = region
-        # Between pixels, bilinear is soft and bicubic slow. From an enlarged copy bilinear is neither.
-        height, width = picture.shape[:2]
-        self._enlarged = cv2.resize(picture, (2 * width, 2 * height), interpolation=cv2.INTER_CUBIC)
+        # Bilinear interpolation blurs, and bicubic is slow. Bilinear interpolation of an enlarged copy does neither.
+        height, width = image.shape[:2]
+        self._enlarged = cv2.resize(image, (2 * width, 2 * height), interpolation=cv2.INTER_CUBIC)
 
     def move(self, frame: RgbImage, shift: NDArray[np.float32], redrawn: list[Box]) -> None:
-        """Warp a frame in place. It shows the picture but for the boxes in `redrawn`.
+        """Warp a frame in place. It equals the image except in the boxes of `redrawn`.
 
-        `shift`: on the grid, in pixels, from where a pixel goes to where it comes from.
+        shift: on the grid, in pixels, from the place of a pixel in the result to its place in the frame.
         """
         left, top, right, bottom = self._region
-        # Pixel centres: x in the picture is 2 x + 0.5 in the copy of twice its size.
+        # By the centres of pixels, x in the image is 2 x + 0.5 in the enlarged copy.
         where = self.grid.spread(2 * (self.grid.points + shift) + np.float32(0.5))
         moved = cv2.remap(self._enlarged, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         reach = int(np.abs(shift).max()) + 2
