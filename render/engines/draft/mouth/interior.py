@@ -40,7 +40,7 @@ class MouthInterior:
             self._teeth, self._teeth_mask = self._drawn_teeth(white)
 
     def draw(self, face: RgbImage, upper_edge: Floats, lower_edge: Floats) -> None:
-        """Fill the gap between the edges of the lips. face: the region's pixels, changed. Edges: N x 2, pixels in it."""
+        """Fill the gap between the edges of the lips. face: the region's pixels, changed. Edges: N x 2, its pixels."""
         gap = (lower_edge - upper_edge) @ self._shape.axes.down / self._width
         widest = float(gap.max())
         if self._shape.is_open and widest < CONTACT_GAP:
