@@ -11,7 +11,7 @@ from av.packet import Packet
 from accounts.errors import ServiceError
 from render.media.reading.gaps import BACKWARD, JUMP, JUMPING
 
-# The most that a phone films: 4K at 60 frames a second. Software decodes some 100 million pixels in a second of CPU.
+# The most that a phone records: 4K at 60 frames a second. Software decodes some 100 million pixels in a second of CPU.
 PIXELS_A_SECOND = 3840 * 2160 * 60
 # At 24 frames a second, the lowest usual rate, a frame may have this many pixels: 20.7 million.
 MAX_VIDEO_PIXELS = PIXELS_A_SECOND // 24
