@@ -25,7 +25,7 @@ OTHER_WEIGHT = 0.5
 
 
 class MonoDownmix:
-    """Takes blocks of any length, all at one rate."""
+    """Takes samples in pieces of any length, all at one rate."""
 
     def __init__(self, rate: int) -> None:
         self._block = round(BLOCK_SECONDS * rate)
@@ -35,15 +35,15 @@ class MonoDownmix:
 
     def push(self, layout: AudioLayout, samples: Samples) -> Samples:
         """samples: channels x samples. Returns 1 x the samples that are ready; of one channel, all of them."""
-        before = self._begin(layout) if layout.name != self._layout else None
+        rest = self._begin(layout) if layout.name != self._layout else None
         if len(samples) == 1:
             mixed = samples
         else:
-            joined = np.concatenate([self._held, samples], axis=1)
-            whole = joined.shape[1] // self._block * self._block
-            self._held = joined[:, whole:]
-            mixed = self._mix(joined[:, :whole], self._block)
-        return mixed if before is None else np.concatenate([before, mixed], axis=1)
+            samples = np.concatenate([self._held, samples], axis=1)
+            whole_blocks = samples.shape[1] // self._block * self._block
+            self._held = samples[:, whole_blocks:]
+            mixed = self._mix(samples[:, :whole_blocks], self._block)
+        return mixed if rest is None else np.concatenate([rest, mixed], axis=1)
 
     def flush(self) -> Samples:
         """Return the rest, which is shorter than a block."""
@@ -51,6 +51,7 @@ class MonoDownmix:
         return self._mix(rest, rest.shape[1])
 
     def _begin(self, layout: AudioLayout) -> Samples | None:
+        """Start with a new layout. Returns the rest of the samples before it."""
         rest = self.flush() if self._layout else None
         self._layout = layout.name
         channels = len(layout.channels)
@@ -63,13 +64,13 @@ class MonoDownmix:
         return rest
 
     def _mix(self, samples: Samples, size: int) -> Samples:
-        """samples: whole blocks of `size`."""
+        """samples: channels x samples, in whole blocks of `size`. Within a block, the gains change linearly."""
         if not samples.size:
             return np.zeros((1, 0), np.float32)
         blocks = samples.reshape(len(samples), -1, size)
-        common = np.einsum("ibn,jbn->bij", blocks, blocks, dtype=np.float64, optimize=True)
+        powers_of_blocks = np.einsum("ibn,jbn->bij", blocks, blocks, dtype=np.float64, optimize=True)
         gains = []
-        for powers in common:
+        for powers in powers_of_blocks:
             self._powers = self._powers * self._decay + powers
             gains.append(self._channel_gains())
         first = gains[0] if self._gains is None else self._gains
@@ -81,6 +82,7 @@ class MonoDownmix:
         return mixed
 
     def _channel_gains(self) -> NDArray[np.float64]:
+        """Add the channels to the loudest one in the order of their loudness, each by its correlation with the sum."""
         own = np.diag(self._powers)
         loudness = own * self._weights**2
         if not loudness.max() > 0:
