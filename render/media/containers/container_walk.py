@@ -34,6 +34,7 @@ class ContainerWalk:
     """container: FFmpeg's name of it."""
 
     def __init__(self, source: Path | FileRanges, container: str) -> None:
+        self.source = source
         if isinstance(source, Path):
             self._path, self._first_byte = source, 0
         else:

@@ -82,9 +82,7 @@ def scan_packets(container: InputContainer, stream: VideoStream, *, source: Path
                 damage.decoded()
     start = float(stream.start_time * stream.time_base) if stream.start_time and stream.time_base else 0.0
     damage.read_seconds = max(0.0, damage.end_seconds - start - damage.lost_seconds)
-    damage.ends_early(
-        missing_seconds(container, stream, source, walk, damage=damage, samples=0, latest_seconds=latest_seconds)
-    )
+    damage.ends_early(missing_seconds(container, stream, walk, damage=damage, samples=0, latest_seconds=latest_seconds))
 
 
 def _begin(
@@ -161,7 +159,7 @@ def _frames(
                 samples += frame.samples if isinstance(frame, AudioFrame) else 0
                 yield frame
     damage.ends_early(
-        missing_seconds(container, stream, source, walk, damage=damage, samples=samples, latest_seconds=latest_seconds)
+        missing_seconds(container, stream, walk, damage=damage, samples=samples, latest_seconds=latest_seconds)
     )
 
 

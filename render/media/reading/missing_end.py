@@ -25,7 +25,6 @@ MIN_REST_BYTES = 4096  # after the last packet of an AVI; fewer are padding
 def missing_seconds(
     container: InputContainer,
     stream: AudioStream | VideoStream,
-    source: Path | FileRanges,
     walk: ContainerWalk,
     *,
     damage: Damage,
@@ -37,21 +36,21 @@ def missing_seconds(
     promised = container.duration / 1e6 if container.duration else 0.0  # AV_TIME_BASE: microseconds
     if "mp4" in formats:
         missing = _missing_of_index(stream, damage)
-        return missing or _missing_of_fragments(source, walk, damage, promised - latest_seconds)
+        return missing or _missing_of_fragments(walk, damage, promised - latest_seconds)
     if "avi" in formats:
-        return _missing_of_index(stream, damage) or _missing_of_avi(stream, source, damage, latest_seconds)
+        return _missing_of_index(stream, damage) or _missing_of_avi(stream, walk.source, damage, latest_seconds)
     if "matroska" in formats:
-        return _missing_of_matroska(stream, source, walk, damage, promised, latest_seconds)
+        return _missing_of_matroska(stream, walk, damage, promised, latest_seconds)
     if "asf" in formats:
-        size, seconds = header_lengths.asf_size_and_seconds(header_lengths.read_head(source))
-        is_cut = _is_shorter(source, size) or damage.is_broken_from_last_packet()
+        size, seconds = header_lengths.asf_size_and_seconds(header_lengths.read_head(walk.source))
+        is_cut = _is_shorter(walk.source, size) or damage.is_broken_from_last_packet()
         return max(0.0, seconds - latest_seconds) if is_cut else 0.0
     if "flv" in formats:
         # Its packets do not tell their durations: the last one of a slide show lasts for a second.
         end = max(latest_seconds, damage.end_seconds, damage.last_seconds + damage.step_seconds)
         return _over_rounding(promised - end)
     if isinstance(stream, AudioStream) and samples:
-        return _missing_of_audio(stream, formats, source, damage, samples, promised or latest_seconds)
+        return _missing_of_audio(stream, formats, walk.source, damage, samples, promised or latest_seconds)
     return 0.0
 
 
@@ -65,11 +64,9 @@ def _missing_of_index(stream: AudioStream | VideoStream, damage: Damage) -> floa
     return max(0.0, float((last - latest) * stream.time_base))
 
 
-def _missing_of_fragments(
-    source: Path | FileRanges, walk: ContainerWalk, damage: Damage, missing_by_duration: float
-) -> float:
+def _missing_of_fragments(walk: ContainerWalk, damage: Damage, missing_by_duration: float) -> float:
     """FFmpeg may stop after a broken fragment: then by the bytes that no packet has covered."""
-    if not isinstance(source, Path) or not damage.end_byte:
+    if not isinstance(walk.source, Path) or not damage.end_byte:
         return 0.0
     if walk.mp4.is_cut and missing_by_duration > MAX_ROUNDING:
         return missing_by_duration
@@ -96,7 +93,6 @@ def _missing_of_avi(
 
 def _missing_of_matroska(
     stream: AudioStream | VideoStream,
-    source: Path | FileRanges,
     walk: ContainerWalk,
     damage: Damage,
     promised: float,
@@ -105,7 +101,7 @@ def _missing_of_matroska(
     """By the duration of the track, which most programs write and browsers do not, or else by that of the file."""
     of_track = _seconds_of_tag(stream.metadata.get("DURATION", ""))
     missing = of_track - damage.end_seconds if of_track else promised - latest_seconds
-    if missing > MAX_ROUNDING and isinstance(source, Path) and walk.matroska.may_be_cut:
+    if missing > MAX_ROUNDING and isinstance(walk.source, Path) and walk.matroska.may_be_cut:
         return missing
     # A broken part may have ended this track, while the others go on after it.
     missing = _over_rounding((of_track or max(promised, latest_seconds)) - damage.end_seconds)
