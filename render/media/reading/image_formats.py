@@ -72,7 +72,7 @@ def _check_tiff(image: Image.Image, param: str) -> None:
         tags.get(_PLANES) == _SEPARATE_PLANES
         and max(tags.get(_BITS, (8,))) > 8  # Pillow reads the first plane for all.
     ):
-        problem = "The TIFF is compressed in an unusual way"
+        problem = "The TIFF stores its pixels in an unusual way"
     elif image.mode in _ODD_MODES:
         problem = "The TIFF has 32 bits for each value, or colors other than RGB, grey and CMYK"
     else:

@@ -187,7 +187,7 @@ def test_a_tiff_is_turned_once(tmp_path: Path) -> None:
     [
         (tiff(PIXELS, extratags=[(50706, "B", 4, (1, 4, 0, 0), True)]), "raw photo"),  # DNG
         (tiff(PIXELS, subfiletype=1), "raw photo"),  # the preview that is the first page of NEF, ARW, PEF
-        (tiff(DEEP.transpose(2, 0, 1).copy(), planarconfig="separate"), "packed in an unusual way"),
+        (tiff(DEEP.transpose(2, 0, 1).copy(), planarconfig="separate"), "stores its pixels in an unusual way"),
         (tiff(np.full((96, 128), 0.5, np.float32), photometric="minisblack"), "32 bits"),
         (tiff(np.full((96, 128, 3), 0.5, np.float32)), "TIFF"),
     ],
