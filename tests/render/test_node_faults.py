@@ -125,7 +125,7 @@ PLACES = {
     "engine": (InstantEngine, "segments"),
     "segment": (segment_file, "encode_segment"),
     "joining": (output_video, "assemble_video"),
-    "poster": (output_video, "poster"),
+    "poster": (output_video, "save_poster"),
 }
 
 
