@@ -26,10 +26,10 @@ from accounts.models import Tenant
 from creatorify.demo.media import write_portrait, write_speech
 from render.engines.base import FPS, RenderInputs
 from render.engines.draft.engine import DraftEngine
+from render.media.audio.segment_audio import open_segment_audio
 from render.media.audio.voice import normalise_voice
 from render.media.image.portrait import normalise_portrait
-from render.media.video.output_video import assemble_film
-from render.media.video.segment_audio import open_segment_sound
+from render.media.video.output_video import assemble_video
 from render.media.video.segment_file import encode_segment
 from render.models import Render
 from render.parameters import Parameters
@@ -77,13 +77,13 @@ def _draft_run(inputs: RenderInputs, folder: Path):  # type: ignore[no-untyped-d
     plan = engine.plan(inputs, parameters)
     pieces = []
     sound = [(folder / "speech.wav", 0.0)]
-    with open_segment_sound(sound, plan.num_frames) as piece_sound:
+    with open_segment_audio(sound, plan.num_frames) as piece_sound:
         for segment in engine.segments(inputs, parameters, plan, None, FreeHold()):
             pieces.append(folder / f"{segment.index}.ts")
             start_frame = plan.segments[segment.index].start
-            encode_segment(segment.frames, pieces[-1], start_frame=start_frame, sound=piece_sound)
+            encode_segment(segment.frames, pieces[-1], start_frame=start_frame, audio=piece_sound)
             first = first or time.perf_counter() - start
-    assemble_film(pieces, sound, plan.num_frames, folder / "film.mp4")
+    assemble_video(pieces, sound, plan.num_frames, folder / "film.mp4")
     return time.perf_counter() - start, plan, first
 
 

@@ -73,7 +73,7 @@ def main() -> int:
 
 
 def _decode_all(row: Row, folder: Path) -> None:
-    real = isolation._ask
+    real = isolation._run
 
     def measure(order, *arguments):  # type: ignore[no-untyped-def]
         outcome = real(order, *arguments)
@@ -83,7 +83,7 @@ def _decode_all(row: Row, folder: Path) -> None:
             row.most_cpu_seconds, row.limit_seconds = spent, limit
         return outcome
 
-    isolation._ask = measure
+    isolation._run = measure
     try:
         for param, content in row.files:
             (folder / "source").write_bytes(content)
@@ -93,7 +93,7 @@ def _decode_all(row: Row, folder: Path) -> None:
             except ServiceError as error:
                 row.codes[error.code] += 1
     finally:
-        isolation._ask = real
+        isolation._run = real
 
 
 def _serve_all(rows: dict[str, Row], base_url: str, folder: Path) -> str:

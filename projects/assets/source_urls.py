@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from rest_framework import serializers
 
 from projects.assets.references import is_reference
-from render.media.download.fetch import parse_address
+from render.media.download.addresses import parse_address
 
 MAX_LENGTH = 4096
 

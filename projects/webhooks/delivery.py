@@ -25,7 +25,7 @@ from projects.models.webhooks import EventType, WebhookDelivery, WebhookEndpoint
 from projects.webhooks import outbox
 from render.machine import host_lock
 from render.media.download.failures import failure_of, failure_of_status, retry_after
-from render.media.download.safe_client import AddressNotAllowed, OutboundTransport
+from render.media.download.ssrf_guard import AddressNotAllowed, SsrfGuardTransport
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +150,7 @@ def _send(delivery: WebhookDelivery) -> Answer:
         "Webhook-Timestamp": str(int(moment.timestamp())),
         "Webhook-Signature": signatures(delivery.endpoint, message_id, moment, delivery.message),
     }
-    transport = OutboundTransport(allow_private=settings.ALLOW_PRIVATE_MEDIA_URLS, total_seconds=TOTAL_SECONDS)
+    transport = SsrfGuardTransport(allow_private=settings.ALLOW_PRIVATE_MEDIA_URLS, total_seconds=TOTAL_SECONDS)
     with (
         httpx.Client(transport=transport, trust_env=False, timeout=TOTAL_SECONDS) as client,
         client.stream("POST", delivery.receiver, content=delivery.message.encode(), headers=headers) as response,

@@ -1,4 +1,4 @@
-"""Faces in a picture: BlazeFace finds candidates, Face Mesh places 468 landmarks on each and decides which are faces.
+"""Faces in an image: BlazeFace finds candidates, Face Mesh places 468 landmarks on each and tells which are faces.
 
 Both are MediaPipe's models, run by OpenCV's dnn module; see `models/NOTICE.md`.
 """
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from accounts.errors import ServiceError
 
-Picture = NDArray[np.uint8]  # H x W x 3, RGB
+RgbImage = NDArray[np.uint8]  # H x W x 3, RGB
 Points = NDArray[np.float32]  # N x 2, pixels (x, y)
 
 MODELS = Path(__file__).parent / "models"
@@ -21,18 +21,18 @@ DETECTOR_SIDE = 128
 MESH_SIDE = 192
 MESH_MARGIN = 1.5  # crop side / face size, as Face Mesh was trained
 
-# Permissive: the detector is unsure of small and tilted faces. The mesh's score decides.
+# Low, because the detector is unsure of small and tilted faces. The mesh's score decides.
 MIN_DETECTION = 0.25
 MIN_MESH_SCORE = 0.99  # faces have 1.00, wrist watches and badges up to 0.98
 MAX_CANDIDATES = 16
 
-MIN_WIDTH = 60.0  # pixels; below it the mouth has too few of them to move
-MAX_YAW = 35.0  # degrees; beyond it one corner of the mouth is hidden
+MIN_WIDTH = 60.0  # pixels; the mouth of a smaller face has too few to be moved
+MAX_YAW = 35.0  # degrees; of a face turned further, one corner of the mouth is hidden
 
-LEFT_EYE_OUTER, RIGHT_EYE_OUTER = 33, 263  # left and right in the picture, if the face is upright
+LEFT_EYE_OUTER, RIGHT_EYE_OUTER = 33, 263  # left and right in the image, if the face is upright
 LEFT_EDGE, RIGHT_EDGE = 234, 454
 FOREHEAD, CHIN = 10, 152
-# Corners of the eyes and the mouth, and the lips' outer edges: what is moved has to be in the picture.
+# Corners of the eyes and the mouth, and the outer edges of the lips: these move, so they must lie within the image.
 MOVED = [33, 133, 362, 263, 61, 291, 0, 17]
 
 
@@ -40,7 +40,7 @@ MOVED = [33, 133, 362, 263, 61, 291, 0, 17]
 class Face:
     points: Points  # 468 x 2
     depth: NDArray[np.float32]  # 468, pixels, smaller is nearer to the camera
-    score: float  # Face Mesh's probability that this is a face; 0 if it is cut off by the picture's edge
+    score: float  # Face Mesh's probability that this is a face; 0 if it is cut off by the image's edge
 
     @property
     def width(self) -> float:
@@ -57,7 +57,7 @@ class Face:
 
     @property
     def roll(self) -> float:
-        """Degrees, clockwise in the picture."""
+        """Degrees, clockwise in the image."""
         across = self.points[RIGHT_EYE_OUTER] - self.points[LEFT_EYE_OUTER]
         return float(np.degrees(np.arctan2(across[1], across[0])))
 
@@ -69,7 +69,7 @@ class Face:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Where to look for a face: the upright square of Face Mesh is turned by `roll` around `centre`."""
+    """Where a face may be: an upright square turned by `roll` around `centre`."""
 
     centre: tuple[float, float]
     size: float  # pixels
@@ -78,44 +78,44 @@ class Candidate:
 
 
 class FaceFinder:
-    """Not safe for use by several threads at once: a dnn network keeps its inputs."""
+    """For one thread at a time: a dnn network keeps its inputs."""
 
     def __init__(self) -> None:
-        # The classic engine: OpenCV's new one exposes only one of a network's outputs.
+        # The classic engine, because OpenCV's new one returns only one of a network's outputs.
         self._detector = cv2.dnn.readNetFromTFLite(
             str(MODELS / "face_detection_short_range.tflite"), engine=cv2.dnn.ENGINE_CLASSIC
         )
         self._mesh = cv2.dnn.readNetFromTFLite(str(MODELS / "face_landmark.tflite"), engine=cv2.dnn.ENGINE_CLASSIC)
         self._anchors = _anchors()
 
-    def find(self, picture: Picture) -> list[Face]:
-        """All faces of the picture, the widest first."""
+    def find(self, image: RgbImage) -> list[Face]:
+        """All faces of the image, the widest first."""
         candidates: list[Candidate] = []
-        for left, top, side in _windows(*picture.shape[:2]):
-            candidates += self._detect(picture, left, top, side)
+        for left, top, side in _windows(*image.shape[:2]):
+            candidates += self._detect(image, left, top, side)
         faces: list[Face] = []
         for candidate in _distinct(candidates):
-            face = self.trace(picture, candidate)
+            face = self.trace(image, candidate)
             if face.score >= MIN_MESH_SCORE and not any(_same(face, other) for other in faces):
                 faces.append(face)
         return sorted(faces, key=lambda face: -face.width)
 
-    def follow(self, picture: Picture, previous: Face) -> Face:
-        """The face near where it was in the previous frame of a video. Its score tells whether it still is there."""
+    def follow(self, image: RgbImage, previous: Face) -> Face:
+        """The face near its place in the previous frame of a video. The score tells whether it is still there."""
         size = float(np.ptp(previous.points, axis=0).max())
         x, y = map(float, previous.centre)
-        return self.trace(picture, Candidate((x, y), size, previous.roll, previous.score), rounds=1)
+        return self.trace(image, Candidate((x, y), size, previous.roll, previous.score), rounds=1)
 
-    def trace(self, picture: Picture, candidate: Candidate, rounds: int = 3) -> Face:
-        """The landmarks of one face. Each round crops by the last one's result; from a detection it takes three."""
+    def trace(self, image: RgbImage, candidate: Candidate, rounds: int = 3) -> Face:
+        """The landmarks of one face. Each round crops by the result of the one before; a detection needs three."""
         for _ in range(rounds):
-            face = self._landmarks(picture, candidate)
+            face = self._landmarks(image, candidate)
             x, y = map(float, face.centre)
             candidate = Candidate((x, y), float(np.ptp(face.points, axis=0).max()), face.roll, face.score)
         return face
 
-    def _detect(self, picture: Picture, left: int, top: int, side: int) -> list[Candidate]:
-        window = picture[max(top, 0) : top + side, max(left, 0) : left + side]
+    def _detect(self, image: RgbImage, left: int, top: int, side: int) -> list[Candidate]:
+        window = image[max(top, 0) : top + side, max(left, 0) : left + side]
         scale = DETECTOR_SIDE / side
         small = cv2.resize(window, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         square = np.zeros((DETECTOR_SIDE, DETECTOR_SIDE, 3), np.uint8)
@@ -128,7 +128,7 @@ class FaceFinder:
         scores = 1 / (1 + np.exp(-np.clip(logits.reshape(-1), -80, 80)))
         candidates = []
         for index in np.flatnonzero(scores >= MIN_DETECTION):
-            # Centre, size, then six key points, of which the eyes are the first two; in pixels from the anchor.
+            # Centre, size, then six key points, first the two eyes; in pixels from the anchor.
             box = boxes.reshape(-1, 16)[index]
             centre = (box[:2] + self._anchors[index]) / scale + (left, top)
             across = box[6:8] - box[4:6]
@@ -137,17 +137,17 @@ class FaceFinder:
             candidates.append(Candidate((float(centre[0]), float(centre[1])), size, roll, float(scores[index])))
         return candidates
 
-    def _landmarks(self, picture: Picture, candidate: Candidate) -> Face:
+    def _landmarks(self, image: RgbImage, candidate: Candidate) -> Face:
         scale = MESH_SIDE / (candidate.size * MESH_MARGIN)
         to_crop = cv2.getRotationMatrix2D(candidate.centre, candidate.roll, scale)
         to_crop[:, 2] += MESH_SIDE / 2 - np.array(candidate.centre)
-        crop = cv2.warpAffine(picture, to_crop, (MESH_SIDE, MESH_SIDE), flags=cv2.INTER_LINEAR)
+        crop = cv2.warpAffine(image, to_crop, (MESH_SIDE, MESH_SIDE), flags=cv2.INTER_LINEAR)
         self._mesh.setInput(cv2.dnn.blobFromImage(crop, 1 / 255))
         landmarks, logit = self._mesh.forward(["conv2d_21", "conv2d_31"])
         landmarks = landmarks.reshape(468, 3)
-        to_picture = cv2.invertAffineTransform(to_crop)
-        points = (landmarks[:, :2] @ to_picture[:, :2].T + to_picture[:, 2]).astype(np.float32)
-        height, width = picture.shape[:2]
+        to_image = cv2.invertAffineTransform(to_crop)
+        points = (landmarks[:, :2] @ to_image[:, :2].T + to_image[:, 2]).astype(np.float32)
+        height, width = image.shape[:2]
         cut = bool((points[MOVED] < 2).any() or (points[MOVED] > (width - 3, height - 3)).any())
         return Face(
             points=points,
@@ -157,9 +157,9 @@ class FaceFinder:
 
 
 def talking_faces(faces: list[Face], count: int) -> list[Face]:
-    """The `count` widest faces that can be moved, left to right.
+    """The `count` widest faces that can be moved, from left to right.
 
-    Raises ServiceError `no_face` when there are fewer, saying what is wrong with the picture.
+    Raises ServiceError `no_face` when there are fewer; it tells what is wrong with the image.
     """
     if not faces:
         detail = "No face was found. Send a picture in which the face is large, not covered and looks at the camera."
@@ -191,9 +191,9 @@ def _anchors() -> Points:
 
 
 def _windows(height: int, width: int) -> Iterator[tuple[int, int, int]]:
-    """(left, top, side) of the squares to search: the whole, then the short side and half of it.
+    """(left, top, side) of the squares to search: the whole image, then squares of its short side, and of half of it.
 
-    The detector is made for selfies: it wants a face of about a fifth of its view.
+    The detector was trained on selfies: it finds faces of about a fifth of its view.
     """
     side = max(height, width)
     yield (width - side) // 2, (height - side) // 2, side
@@ -207,13 +207,13 @@ def _windows(height: int, width: int) -> Iterator[tuple[int, int, int]]:
 
 
 def _offsets(length: int, side: int) -> list[int]:
-    """Starts of windows that overlap by at least half and cover the length."""
+    """Starts of windows that overlap by at least half and cover the whole length."""
     count = int(np.ceil((length - side) / (side / 2))) + 1
     return [round(offset) for offset in np.linspace(0, length - side, count)]
 
 
 def _distinct(candidates: list[Candidate]) -> list[Candidate]:
-    """The best of each group of overlapping candidates, the best first."""
+    """The best one of each group of overlapping candidates, the best first."""
     distinct: list[Candidate] = []
     for candidate in sorted(candidates, key=lambda candidate: -candidate.score):
         near = 0.4 * candidate.size

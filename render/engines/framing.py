@@ -1,4 +1,4 @@
-"""Which part of a wide or tall source is shown: the middle, moved just so far that the faces that talk are in it."""
+"""Which part of a wide or tall source is shown: its middle, moved as little as possible to include the speakers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from PIL import Image
 
 from accounts.errors import ServiceError
 from render.engines.base import Crop, RenderInputs
-from render.engines.faces import MAX_YAW, MIN_WIDTH, Face, FaceFinder, Picture
+from render.engines.faces import MAX_YAW, MIN_WIDTH, Face, FaceFinder, RgbImage
 from render.engines.frame_size import source_size
 
-# Around a face, as shares of its own height and width: hair above, the chin and some of the shoulders below.
+# Room around a face, as shares of its height and width: hair above, the chin and some of the shoulders below.
 ABOVE, BELOW, BESIDE = 0.6, 0.5, 0.5
-# A face in the middle is taken, unless another one is more than twice as wide.
-LEAST_SHARE = 0.5
-NEGLIGIBLE = 0.02  # of the source: so little is cut off that no face is looked for
-MOST_FACES = 6  # the widest, of which those are chosen that fit
-FILM_FRAMES, FILM_EVERY = 61, 12  # of a film: of its first 2.4 seconds, two frames a second
+# A face in the middle is shown, unless another one is more than twice as wide.
+MIN_SHARE = 0.5
+NEGLIGIBLE = 0.02  # of the source: when so little is cut off, no face is searched for
+MAX_FACES = 6  # the widest; of these, the first that fit together are shown
+VIDEO_FRAMES, VIDEO_EVERY = 61, 12  # of a video, two frames a second of its first 2.4 seconds are searched
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class _Span:
 
 
 def crop_with_faces(inputs: RenderInputs, height: int, width: int) -> Crop | None:
-    """The part of the source to be shown at this size, in its own pixels; None for the middle of it.
+    """The part of the source to show at this size, in pixels of the source; None for its middle.
 
-    As many faces are looked for as there are voices. Where they are too small or not there, it is the middle. Raises
+    The part includes one face for each voice; if there are not as many large ones, it is the middle. Raises
     ServiceError `no_face` when they are too far apart.
     """
     source_height, source_width = source_size(inputs)
@@ -44,18 +44,18 @@ def crop_with_faces(inputs: RenderInputs, height: int, width: int) -> Crop | Non
         return None
     count = len(inputs.voices)
     finder = FaceFinder()
-    for picture in _pictures(inputs):
-        faces = [face for face in finder.find(picture) if face.width * scale >= MIN_WIDTH and abs(face.yaw) <= MAX_YAW]
+    for image in _images(inputs):
+        faces = [face for face in finder.find(image) if face.width * scale >= MIN_WIDTH and abs(face.yaw) <= MAX_YAW]
         if len(faces) >= count:
             return _crop(faces, count, (source_height, source_width), (rows, columns))
     return None
 
 
-def _pictures(inputs: RenderInputs) -> Iterator[Picture]:
+def _images(inputs: RenderInputs) -> Iterator[RgbImage]:
     if inputs.video is not None:
         with av.open(str(inputs.video)) as container:
-            for number, frame in enumerate(islice(container.decode(video=0), FILM_FRAMES)):
-                if number % FILM_EVERY == 0:
+            for number, frame in enumerate(islice(container.decode(video=0), VIDEO_FRAMES)):
+                if number % VIDEO_EVERY == 0:
                     yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
     else:
         assert inputs.portrait is not None, "exactly one of portrait and video is set"
@@ -64,13 +64,13 @@ def _pictures(inputs: RenderInputs) -> Iterator[Picture]:
 
 
 def _crop(faces: list[Face], count: int, source: tuple[int, int], shown: tuple[int, int]) -> Crop | None:
-    """faces: the widest first."""
+    """faces: the widest first. source, shown: height and width in pixels."""
     middle = [_Span((length - part) / 2, (length + part) / 2) for length, part in zip(source, shown, strict=True)]
-    large = [face for face in faces if face.width >= LEAST_SHARE * faces[0].width]
+    large = [face for face in faces if face.width >= MIN_SHARE * faces[0].width]
     in_the_middle = [face for face in large if all(map(_Span.holds, middle, _spans(face)))]
     if len(in_the_middle) >= count:
         return None
-    for chosen in combinations(faces[:MOST_FACES], count):
+    for chosen in combinations(faces[:MAX_FACES], count):
         starts = [_start(chosen, axis, source[axis], shown[axis]) for axis in (0, 1)]
         if starts[0] is not None and starts[1] is not None:
             return starts[0], starts[1], *shown
@@ -79,7 +79,7 @@ def _crop(faces: list[Face], count: int, source: tuple[int, int], shown: tuple[i
 
 
 def _start(faces: Sequence[Face], axis: int, length: int, shown: int) -> int | None:
-    """Where the part begins; None when the faces do not fit in."""
+    """The pixel at which the part begins; None when the faces do not fit into it. axis: 0 for rows, 1 for columns."""
     tight = _union([_spans(face)[axis] for face in faces])
     if tight.stop - tight.start > shown:
         return None
@@ -96,7 +96,7 @@ def _union(spans: list[_Span]) -> _Span:
 
 
 def _spans(face: Face) -> tuple[_Span, _Span]:
-    """Of its rows and of its columns."""
+    """The rows and the columns that the face covers."""
     left, top = map(float, face.points.min(axis=0))
     right, bottom = map(float, face.points.max(axis=0))
     return _Span(top, bottom), _Span(left, right)

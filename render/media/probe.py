@@ -1,13 +1,13 @@
-"""What a file is, by its content: neither its name nor the Content-Type it came with is looked at."""
+"""What a file is, by its content: its name and the Content-Type that came with it are ignored."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from accounts.errors import ServiceError
-from render.media.image.portrait import DECODE_ERRORS as PICTURE_ERRORS
-from render.media.image.portrait import open_picture
-from render.media.reading.demux import DECODE_ERRORS, moving_picture, open_source, sound_track
-from render.media.reading.wrong_file import unreadable_film
+from render.media.image.portrait import DECODE_ERRORS as IMAGE_ERRORS
+from render.media.image.portrait import open_image
+from render.media.reading.opening import DECODE_ERRORS, audio_track, open_source, video_track
+from render.media.reading.wrong_file import why_unreadable_video
 
 
 @dataclass(frozen=True)
@@ -19,13 +19,13 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class VideoFacts:
-    format: str  # FFmpeg's names, as "mov,mp4,m4a,3gp,3g2,mj2"
+    format: str  # FFmpeg's names, such as "mov,mp4,m4a,3gp,3g2,mj2"
     codec: str
     width: int
     height: int
     frames_per_second: float | None
-    duration_seconds: float | None  # as the container claims, which may be wrong
-    has_sound: bool
+    duration_seconds: float | None  # by the container's header, which may be wrong
+    has_sound: bool  # the name is stored with the facts of an upload
 
 
 @dataclass(frozen=True)
@@ -34,37 +34,37 @@ class AudioFacts:
     codec: str
     sample_rate: int  # Hz
     channels: int
-    duration_seconds: float | None  # as the container claims, which may be wrong
+    duration_seconds: float | None  # by the container's header, which may be wrong
 
 
 def probe(source: Path, *, param: str) -> ImageFacts | VideoFacts | AudioFacts | None:
-    """Read the headers; None for what is no picture, film or sound (HTML, PDF, SVG, playlists, noise).
+    """Read the headers. None for a file that is not an image, a video or audio (HTML, PDF, SVG, playlists, noise).
 
-    Of an animated PNG, WebP or GIF the first picture counts: it is an image. A sound with a cover picture is a sound.
+    An animated PNG, WebP or GIF is an image, by its first frame. Audio with a cover image is audio.
 
-    Raises ServiceError image_too_large, media_too_complex, image_invalid for an unusual TIFF, or video_invalid for what
-    begins as a film and cannot be opened, most often an upload that broke off, or has no picture that can be decoded.
+    Raises ServiceError image_too_large, media_too_complex, image_invalid for an unusual TIFF, or video_invalid for a
+    file of a video format that cannot be opened, most often a broken upload, or whose video track cannot be decoded.
     """
-    facts = _picture_facts(source, param) or _film_or_sound_facts(source)
-    detail = unreadable_film(source) if facts is None else None
+    facts = _image_facts(source, param) or _video_or_audio_facts(source)
+    detail = why_unreadable_video(source) if facts is None else None
     if detail is not None:
         raise ServiceError("video_invalid", detail, param=param)
     return facts
 
 
-def _picture_facts(source: Path, param: str) -> ImageFacts | None:
+def _image_facts(source: Path, param: str) -> ImageFacts | None:
     try:
-        with open_picture(source, param=param) as image:
+        with open_image(source, param=param) as image:
             return ImageFacts(image.format or "", image.width, image.height)
-    except PICTURE_ERRORS:
+    except IMAGE_ERRORS:
         return None
 
 
-def _film_or_sound_facts(source: Path) -> VideoFacts | AudioFacts | None:
+def _video_or_audio_facts(source: Path) -> VideoFacts | AudioFacts | None:
     try:
         with open_source(source) as container:
             seconds = container.duration / 1e6 if container.duration else None  # AV_TIME_BASE: microseconds
-            video, audio = moving_picture(container), sound_track(container)
+            video, audio = video_track(container), audio_track(container)
             if video is not None:
                 rate = video.average_rate or video.guessed_rate
                 return VideoFacts(

@@ -37,7 +37,7 @@ def inspect(path: Path, folder: Path, *, max_audio_seconds: float, check: Check)
             voice = isolated.normalise_voice(path, wav, max_seconds=max_audio_seconds, param=PARAM, check=check)
             return "audio", {**asdict(facts), "duration_seconds": round(voice.duration_seconds, 3)}
         case VideoFacts():
-            isolated.check_film(path, param=PARAM, check=check)
+            isolated.check_video(path, param=PARAM, check=check)
             return "video", asdict(facts)
     isolated.refuse(path, param=PARAM, check=check)
 

@@ -10,12 +10,13 @@ from django.conf import settings
 
 from accounts.errors import ServiceError
 from render.engines.base import FPS
+from render.media.audio.scene import AudioOrder, arrange_scene
 from render.media.audio.voice import Voice
-from render.media.download.fetch import FetchLimits, fetch
+from render.media.download.fetch import fetch
+from render.media.download.retrying import FetchLimits
 from render.media.isolation import calls as isolated
 from render.media.isolation.calls import Check
 from render.media.probe import VideoFacts
-from render.media.video.scene import AudioOrder, arrange_scene
 from render.media.video.source_video import SourceVideo
 from render.models import Render
 from render.sources import Sources, SourceWarning, Speech
@@ -74,7 +75,7 @@ def prepare_sources(
         portrait=portrait,
         video=video,
         voices=[store(path) for path in scene.voices],
-        sound=[(store(path), offset) for path, offset in scene.sound],
+        sound=[(store(path), offset) for path, offset in scene.audio],
     )
     if speech is not None:
         sources["speech"] = speech
@@ -156,7 +157,7 @@ def _voice(path: Path, param: str, max_seconds: float, min_seconds: float, check
         max_seconds=max_seconds,
         param=param,
         check=check,
-        sound_flac=path.with_suffix(".flac"),
+        audio_flac=path.with_suffix(".flac"),
     )
     if voice.duration_seconds < min_seconds:
         raise ServiceError(

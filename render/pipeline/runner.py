@@ -21,8 +21,8 @@ from render.fence import CancelRequested, Claim, Fenced
 from render.lifecycle import progress, transitions
 from render.lifecycle.lease import Draining, Lease
 from render.machine.work_folder import work_folder
+from render.media.audio.segment_audio import open_segment_audio
 from render.media.video import output_video, segment_file
-from render.media.video.segment_audio import open_segment_sound
 from render.models import Phase, Render, Segment
 from render.node_faults import NodeFault, recognised
 from render.parameters import Parameters
@@ -136,14 +136,14 @@ def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) ->
     inputs = _inputs(render, _sources(render), folder, lease)
     segments = engine.segments(inputs, Parameters.resolve(render.parameters), plan, checkpoint, lease)
     voices = _sound(render, folder, lease)
-    with open_segment_sound(voices, plan.num_frames, tell_dropped=lease.moved_on) as sound:
+    with open_segment_audio(voices, plan.num_frames, on_dropped=lease.moved_on) as sound:
         mark = time.monotonic()
         for segment in segments:
             lease.check()
             lease.moved_on()  # Already here: to store it may take as long as the storage is waited for.
             path = folder / f"segment-{segment.index:05d}.ts"
             start = plan.segments[segment.index].start
-            segment_file.encode_segment(segment.frames, path, start_frame=start, sound=sound)
+            segment_file.encode_segment(segment.frames, path, start_frame=start, audio=sound)
             num_bytes = path.stat().st_size
             key = pieces.store(path, render, claim, lease)
             now = time.monotonic()
@@ -175,8 +175,8 @@ def assemble(claim: Claim, lease: Lease, render: Render, folder: Path) -> Path:
     segments = [_fetch(segment.key, folder, lease) for segment in render.segments.all()]
     video = folder / "film.mp4"
     sound = _sound(render, folder, lease)
-    output_video.assemble_film(segments, sound, _plan(render).num_frames, video, tell_joined=lease.moved_on)
-    output_video.poster(segments[0], folder / "poster.jpg")
+    output_video.assemble_video(segments, sound, _plan(render).num_frames, video, on_joined=lease.moved_on)
+    output_video.save_poster(segments[0], folder / "poster.jpg")
     return video
 
 

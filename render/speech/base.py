@@ -1,45 +1,45 @@
-"""What a speech engine (text-to-speech) must do."""
+"""The interface of a speech engine (text-to-speech), and its voices."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-SAMPLE_RATE = 24_000  # Hz, of everything that is spoken
+SAMPLE_RATE = 24_000  # Hz, of all speech
 
 
 class SpeechUnavailable(Exception):
-    """The engine does not answer now. Its text is for staff."""
+    """The engine does not answer now. The message is for staff."""
 
 
 @dataclass(frozen=True)
 class Voice:
-    id: str  # what a request calls it
-    name: str
-    language: str  # BCP 47, as `en` or `pt-BR`
+    id: str  # its name in requests
+    name: str  # to show to people
+    language: str  # BCP 47, such as `en` or `pt-BR`
 
     def speaks(self, language: str) -> bool:
-        """A voice of en-GB speaks `en`, too, and one of `en` speaks en-GB."""
-        mine, wanted = self.language.lower(), language.lower()
-        return mine == wanted or mine.split("-")[0] == wanted or mine == wanted.split("-")[0]
+        """A voice of en-GB speaks `en`, too, and a voice of `en` speaks en-GB."""
+        own, other = self.language.lower(), language.lower()
+        return own == other or own.split("-")[0] == other or own == other.split("-")[0]
 
 
 class SpeechEngine(Protocol):
     def voices(self) -> list[Voice]:
-        """Known without loading anything: the web process asks, too."""
+        """The preferred one first. Loads no model: the web process calls it, too."""
         ...
 
-    def reads(self, character: str) -> bool:
-        """Whether it has a sound for a letter or a sign; True where the engine does not tell."""
+    def can_speak(self, character: str) -> bool:
+        """Whether the engine can pronounce a letter or a sign; True if that is not known."""
         ...
 
     def check(self, text: str, voice: Voice) -> None:
-        """Raises ServiceError `script_unspeakable` for what can be seen without speaking."""
+        """Raise ServiceError `script_unspeakable` for what can be seen without speaking the text."""
         ...
 
     def speak(self, text: str, voice: Voice) -> Iterator[bytes]:
-        """Sound of one sentence after the other: mono s16 little-endian at `SAMPLE_RATE`.
+        """Yield the speech, one sentence after the other: mono s16 little-endian samples at `SAMPLE_RATE`.
 
-        text: plain, in letters that it reads. The same text gives the same sound, as far as the engine can. Raises
-        ServiceError `script_unspeakable`, or SpeechUnavailable.
+        text: plain, in characters that it can speak. The same text gives the same speech, as far as the engine can.
+        Raises ServiceError `script_unspeakable`, or SpeechUnavailable.
         """
         ...

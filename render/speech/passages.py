@@ -1,11 +1,11 @@
-"""What a script is made of, as it is spoken: words, and pauses between them."""
+"""The parts of a spoken script: words, and pauses between them."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Spoken:
-    text: str  # sentences, as a speech engine takes them
+    text: str  # sentences for a speech engine
 
 
 @dataclass(frozen=True)

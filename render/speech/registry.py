@@ -1,4 +1,4 @@
-"""The voices that this installation has, and the script of a project as they can speak it."""
+"""The voices of this installation: choosing one for a script, and speaking the script."""
 
 import wave
 from collections.abc import Callable, Iterator
@@ -12,12 +12,12 @@ from django.utils.module_loading import import_string
 from accounts.errors import ServiceError
 from render.speech import ssml
 from render.speech.base import SAMPLE_RATE, SpeechEngine, Voice
-from render.speech.joining import joined
-from render.speech.reading import Reading, read
+from render.speech.joining import join_passages
+from render.speech.spoken_script import SpokenScript, prepare
 
 
 class Script(TypedDict):
-    """As a render keeps it."""
+    """A script as a render stores it (JSON)."""
 
     text: str
     voice: str
@@ -26,38 +26,43 @@ class Script(TypedDict):
 
 def voices() -> dict[str, Voice]:
     """By id, the preferred ones first."""
-    found: dict[str, Voice] = {}
+    by_id: dict[str, Voice] = {}
     for engine in _engines():
         for voice in engine.voices():
-            found.setdefault(voice.id, voice)
-    return found
+            by_id.setdefault(voice.id, voice)
+    return by_id
 
 
 def choose(text: str, *, voice: str | None, language: str | None) -> Script:
-    """Raises ServiceError `invalid`, for a voice or a language that is not there, or `script_unspeakable`."""
-    known = voices()
-    if voice is not None and voice not in known:
-        raise ServiceError("invalid", f"There is no such voice; there are: {', '.join(known)}.", param="voice")
-    fitting = [known[voice]] if voice is not None else list(known.values())
-    wanted = language or _language_of(text)
-    if wanted is not None:
-        fitting = [candidate for candidate in fitting if candidate.speaks(wanted)]
-    if not fitting:
-        spoken = ", ".join(sorted({candidate.language for candidate in known.values()}))
-        who = f"The voice {voice} does not speak" if voice else "No voice speaks"
+    """Choose a voice for a text.
+
+    voice: its id, or None for any. language: BCP 47; None for the one that the SSML names, or for any.
+
+    Raises ServiceError `invalid` for a voice or a language that does not exist, or `script_unspeakable`.
+    """
+    available = voices()
+    if voice is not None and voice not in available:
+        detail = f"There is no such voice. Voices: {', '.join(available)}."
+        raise ServiceError("invalid", detail, param="voice")
+    candidates = [available[voice]] if voice is not None else list(available.values())
+    required = language or _ssml_language(text)
+    if required is not None:
+        candidates = [candidate for candidate in candidates if candidate.speaks(required)]
+    if not candidates:
+        languages = ", ".join(sorted({candidate.language for candidate in available.values()}))
+        subject = f"The voice {voice} does not speak" if voice else "No voice speaks"
         if language is None:
-            raise ServiceError(
-                "script_unspeakable", f'{who} the xml:lang "{wanted}"; spoken are: {spoken}.', param="script"
-            )
-        raise ServiceError("invalid", f"{who} that language; spoken are: {spoken}.", param="language")
-    chosen = fitting[0]
-    _read(text, chosen)
-    return Script(text=text, voice=chosen.id, language=wanted or chosen.language)
+            detail = f'{subject} the xml:lang "{required}". Languages: {languages}.'
+            raise ServiceError("script_unspeakable", detail, param="script")
+        raise ServiceError("invalid", f"{subject} that language. Languages: {languages}.", param="language")
+    chosen = candidates[0]
+    _prepare(text, chosen)  # raises for what it cannot speak
+    return Script(text=text, voice=chosen.id, language=required or chosen.language)
 
 
 def left_out(script: Script) -> list[str]:
-    """The different characters of it that are not spoken, because its voice, which must be known, cannot."""
-    return _read(script["text"], voices()[script["voice"]]).left_out
+    """The different characters that the script's voice, which must be installed, cannot speak."""
+    return _prepare(script["text"], voices()[script["voice"]]).left_out
 
 
 def speak(
@@ -68,23 +73,24 @@ def speak(
     check: Callable[[], None] = lambda: None,
     moved_on: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write it as a WAV file. Raises ServiceError `audio_too_long` or `script_unspeakable`, or SpeechUnavailable.
+    """Write the spoken script as a WAV file.
 
-    `check` is called with each block of sound; what it raises ends the speaking, and is raised here. So is `moved_on`:
-    with a slow engine a long script takes hours.
+    `check` and `moved_on` are called with each block of audio: a slow engine takes hours for a long script. What they
+    raise ends the speaking. Raises ServiceError `audio_too_long`, `script_unspeakable` or `invalid` for a voice that is
+    not installed, or SpeechUnavailable.
     """
     chosen = voices().get(script["voice"])
     if chosen is None:
-        raise ServiceError("invalid", f"The voice {script['voice']} is not installed any more.", param="voice")
-    engine, reading = _engine_of(chosen.id), _read(script["text"], chosen)
-    if reading.pause_seconds > max_seconds:  # Before anything is spoken.
+        raise ServiceError("invalid", f"The voice {script['voice']} is no longer installed.", param="voice")
+    engine, prepared = _engine_of(chosen.id), _prepare(script["text"], chosen)
+    if prepared.pause_seconds > max_seconds:  # known before anything is spoken
         raise _too_long(
-            f"The pauses of the script alone last {reading.pause_seconds:g} s, which is longer", max_seconds
+            f"The pauses of the script alone last {prepared.pause_seconds:g} s, which is longer", max_seconds
         )
-    samples, most = 0, int(max_seconds * SAMPLE_RATE)
+    samples, max_samples = 0, int(max_seconds * SAMPLE_RATE)
     is_spoken = False
 
-    def sound(text: str) -> Iterator[bytes]:
+    def speak_text(text: str) -> Iterator[bytes]:
         nonlocal is_spoken
         check()
         for block in engine.speak(text, chosen):
@@ -97,30 +103,30 @@ def speak(
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(SAMPLE_RATE)
-        for block in joined(reading.passages, sound):
+        for block in join_passages(prepared.passages, speak_text):
             samples += len(block) // 2
-            if samples > most:
-                raise _too_long("Spoken, the script is longer", max_seconds)
+            if samples > max_samples:
+                raise _too_long("The spoken script is longer", max_seconds)
             file.writeframesraw(block)
     if not is_spoken:
-        raise ServiceError("script_unspeakable", "Nothing was spoken of this script.", param="script")
+        raise ServiceError("script_unspeakable", "The speech engine spoke nothing of this script.", param="script")
 
 
-def _read(text: str, voice: Voice) -> Reading:
+def _prepare(text: str, voice: Voice) -> SpokenScript:
     engine = _engine_of(voice.id)
-    reading = read(text, voice, engine.reads)
-    engine.check(reading.text, voice)
-    return reading
+    prepared = prepare(text, voice, engine.can_speak)
+    engine.check(prepared.text, voice)
+    return prepared
 
 
-def _language_of(text: str) -> str | None:
-    """That SSML says it is in."""
+def _ssml_language(text: str) -> str | None:
+    """The first xml:lang; None without one, and for a text that is not SSML."""
     languages = ssml.parse(text, english=True).languages if ssml.is_ssml(text) else []
     return languages[0] if languages else None
 
 
-def _too_long(what: str, max_seconds: float) -> ServiceError:
-    return ServiceError("audio_too_long", f"{what} than the {max_seconds:g} s that this key allows.", param="script")
+def _too_long(subject: str, max_seconds: float) -> ServiceError:
+    return ServiceError("audio_too_long", f"{subject} than the {max_seconds:g} s that this key allows.", param="script")
 
 
 def _engine_of(voice_id: str) -> SpeechEngine:
@@ -128,11 +134,11 @@ def _engine_of(voice_id: str) -> SpeechEngine:
 
 
 def _engines() -> list[SpeechEngine]:
-    return [_make(name) for name in settings.SPEECH_ENGINES]
+    return [_engine(name) for name in settings.SPEECH_ENGINES]
 
 
 @cache
-def _make(name: str) -> SpeechEngine:
+def _engine(name: str) -> SpeechEngine:
     entry = settings.SPEECH_ENGINES[name]
     engine: SpeechEngine = import_string(entry["class"])(**entry.get("options", {}))
     return engine

@@ -1,7 +1,7 @@
-"""Scripts in SSML 1.1 (https://www.w3.org/TR/speech-synthesis11/): a small part of it, and the rest refused by name.
+"""Scripts in SSML 1.1 (https://www.w3.org/TR/speech-synthesis11/): a small part of it; the rest is refused by name.
 
-Read in one pass by expat. A document type, and so every entity of its own, is refused, and so is what stands where it
-cannot: elements lie four deep at most, and cost and memory grow as the script does.
+Parsed in one pass by expat. A document type, and with it every entity of its own, is refused, and so are elements where
+they are not allowed: elements are nested at most four deep, and cost and memory grow linearly with the script.
 """
 
 import re
@@ -12,18 +12,20 @@ from accounts.errors import ServiceError
 from render.speech import say_as
 from render.speech.passages import Passage, Pause, Spoken
 
-MOST_BREAK_SECONDS = 10
-MOST_PARTS = 2000  # between pauses: each is spoken by itself, on a server with a request of its own
-SHOWN = 60  # characters of what is refused
+MAX_BREAK_SECONDS = 10
+MAX_PARTS = 2000  # between pauses: each is spoken by itself, by a server with one request for each
+SHOWN = 60  # characters, in a message, of a refused name or value
 STRENGTHS = {"none": 0.0, "x-weak": 0.1, "weak": 0.25, "medium": 0.5, "strong": 0.75, "x-strong": 1.0}  # seconds
 PARAGRAPH = Pause(STRENGTHS["strong"])
 
-# Element -> where it may stand.
+# Element -> elements in which it is allowed.
 _PARENTS = {
     "speak": [""],
     "p": ["speak"],
     "s": ["speak", "p"],
-    **dict.fromkeys(("break", "sub", "say-as"), ["speak", "p", "s"]),
+    "break": ["speak", "p", "s"],
+    "sub": ["speak", "p", "s"],
+    "say-as": ["speak", "p", "s"],
 }
 _ATTRIBUTES = {
     "speak": ["version", "xml:lang", "xml:base", "xsi:schemaLocation"],
@@ -49,12 +51,12 @@ _SENTENCE_END = (".", "!", "?", "…", ":", ";", ",", "。", "！", "？")  # no
 @dataclass
 class Ssml:
     passages: list[Passage] = field(default_factory=list)
-    plain: str = ""  # the text between the tags, as it is written and not as it is said
-    languages: list[str] = field(default_factory=list)  # that it says it is in (BCP 47), the whole text's first
+    plain: str = ""  # the text between the tags, as it is written and not as it is spoken
+    languages: list[str] = field(default_factory=list)  # each xml:lang (BCP 47), that of the whole text first
 
 
 def is_ssml(text: str) -> bool:
-    """Whether it begins as SSML does. Everything else is a plain text, and so are tags in the middle of one."""
+    """Whether a text begins as SSML does. Any other text is plain text, also if it has tags in the middle."""
     start = len(text) - len(text.lstrip(_BLANKS))
     while comment := _COMMENT.match(text, start):
         start = comment.end()
@@ -62,30 +64,30 @@ def is_ssml(text: str) -> bool:
 
 
 def has_tags(text: str) -> bool:
-    """Whether a plain text holds what SSML's author would not want to hear."""
+    """Whether a plain text holds SSML tags, which would be spoken."""
     return _TAG.search(text) is not None
 
 
 def parse(text: str, *, english: bool) -> Ssml:
-    """english: whether it will be read by a voice of English, which understands more ways to say a text.
+    """english: for an English voice, for which more kinds of `say-as` are supported.
 
-    Raises ServiceError `script_unspeakable`, which names what is not understood, and its line and column.
+    Raises ServiceError `script_unspeakable`, which tells what is not supported, and its line and column.
     """
-    return _Reader(english).read(text.strip(_BLANKS))
+    return _Parser(english).parse(text.strip(_BLANKS))
 
 
-class _Reader:
+class _Parser:
     def __init__(self, english: bool) -> None:
         self._kinds = say_as.kinds(english=english)
-        self._found = Ssml()
+        self._ssml = Ssml()
         self._open: list[tuple[str, dict[str, str]]] = []  # element, attributes
-        self._lines: list[str] = []  # sentences since the last pause
-        self._text: list[str] = []  # of the sentence that has begun
-        self._inner: list[str] = []  # of `sub` or `say-as`
+        self._sentences: list[str] = []  # since the last pause
+        self._text: list[str] = []  # of the current sentence
+        self._inner_text: list[str] = []  # of `sub` or `say-as`
         self._plain: list[str] = []
         self._paragraph_due = False
         self._parts = 0
-        self._parser = parser = expat.ParserCreate("utf-8")  # Whatever it declares: it has come as text.
+        self._parser = parser = expat.ParserCreate("utf-8")  # whatever the XML declares: it is encoded here
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._characters
@@ -93,15 +95,15 @@ class _Reader:
         parser.ProcessingInstructionHandler = self._instruction
         parser.buffer_text = True
 
-    def read(self, text: str) -> Ssml:
+    def parse(self, text: str) -> Ssml:
         try:
             self._parser.Parse(text.encode("utf-8", "surrogatepass"), True)
         except expat.ExpatError as error:
-            what = f"it is not well-formed XML ({expat.ErrorString(error.code)}). {_ESCAPES}"
-            raise self._refusal(what, error.lineno, error.offset) from error
+            problem = f"it is not well-formed XML ({expat.ErrorString(error.code)}). {_ESCAPES}"
+            raise self._refusal(problem, error.lineno, error.offset) from error
         self._flush()
-        self._found.plain = " ".join("".join(self._plain).split())
-        return self._found
+        self._ssml.plain = " ".join("".join(self._plain).split())
+        return self._ssml
 
     def _document_type(self, *_: object) -> None:
         raise self._refusal("a <!DOCTYPE> is not supported; leave it out")
@@ -116,18 +118,18 @@ class _Reader:
             raise self._refusal(f"<{name[:SHOWN]}> is not supported. Supported: {allowed}")
         if parent not in _PARENTS[name]:
             raise self._refusal(
-                f"<{name}> cannot stand in <{parent}>" if parent else f"it must begin with <speak>, not <{name}>"
+                f"<{name}> is not allowed in <{parent}>" if parent else f"it must begin with <speak>, not <{name}>"
             )
         for attribute in attributes:
             if attribute in _ATTRIBUTES[name]:
                 continue
             if name == "speak" and (attribute == "xmlns" or attribute.startswith("xmlns:")):
-                continue  # Names only; an element with such a name is refused where it stands.
+                continue  # declares a prefix only; an element with that prefix is refused
             allowed = ", ".join(_ATTRIBUTES[name])
             raise self._refusal(f"{attribute[:SHOWN]} of <{name}> is not supported. Supported: {allowed}")
         self._open.append((name, attributes))
         if "xml:lang" in attributes:
-            self._found.languages.append(attributes["xml:lang"])
+            self._ssml.languages.append(attributes["xml:lang"])
         if name == "speak" and (version := attributes.get("version", "1.1").strip()) not in _VERSIONS:
             raise self._bad_value(name, "version", version, " or ".join(_VERSIONS))
         if name in ("p", "s"):
@@ -136,7 +138,7 @@ class _Reader:
             self._plain.append(" ")
             self._pause(self._seconds(attributes))
         elif name == "sub" and "alias" not in attributes:
-            raise self._refusal("<sub> needs an alias: what is said instead of its text")
+            raise self._refusal("<sub> needs an alias: the words to speak instead of its text")
         elif name == "say-as" and attributes.get("interpret-as") not in self._kinds:
             if "interpret-as" not in attributes:
                 raise self._refusal(f"<say-as> needs interpret-as: one of {', '.join(self._kinds)}")
@@ -147,8 +149,8 @@ class _Reader:
         if name in ("p", "s"):
             self._edge(name)
         elif name in ("sub", "say-as"):
-            inner = " ".join("".join(self._inner).split())
-            self._inner.clear()
+            inner = " ".join("".join(self._inner_text).split())
+            self._inner_text.clear()
             if name == "sub":
                 self._text.append(attributes["alias"])
             elif inner:
@@ -166,30 +168,28 @@ class _Reader:
     def _characters(self, data: str) -> None:
         name = self._open[-1][0]
         if name == "break" and data.strip():
-            raise self._refusal("<break> holds no text")
+            raise self._refusal("<break> must not hold text")
         self._plain.append(data)
-        (self._inner if name in ("sub", "say-as") else self._text).append(data)
+        (self._inner_text if name in ("sub", "say-as") else self._text).append(data)
 
     def _written_out(self, text: str, attributes: dict[str, str]) -> str:
         kind, form = attributes["interpret-as"], attributes.get("format")
         if form is not None and kind != "date":
-            raise self._refusal(f"format of <say-as> is understood for a date only, not for {kind}")
+            raise self._refusal(f"format of <say-as> is supported for a date only, not for {kind}")
         try:
             return self._kinds[kind](text, form)
-        except ValueError as wanted:
+        except ValueError as error:
             raise self._refusal(
-                f'<say-as interpret-as="{kind}"> holds {_short(text)}, and must hold {wanted}'
-            ) from wanted
+                f'<say-as interpret-as="{kind}"> holds {_short(text)}, and must hold {error}'
+            ) from error
 
     def _seconds(self, attributes: dict[str, str]) -> float:
         if "time" in attributes:
-            given = attributes["time"].strip()
-            found = _TIME.fullmatch(given)
-            seconds = float(found[1]) / (1000 if found[2] == "ms" else 1) if found else -1.0
-            if not 0 <= seconds <= MOST_BREAK_SECONDS:
-                raise self._bad_value(
-                    "break", "time", given, f"such as 2s or 500ms, and {MOST_BREAK_SECONDS} s at most"
-                )
+            value = attributes["time"].strip()
+            match = _TIME.fullmatch(value)
+            seconds = float(match[1]) / (1000 if match[2] == "ms" else 1) if match else -1.0
+            if not 0 <= seconds <= MAX_BREAK_SECONDS:
+                raise self._bad_value("break", "time", value, f"such as 2s or 500ms, and {MAX_BREAK_SECONDS} s at most")
             return seconds
         strength = attributes.get("strength", "medium").strip()
         if strength not in STRENGTHS:
@@ -197,43 +197,46 @@ class _Reader:
         return STRENGTHS[strength]
 
     def _end_sentence(self) -> None:
-        """A speech engine hears the end of a line or the full stop of a sentence, but not the end of an element."""
-        said = " ".join("".join(self._text).split())
+        """End the sentence with a full stop: a speech engine does not see the end of an element."""
+        if sentence := self._take_text():
+            self._sentences.append(sentence if sentence.endswith(_SENTENCE_END) else f"{sentence}.")
+
+    def _take_text(self) -> str:
+        """The words since the last sentence; empty if there are none."""
+        text = " ".join("".join(self._text).split())
         self._text.clear()
-        if any(c.isalnum() for c in said):
-            self._lines.append(said if said.endswith(_SENTENCE_END) else f"{said}.")
+        return text if any(c.isalnum() for c in text) else ""
 
     def _pause(self, seconds: float) -> None:
         if not seconds:
             self._text.append(" ")
             return
         self._flush()
-        self._found.passages.append(Pause(seconds))
+        self._ssml.passages.append(Pause(seconds))
 
     def _flush(self) -> None:
-        said = " ".join("".join(self._text).split())
-        self._text.clear()
-        if any(c.isalnum() for c in said):
-            self._lines.append(said)
-        if not self._lines:
+        """End the words before a pause or a paragraph."""
+        if sentence := self._take_text():
+            self._sentences.append(sentence)
+        if not self._sentences:
             return
         self._parts += 1
-        if self._parts > MOST_PARTS:
-            raise self._refusal(f"it has more than {MOST_PARTS} parts between pauses")
-        passages = self._found.passages
+        if self._parts > MAX_PARTS:
+            raise self._refusal(f"it has more than {MAX_PARTS} parts between pauses")
+        passages = self._ssml.passages
         if self._paragraph_due and passages and isinstance(passages[-1], Spoken):
             passages.append(PARAGRAPH)
         self._paragraph_due = False
-        passages.append(Spoken("\n".join(self._lines)))
-        self._lines.clear()
+        passages.append(Spoken("\n".join(self._sentences)))
+        self._sentences.clear()
 
-    def _bad_value(self, element: str, attribute: str, given: str, wanted: str) -> ServiceError:
-        return self._refusal(f"{attribute} of <{element}> is {_short(given)}, and must be {wanted}")
+    def _bad_value(self, element: str, attribute: str, value: str, required: str) -> ServiceError:
+        return self._refusal(f"{attribute} of <{element}> is {_short(value)}, and must be {required}")
 
-    def _refusal(self, what: str, line: int | None = None, column: int | None = None) -> ServiceError:
+    def _refusal(self, problem: str, line: int | None = None, column: int | None = None) -> ServiceError:
         line = self._parser.CurrentLineNumber if line is None else line
         column = self._parser.CurrentColumnNumber if column is None else column
-        detail = f"The SSML of the script is wrong in line {line}, column {column + 1}: {what}."
+        detail = f"The SSML of the script is wrong in line {line}, column {column + 1}: {problem}."
         return ServiceError("script_unspeakable", detail, param="script")
 
 

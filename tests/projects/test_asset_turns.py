@@ -18,7 +18,7 @@ from projects.assets import claims as asset_claims
 from projects.assets import verification
 from projects.models import Asset
 from render.machine import nodes, work_folder
-from render.media.isolation.client import TooSlow
+from render.media.isolation.client import DecodingTimeout
 from render.storage.errors import Reason, StorageFailure
 from tests.stack import until
 
@@ -169,7 +169,7 @@ def test_a_check_that_was_put_off_does_not_count(arrived, acme, monkeypatch) -> 
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("failure", [TooSlow(), RuntimeError("a bug"), SystemExit()])
+@pytest.mark.parametrize("failure", [DecodingTimeout(), RuntimeError("a bug"), SystemExit()])
 def test_a_check_that_fails_counts_and_ends_after_some(arrived, acme, charlie, monkeypatch, failure) -> None:
     asset, strangers = arrived(acme), arrived(charlie.tenant, seconds=-1000)
     monkeypatch.setattr(verification.objects, "storage_of", lambda key: _NoStorage())

@@ -12,7 +12,7 @@ from creatorify.config import media_storages
 from projects.assets import discards
 from projects.models import Asset, DiscardedObject
 from projects.tasks import delete_media, tend_assets
-from render.media.reading.demux import FORMATS
+from render.media.reading.opening import FORMATS
 from render.storage import content_types, media
 from tests.cloudinary_server import running_cloudinary
 from tests.projects.test_uploads import ASSETS, UPLOADS, announce, send, stored

@@ -112,7 +112,7 @@ def decode(param: str, source: Path, folder: Path) -> None:
     if param == VOICE:
         sound = folder / "sound.flac"
         isolated.normalise_voice(
-            source, folder / "voice.wav", max_seconds=600, param=param, check=_go_on, sound_flac=sound
+            source, folder / "voice.wav", max_seconds=600, param=param, check=_go_on, audio_flac=sound
         )
     elif isinstance(isolated.probe(source, param=param, check=_go_on), VideoFacts):
         isolated.normalise_video(source, folder / "film.mp4", max_seconds=10, param=param, check=_go_on)

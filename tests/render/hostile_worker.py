@@ -24,7 +24,7 @@ from django.conf import settings  # noqa: E402
 
 from accounts.errors import ServiceError  # noqa: E402
 from accounts.models import Plan, Tenant  # noqa: E402
-from render.media.download import safe_client  # noqa: E402
+from render.media.download import ssrf_guard  # noqa: E402
 from render.models import Render  # noqa: E402
 from render.pipeline.preparation import prepare_sources  # noqa: E402
 from tests import hostile_addresses  # noqa: E402
@@ -67,7 +67,7 @@ def _outcome(tenant: Tenant, param: str, address: str, base_url: str) -> dict[st
 
 def _know_only_the_names_of_the_tests() -> None:
     httpx.create_ssl_context = cache(httpx.create_ssl_context)  # To read the authorities takes 30 ms, for each client.
-    real, is_public = socket.getaddrinfo, safe_client.is_public
+    real, is_public = socket.getaddrinfo, ssrf_guard.is_public
     names = {"media.example": [hostile_server.ADDRESS], **hostile_addresses.NAMES}
 
     def resolve(host: str, *arguments: Any, **named: Any) -> Any:
@@ -78,7 +78,7 @@ def _know_only_the_names_of_the_tests() -> None:
         return real(host, *arguments, **named)
 
     socket.getaddrinfo = resolve
-    safe_client.is_public = lambda address: address == hostile_server.ADDRESS or is_public(address)
+    ssrf_guard.is_public = lambda address: address == hostile_server.ADDRESS or is_public(address)
 
 
 if __name__ == "__main__":

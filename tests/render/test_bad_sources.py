@@ -15,7 +15,7 @@ from PIL import Image
 from skimage import data
 
 from accounts.models import UsageEntry
-from render.media.download import safe_client
+from render.media.download import ssrf_guard
 from render.models import State
 from render.pipeline import runner
 from render.pipeline.preparation import prepare_sources
@@ -130,8 +130,8 @@ def test_each_bad_source_has_its_code_and_costs_nothing(
     settings.DOWNLOAD_TIMEOUT_SECONDS = 1
     acme.plan.max_audio_seconds = 10
     acme.plan.save(update_fields=["max_audio_seconds"])
-    original = safe_client.is_public
-    monkeypatch.setattr(safe_client, "is_public", lambda found: found == OWN_ADDRESS or original(found))
+    original = ssrf_guard.is_public
+    monkeypatch.setattr(ssrf_guard, "is_public", lambda found: found == OWN_ADDRESS or original(found))
     good = {"image_url": f"{bad_site}/face.png", "audio_url": f"{bad_site}/voice.wav"}
     render = enqueue(engine="draft", **{**good, param: address if "://" in address else bad_site + address})
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from render.speech.base import SAMPLE_RATE
-from render.speech.joining import joined
+from render.speech.joining import join_passages
 from render.speech.passages import Pause, Spoken
 
 WORD = np.full(1000, 9000, "<i2")
@@ -21,7 +21,7 @@ def spoken(text: str) -> Iterator[bytes]:
 
 def gaps(*passages: Pause | Spoken) -> list[int]:
     """Samples of silence before, between and after the words."""
-    sound = np.frombuffer(b"".join(joined(passages, spoken)), "<i2")
+    sound = np.frombuffer(b"".join(join_passages(passages, spoken)), "<i2")
     edges = np.flatnonzero(np.diff(np.concatenate([[0], np.abs(sound) > 100, [0]])))
     assert np.all(edges[1::2] - edges[::2] == len(WORD))
     return [int(gap) for gap in np.diff(np.concatenate([[0], edges, [len(sound)]]))[::2]]
@@ -50,7 +50,7 @@ def test_pauses_add_up_and_stand_at_the_ends_too() -> None:
 
 
 def test_an_engine_that_speaks_nothing_leaves_the_pauses() -> None:
-    sound = b"".join(joined([Spoken("5"), pause(500), Spoken("5"), pause(500)], spoken))
+    sound = b"".join(join_passages([Spoken("5"), pause(500), Spoken("5"), pause(500)], spoken))
 
     assert len(sound) // 2 == 1000
 
@@ -59,5 +59,5 @@ def test_long_silence_of_an_engine_is_not_held_back_for_ever() -> None:
     def silent(_: str) -> Iterator[bytes]:
         return (bytes(2 * SAMPLE_RATE) for _ in range(60))
 
-    assert max(len(block) for block in joined([Spoken("a"), pause(10), Spoken("b")], silent)) < 24 * SAMPLE_RATE
-    assert sum(len(block) for block in joined([Spoken("a")], silent)) == 60 * 2 * SAMPLE_RATE
+    assert max(len(block) for block in join_passages([Spoken("a"), pause(10), Spoken("b")], silent)) < 24 * SAMPLE_RATE
+    assert sum(len(block) for block in join_passages([Spoken("a")], silent)) == 60 * 2 * SAMPLE_RATE

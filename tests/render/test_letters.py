@@ -5,9 +5,9 @@ import time
 import pytest
 
 from accounts.errors import ServiceError
-from render.speech.letters import readable
-from render.speech.reading import MOST_LEFT_OUT
 from render.speech.registry import choose, left_out
+from render.speech.spoken_script import MAX_LEFT_OUT
+from render.speech.text_normalisation import normalise_text
 
 
 @pytest.mark.parametrize(
@@ -42,14 +42,14 @@ from render.speech.registry import choose, left_out
     ],
 )  # fmt: skip
 def test_what_is_said(text, said) -> None:
-    assert readable(text, english=True) == said
+    assert normalise_text(text, english=True) == said
 
 
 def test_another_language_keeps_its_own_signs() -> None:
     text = "1\u00ba m\u00b2 \u00bd \u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 \u201eja\u201c 5 \u03bcm"
 
-    assert readable(text, english=False) == text
-    assert readable("\uff28\uff49\u200b \ufb01\u00ad\u202c \ufdfa", english=False) == "Hi fi \ufdfa"
+    assert normalise_text(text, english=False) == text
+    assert normalise_text("\uff28\uff49\u200b \ufb01\u00ad\u202c \ufdfa", english=False) == "Hi fi \ufdfa"
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_little_is_left_out_and_named(text, skipped) -> None:
         ("Hello \u4f60\u597d", "\u4f60 \u597d (2 of 7 letters)"),
         ("\u03a0\u03ad\u03c4\u03c1\u03bf\u03c2 says", "6 of 10 letters"),
         ("<speak><s>Hello</s><s>\u0448\u0448\u0448</s></speak>", "\u0448 (3 of 8 letters)"),
-        ("word " * 2000 + "\u0448" * (MOST_LEFT_OUT + 1), "101 of 8101 letters"),
+        ("word " * 2000 + "\u0448" * (MAX_LEFT_OUT + 1), "101 of 8101 letters"),
     ],
 )  # fmt: skip
 def test_more_is_refused_with_its_letters(text, named) -> None:
@@ -86,7 +86,7 @@ def test_more_is_refused_with_its_letters(text, named) -> None:
 
 @pytest.mark.parametrize("text", ["\U0001f600\U0001f468\u200d\U0001f469", "\u0301\u200b", "\u2605 \u2192"])
 def test_what_has_no_word_is_refused(text) -> None:
-    with pytest.raises(ServiceError, match="There is no word"):
+    with pytest.raises(ServiceError, match="The script has no words"):
         choose(text, voice=None, language=None)
 
 
@@ -97,6 +97,6 @@ def test_what_has_no_word_is_refused(text) -> None:
 )
 def test_a_large_one_costs_little(unit) -> None:
     started = time.process_time()
-    readable((unit * 50_000)[:50_000], english=True)
+    normalise_text((unit * 50_000)[:50_000], english=True)
     # It takes 0.2 s at most; what grows with the square of the length takes minutes.
     assert time.process_time() - started < 5

@@ -96,7 +96,7 @@ STEPS: dict[str, tuple[list[tuple[object, str]], int]] = {
     ),
     "each segment": ([(tests.engines.time, "sleep")], 4),
     "each segment, rendered and stored": ([(tests.engines.time, "sleep"), (media, "store_piece")], 8),
-    "joining and upload": ([(output_video, "assemble_film"), (output_video, "poster"), (media, "store_film")], 4),
+    "joining and upload": ([(output_video, "assemble_video"), (output_video, "save_poster"), (media, "store_film")], 4),
 }
 
 
@@ -164,7 +164,7 @@ def test_waiting_for_the_storage_with_a_segment_has_its_own_limit(
 
 
 @pytest.mark.parametrize(
-    "step", [(isolated, "normalise_voice"), (output_video, "assemble_film"), (media, "store_film")]
+    "step", [(isolated, "normalise_voice"), (output_video, "assemble_video"), (media, "store_film")]
 )
 def test_what_stands_still_is_tried_again_where_it_was(enqueue, claim, slowness, rendered, step) -> None:
     render = enqueue()
@@ -253,7 +253,7 @@ def test_what_is_lost_each_time_is_not_rendered_for_ever(enqueue, claim, setting
 def test_a_damaged_object_is_lost_as_a_missing_one_is(enqueue, claim, monkeypatch, rendered) -> None:
     render = enqueue()
     with monkeypatch.context() as broken:
-        broken.setattr(output_video, "assemble_film", lambda *given, **named: 1 / 0)
+        broken.setattr(output_video, "assemble_video", lambda *given, **named: 1 / 0)
         runner.run(claim())
     render.refresh_from_db()
     damaged = default_storage.path(render.segments.all()[1].key)

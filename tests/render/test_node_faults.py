@@ -124,8 +124,8 @@ PLACES = {
     "sources": (runner, "prepare_sources"),
     "engine": (InstantEngine, "segments"),
     "segment": (segment_file, "encode_segment"),
-    "joining": (output_video, "assemble_film"),
-    "poster": (output_video, "poster"),
+    "joining": (output_video, "assemble_video"),
+    "poster": (output_video, "save_poster"),
 }
 
 

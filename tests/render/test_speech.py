@@ -110,9 +110,9 @@ def server(settings) -> Iterator[SpeechServer]:
             },
             **settings.SPEECH_ENGINES,
         }
-        registry._make.cache_clear()
+        registry._engine.cache_clear()
         yield state
-        registry._make.cache_clear()
+        registry._engine.cache_clear()
         http.shutdown()
 
 
@@ -229,7 +229,7 @@ def test_pauses_longer_than_the_limit_cost_nothing(server, tmp_path, breaks):
 def test_pauses_count_towards_the_limit(server, tmp_path):
     asked = choose(f"<speak>{'word ' * 30}<break time='8s'/>end</speak>", voice="bunga", language=None)
 
-    with pytest.raises(ServiceError, match="Spoken, the script is longer than the 10 s"):
+    with pytest.raises(ServiceError, match="The spoken script is longer than the 10 s"):
         speak(asked, tmp_path / "long.wav", max_seconds=10)
 
 
@@ -253,9 +253,9 @@ def test_a_server_s_refusal_is_the_script_s_fault_and_its_failure_is_not(server,
 def test_a_server_that_is_away_is_unavailable(settings, tmp_path):
     options = {"url": "http://127.0.0.1:9", "api_key": "", "model": "m", "voices": ["x:en"]}
     settings.SPEECH_ENGINES = {"web": {"class": "render.speech.web_engine.WebSpeechEngine", "options": options}}
-    registry._make.cache_clear()
+    registry._engine.cache_clear()
     try:
         with pytest.raises(SpeechUnavailable):
             speak(script("Hello", "x"), tmp_path / "voice.wav", max_seconds=60)
     finally:
-        registry._make.cache_clear()
+        registry._engine.cache_clear()

@@ -3,7 +3,7 @@
 import pytest
 
 from accounts.errors import ServiceError
-from render.speech import hibari_engine, pieces
+from render.speech import hibari_engine, splitting
 from render.speech.hibari_engine import HibariEngine
 from render.speech.web_engine import MAX_CHARACTERS, _parts
 
@@ -47,7 +47,7 @@ def test_what_would_crash_or_never_end_is_refused(text) -> None:
 
 @pytest.mark.parametrize("text", ["\U0001f600" * 50, "\u200b\u200b", "...", "\x07\x1b", "\u0301\u0301"])
 def test_without_a_word_there_is_nothing_to_say(text) -> None:
-    with pytest.raises(ServiceError, match="There is no word"):
+    with pytest.raises(ServiceError, match="The script has no words"):
         ENGINE.check(text, VOICE)
 
 
@@ -71,16 +71,18 @@ def test_what_people_write_is_accepted_and_spoken(text) -> None:
 def test_a_long_sentence_is_spoken_in_parts_and_none_of_it_is_lost(monkeypatch) -> None:
     text = " ".join(f"word{number}" for number in range(300))
     spoken = []
-    monkeypatch.setattr(hibari_engine, "_spoken", lambda model, piece: spoken.append(piece) or [])
+    monkeypatch.setattr(hibari_engine, "_speak", lambda model, piece: spoken.append(piece) or [])
 
     list(ENGINE.speak(f"{text}\nShort one.", VOICE))
 
-    assert max(map(len, spoken)) <= hibari_engine.LONGEST
+    assert max(map(len, spoken)) <= hibari_engine.MAX_CHARACTERS
     assert " ".join(spoken) == f"{text} Short one."
 
 
 def test_a_word_without_end_is_cut() -> None:
-    assert list(pieces.pieces(["abcdefgh ij", "", "k"], longest=3)) == ["abc", "def", "gh", "ij", "k"]
+    parts = splitting.split_sentences(["abcdefgh ij", "", "k"], max_characters=3)
+
+    assert list(parts) == ["abc", "def", "gh", "ij", "k"]
 
 
 def test_a_server_gets_no_longer_parts_than_it_takes() -> None:
@@ -98,11 +100,11 @@ def test_where_the_engine_crashes_the_script_is_at_fault(monkeypatch, crash, cap
             raise crash
 
     with pytest.raises(ServiceError) as caught:
-        hibari_engine._spoken(Model(), "A text that nobody thought of. " * 20)
+        hibari_engine._speak(Model(), "A text that nobody thought of. " * 20)
 
     assert (caught.value.code, caught.value.param) == ("script_unspeakable", "script")
     assert "A text that nobody thought of." in caught.value.detail
-    assert "The voice has failed at a script" in caplog.text
+    assert "The voice failed to speak a script" in caplog.text
 
 
 @pytest.mark.parametrize("crash", [OSError("no file"), MemoryError()])
@@ -112,4 +114,4 @@ def test_where_the_machine_fails_the_script_is_not_at_fault(crash) -> None:
             raise crash
 
     with pytest.raises(type(crash)):
-        hibari_engine._spoken(Model(), "Hello.")
+        hibari_engine._speak(Model(), "Hello.")

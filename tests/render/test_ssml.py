@@ -5,10 +5,10 @@ import time
 import pytest
 
 from accounts.errors import ServiceError
-from render.speech import reading, ssml
+from render.speech import spoken_script, ssml
 from render.speech.passages import Pause, Spoken
 from render.speech.registry import choose
-from render.speech.ssml import MOST_PARTS, PARAGRAPH, is_ssml, parse
+from render.speech.ssml import MAX_PARTS, PARAGRAPH, is_ssml, parse
 
 
 def passages(text: str, *, english: bool = True) -> list:
@@ -141,10 +141,10 @@ def test_ssml_as_other_services_take_it_is_understood_but_for_their_own_elements
         ("<speak><?php x ?></speak>", "<?php?> is not supported"),
         ("<!DOCTYPE speak SYSTEM 'file:///etc/passwd'><speak/>", "a <!DOCTYPE> is not supported"),
         ("<!DOCTYPE speak [<!ENTITY a 'b'>]><speak>&a;</speak>", "a <!DOCTYPE> is not supported"),
-        ("<speak><speak>a</speak></speak>", "<speak> cannot stand in <speak>"),
-        ("<speak><s><p>a</p></s></speak>", "<p> cannot stand in <s>"),
-        ("<speak><sub alias='a'><break/></sub></speak>", "<break> cannot stand in <sub>"),
-        ("<speak><break>a</break></speak>", "<break> holds no text"),
+        ("<speak><speak>a</speak></speak>", "<speak> is not allowed in <speak>"),
+        ("<speak><s><p>a</p></s></speak>", "<p> is not allowed in <s>"),
+        ("<speak><sub alias='a'><break/></sub></speak>", "<break> is not allowed in <sub>"),
+        ("<speak><break>a</break></speak>", "<break> must not hold text"),
         ("<speak><sub>a</sub></speak>", "<sub> needs an alias"),
         ("<speak><say-as>a</say-as></speak>", "<say-as> needs interpret-as"),
         ("<speak rate='2'>a</speak>", "rate of <speak> is not supported"),
@@ -180,7 +180,7 @@ def test_ssml_as_other_services_take_it_is_understood_but_for_their_own_elements
         ("<speak><say-as interpret-as='telephone'>++</say-as></speak>", "must hold a telephone number"),
         ("<speak><say-as interpret-as='date'>3/2/24</say-as></speak>", "must hold a date, with a format of mdy"),
         ("<speak><say-as interpret-as='date' format='mdy'>13/1/2024</say-as></speak>", "must hold a date"),
-        ("<speak><say-as interpret-as='digits' format='x'>1</say-as></speak>", "understood for a date only"),
+        ("<speak><say-as interpret-as='digits' format='x'>1</say-as></speak>", "supported for a date only"),
         (f"<speak><{'x' * 10_000}/></speak>", "is not supported"),
     ],
 )
@@ -201,7 +201,7 @@ def test_ordinals_and_dates_are_english() -> None:
         "<speak>" + "<s>a</s>" * 6000 + "</speak>",
         "<speak>" + "<s/>" * 12_000 + "</speak>",
         "<speak>" + "<break/>" * 6000 + "</speak>",
-        "<speak>" + "a<break/>" * (MOST_PARTS + 1) + "</speak>",
+        "<speak>" + "a<break/>" * (MAX_PARTS + 1) + "</speak>",
         "<!---->" * 7000 + "<speak>a</speak>",
         "<speak " + " ".join(f'xmlns:a{number}="x"' for number in range(3000)) + ">a</speak>",
         f"<speak><say-as interpret-as='telephone'>{'1' * 49_000}x</say-as></speak>",
@@ -225,13 +225,13 @@ def test_a_large_one_costs_little(text) -> None:
 def test_the_text_without_tags_can_be_had() -> None:
     text = '<speak><p>The <sub alias="x">W3C</sub>:</p><p>two.<break/>Three</p></speak>'
 
-    assert reading.plain_text(text) == "The W3C: two. Three"
-    assert reading.plain_text("I <3 you") == "I <3 you"
+    assert spoken_script.plain_text(text) == "The W3C: two. Three"
+    assert spoken_script.plain_text("I <3 you") == "I <3 you"
 
 
 @pytest.mark.parametrize("text", ["<speak/>", "<speak><break time='2s'/></speak>", "<speak> . </speak>"])
 def test_without_a_word_there_is_nothing_to_say(text) -> None:
-    with pytest.raises(ServiceError, match="There is no word"):
+    with pytest.raises(ServiceError, match="The script has no words"):
         choose(text, voice=None, language=None)
 
 
@@ -242,7 +242,7 @@ def test_its_language_must_be_one_of_the_voice() -> None:
             choose(text, voice="heart", language=None)
         assert (caught.value.code, caught.value.param) == ("script_unspeakable", "script")
         assert 'xml:lang "de' in caught.value.detail
-    with pytest.raises(ServiceError, match='xml:lang is "de", and the voice heart speaks en'):
+    with pytest.raises(ServiceError, match='xml:lang is "de", but the voice heart speaks en'):
         choose('<speak xml:lang="de">a</speak>', voice=None, language="en")
 
 

@@ -1,9 +1,9 @@
-"""The mark that tells a draft from a finished render."""
+"""The mark in each frame of a draft, which tells it from a final render."""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from render.engines.faces import Picture
+from render.engines.faces import RgbImage
 
 TEXT = "AI DRAFT"
 TEXT_OPACITY = 0.85
@@ -31,5 +31,5 @@ class DraftMark:
         x, y = width - plate[0] - size, height - plate[1] - size
         self.box = np.s_[y : y + plate[1], x : x + plate[0]]
 
-    def draw(self, frame: Picture) -> None:
+    def draw(self, frame: RgbImage) -> None:
         frame[self.box] = (frame[self.box] * self._keep + self._add).astype(np.uint8)

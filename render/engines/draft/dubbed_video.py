@@ -1,4 +1,4 @@
-"""A video whose people get new words: their mouths follow the voices, everything else stays as filmed."""
+"""A video dubbed with new voices: the mouths of its speakers follow them, all else stays as it was recorded."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,25 +12,25 @@ from render.engines.base import FPS, Crop
 from render.engines.draft.mouth.drawing import Mouth
 from render.engines.draft.mouth.shape import MAX_OPENING, MouthPose
 from render.engines.draft.voice_features import SpeechTrack
-from render.engines.faces import MAX_YAW, MIN_WIDTH, Face, FaceFinder, Picture, talking_faces
+from render.engines.faces import MAX_YAW, MIN_WIDTH, Face, FaceFinder, RgbImage, talking_faces
 from render.engines.frame_size import fit
 
 SEARCH_EVERY = 5  # frames; a search costs as much as following a face through ten frames
-PROBE_EVERY = 12
-RAMP = 5  # frames over which a new mouth takes over from the filmed one after a face came into view
-STILL_A_FACE = 0.8  # mesh score; blur by motion takes some of it
-TURNING_TOLERANCE = 10.0  # degrees more than a face may be turned to be taken up
+PROBE_EVERY = 12  # frames
+RAMP = 5  # frames in which the new mouth replaces the recorded one, after a face has come into view
+MIN_FOLLOWED_SCORE = 0.8  # of the mesh, for a face that is followed; motion blur lowers it
+TURNING_TOLERANCE = 10.0  # degrees that a face may be turned further than when it was found
 
 
-class SourceVideo:
-    """The frames of an mp4 at FPS, framed as the render is. Nothing is kept: a segment is decoded when asked for."""
+class SourceFrames:
+    """The frames of an mp4 at FPS, scaled and cropped for the render. They are decoded anew with each call."""
 
     def __init__(self, path: Path, height: int, width: int, crop: Crop | None = None) -> None:
         self._path = path
         self._height, self._width, self._crop = height, width, crop
 
-    def frames(self, start: int = 0, every: int = 1) -> Iterator[tuple[int, Picture]]:
-        """(index, H x W x 3) from `start` on, only those whose index is a multiple of `every`."""
+    def frames(self, start: int = 0, every: int = 1) -> Iterator[tuple[int, RgbImage]]:
+        """Yield (index, H x W x 3) from `start` on, for each index that is a multiple of `every`."""
         with av.open(str(self._path)) as container:
             stream = container.streams.video[0]
             time_base = stream.time_base
@@ -42,44 +42,44 @@ class SourceVideo:
                 assert decoded.pts is not None
                 index = round(float((decoded.pts * time_base - first) * FPS))
                 if index >= start and index % every == 0:
-                    picture = np.asarray(decoded.to_ndarray(format="rgb24"), np.uint8)
-                    yield index, np.ascontiguousarray(fit(picture, self._height, self._width, self._crop))
+                    image = np.asarray(decoded.to_ndarray(format="rgb24"), np.uint8)
+                    yield index, np.ascontiguousarray(fit(image, self._height, self._width, self._crop))
 
-    def read(self, indices: Sequence[int]) -> dict[int, Picture]:
+    def read(self, indices: Sequence[int]) -> dict[int, RgbImage]:
         """The frames of these indices, all in memory."""
-        wanted = set(indices)
-        found: dict[int, Picture] = {}
-        for index, picture in self.frames(min(wanted)):
-            if index in wanted:
-                found[index] = picture
-            if len(found) == len(wanted):
+        needed = set(indices)
+        frames: dict[int, RgbImage] = {}
+        for index, image in self.frames(min(needed)):
+            if index in needed:
+                frames[index] = image
+            if len(frames) == len(needed):
                 break
-        return found
+        return frames
 
 
-def check_faces(source: SourceVideo, count: int) -> None:
-    """Raises ServiceError `no_face` when no probed frame shows `count` faces that can be moved."""
+def check_faces(source: SourceFrames, count: int) -> None:
+    """Raise ServiceError `no_face` when no probed frame shows `count` faces that can be moved."""
     finder = FaceFinder()
     problem = ServiceError(
         "no_face",
         "No face was found. Send a film in which the face is large, not covered and looks at the camera.",
         param="image_url",
     )
-    for _, picture in source.frames(every=PROBE_EVERY):
-        faces = finder.find(picture)
+    for _, image in source.frames(every=PROBE_EVERY):
+        faces = finder.find(image)
         try:
             talking_faces(faces, count)
             return
         except ServiceError as error:
-            if faces:  # says more than that there is none
+            if faces:  # this error tells more than that there is no face
                 problem = error
     raise problem
 
 
 class DubbedVideo:
-    """Follows all faces through the video first, so that each frame is a function of its index alone."""
+    """Follows all faces through the video first, so that each frame depends on its index alone."""
 
-    def __init__(self, source: SourceVideo, speeches: list[SpeechTrack], num_frames: int) -> None:
+    def __init__(self, source: SourceFrames, speeches: list[SpeechTrack], num_frames: int) -> None:
         self._source = source
         self._speeches = speeches
         self._tracks = _follow(source, len(speeches), num_frames)
@@ -87,68 +87,69 @@ class DubbedVideo:
         self._length = len(self._tracks[0])
 
     def source_index(self, index: int) -> int:
-        """Back and forth when the voice is longer than the video; the frames at the turns are not doubled."""
+        """For a voice longer than the video, its frames go back and forth; those at the turns are not doubled."""
         if self._length == 1:
             return 0
         position = index % (2 * self._length - 2)
         return min(position, 2 * self._length - 2 - position)
 
-    def read(self, indices: Sequence[int]) -> dict[int, Picture]:
+    def load(self, indices: Sequence[int]) -> dict[int, RgbImage]:
+        """The source frames from which `frame` draws these indices."""
         return self._source.read([self.source_index(index) for index in indices])
 
-    def frame(self, index: int, filmed: dict[int, Picture]) -> Picture:
+    def frame(self, index: int, source_frames: dict[int, RgbImage]) -> RgbImage:
         at = self.source_index(index)
-        frame = filmed[at].copy()
+        frame = source_frames[at].copy()
         for track, strengths, speech in zip(self._tracks, self._strengths, self._speeches, strict=True):
             face = track[at]
             if face is None:
                 continue
-            mouth = Mouth(filmed[at], face)
-            filmed_opening = mouth.shape.natural_opening / MAX_OPENING
+            mouth = Mouth(source_frames[at], face)
+            recorded_opening = mouth.shape.natural_opening / MAX_OPENING
             share = float(strengths[at])
-            opening = filmed_opening + (float(speech.opening[index]) - filmed_opening) * share
+            opening = recorded_opening + (float(speech.opening[index]) - recorded_opening) * share
             mouth.draw(frame, MouthPose(opening, float(speech.spread[index]) * share))
         return frame
 
 
-def _follow(source: SourceVideo, count: int, num_frames: int) -> list[list[Face | None]]:
-    """Per speaker, left to right, and source frame: the face, smoothed over time, or None where it cannot be moved."""
+def _follow(source: SourceFrames, count: int, num_frames: int) -> list[list[Face | None]]:
+    """By speaker, left to right, and source frame: the face, smoothed over time; None where it cannot be moved."""
     finder = FaceFinder()
     tracks: list[list[Face | None]] = [[] for _ in range(count)]
     last: list[Face | None] = [None] * count
     visible = [False] * count
     searched = -SEARCH_EVERY
-    for index, picture in source.frames():
+    for index, image in source.frames():
         if index >= num_frames:
             break
         for speaker, face in enumerate(last):
             if face is not None and visible[speaker]:
-                followed = finder.follow(picture, face)
-                visible[speaker] = _movable(followed)
+                followed = finder.follow(image, face)
+                visible[speaker] = _can_be_moved(followed)
                 last[speaker] = followed if visible[speaker] else face
         if not all(visible) and index - searched >= SEARCH_EVERY:
             searched = index
-            _take_up(finder.find(picture), last, visible)
+            _take_up(finder.find(image), last, visible)
         for speaker, track in enumerate(tracks):
             track.append(last[speaker] if visible[speaker] else None)
     return [_smooth(track) for track in tracks]
 
 
-def _movable(face: Face) -> bool:
-    turned = abs(face.yaw) > MAX_YAW + TURNING_TOLERANCE
-    return face.score >= STILL_A_FACE and face.width >= MIN_WIDTH and not turned
+def _can_be_moved(face: Face) -> bool:
+    is_turned = abs(face.yaw) > MAX_YAW + TURNING_TOLERANCE
+    return face.score >= MIN_FOLLOWED_SCORE and face.width >= MIN_WIDTH and not is_turned
 
 
 def _take_up(faces: list[Face], last: list[Face | None], visible: list[bool]) -> None:
-    """Give the speakers that are out of sight their faces again: the nearest to where each was last."""
+    """Find the speakers who were out of sight again: the face nearest to the last one of each. Updates both lists."""
     if all(face is None for face in last):
         try:
             last[:] = talking_faces(faces, len(last))
             visible[:] = [True] * len(last)
         except ServiceError:
-            return  # not yet all there
+            return  # not all speakers are in view yet
     taken = [face for face, seen in zip(last, visible, strict=True) if seen and face is not None]
-    free = [face for face in faces if _movable(face) and not any(_near(face, other) for other in taken)]
+    free = [face for face in faces if _can_be_moved(face) and not any(_near(face, other) for other in taken)]
     for speaker, before in enumerate(last):
         if before is None or visible[speaker] or not free:
             continue
@@ -162,7 +163,7 @@ def _near(face: Face, other: Face) -> bool:
 
 
 def _smooth(track: list[Face | None]) -> list[Face | None]:
-    """Landmarks jitter by about a pixel: average each with its neighbours, as far as the face is there."""
+    """Average the landmarks of neighbouring frames, because they jitter by about a pixel."""
     smoothed: list[Face | None] = []
     for index, face in enumerate(track):
         if face is None:
@@ -178,7 +179,7 @@ def _smooth(track: list[Face | None]) -> list[Face | None]:
 
 
 def _strength(track: list[Face | None]) -> NDArray[np.float32]:
-    """0..1 per frame: rises after a face came into view and falls before it goes."""
+    """From 0 to 1 for each frame: rises after a face has come into view, and falls before it leaves."""
     seen = np.array([face is not None for face in track], np.float32)
     strength = seen.copy()
     for reach in range(1, RAMP):

@@ -1,12 +1,11 @@
-"""The draft: a portrait or a video and one voice per speaker become a person who talks, on a CPU and within seconds.
+"""The draft engine: renders a portrait or a video with one voice for each speaker, on a CPU and within seconds.
 
-It is there to judge timing and framing before the model's render is paid for; it has the same frames of the same size.
+A draft shows timing and framing before the final render is paid for: its frames have the same number and size.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,16 +23,16 @@ from render.engines.base import (
     RenderInputs,
 )
 from render.engines.draft.draft_mark import DraftMark
-from render.engines.draft.dubbed_video import DubbedVideo, SourceVideo, check_faces
+from render.engines.draft.dubbed_video import DubbedVideo, SourceFrames, check_faces
 from render.engines.draft.talking_portrait import TalkingPortrait
 from render.engines.draft.voice_features import speech_track, voice_seconds
-from render.engines.faces import FaceFinder, Picture, talking_faces
+from render.engines.faces import FaceFinder, RgbImage, talking_faces
 from render.engines.frame_size import fit, frame_size, source_size
 from render.engines.framing import crop_with_faces
 from render.parameters import Parameters
 
 SEGMENT_FRAMES = 2 * FPS
-THREADS = 2  # OpenCV and numpy let go of the interpreter's lock for most of a frame
+THREADS = 2  # OpenCV and numpy release the interpreter's lock for most of a frame
 
 
 class DraftEngine:
@@ -49,7 +48,7 @@ class DraftEngine:
         height, width = frame_size(source_height, source_width, parameters.resolution)
         crop = crop_with_faces(inputs, height, width)
         if inputs.video is not None:
-            check_faces(SourceVideo(inputs.video, height, width, crop), len(inputs.voices))
+            check_faces(SourceFrames(inputs.video, height, width, crop), len(inputs.voices))
         else:
             talking_faces(FaceFinder().find(_portrait(inputs, height, width, crop)), len(inputs.voices))
         num_frames = parameters.frame_num or max(1, round(voice_seconds(inputs.voices[0]) * FPS))
@@ -62,53 +61,63 @@ class DraftEngine:
     ) -> Iterator[RenderedSegment]:
         """Yield the segments in order. A checkpoint holds no state: every frame depends on its index alone."""
         first = resume.next_segment if resume else 0
-        draw_frames = _frame_source(inputs, parameters, plan)
-        mark = DraftMark(plan.height, plan.width)
-
-        def begin(pool: ThreadPoolExecutor, segment: FrameRange) -> tuple[NDArray[np.uint8], Iterator[None]]:
-            frames = np.empty((segment.stop - segment.start, plan.height, plan.width, 3), np.uint8)
-            draw = draw_frames(segment)
-
-            def render(offset: int) -> None:
-                frames[offset] = draw(segment.start + offset)
-                mark.draw(frames[offset])
-
-            return frames, pool.map(render, range(len(frames)))
-
+        remaining = plan.segments[first:]
+        if not remaining:
+            return
+        drawing = _Drawing(_frame_source(inputs, parameters, plan), plan)
         with ThreadPoolExecutor(THREADS) as pool:
-            # One segment ahead: it is drawn while the caller encodes the one before.
-            ahead = [begin(pool, segment) for segment in plan.segments[first : first + 1]]
-            for number in range(first, len(plan.segments)):
-                frames, drawn = ahead.pop()
-                deque(drawn, maxlen=0)
-                ahead = [begin(pool, segment) for segment in plan.segments[number + 1 : number + 2]]
-                yield RenderedSegment(number, frames, Checkpoint(number + 1))
+            ahead = drawing.start(pool, remaining[0])
+            for offset in range(len(remaining)):
+                frames, futures = ahead
+                for future in futures:
+                    future.result()
+                if offset + 1 < len(remaining):  # drawn while the caller encodes this one
+                    ahead = drawing.start(pool, remaining[offset + 1])
+                yield RenderedSegment(first + offset, frames, Checkpoint(first + offset + 1))
 
 
-def _frame_source(
-    inputs: RenderInputs, parameters: Parameters, plan: Plan
-) -> Callable[[FrameRange], Callable[[int], Picture]]:
-    """What makes a segment ready and returns the function that draws its frames."""
+class _FrameSource(Protocol):
+    def load(self, indices: Sequence[int]) -> dict[int, RgbImage]:
+        """The source frames from which `frame` draws these indices."""
+
+    def frame(self, index: int, source_frames: dict[int, RgbImage]) -> RgbImage:
+        """May be called by several threads at once."""
+
+
+class _Drawing:
+    """Draws segments: the frames of a source, with the mark of a draft."""
+
+    def __init__(self, source: _FrameSource, plan: Plan) -> None:
+        self._source = source
+        self._height, self._width = plan.height, plan.width
+        self._mark = DraftMark(plan.height, plan.width)
+
+    def start(self, pool: ThreadPoolExecutor, segment: FrameRange) -> tuple[NDArray[np.uint8], list["Future[None]"]]:
+        """The frames, which are complete when all futures are done."""
+        indices = range(segment.start, segment.stop)
+        frames = np.empty((len(indices), self._height, self._width, 3), np.uint8)
+        source_frames = self._source.load(indices)
+        futures = [
+            pool.submit(self._draw, frame, index, source_frames) for frame, index in zip(frames, indices, strict=True)
+        ]
+        return frames, futures
+
+    def _draw(self, frame: RgbImage, index: int, source_frames: dict[int, RgbImage]) -> None:
+        frame[:] = self._source.frame(index, source_frames)
+        self._mark.draw(frame)
+
+
+def _frame_source(inputs: RenderInputs, parameters: Parameters, plan: Plan) -> _FrameSource:
     speeches = [speech_track(voice, plan.num_frames) for voice in inputs.voices]
     if inputs.video is not None:
-        video = DubbedVideo(SourceVideo(inputs.video, plan.height, plan.width, plan.crop), speeches, plan.num_frames)
-
-        def dubbed(segment: FrameRange) -> Callable[[int], Picture]:
-            filmed = video.read(range(segment.start, segment.stop))
-            return lambda index: video.frame(index, filmed)
-
-        return dubbed
-    picture = _portrait(inputs, plan.height, plan.width, plan.crop)
-    faces = talking_faces(FaceFinder().find(picture), len(speeches))
-    portrait = TalkingPortrait(picture, faces, speeches, parameters.seed)
-    return lambda segment: portrait.frame
+        source = SourceFrames(inputs.video, plan.height, plan.width, plan.crop)
+        return DubbedVideo(source, speeches, plan.num_frames)
+    image = _portrait(inputs, plan.height, plan.width, plan.crop)
+    faces = talking_faces(FaceFinder().find(image), len(speeches))
+    return TalkingPortrait(image, faces, speeches, parameters.seed)
 
 
-def _portrait(inputs: RenderInputs, height: int, width: int, crop: Crop | None) -> Picture:
-    with Image.open(_path(inputs.portrait)) as image:
+def _portrait(inputs: RenderInputs, height: int, width: int, crop: Crop | None) -> RgbImage:
+    assert inputs.portrait is not None, "exactly one of portrait and video is set"
+    with Image.open(inputs.portrait) as image:
         return np.ascontiguousarray(fit(np.asarray(image.convert("RGB")), height, width, crop))
-
-
-def _path(portrait: Path | None) -> Path:
-    assert portrait is not None, "exactly one of portrait and video is set"
-    return portrait

@@ -1,7 +1,7 @@
-"""Blinks: when they happen, and an eye that closes by drawing its own lid down over it.
+"""Blinks: when they happen, and how an eye is closed by its own lid.
 
-The skin between the brow and the lashes is stretched over the eye and takes the lashes along: a closed eye keeps the
-face's own skin, light and eyeliner.
+The skin between the brow and the lashes is stretched over the eye and takes the lashes along, so that a closed eye
+keeps the skin, the light and the eyeliner of the face.
 """
 
 import cv2
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from render.engines.base import FPS
 from render.engines.draft.mouth.drawing import blend
-from render.engines.faces import Face, Picture
+from render.engines.faces import Face, RgbImage
 
-# Face Mesh's indices, corner to corner, and the brow's lower edge above.
+# Face Mesh's indices: the lids from corner to corner, and the lower edge of the brow.
 EYES = (
     {"upper": [33, 246, 161, 160, 159, 158, 157, 173, 133], "lower": [33, 7, 163, 144, 145, 153, 154, 155, 133],
      "brow": [46, 53, 52, 65, 55]},
@@ -20,21 +20,21 @@ EYES = (
      "brow": [285, 295, 282, 283, 276]},
 )  # fmt: skip
 
-CLOSING = (0.4, 1.0, 1.0, 0.7, 0.35, 0.1)  # of a blink, by frame: shut in 80 ms, open again in 160
+CLOSING = (0.4, 1.0, 1.0, 0.7, 0.35, 0.1)  # by frame of a blink: closed in 80 ms, open again in 160 ms
 FIRST_BLINK_SECONDS = 0.6
 BLINK_SECONDS = (2.0, 4.5)  # between blinks
 
-MEETING = 0.82  # where the lids meet, from the upper to the lower
-LID_OVERLAP = 0.05  # the upper lid goes on a little: the mesh is not that exact
-LASHES = 0.16  # of the eye's height: what travels with the lid unstretched
-LID = 0.75  # of the eye's height: the skin that is stretched, at most
+MEETING = 0.82  # share of the way from the upper to the lower lid at which they meet
+LID_OVERLAP = 0.05  # the upper lid moves a little further, because the mesh is not exact
+LASHES = 0.16  # eye heights: the part of the lid that moves without being stretched
+LID = 0.75  # eye heights: the skin that is stretched, at most
 LID_TONE = 0.93  # of the cheek's brightness
-LID_PAINT = 0.65  # how much of the stretched skin gets that tone
-LOWER_LID = 0.5  # of the eye's height: the skin that rises below
+LID_PAINT = 0.65  # share of that tone in the stretched skin
+LOWER_LID = 0.5  # eye heights: the skin below the eye that rises
 
 
 def blink_curve(num_frames: int, random: np.random.Generator) -> NDArray[np.float64]:
-    """0 open .. 1 shut per frame. A longer video begins with the same blinks."""
+    """One value per frame, from 0 (open) to 1 (closed). A longer video begins with the same blinks."""
     closed = np.zeros(num_frames)
     start = round((FIRST_BLINK_SECONDS + random.uniform(0, 2)) * FPS)
     while start < num_frames:
@@ -45,11 +45,11 @@ def blink_curve(num_frames: int, random: np.random.Generator) -> NDArray[np.floa
 
 
 class Eye:
-    """One eye of a still picture. Works in axes through the corners of the eye; lengths there are pixels."""
+    """One eye of a still image. Its axes run through the corners of the eye, in pixels."""
 
-    def __init__(self, picture: Picture, face: Face, index: int) -> None:
+    def __init__(self, image: RgbImage, face: Face, index: int) -> None:
         landmarks = EYES[index]
-        self._picture = picture
+        self._image = image
         left, right = face.points[landmarks["upper"][0]], face.points[landmarks["upper"][-1]]
         width = float(np.linalg.norm(right - left))
         across = (right - left) / width
@@ -62,8 +62,8 @@ class Eye:
         self.region = (
             max(int(low[0]), 0),
             max(int(low[1]), 0),
-            min(int(high[0]), picture.shape[1]),
-            min(int(high[1]), picture.shape[0]),
+            min(int(high[0]), image.shape[1]),
+            min(int(high[1]), image.shape[0]),
         )
         x, y = np.meshgrid(
             np.arange(self.region[0], self.region[2], dtype=np.float32),
@@ -83,7 +83,7 @@ class Eye:
 
         self._upper, self._lower = contour("upper"), contour("lower")
         self._height = float((self._lower - self._upper).max())
-        # No lid beyond the corners: the contours are drawn together there.
+        # There is no lid beyond the corners: the contours meet there.
         inside = np.clip(np.minimum(along, width - along) / (0.12 * width), 0, 1)
         self._opening = np.maximum(self._lower - self._upper, 0) * inside
         brow = contour("brow")
@@ -92,11 +92,11 @@ class Eye:
 
         below = self._v - self._lower
         cheek = (inside >= 1) & (below > 0.2 * self._height) & (below < 0.7 * self._height)
-        window = picture[self.region[1] : self.region[3], self.region[0] : self.region[2]]
+        window = image[self.region[1] : self.region[3], self.region[0] : self.region[2]]
         self._skin = LID_TONE * np.median(window[cheek], axis=0).astype(np.float32) if cheek.any() else None
 
-    def draw(self, frame: Picture, closed: float) -> None:
-        """Overwrite the eye's region of a frame that shows the picture."""
+    def draw(self, frame: RgbImage, closed: float) -> None:
+        """Overwrite the eye's region of a frame, which must equal the image there. closed: from 0 to 1."""
         left, top, right, bottom = self.region
         drop = np.float32(closed * (MEETING + LID_OVERLAP)) * self._opening
         rise = np.float32(closed * (1 - MEETING)) * self._opening
@@ -114,11 +114,11 @@ class Eye:
         raised = self._lower + below * skin / (skin + rise)
         uncovered = self._sample(np.where((below > 0) & (below < skin + rise), raised, self._v))
 
-        # A lid turns away from the light as it comes down, most of all at its edge.
+        # A lid turns away from the light as it moves down, most of all at its edge.
         shade = 1 - 0.12 * closed * np.exp(-((above / (0.35 * self._height)) ** 2)) * (self._opening > 0)
         lid = lid * shade[..., None]
         if self._skin is not None:
-            # What was stretched is the shadow under the brow. A lid that comes out of it has the cheek's tone.
+            # The stretched skin was in the shadow under the brow. A lid outside it has the tone of the cheek.
             band = np.clip((above - lashes) / (0.18 * self._height), 0, 1)
             band *= np.clip((self._lid + drop - above) / (0.5 * self._height), 0, 1) * self._opening / self._height
             lid += (self._skin * shade[..., None] - lid) * (LID_PAINT * np.sqrt(closed) * np.sqrt(band))[..., None]
@@ -126,6 +126,6 @@ class Eye:
         covered = np.clip((edge - self._v) / 1.5 + 0.5, 0, 1) * 255
         frame[top:bottom, left:right] = blend(uncovered, lid, covered.astype(np.uint8))
 
-    def _sample(self, v: NDArray[np.float32]) -> Picture:
+    def _sample(self, v: NDArray[np.float32]) -> RgbImage:
         where = (self._base + (v - self._v)[..., None] * self._down).astype(np.float32)
-        return cv2.remap(self._picture, where, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        return cv2.remap(self._image, where, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)

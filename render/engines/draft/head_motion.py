@@ -1,7 +1,7 @@
-"""A head that does not stand still: it sways a little, turns a little, and nods where the voice is stressed.
+"""The motion of a head: it sways and turns a little, and nods where the voice is stressed.
 
-Only a flat picture is there, so all of it is a soft warp. Most of the motion is parallax within the face, which leaves
-its outline, and with it the background, in place; the head's own sway fades out far around it.
+The image is flat, so all motion is a smooth warp. Most of it is parallax within the face, which leaves the outline of
+the face, and with it the background, in place. The sway of the whole head fades out far around it.
 """
 
 from dataclasses import dataclass
@@ -14,22 +14,22 @@ from render.engines.draft.voice_features import Curve
 from render.engines.draft.warp_grid import Box
 from render.engines.faces import CHIN, FOREHEAD, Face, Points
 
-SETTLING_SECONDS = 1.0  # the first frame is the picture itself
+SETTLING_SECONDS = 1.0  # the first frame is the image itself; the motion grows from there
 
-HEAD = 0.85  # half of it with the hair, over the face's width and height
-HAIR = 0.12  # face heights: how far a head's middle is above the face's
-REACH = 2.1  # heads: no motion beyond
+HEAD = 0.85  # face widths and heights: half the size of a head with its hair
+HAIR = 0.12  # face heights from the middle of the face up to the middle of the head
+REACH = 2.1  # heads: there is no motion beyond
 
 ROLL = np.radians(0.7)
 SWAY = 0.008  # face widths, of the whole head
-TURN = 0.022  # face widths, of the face's middle against its outline
-NOD = 0.016
-STRESS = 0.035  # face widths down per unit of level above the usual
+TURN = 0.022  # face widths, of the middle of the face against its outline
+NOD = 0.016  # face widths
+STRESS = 0.035  # face widths down, per unit of level above the usual
 
 
 @dataclass(frozen=True)
 class HeadCurves:
-    """One value per frame. Roll in radians, the others in face widths, rightwards and downwards."""
+    """One value per frame. Roll in radians; the others in face widths, to the right and down."""
 
     roll: Curve
     sway: Curve
@@ -38,7 +38,7 @@ class HeadCurves:
 
 
 def head_curves(level: Curve, random: np.random.Generator) -> HeadCurves:
-    """Slow waves without a common period, and the voice's stress on the nod."""
+    """Slow waves without a common period; the voice's level adds to the nod."""
     seconds = np.arange(len(level)) / FPS
     settled = np.clip(seconds / SETTLING_SECONDS, 0, 1)
     settled = settled * settled * (3 - 2 * settled)
@@ -57,17 +57,17 @@ def head_curves(level: Curve, random: np.random.Generator) -> HeadCurves:
 
 
 class Head:
-    """The warp of one head. `others` are faces which stay where they are."""
+    """The warp of one head. others: faces that must not move with it."""
 
     def __init__(self, points: Points, height: int, width: int, face: Face, others: list[Face]) -> None:
-        """`points`: ... x 2, the positions in a picture of this size at which `shift` gives the warp."""
+        """points: ... x 2, the pixels of an image of this size for which `shift` returns the warp."""
         face_height = face.height
         down = (face.points[CHIN] - face.points[FOREHEAD]) / np.float32(face_height)
         across = np.array([down[1], -down[0]], np.float32)
         offset = points - face.centre
         u, v = offset @ across / face.width, offset @ down / face_height
 
-        # 1 on the head with its hair, 0 from twice its size on, at the picture's border, and half-way to another face.
+        # 1 on the head with its hair; 0 beyond twice its size, at the image's border, and half-way to another face.
         weight = _ease(np.clip(REACH - np.hypot(u / HEAD, (v + HAIR) / HEAD), 0, 1))
         border = np.minimum.reduce(
             [points[..., 0], width - 1 - points[..., 0], points[..., 1], height - 1 - points[..., 1]]
@@ -79,7 +79,7 @@ class Head:
             weight *= _ease(np.clip((0.5 - share) / 0.2, 0, 1))
         depth = np.exp(-((u / 0.42) ** 2) - ((v / 0.5) ** 2)) * weight
 
-        # Backward: where a pixel comes from is opposite to where the head goes.
+        # Backward: a pixel comes from the side opposite to the head's motion.
         pivot = offset - down * face_height  # the neck
         turned = np.stack([pivot[..., 1], -pivot[..., 0]], axis=-1)
         nod = 0.25 * weight + 0.75 * depth
@@ -89,7 +89,7 @@ class Head:
         self._nod = (-down * face.width * nod[..., None]).astype(np.float32)
 
     def shift(self, curves: HeadCurves, index: int) -> Points:
-        """At the points, in pixels: from where a pixel goes to where it comes from."""
+        """At the points, in pixels: from the place of a pixel in the result to its place in the image."""
         shift: Points = (
             self._roll * np.float32(curves.roll[index])
             + self._sway * np.float32(curves.sway[index])
@@ -100,7 +100,7 @@ class Head:
 
 
 def moved_box(faces: list[Face], height: int, width: int) -> Box:
-    """What the heads of a picture of this size can move."""
+    """The part of an image of this size that its heads can move."""
     reach = [REACH * HEAD * max(face.width, face.height) + HAIR * face.height for face in faces]
     centres = [face.centre for face in faces]
     low = np.min([centre - r for centre, r in zip(centres, reach, strict=True)], axis=0)

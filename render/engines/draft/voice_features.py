@@ -1,8 +1,9 @@
-"""What a mouth does while a voice is heard: how far it opens and whether the lips are wide or round, per frame.
+"""The mouth's motion for a voice: how far it opens, and whether the lips are spread or rounded, frame by frame.
 
-No phonemes: the level opens the mouth, the first formant says how far for this vowel, the second one whether the lips
-are spread (ee) or rounded (oo); hiss closes the teeth, a murmur without overtones (m, n) or a short dip (p, b, t) the
-lips. Formants are taken as spectral centroids relative to the speaker's own, so that no voice needs training.
+There are no phonemes. The level opens the mouth, the first formant tells how far for this vowel, and the second one
+whether the lips are spread (ee) or rounded (oo). Hiss closes the teeth; a murmur without overtones (m, n) or a short
+dip (p, b, t) closes the lips. Formants are estimated as spectral centroids relative to the speaker's own, so that no
+voice needs training.
 """
 
 import wave
@@ -20,18 +21,18 @@ SAMPLE_RATE = 16000
 HOP = 160  # 10 ms
 WINDOW = 512  # 32 ms
 
-SILENCE_DB = -58.0  # relative to full scale; never speech, however quiet the rest of the recording is
-SPEECH_RANGE_DB = 32.0  # between a speaker's loud vowels and what still moves the mouth
-LEAD_SECONDS = 0.02  # lips move a little before they are heard
+SILENCE_DB = -58.0  # relative to full scale: silence, however quiet the rest of the recording is
+SPEECH_RANGE_DB = 32.0  # from a speaker's loud vowels down to the level that just moves the mouth
+LEAD_SECONDS = 0.02  # the lips move before they are heard
 
 
 @dataclass(frozen=True)
 class SpeechTrack:
     """One value per frame. Frames after the end of the voice are silent."""
 
-    opening: Curve  # 0 closed .. 1 as far as this speaker ever opens
-    spread: Curve  # -1 rounded lips .. 1 wide lips
-    level: Curve  # 0 silence .. 1 loud, slower than the mouth: for the head's emphasis
+    opening: Curve  # from 0 (closed) to 1 (as far as this speaker ever opens)
+    spread: Curve  # from -1 (rounded lips) to 1 (wide lips)
+    level: Curve  # from 0 (silence) to 1 (loud), slower than the mouth: for the motion of the head
 
 
 def voice_seconds(path: Path) -> float:
@@ -87,7 +88,7 @@ def _spectrogram(samples: Curve) -> Curve:
 
 
 def _relative(curve: Curve, speaking: NDArray[np.bool_]) -> Curve:
-    """In deviations from what this speaker usually does."""
+    """The difference from the speaker's median, in standard deviations."""
     if not speaking.any():
         return np.zeros_like(curve)
     usual = curve[speaking]
@@ -95,7 +96,7 @@ def _relative(curve: Curve, speaking: NDArray[np.bool_]) -> Curve:
 
 
 def _dips(decibel: Curve) -> Curve:
-    """0..1: how much a step lies below what is heard within 70 ms before and also after it: stops like p and b."""
+    """From 0 to 1: how far a step lies below the loudest of the 70 ms before and of the 70 ms after it: p, b, t."""
     reach = 7
     padded = np.pad(decibel, reach, mode="edge")
     before = np.max(np.lib.stride_tricks.sliding_window_view(padded[:-reach], reach + 1), axis=1)
@@ -104,7 +105,7 @@ def _dips(decibel: Curve) -> Curve:
 
 
 def _muscle(curve: Curve, rise: float, fall: float) -> Curve:
-    """First-order follower with its own speed in each direction: share of the distance per 10 ms."""
+    """Follows the curve with a speed for each direction: rise and fall are shares of the distance per 10 ms."""
     followed = np.empty_like(curve)
     position = 0.0
     for step, aim in enumerate(curve):

@@ -1,0 +1,1 @@
+"""Voices: normalisation of recordings, the mix of a video's voices, AAC. No video frames."""

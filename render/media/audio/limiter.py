@@ -1,25 +1,25 @@
-"""Keeps samples within full scale: turned down smoothly around each peak, not cut off.
+"""Keeps samples within full scale: turns them down smoothly around each peak, and does not clip.
 
-Lossy formats and mixes go beyond full scale. What does not is passed on as it is, bit by bit.
+Lossy formats and mixes go beyond full scale. Samples that stay within it are passed on unchanged, bit by bit.
 """
 
 import numpy as np
 
-from render.media.audio.samples import Samples
+from render.media.audio.resampling import Samples
 
-BLOCK = 256  # samples: the time in which it is turned down
+BLOCK = 256  # samples: the time in which the level is turned down
 RELEASE = 1.03  # the gain grows by at most 3 % a block: from half to full in 24 blocks
 
 
 class Limiter:
-    """Holds back a block, to see a peak before it comes."""
+    """Holds back one block, so that it sees a peak before it comes."""
 
     def __init__(self) -> None:
         self._held: Samples | None = None
-        self._gain = 1.0  # at the start of what is held
+        self._gain = 1.0  # at the start of the held samples
 
     def push(self, samples: Samples) -> Samples:
-        """channels x samples, of any length; returns what is ready."""
+        """samples: channels x samples, of any length. Returns those that are ready."""
         if self._held is not None:
             samples = np.concatenate([self._held, samples], axis=1)
         ready = max(0, samples.shape[1] // BLOCK - 1)
@@ -27,7 +27,7 @@ class Limiter:
         return self._limited(samples[:, : (ready + 1) * BLOCK], ready)
 
     def flush(self) -> Samples:
-        """What was held back."""
+        """Return the samples that were held back."""
         if self._held is None:
             return np.zeros((1, 0), np.float32)
         missing = -self._held.shape[1] % BLOCK
@@ -35,7 +35,7 @@ class Limiter:
         return self._limited(padded, padded.shape[1] // BLOCK - 1)[:, : self._held.shape[1]]
 
     def _limited(self, samples: Samples, ready: int) -> Samples:
-        """The first `ready` blocks of `samples`, of which one more is there."""
+        """Return the first `ready` blocks of `samples`, which holds one block more."""
         channels = samples.shape[0]
         out = samples[:, : ready * BLOCK]
         if not ready:

@@ -1,10 +1,9 @@
-"""A voice as the speech encoder wants it, and as the film's sound: both made in one pass over the customer's file."""
+"""A voice for the engine's speech encoder and for the video's audio: both are made in one pass over the recording."""
 
 import wave
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from typing import Self
@@ -15,61 +14,62 @@ from av.audio.frame import AudioFrame
 from numpy.typing import NDArray
 
 from accounts.errors import ServiceError
+from render.media.atomic_file import atomic_file
+from render.media.audio.downmix import MonoDownmix
 from render.media.audio.limiter import Limiter
-from render.media.audio.mono import Mono
-from render.media.audio.samples import Resampling, Samples, as_s16
-from render.media.audio.source import SoundSource
-from render.media.whole_file import whole_file
+from render.media.audio.resampling import Resampler, Samples, as_s16
+from render.media.audio.source_audio import SourceAudio
+from render.media.reading.frame_samples import audio_frame
 
 SAMPLE_RATE = 16_000  # Hz, of wav2vec 2.0
-MAX_SOUND_RATE = 48_000  # Hz, of a film
+MAX_AUDIO_RATE = 48_000  # Hz, of a video
 
 
 @dataclass(frozen=True)
 class Voice:
-    sound: Path  # at its own rate, for the film
-    path: Path  # WAV, 16 kHz mono s16
+    audio: Path  # at its own rate, for the video
+    path: Path  # WAV, 16 kHz mono s16, for the engine
     duration_seconds: float  # by counting samples
-    lost_seconds: float = 0.0  # of the source that could not be read
+    lost_seconds: float = 0.0  # of the source, that could not be read
 
 
 def normalise_voice(
-    source: Path, destination_wav: Path, *, max_seconds: float, param: str, sound_flac: Path | None = None
+    source: Path, destination_wav: Path, *, max_seconds: float, param: str, audio_flac: Path | None = None
 ) -> Voice:
-    """Decode the sound track that players choose, of any audio or video file, to a 16 kHz mono s16 WAV.
+    """Decode the audio track that players choose, of any audio or video file, to a 16 kHz mono s16 WAV.
 
-    sound_flac: where to write it, too, as 16-bit FLAC with one or two channels at its own rate, at most 48 kHz. Without
-    it, the source is the sound. Both have the same pauses, also those that exist only as time stamps.
+    audio_flac: where to write it as well, as 16-bit FLAC with one or two channels at its own rate, at most 48 kHz.
+    Without it, `Voice.audio` is the source. Both files have the same pauses, also those that exist only as time stamps.
 
-    What a container says of its duration is not believed. Raises ServiceError: audio_invalid, also where more is
-    missing than `render.media.reading.damage` allows; audio_empty; audio_too_long.
+    The duration in the container's header is ignored. Raises ServiceError: audio_invalid, also when more is missing
+    than `render.media.reading.damage` allows; audio_empty; audio_too_long.
     """
     invalid = ServiceError("audio_invalid", "The voice cannot be decoded to its end.", param=param)
-    detail = f"Audio is longer than the {max_seconds:g} s that this key allows."
+    detail = f"The audio is longer than the {max_seconds:g} s that this key allows."
     too_long = ServiceError("audio_too_long", detail, param=param)
-    most = int(max_seconds * SAMPLE_RATE)
+    max_samples = int(max_seconds * SAMPLE_RATE)
     samples = 0
-    recording = SoundSource(source, invalid=invalid, too_long=too_long, longest_seconds=max_seconds)
+    recording = SourceAudio(source, invalid=invalid, too_long=too_long, max_seconds=max_seconds)
     with ExitStack() as files:
-        wav = files.enter_context(wav_writer(files.enter_context(whole_file(destination_wav))))
-        sound = files.enter_context(_FlacWriter(files.enter_context(whole_file(sound_flac)))) if sound_flac else None
+        wav = files.enter_context(wav_writer(files.enter_context(atomic_file(destination_wav))))
+        flac = files.enter_context(_FlacWriter(files.enter_context(atomic_file(audio_flac)))) if audio_flac else None
         voice = _MonoVoice(SAMPLE_RATE, invalid)
         for frame in chain(recording.frames(), [None]):
             block = voice.push(frame)
             samples += block.size
-            if samples > most:
+            if samples > max_samples:
                 raise too_long
             wav.writeframesraw(block.astype("<i2").tobytes())
-            if sound:
-                sound.write(frame, invalid)
+            if flac:
+                flac.write(frame, invalid)
         if not samples:
-            raise ServiceError("audio_empty", "The recording has no sound in it.", param=param)
-    return Voice(sound_flac or source, destination_wav, samples / SAMPLE_RATE, recording.lost_seconds)
+            raise ServiceError("audio_empty", "The recording contains no audio.", param=param)
+    return Voice(audio_flac or source, destination_wav, samples / SAMPLE_RATE, recording.lost_seconds)
 
 
 @contextmanager
 def wav_writer(path: Path) -> Iterator[wave.Wave_write]:
-    """A WAV file of 16 kHz mono s16 to write little-endian samples to."""
+    """Open a WAV file of 16 kHz mono s16, to write little-endian samples to it."""
     with wave.open(str(path), "wb") as wav:
         wav.setnchannels(1)
         wav.setsampwidth(2)
@@ -78,21 +78,21 @@ def wav_writer(path: Path) -> Iterator[wave.Wave_write]:
 
 
 def decode_mono(source: Path, *, rate: int, invalid: ServiceError) -> Iterator[bytes]:
-    """The sound track as blocks of mono s16 samples at `rate` Hz. Raises `invalid`."""
+    """Yield the audio track as blocks of mono s16 samples at `rate` Hz. Raises `invalid`."""
     voice = _MonoVoice(rate, invalid)
-    for frame in chain(SoundSource(source, invalid=invalid).frames(), [None]):
+    for frame in chain(SourceAudio(source, invalid=invalid).frames(), [None]):
         yield voice.push(frame).tobytes()
 
 
 class _MonoVoice:
-    """Takes the frames of a recording, and None after the last."""
+    """Mixes a recording to mono. Takes its frames, and None after the last."""
 
     def __init__(self, rate: int, invalid: ServiceError) -> None:
-        self._resampling = Resampling(rate, None, invalid)
-        self._mono, self._limiter = Mono(rate), Limiter()
+        self._resampling = Resampler(rate, None, invalid)
+        self._mono, self._limiter = MonoDownmix(rate), Limiter()
 
     def push(self, frame: AudioFrame | None) -> NDArray[np.int16]:
-        """The samples that are ready."""
+        """Return the samples that are ready."""
         mixed = [self._mono.push(layout, samples) for layout, samples in self._resampling.push(frame)]
         if frame is None:
             mixed.append(self._mono.flush())
@@ -104,11 +104,11 @@ class _MonoVoice:
 
 
 class _FlacWriter:
-    """Takes the frames of a recording; rate and channels are those of the first."""
+    """Writes a recording as FLAC. Takes its frames; rate and channels are those of the first."""
 
     def __init__(self, path: Path) -> None:
         self._container = av.open(str(path), "w", format="flac", options={"fflags": "+bitexact"})
-        self._resampling: Resampling | None = None
+        self._resampling: Resampler | None = None
         self._limiter = Limiter()
         self._held: Samples = np.zeros((1, 0), np.float32)
         self._samples = 0
@@ -120,7 +120,7 @@ class _FlacWriter:
         self._container.close()
 
     def write(self, frame: AudioFrame | None, invalid: ServiceError) -> None:
-        """None: it was the last. Raises `invalid`, and OSError when the disk does not take it."""
+        """None: that was the last frame. Raises `invalid`, or OSError when the disk is full."""
         if self._resampling is None:
             if frame is None:
                 return
@@ -137,7 +137,7 @@ class _FlacWriter:
             self._container.mux(self._stream.encode(None))
 
     def _begin(self, first: AudioFrame, invalid: ServiceError) -> None:
-        self._rate = min(first.sample_rate, MAX_SOUND_RATE)
+        self._rate = min(first.sample_rate, MAX_AUDIO_RATE)
         self._layout = "stereo" if first.layout.nb_channels > 1 else "mono"
         self._stream = self._container.add_stream(
             "flac", rate=self._rate, layout=self._layout, options={"flags": "+bitexact"}
@@ -145,11 +145,16 @@ class _FlacWriter:
         self._container.start_encoding()
         self._size = self._stream.codec_context.frame_size
         self._held = np.zeros((self._stream.layout.nb_channels, 0), np.float32)
-        self._resampling = Resampling(self._rate, self._layout, invalid)
+        self._resampling = Resampler(self._rate, self._layout, invalid)
 
     def _encode(self, samples: Samples) -> None:
         interleaved = as_s16(samples).T.reshape(1, -1)
-        block = AudioFrame.from_ndarray(np.ascontiguousarray(interleaved), format="s16", layout=self._layout)
-        block.sample_rate, block.pts, block.time_base = self._rate, self._samples, Fraction(1, self._rate)
+        frame = audio_frame(
+            np.ascontiguousarray(interleaved),
+            sample_format="s16",
+            layout=self._layout,
+            rate=self._rate,
+            start=self._samples,
+        )
         self._samples += samples.shape[1]
-        self._container.mux(self._stream.encode(block))
+        self._container.mux(self._stream.encode(frame))

@@ -1,8 +1,9 @@
-"""Pauses in AMR (3GPP TS 26.101 and 26.201): phones send no sound in them, or only how the room hums.
+"""Pauses in AMR (3GPP TS 26.101 and 26.201): a phone sends empty frames, or frames that describe background noise.
 
-FFmpeg calls such packets broken, because it cannot make that hum.
+FFmpeg reports such packets as errors, because it cannot synthesise that noise (comfort noise).
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,25 +11,39 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.packet import Packet
 
-# By name of the codec: the kinds of frames that describe a hum, and samples of a frame. 15 is a frame without data.
-HUMS = {"amrnb": (range(8, 12), 160), "amrwb": (range(9, 10), 320)}
-NAMES = {"amr_nb": "amrnb", "amr_wb": "amrwb", "libopencore_amrnb": "amrnb", "libopencore_amrwb": "amrwb"}
-NO_DATA = 15
-UNUSED_BITS = 0x83  # of the first byte, 0 in every frame that a phone has written
-MOST_BYTES = 8  # of a frame that holds no sound
+
+@dataclass(frozen=True)
+class AmrVariant:
+    noise_types: range  # frame types that describe comfort noise
+    frame_samples: int  # 20 ms
+
+
+NARROWBAND = AmrVariant(noise_types=range(8, 12), frame_samples=160)
+WIDEBAND = AmrVariant(noise_types=range(9, 10), frame_samples=320)
+VARIANTS = {  # by FFmpeg's names of the codecs
+    "amrnb": NARROWBAND,
+    "amr_nb": NARROWBAND,
+    "libopencore_amrnb": NARROWBAND,
+    "amrwb": WIDEBAND,
+    "amr_wb": WIDEBAND,
+    "libopencore_amrwb": WIDEBAND,
+}
+FRAMES_A_SECOND = 50
+NO_DATA = 15  # frame type
+UNUSED_BITS = 0x83  # of the first byte: 0 in every frame that a phone has written
+MAX_BYTES = 8  # of a frame without speech
 
 
 def silence_of(packet: "Packet[Any]", stream: AudioStream) -> AudioFrame | None:
-    """20 ms of silence for a packet that stands for a pause; None for every other."""
-    name = stream.codec_context.name
-    hums, samples = HUMS.get(NAMES.get(name, name), (range(0), 0))
-    if not samples or not 0 < packet.size <= MOST_BYTES:
+    """20 ms of silence for a packet that stands for a pause; None for every other packet."""
+    variant = VARIANTS.get(stream.codec_context.name)
+    if variant is None or not 0 < packet.size <= MAX_BYTES:
         return None
-    first = bytes(packet)[0]
-    kind = first >> 3 & 15
-    if first & UNUSED_BITS or (kind not in hums and kind != NO_DATA):
+    first_byte = bytes(packet)[0]
+    frame_type = first_byte >> 3 & 15
+    if first_byte & UNUSED_BITS or (frame_type not in variant.noise_types and frame_type != NO_DATA):
         return None
-    silence = AudioFrame.from_ndarray(np.zeros((1, samples), np.float32), format="fltp", layout="mono")
-    silence.sample_rate = samples * 50
+    silence = AudioFrame.from_ndarray(np.zeros((1, variant.frame_samples), np.float32), format="fltp", layout="mono")
+    silence.sample_rate = variant.frame_samples * FRAMES_A_SECOND
     silence.pts, silence.time_base = packet.pts, packet.time_base
     return silence

@@ -1,7 +1,8 @@
-"""Recordings that are several files joined end to end, as programs do with the pieces of a speech service.
+"""Recordings that are several files joined end to end, as programs do with the answers of a speech service.
 
-Players play all of it. FFmpeg takes a tag in the middle for sound that is broken, a second AMR header for sound, and
-stops at the second link of an Ogg chain when its codec or its channels differ.
+Players play all of such a file. FFmpeg takes a tag in the middle for broken audio, a second AMR header for audio, and
+stops at the second link of an Ogg chain when its codec or its channels differ. So a file is opened in parts, without
+the bytes that are not audio.
 """
 
 import io
@@ -16,44 +17,47 @@ from render.media.containers.mapped_file import mapped
 from render.media.containers.ogg_pages import links
 
 TAGS = re.compile(rb"ID3[\x02-\x04]|TAG|APETAGEX|LYRICSBEGIN|#!AMR(?:-WB)?\n")
-MAX_TAGS = 10_000  # looked at in one file: thousands of pieces, and a hostile file of nothing else costs little
-LONGEST_LYRICS = 100_000  # bytes, of Lyrics3
-Stretch = tuple[int, int]  # first byte, and the one after the last
+MAX_TAGS = 10_000  # of one file: enough for thousands of joined files, and cheap in a hostile file of nothing but tags
+MAX_LYRICS_BYTES = 100_000  # of a Lyrics3 tag
+ByteRange = tuple[int, int]  # first byte, and the byte after the last
 
 
-def parts(source: Path) -> "list[Path | Stretches]":
-    """What to open one after the other: the file itself, or views of it that leave out what is not sound."""
+def audio_parts(source: Path) -> "list[Path | FileRanges]":
+    """What to open, one after the other: the file itself, or views of it that leave out tags and junk."""
     if not source.stat().st_size:
         return [source]
     with mapped(source) as data:
-        start = data[:12]
-        if start[:4] == b"OggS":
+        head = data[:12]
+        if head[:4] == b"OggS":
             chain = links(data)
-            return [Stretches(source, [link]) for link in chain] if len(chain) > 1 else [source]
-        if start[:3] == b"ID3" or start[:5] == b"#!AMR" or _is_sync(start):
-            gone = list(_tags(data))
-            first = _after_tag(data)
-            broken, turns = mpeg_frames.junk(data, first)
-            stretches = list(_between(sorted([*gone, *broken]), len(data)))
-            junk_bytes = sum(stop - start for start, stop in broken if _was_sound(data, start, stop))
-            if turns:
-                views = [Stretches(source, piece) for piece in _split(stretches, turns)]
-                views[0].junk_bytes = junk_bytes
-                return list(views)
-            return [Stretches(source, stretches, junk_bytes)] if len(stretches) > 1 else [source]
+            return [FileRanges(source, [link]) for link in chain] if len(chain) > 1 else [source]
+        if head[:3] == b"ID3" or head[:5] == b"#!AMR" or _is_sync(head):
+            return _without_tags_and_junk(source, data)
     return [source]
 
 
-class Stretches(io.RawIOBase):
-    """Some stretches of a file, as if they were one file. junk_bytes: of what lies between, should have been sound."""
+def _without_tags_and_junk(source: Path, data: mmap.mmap) -> "list[Path | FileRanges]":
+    junk, codec_changes = mpeg_frames.junk_and_codec_changes(data, _end_of_first_tag(data))
+    junk_bytes = sum(stop - start for start, stop in junk if _was_audio(data, start, stop))
+    ranges = list(_between(sorted([*_tags(data), *junk]), len(data)))
+    if codec_changes:
+        views = [FileRanges(source, part) for part in _split(ranges, codec_changes)]
+        views[0].junk_bytes = junk_bytes
+        return list(views)
+    return [FileRanges(source, ranges, junk_bytes)] if len(ranges) > 1 else [source]
 
-    def __init__(self, path: Path, stretches: list[Stretch], junk_bytes: int = 0) -> None:
+
+class FileRanges(io.RawIOBase):
+    """Some byte ranges of a file, readable as one file. junk_bytes: left out between them, that were once audio."""
+
+    def __init__(self, path: Path, ranges: list[ByteRange], junk_bytes: int = 0) -> None:
+        self.path = path
+        self.first_byte = ranges[0][0]
         self.junk_bytes = junk_bytes
-        self.path, self.first = path, stretches[0][0]
-        self._file: io.BufferedReader | None = None  # opened when it is read: a chain may have hundreds of links
-        self._stretches = stretches
-        self._size = sum(stop - start for start, stop in stretches)
-        self._at = 0
+        self._ranges = ranges
+        self._size = sum(stop - start for start, stop in ranges)
+        self._position = 0
+        self._file: io.BufferedReader | None = None  # opened by the first read: a chain may have hundreds of links
 
     def readable(self) -> bool:
         return True
@@ -62,25 +66,27 @@ class Stretches(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        return self._at
+        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence])
-        return self._at
+        origins = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}
+        self._position = max(0, offset + origins[whence])
+        return self._position
 
     def read(self, size: int = -1) -> bytes:
         self._file = self._file or self.path.open("rb")
-        wanted = self._size if size < 0 else size
-        pieces, passed = [], 0
-        for start, stop in self._stretches:
-            begin = start + max(0, self._at - passed)
-            if begin < stop and wanted > 0:
+        remaining = self._size if size < 0 else size
+        blocks = []
+        passed = 0  # bytes of the ranges before this one
+        for start, stop in self._ranges:
+            begin = start + max(0, self._position - passed)
+            if begin < stop and remaining > 0:
                 self._file.seek(begin)
-                pieces.append(self._file.read(min(wanted, stop - begin)))
-                self._at += len(pieces[-1])
-                wanted -= len(pieces[-1])
+                blocks.append(self._file.read(min(remaining, stop - begin)))
+                self._position += len(blocks[-1])
+                remaining -= len(blocks[-1])
             passed += stop - start
-        return b"".join(pieces)
+        return b"".join(blocks)
 
     def close(self) -> None:
         if self._file:
@@ -88,33 +94,34 @@ class Stretches(io.RawIOBase):
         super().close()
 
 
-def _split(stretches: list[Stretch], turns: list[int]) -> Iterator[list[Stretch]]:
-    """What lies before, between and behind the bytes of `turns`."""
-    for begin, end in pairwise([0, *turns, stretches[-1][1]]):
-        piece = [(max(start, begin), min(stop, end)) for start, stop in stretches if start < end and stop > begin]
-        if piece:
-            yield piece
+def _split(ranges: list[ByteRange], cuts: list[int]) -> Iterator[list[ByteRange]]:
+    """The ranges before the first cut, between two cuts, and after the last. cuts: bytes of the file."""
+    for begin, end in pairwise([0, *cuts, ranges[-1][1]]):
+        part = [(max(start, begin), min(stop, end)) for start, stop in ranges if start < end and stop > begin]
+        if part:
+            yield part
 
 
-def _after_tag(data: mmap.mmap) -> int:
-    """The first byte behind the tag at the start, 0 where there is none."""
+def _end_of_first_tag(data: mmap.mmap) -> int:
+    """The first byte after the ID3 tag at the start; 0 where there is none."""
     tag = _tag(data, 0, data[:3]) if data[:3] == b"ID3" else None
     return tag[1] if tag else 0
 
 
-def _was_sound(data: mmap.mmap, start: int, stop: int) -> bool:
-    """Whether it is neither a tag nor padding, which is all zeros."""
+def _was_audio(data: mmap.mmap, start: int, stop: int) -> bool:
+    """Whether these bytes are neither a tag nor padding, which is all zeros."""
     return not TAGS.match(data, start) and bool(data[start:stop].strip(b"\0"))
 
 
-def _is_sync(start: bytes) -> bool:
+def _is_sync(head: bytes) -> bool:
     """Whether a frame of MPEG audio begins here: mp3, or AAC as ADTS."""
-    return len(start) > 1 and start[0] == 0xFF and start[1] & 0xE0 == 0xE0
+    return len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0
 
 
-def _between(tags: Iterable[Stretch], size: int) -> Iterator[Stretch]:
+def _between(left_out: Iterable[ByteRange], size: int) -> Iterator[ByteRange]:
+    """What remains of a file of this size."""
     at = 0
-    for start, stop in tags:
+    for start, stop in left_out:
         if start > at:
             yield at, start
         at = max(at, stop)
@@ -122,23 +129,23 @@ def _between(tags: Iterable[Stretch], size: int) -> Iterator[Stretch]:
         yield at, size
 
 
-def _tags(data: mmap.mmap) -> Iterator[Stretch]:
-    """Tags behind the start of the file. Behind what only looks like one is neither sound, nor a tag, nor the end."""
-    end = 0
-    for found in islice(TAGS.finditer(data), MAX_TAGS):
-        stretch = _tag(data, found.start(), found.group())
-        if stretch is None or found.start() < end:
+def _tags(data: mmap.mmap) -> Iterator[ByteRange]:
+    """The tags in the middle and at the end. What is not followed by audio, a tag or the end only looks like a tag."""
+    end_of_previous = 0
+    for match in islice(TAGS.finditer(data), MAX_TAGS):
+        tag = _tag(data, match.start(), match.group())
+        if tag is None or match.start() < end_of_previous:
             continue
-        next_bytes = data[stretch[1] : stretch[1] + 11]
-        is_amr = found.group().startswith(b"#!AMR")
-        if is_amr or not next_bytes or _is_sync(next_bytes) or next_bytes[:2] == b"\0\0" or TAGS.match(next_bytes):
-            end = stretch[1]
-            if stretch[0] > 0:
-                yield stretch
+        following = data[tag[1] : tag[1] + 11]
+        is_amr = match.group().startswith(b"#!AMR")
+        if is_amr or not following or _is_sync(following) or following[:2] == b"\0\0" or TAGS.match(following):
+            end_of_previous = tag[1]
+            if tag[0] > 0:
+                yield tag
 
 
-def _tag(data: mmap.mmap, at: int, name: bytes) -> Stretch | None:
-    """Where the tag begins and ends that seems to be at `at`."""
+def _tag(data: mmap.mmap, at: int, name: bytes) -> ByteRange | None:
+    """The range of the tag whose name stands at `at`; None when its content shows that it is not a tag."""
     if name.startswith(b"#!AMR"):
         return (at, at + len(name)) if data[: len(name)] == name else None
     if name.startswith(b"ID3"):
@@ -146,14 +153,16 @@ def _tag(data: mmap.mmap, at: int, name: bytes) -> Stretch | None:
         if len(size) < 4 or max(size) > 0x7F:
             return None
         has_footer = data[at + 5] & 0x10
-        stop = at + 10 + (size[0] << 21 | size[1] << 14 | size[2] << 7 | size[3]) + (10 if has_footer else 0)
+        content_bytes = size[0] << 21 | size[1] << 14 | size[2] << 7 | size[3]
+        stop = at + 10 + content_bytes + (10 if has_footer else 0)
     elif name == b"TAG":
         stop = at + 128
     elif name == b"APETAGEX":
-        size_of_items, flags = (int.from_bytes(data[at + place : at + place + 4], "little") for place in (12, 20))
-        is_header = flags & 1 << 29
-        at, stop = (at, at + 32 + size_of_items) if is_header else (at + 32 - size_of_items, at + 32)
+        items_bytes = int.from_bytes(data[at + 12 : at + 16], "little")
+        flags = int.from_bytes(data[at + 20 : at + 24], "little")
+        is_header = flags & 1 << 29  # the items follow it; they lie before a footer
+        at, stop = (at, at + 32 + items_bytes) if is_header else (at + 32 - items_bytes, at + 32)
     else:
-        ends = [data.find(mark, at, at + LONGEST_LYRICS) for mark in (b"LYRICS200", b"LYRICSEND")]
+        ends = [data.find(mark, at, at + MAX_LYRICS_BYTES) for mark in (b"LYRICS200", b"LYRICSEND")]
         stop = max(ends) + 9
     return (at, stop) if 0 <= at < stop <= len(data) else None

@@ -1,4 +1,4 @@
-"""A file as bytes that are read from the disk only where they are looked at."""
+"""Access to the bytes of a file that reads from the disk only what is looked at."""
 
 import mmap
 from collections.abc import Iterator
@@ -8,6 +8,6 @@ from pathlib import Path
 
 @contextmanager
 def mapped(path: Path) -> Iterator[mmap.mmap]:
-    """The whole file, to read. Raises ValueError for an empty one."""
+    """Map the whole file into memory, read-only. Raises ValueError for an empty file."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         yield data

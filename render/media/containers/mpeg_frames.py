@@ -1,7 +1,6 @@
-"""The frames of mp3 (ISO/IEC 11172-3, 13818-3) and of AAC as a stream (ADTS, 13818-7), and what lies between them.
+"""The frames of mp3 (ISO/IEC 11172-3, 13818-3) and of AAC as a stream (ADTS, 13818-7), and the junk between them.
 
-FFmpeg finds the next frame behind something broken, too, but some ten good ones later, because it takes bytes of sound
-for headers.
+FFmpeg also resumes behind a broken part, but loses some ten good frames there, because it takes audio data for headers.
 """
 
 import mmap
@@ -9,10 +8,10 @@ import re
 
 SYNC = re.compile(rb"\xff[\xe0-\xff]")
 HEADER_BYTES = 7
-MAX_FRAMES = 1_000_000  # six hours; what lies behind them is not looked at
-MAX_TURNS = 1000  # each makes a part that is opened on its own
-MAX_CANDIDATES = 100_000  # for the next frame, in one file
-# kbit/s by the number in the header, of MPEG 1 and of MPEG 2 and 2.5, by layer.
+MAX_FRAMES = 1_000_000  # six hours; later frames are not looked at
+MAX_CODEC_CHANGES = 1000  # each begins a part that is opened on its own
+MAX_CANDIDATES = 100_000  # in one file, that are tried as the start of the next frame
+# By layer: kbit/s of each index in the header. Of MPEG 1, and of MPEG 2 and 2.5.
 BIT_RATES_1 = {
     1: [0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448],
     2: [0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384],
@@ -23,20 +22,21 @@ BIT_RATES_2 = {
     2: [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160],
     3: [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160],
 }
-RATES = [44_100, 48_000, 32_000]  # Hz, of MPEG 1
+SAMPLE_RATES = [44_100, 48_000, 32_000]  # Hz, of MPEG 1
+MPEG1, MPEG2, MPEG25, RESERVED_VERSION = 3, 2, 0, 1  # the version in the header
 
 
-def junk(data: mmap.mmap, first: int) -> tuple[list[tuple[int, int]], list[int]]:
-    """Stretches between frames, first byte and the one after the last; and the bytes at which mp3 and ADTS take turns.
+def junk_and_codec_changes(data: mmap.mmap, first: int) -> tuple[list[tuple[int, int]], list[int]]:
+    """The byte ranges (start, stop) between frames, and the bytes at which mp3 goes on as ADTS or the other way round.
 
-    first: where the first frame begins.
+    first: the byte at which the first frame begins.
     """
-    found: list[tuple[int, int]] = []
-    turns: list[int] = []
-    before = at = first
-    candidates = iter(range(MAX_CANDIDATES))
     if not _is_frame(data, first):
         return [], []
+    junk: list[tuple[int, int]] = []
+    codec_changes: list[int] = []
+    before = at = first
+    candidates_left = MAX_CANDIDATES
     is_adts = _is_adts(data, first)
     for _ in range(MAX_FRAMES):
         if at >= len(data):
@@ -44,17 +44,22 @@ def junk(data: mmap.mmap, first: int) -> tuple[list[tuple[int, int]], list[int]]
         if length := _length(data, at):
             if _is_adts(data, at) != is_adts and _is_frame(data, at):
                 is_adts = not is_adts
-                turns.append(at)
+                codec_changes.append(at)
             before, at = at, at + length
             continue
-        # Either this header is broken, or the length in the one before.
-        syncs = (sync.start() for sync in SYNC.finditer(data, before + 1))
-        end = next((sync for sync in syncs if next(candidates, None) is None or _is_frame(data, sync)), len(data))
-        if not _is_frame(data, end):
+        # Either this header is broken, or the length in the header before: search from there.
+        next_frame = None
+        for sync in SYNC.finditer(data, before + 1):
+            candidates_left -= 1
+            if _is_frame(data, sync.start()):
+                next_frame = sync.start()
+            if next_frame is not None or candidates_left < 0:
+                break
+        if next_frame is None:
             break
-        found.append((at if end >= at else before, end))
-        before = at = end
-    return found, turns[:MAX_TURNS]
+        junk.append((at if next_frame >= at else before, next_frame))
+        before = at = next_frame
+    return junk, codec_changes[:MAX_CODEC_CHANGES]
 
 
 def _is_adts(data: mmap.mmap, at: int) -> bool:
@@ -68,7 +73,7 @@ def _is_frame(data: mmap.mmap, at: int) -> bool:
 
 
 def _length(data: mmap.mmap, at: int) -> int:
-    """Bytes of the frame that begins here; 0 when none does, or its header does not say."""
+    """Bytes of the frame that begins here; 0 when none does, or when its header does not tell."""
     header = data[at : at + HEADER_BYTES]
     if len(header) < HEADER_BYTES or not SYNC.match(header):
         return 0
@@ -77,12 +82,12 @@ def _length(data: mmap.mmap, at: int) -> int:
         length = (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5
         is_adts = version > 1 and header[2] >> 2 & 0xF <= 12  # 13 sampling rates
         return length if is_adts and length > HEADER_BYTES else 0
-    bit_rate, rate = header[2] >> 4, header[2] >> 2 & 3
-    if version == 1 or bit_rate in (0, 15) or rate == 3:
+    bit_rate_index, sample_rate_index = header[2] >> 4, header[2] >> 2 & 3
+    if version == RESERVED_VERSION or bit_rate_index in (0, 15) or sample_rate_index == 3:
         return 0
-    bits = 1000 * (BIT_RATES_1 if version == 3 else BIT_RATES_2)[layer][bit_rate]
-    samples_a_second = RATES[rate] // {3: 1, 2: 2, 0: 4}[version]
+    bit_rate = 1000 * (BIT_RATES_1 if version == MPEG1 else BIT_RATES_2)[layer][bit_rate_index]
+    sample_rate = SAMPLE_RATES[sample_rate_index] // {MPEG1: 1, MPEG2: 2, MPEG25: 4}[version]
     padding = header[2] >> 1 & 1
     if layer == 1:
-        return (12 * bits // samples_a_second + padding) * 4
-    return (72 if layer == 3 and version != 3 else 144) * bits // samples_a_second + padding
+        return (12 * bit_rate // sample_rate + padding) * 4
+    return (72 if layer == 3 and version != MPEG1 else 144) * bit_rate // sample_rate + padding

@@ -1,4 +1,4 @@
-"""The pages of an Ogg file (RFC 3533): where another recording begins in it, and where pages are broken or missing."""
+"""The pages of an Ogg file (RFC 3533): where chained recordings begin, and where pages are broken or missing."""
 
 import mmap
 import zlib
@@ -7,46 +7,47 @@ from dataclasses import dataclass
 
 HEADER_BYTES = 27
 CONTINUED, FIRST, LAST = 1, 2, 4  # flags of a page
-MAX_PAGES = 500_000  # of a file: a day of them, at five a second
-# zlib's checksum goes through the bits of a byte the other way round than Ogg's, over the same polynomial.
-MIRROR = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+MAX_PAGES = 500_000  # a day of audio, at five pages a second; later pages are not looked at
+# Ogg's checksum has the polynomial of zlib's, with the bits of each byte in the opposite order.
+MIRRORED_BYTES = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 @dataclass(frozen=True)
 class Page:
-    at: int  # its first byte
+    start: int  # its first byte in the file
     size: int  # bytes
     flags: int
-    track: bytes
-    number: int  # counted for each track
+    track: bytes  # serial number
+    number: int  # counted within each track
 
 
 def links(data: mmap.mmap) -> list[tuple[int, int]]:
-    """Of a chain (RFC 3533, section 4), the first byte of each link and the one after its last."""
-    starts, is_in_head = [0], True
+    """The byte ranges (start, stop) of the links of a chain (RFC 3533, section 4)."""
+    starts = [0]
+    is_first_page = True  # each link begins with the first pages of all its tracks
     for page in _pages(data):
-        if page.flags & FIRST and not is_in_head:
-            starts.append(page.at)
-        is_in_head = bool(page.flags & FIRST)
+        if page.flags & FIRST and not is_first_page:
+            starts.append(page.start)
+        is_first_page = bool(page.flags & FIRST)
     return list(zip(starts, [*starts[1:], len(data)], strict=True))
 
 
 def broken_places(data: mmap.mmap) -> list[int]:
-    """The bytes at which the sequence goes on after a page that is missing or does not agree with its checksum."""
+    """The bytes at which the pages go on after one that is missing or does not match its checksum."""
     places: list[int] = []
-    numbers: dict[bytes, int] = {}
+    numbers: dict[bytes, int] = {}  # track -> number of its latest page
     end = 0
     for page in _pages(data):
         is_next = page.flags & FIRST or page.number == (numbers.get(page.track, page.number - 1) + 1) & 0xFFFFFFFF
-        if page.at > end or not is_next:
-            places.append(page.at)
+        if page.start > end or not is_next:
+            places.append(page.start)
         numbers[page.track] = page.number
-        end = page.at + page.size
+        end = page.start + page.size
     return places
 
 
 def _pages(data: mmap.mmap) -> Iterator[Page]:
-    """The whole ones."""
+    """All pages that match their checksums."""
     at = data.find(b"OggS")
     for _ in range(MAX_PAGES):
         if at < 0:
@@ -71,5 +72,5 @@ def _page(data: mmap.mmap, at: int) -> Page | None:
 
 def _checksum(page: bytes) -> bytes:
     content = page[:22] + bytes(4) + page[26:]
-    mirrored = zlib.crc32(content.translate(MIRROR), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    mirrored = zlib.crc32(content.translate(MIRRORED_BYTES), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f"{mirrored:032b}"[::-1], 2).to_bytes(4, "little")

@@ -1,0 +1,1 @@
+"""Downloads from addresses of customers, without a way into the private network."""

@@ -1,0 +1,1 @@
+"""Portraits: their cost, colors and normalisation to PNG."""

@@ -1,17 +1,17 @@
-"""When the frames of a film are shown: counted from where the first of its tracks begins, as the sound is."""
+"""When the frames of a video are shown. Times count from the start of its first track, as those of its audio do."""
 
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from render.media.reading.demux import moving_picture, sound_track
 from render.media.reading.gaps import BACKWARD, JUMP, JUMPING
+from render.media.reading.opening import audio_track, video_track
 
 
 def start_seconds(container: InputContainer) -> float:
-    """What players show as 0: the first time stamp of the two tracks that they would play."""
-    tracks: list[AudioStream | VideoStream | None] = [sound_track(container), moving_picture(container)]
+    """The time stamp that players show as 0: the earlier one of the two tracks that they would play."""
+    tracks: list[AudioStream | VideoStream | None] = [audio_track(container), video_track(container)]
     starts = [
         float(track.start_time * track.time_base)
         for track in tracks
@@ -20,19 +20,19 @@ def start_seconds(container: InputContainer) -> float:
     return min(starts, default=0.0)
 
 
-class FilmTimes:
-    """Lets a film go on without a pause where its time stamps jump: where two were joined end to end.
+class FrameTimes:
+    """Removes the pause where time stamps jump because two videos were joined end to end.
 
-    `render.media.reading.gaps` has the same rule, so that both stay together.
+    `render.media.reading.gaps` has the same rule for the audio, so that both stay in sync.
     """
 
     def __init__(self, container: str, start: float) -> None:
         self._jumps = container in JUMPING
-        self._expected = start  # seconds, when the next frame should be shown
-        self._shift = 0.0  # seconds, that the frames are shown later than they say
+        self._expected = start  # seconds at which the next frame should be shown
+        self._shift = 0.0  # seconds added to the time stamps
 
     def correct(self, frame: VideoFrame, usual_seconds: float) -> None:
-        """Change the time stamp of the next frame. usual_seconds: how long one lasts that does not say so."""
+        """Change the time stamp of the next frame. usual_seconds: the duration of a frame that does not tell it."""
         if frame.pts is None or frame.time_base is None:
             return
         tick = float(frame.time_base)

@@ -1,118 +1,113 @@
-"""What a customer is told of a file that is not what was wanted: what it is, and what is wanted."""
+"""Messages for a file that is not what a request needs: what the file is, and what to send instead."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
 from av.audio.stream import AudioStream
-from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from render.media.reading.demux import DECODE_ERRORS, moving_picture, open_source, sound_track
-from render.media.reading.file_types import Beginning, Is, recognise
-from render.media.reading.image_formats import ACCEPTED as PICTURES
+from render.media.reading.file_types import FileKind, FileType, recognise
+from render.media.reading.image_formats import ACCEPTED as IMAGES
+from render.media.reading.opening import DECODE_ERRORS, STILL_IMAGES, audio_track, open_source, video_track
 
-SOUNDS = "WAV, MP3, M4A, AAC, FLAC, Ogg, Opus, WebM, AIFF, CAF, AMR, WMA, AC-3, AU"
-FILMS = "MP4, MOV, WebM, MKV, AVI, MPEG, WMV, FLV"
-A_PICTURE = f"a picture ({PICTURES}) or a film ({FILMS})"
-A_SOUND = f"a sound ({SOUNDS}), or a film with sound"
-ANYTHING = f"a picture ({PICTURES}), a film ({FILMS}) or a sound ({SOUNDS})"
-_NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails
-
-
-def instead_of_picture(source: Path) -> str:
-    """Of a file that could not be read as a picture, and is no film that can be read."""
-    beginning = recognise(source)
-    tracks = _Tracks(source, beginning)
-    if tracks.unreadable_films:
-        return _encoded("film", tracks.unreadable_films, A_PICTURE)
-    if not tracks.has_film and (tracks.has_sound or tracks.unreadable_sounds):
-        words = beginning.words if beginning and not beginning.kind & Is.FILM else "a sound"
-        return f"This is {words}, not a picture. {_wanted(A_PICTURE)}"
-    return _say(beginning, wanted=A_PICTURE, usable=Is.PICTURE | Is.FILM, name="a picture")
+AUDIO = "WAV, MP3, M4A, AAC, FLAC, Ogg, Opus, WebM, AIFF, CAF, AMR, WMA, AC-3, AU"
+VIDEOS = "MP4, MOV, WebM, MKV, AVI, MPEG, WMV, FLV"
+SEND_IMAGE = f"Send an image ({IMAGES}) or a video ({VIDEOS})."
+SEND_AUDIO = f"Send audio ({AUDIO}) or a video with audio."
+SEND_ANY = f"Send an image ({IMAGES}), a video ({VIDEOS}) or audio ({AUDIO})."
 
 
-def unreadable_film(source: Path) -> str | None:
-    """Of a file that cannot be read as a picture, a film or a sound; None when it does not begin as a film either."""
-    beginning = recognise(source)
-    if beginning is None or Is.FILM | Is.READ_HERE not in beginning.kind or Is.SOUND in beginning.kind:
+def why_not_image(source: Path) -> str:
+    """For a file that could not be read as an image, and is not a video that can be read."""
+    file_type = recognise(source)
+    tracks = _Tracks(source, file_type)
+    if tracks.unreadable_video:
+        return _unreadable("video", tracks.unreadable_video, SEND_IMAGE)
+    if not tracks.has_video and (tracks.has_audio or tracks.unreadable_audio):
+        words = file_type.words if file_type and not file_type.kind & FileKind.VIDEO else "audio"
+        return f"This is {words}, not an image. {SEND_IMAGE}"
+    return _by_type(file_type, usable=FileKind.IMAGE | FileKind.VIDEO, needed="an image", send=SEND_IMAGE)
+
+
+def why_unreadable_video(source: Path) -> str | None:
+    """For a file that cannot be read as an image, video or audio; None when its type is not a video either."""
+    file_type = recognise(source)
+    if (
+        file_type is None
+        or FileKind.VIDEO | FileKind.READ_HERE not in file_type.kind
+        or FileKind.AUDIO in file_type.kind
+    ):
         return None
-    tracks = _Tracks(source, beginning)
-    if tracks.unreadable_films:
-        return _encoded("film", tracks.unreadable_films, A_PICTURE)
-    return None if tracks.unreadable_sounds else _damaged(beginning)
+    tracks = _Tracks(source, file_type)
+    if tracks.unreadable_video:
+        return _unreadable("video", tracks.unreadable_video, SEND_IMAGE)
+    return None if tracks.unreadable_audio else _damaged(file_type)
 
 
-def instead_of_sound(source: Path) -> str | None:
-    """Of a file that could not be read as a voice; None when it has a sound track that can be read."""
-    beginning = recognise(source)
-    tracks = _Tracks(source, beginning)
-    if tracks.has_sound:
+def why_not_audio(source: Path) -> str | None:
+    """For a file that could not be read as a voice; None when it has an audio track that can be read."""
+    file_type = recognise(source)
+    tracks = _Tracks(source, file_type)
+    if tracks.has_audio:
         return None
-    if tracks.unreadable_sounds:
-        return _encoded("sound", tracks.unreadable_sounds, A_SOUND)
-    if tracks.has_film or tracks.unreadable_films:
-        return f"This is a film without a sound track, so there is no sound in it. {_wanted(A_SOUND)}"
-    return _say(beginning, wanted=A_SOUND, usable=Is.SOUND | Is.FILM, name="a sound")
+    if tracks.unreadable_audio:
+        return _unreadable("audio", tracks.unreadable_audio, SEND_AUDIO)
+    if tracks.has_video or tracks.unreadable_video:
+        return f"This is a video without an audio track. {SEND_AUDIO}"
+    return _by_type(file_type, usable=FileKind.AUDIO | FileKind.VIDEO, needed="audio", send=SEND_AUDIO)
 
 
-def instead_of_media(source: Path) -> str:
-    """Of a file that is neither a picture nor a film nor a sound."""
-    beginning = recognise(source)
-    tracks = _Tracks(source, beginning)
-    codecs = tracks.unreadable_films or tracks.unreadable_sounds
+def why_not_media(source: Path) -> str:
+    """For a file that is not an image, a video or audio."""
+    file_type = recognise(source)
+    tracks = _Tracks(source, file_type)
+    codecs = tracks.unreadable_video or tracks.unreadable_audio
     if codecs:
-        return _encoded("file", codecs, ANYTHING)
-    usable = Is.PICTURE | Is.FILM | Is.SOUND
-    return _say(beginning, wanted=ANYTHING, usable=usable, name="a picture, film or sound")
+        return _unreadable("file", codecs, SEND_ANY)
+    usable = FileKind.IMAGE | FileKind.VIDEO | FileKind.AUDIO
+    return _by_type(file_type, usable=usable, needed="an image, a video or audio", send=SEND_ANY)
 
 
-def _say(beginning: Beginning | None, *, wanted: str, usable: Is, name: str) -> str:
-    if beginning is None:
-        return f"The format of the file is not known. {_wanted(wanted)}"
-    if not beginning.kind & usable:
-        return f"This is {beginning.words}, not {name}. {_wanted(wanted)}"
-    if Is.READ_HERE in beginning.kind:
-        return _damaged(beginning)
-    return f"This is {beginning.words}, which cannot be read here. {_wanted(wanted)}"
+def _by_type(file_type: FileType | None, *, usable: FileKind, needed: str, send: str) -> str:
+    if file_type is None:
+        return f"The format of the file is not known. {send}"
+    if not file_type.kind & usable:
+        return f"This is {file_type.words}, not {needed}. {send}"
+    if FileKind.READ_HERE in file_type.kind:
+        return _damaged(file_type)
+    return f"This is {file_type.words}, a format that cannot be read. {send}"
 
 
-def _encoded(what: str, codecs: str, wanted: str) -> str:
-    return f"The {what} is encoded as {codecs}, which cannot be read here. {_wanted(wanted)}"
+def _unreadable(subject: str, codecs: str, send: str) -> str:
+    return f"The {subject} is encoded as {codecs}, a codec that cannot be read. {send}"
 
 
-def _damaged(beginning: Beginning) -> str:
-    name = beginning.words.removeprefix("a ").replace(" or a ", " or ")
-    how = "is damaged or incomplete" if Is.PICTURE in beginning.kind else "is damaged or was cut off"
-    return f"This {name} {how}. Send it again, or the original."
-
-
-def _wanted(what: str) -> str:
-    return f"Send {what}."
+def _damaged(file_type: FileType) -> str:
+    state = "is damaged or incomplete" if FileKind.IMAGE in file_type.kind else "is damaged or was cut off"
+    return f"This {file_type.noun} {state}. Send it again, or send the original."
 
 
 class _Tracks:
-    """What FFmpeg finds in a film or a sound. Nothing in a file that it cannot open, and in HEIC and AVIF, which it
-    takes for films.
-    """
+    """The tracks that FFmpeg finds. Empty for a file that it cannot open, and for HEIC and AVIF images."""
 
-    def __init__(self, source: Path, beginning: Beginning | None) -> None:
-        self.has_film = self.has_sound = False
-        self.unreadable_films = self.unreadable_sounds = ""  # names of codecs
-        if beginning is not None and Is.PICTURE in beginning.kind:
+    def __init__(self, source: Path, file_type: FileType | None) -> None:
+        self.has_video = self.has_audio = False
+        self.unreadable_video = self.unreadable_audio = ""  # names of codecs
+        if file_type is not None and FileKind.IMAGE in file_type.kind:
             return
         try:
             with open_source(source) as container:
-                self.has_film = moving_picture(container) is not None
-                self.has_sound = sound_track(container) is not None
-                if not self.has_film:
-                    films = [stream for stream in container.streams.video if not stream.disposition & _NO_FILM]
-                    self.unreadable_films = _names(films)
-                if not self.has_sound:
-                    self.unreadable_sounds = _names(container.streams.audio)
+                self.has_video = video_track(container) is not None
+                self.has_audio = audio_track(container) is not None
+                if not self.has_video:
+                    moving = [stream for stream in container.streams.video if not stream.disposition & STILL_IMAGES]
+                    self.unreadable_video = _codec_names(moving)
+                if not self.has_audio:
+                    self.unreadable_audio = _codec_names(container.streams.audio)
         except DECODE_ERRORS:
             pass
 
 
-def _names(streams: Iterable[VideoStream | AudioStream]) -> str:
+def _codec_names(streams: Iterable[VideoStream | AudioStream]) -> str:
     contexts = [stream.codec_context for stream in streams]
-    return " and ".join(dict.fromkeys(context.name if context else "something unknown" for context in contexts))
+    return " and ".join(dict.fromkeys(context.name if context else "an unknown codec" for context in contexts))

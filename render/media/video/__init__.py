@@ -1,0 +1,1 @@
+"""Videos: normalisation of source videos, encoding of segments, assembly of the finished video."""

@@ -1,4 +1,4 @@
-"""The one way in which this service encodes pictures: H.264, BT.709, and the same bytes for the same frames."""
+"""The one way in which this service encodes frames: H.264, BT.709, with the same bytes for the same frames."""
 
 import av
 from av.container import OutputContainer
@@ -7,7 +7,7 @@ from av.video.stream import VideoStream
 
 from render.engines.base import FPS
 
-# x264's output depends on the number of its threads, so the number must not depend on the machine.
+# The output of x264 depends on the number of its threads, so the number must not depend on the machine.
 THREADS = 4
 
 
@@ -20,7 +20,7 @@ def add_h264_stream(container: OutputContainer, width: int, height: int) -> Vide
             "preset": "veryfast",
             "crf": "18",
             "bf": "0",
-            # With AVX-512, one IDR picture in some hundreds comes out in other bytes (x264 of PyAV 18.1, AMD EPYC).
+            # With AVX-512, one IDR frame in some hundreds gets other bytes (x264 of PyAV 18.1, AMD EPYC).
             "x264-params": "open-gop=0:asm=avx2",
             "flags": "+bitexact+cgop",
         },
@@ -28,7 +28,7 @@ def add_h264_stream(container: OutputContainer, width: int, height: int) -> Vide
     stream.width = width
     stream.height = height
     stream.pix_fmt = "yuv420p"
-    stream.gop_size = 2 * FPS  # a player finds a place to seek to every two seconds
+    stream.gop_size = 2 * FPS  # a player can seek to every second second
     context = stream.codec_context
     context.thread_count = THREADS
     context.color_primaries = ColorPrimaries.BT709
@@ -39,7 +39,7 @@ def add_h264_stream(container: OutputContainer, width: int, height: int) -> Vide
 
 
 class Rgb709Converter:
-    """RGB to limited-range BT.709 (ITU-R BT.709-6) 4:2:0, alike on every processor."""
+    """Converts RGB to limited-range BT.709 (ITU-R BT.709-6) 4:2:0, with the same result on every processor."""
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()

@@ -3,7 +3,7 @@ import pytest
 
 from accounts.errors import ServiceError
 from render.engines.base import FPS, Checkpoint
-from render.engines.draft.dubbed_video import SourceVideo
+from render.engines.draft.dubbed_video import SourceFrames
 from render.engines.draft.engine import DraftEngine
 from render.parameters import Parameters
 from tests.engines import FreeHold
@@ -18,7 +18,7 @@ def dubbed(film, speech):
 
 @pytest.fixture(scope="module")
 def filmed(film) -> list[np.ndarray]:
-    return [picture for _, picture in SourceVideo(film, 640, 640).frames()]
+    return [picture for _, picture in SourceFrames(film, 640, 640).frames()]
 
 
 def test_a_short_video_goes_back_and_forth_under_a_long_voice(dubbed, filmed):

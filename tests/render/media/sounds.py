@@ -27,7 +27,7 @@ class Made:
 
 def made_of(source: Path, *, max_seconds: float = 60) -> Made:
     wav, flac = source.with_name("made.wav"), source.with_name("made.flac")
-    voice = normalise_voice(source, wav, max_seconds=max_seconds, param="audio_url", sound_flac=flac)
+    voice = normalise_voice(source, wav, max_seconds=max_seconds, param="audio_url", audio_flac=flac)
     with wave.open(str(wav)) as file:
         mono = np.frombuffer(file.readframes(file.getnframes()), "<i2") / 32_768
     with av.open(str(flac)) as container:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from accounts.errors import ServiceError
-from render.media.video.source_video import check_film, normalise_video
+from render.media.video.source_video import check_video, normalise_video
 
 FILMS = {"a.ts": "mpeg2video", "a.mpg": "mpeg2video", "a.wmv": "wmv2"}
 SECONDS = 6
@@ -58,7 +58,7 @@ def taken_out(content: bytes, start: int, stop: int) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [zeros, noise, taken_out])
-@pytest.mark.parametrize("check", [check_film, None])
+@pytest.mark.parametrize("check", [check_video, None])
 def test_a_hole_in_a_film_is_an_error(
     damage: Callable[[bytes, int, int], bytes], check: Callable[..., None] | None, film: bytes, tmp_path: Path
 ) -> None:

@@ -11,9 +11,10 @@ import pytest
 from av.packet import Packet
 
 from accounts.errors import ServiceError
-from render.media.reading.damage import MOST_FAILED_PACKETS, Damage
-from render.media.reading.promised_length import _chunks, _seconds_of_tag
-from render.media.video.source_video import check_film, normalise_video
+from render.media.reading.damage import MAX_FAILED_PACKETS, Damage
+from render.media.reading.header_lengths import chunks
+from render.media.reading.missing_end import _seconds_of_tag
+from render.media.video.source_video import check_video, normalise_video
 from tests.render.hostile_media import matroska
 from tests.render.media.sounds import loudness, made_of
 from tests.render.media_makers import wav_of
@@ -217,12 +218,12 @@ def film(name: str, write_film: Callable[..., Path]) -> Path:
 @pytest.mark.parametrize("name", FILMS)
 def test_a_film_follows_the_same_rule(name: str, write_film: Callable[..., Path], tmp_path: Path) -> None:
     source = film(name, write_film)
-    check_film(source, param="image_url")
+    check_video(source, param="image_url")
     assert normalise_video(source, tmp_path / "v.mp4", max_seconds=10, param="image_url").lost_seconds == 0
     cut(source, 0.6)
 
     for step in (
-        lambda: check_film(source, param="image_url"),
+        lambda: check_video(source, param="image_url"),
         lambda: normalise_video(source, tmp_path / "v.mp4", max_seconds=10, param="image_url"),
     ):
         with pytest.raises(ServiceError, match=r"s of [56]\.\d\d s can be read") as caught:
@@ -285,7 +286,7 @@ def test_a_second_or_two_percent_may_be_missing(good: int, bad: int, lost: float
 
 def test_a_file_of_damaged_packets_is_given_up_soon() -> None:
     with pytest.raises(ServiceError, match="2.00 s of 22.00 s"):
-        of_packets(*[True] * 100, *[False] * (MOST_FAILED_PACKETS + 1))
+        of_packets(*[True] * 100, *[False] * (MAX_FAILED_PACKETS + 1))
 
 
 def test_a_million_damaged_packets_cost_no_more_than_a_thousand(tmp_path: Path, monkeypatch) -> None:
@@ -295,7 +296,7 @@ def test_a_million_damaged_packets_cost_no_more_than_a_thousand(tmp_path: Path, 
     monkeypatch.setattr(Damage, "passes", lambda self, packet: tried.append(1) or original(self, packet))
 
     assert refusal(tmp_path / "a.mkv").code == "audio_invalid"
-    assert len(tried) <= MOST_FAILED_PACKETS
+    assert len(tried) <= MAX_FAILED_PACKETS
 
 
 def test_a_track_that_only_damage_makes_is_no_bug(sound) -> None:
@@ -307,7 +308,7 @@ def test_a_track_that_only_damage_makes_is_no_bug(sound) -> None:
 
     assert made_of(path).lost_seconds < WARNED
     with pytest.raises(ServiceError):
-        check_film(path, param="image_url")
+        check_video(path, param="image_url")
 
 
 def test_lengths_that_no_number_can_hold_are_no_bug(sound, tmp_path: Path) -> None:
@@ -327,7 +328,7 @@ def test_lengths_that_no_number_can_hold_are_no_bug(sound, tmp_path: Path) -> No
     with (tmp_path / "chunks").open("w+b") as file:
         file.write(b"fmt " + bytes(12) + (2**64 - 8).to_bytes(8, "little"))
         file.seek(0)
-        assert len(list(_chunks(file, is_wave64=True))) == 1
+        assert len(list(chunks(file, is_wave64=True))) == 1
 
 
 @pytest.fixture
@@ -389,6 +390,6 @@ def test_an_end_that_became_zeros_is_missed(name: str, sound) -> None:
 
 
 def test_the_last_packet_of_a_slow_flv_lasts_as_long_as_the_others(write_film, write_sound) -> None:
-    check_film(write_film("slow.flv", "flv", rate=1, num_frames=5), param="image_url")
+    check_video(write_film("slow.flv", "flv", rate=1, num_frames=5), param="image_url")
 
     assert made_of(write_sound("slow.flv", "adpcm_swf", 11_025, seconds=5)).lost_seconds == 0

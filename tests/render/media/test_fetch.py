@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from accounts.errors import ServiceError
-from render.media.download.fetch import FetchedFile, FetchLimits, fetch
+from render.media.download.fetch import FetchedFile, fetch
+from render.media.download.retrying import FetchLimits
 
 CONTENT = bytes(range(256)) * 64
 LIMITS = FetchLimits(
@@ -114,7 +115,7 @@ def get(names: dict[str, list[str]], server: str, tmp_path: Path) -> Callable[..
 def loopback_is_public(monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]]) -> None:
     """The server of these tests stands for one in the internet; only the name media.example leads to it."""
     names["media.example"] = ["127.0.0.2"]
-    monkeypatch.setattr("render.media.download.safe_client.is_public", lambda address: address == "127.0.0.2")
+    monkeypatch.setattr("render.media.download.ssrf_guard.is_public", lambda address: address == "127.0.0.2")
     real = socket.create_connection
     monkeypatch.setattr(
         socket, "create_connection", lambda address, *args, **kwargs: real(("127.0.0.1", address[1]), *args, **kwargs)

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from accounts.errors import ServiceError
-from render.media.download.fetch import FetchedFile, FetchLimits, fetch
+from render.media.download.fetch import FetchedFile, fetch
+from render.media.download.retrying import FetchLimits
 
 CONTENT = bytes(range(256)) * 64
 LIMITS = FetchLimits(
@@ -104,7 +105,7 @@ def test_one_that_refuses_is_asked_once_and_nothing_will_help(server, get, statu
     assert caught.value.detail.startswith(f"The server answered {status}")
 
 
-PART = {206: " with a part of the file, although the whole file was asked for"}
+PART = {206: " with a part of the file, although the whole file was requested"}
 
 
 @pytest.mark.parametrize(
@@ -160,7 +161,7 @@ def test_in_the_end_it_is_given_up_with_the_true_reason(server, get, always, cod
 )
 def test_one_that_always_asks_to_wait_holds_nobody(server, get, monkeypatch, asked) -> None:
     waited: list[float] = []
-    monkeypatch.setattr("render.media.download.fetch._sleep", lambda check, seconds: waited.append(seconds))
+    monkeypatch.setattr("render.media.download.retrying._sleep", lambda check, seconds: waited.append(seconds))
     server.always, server.headers = 429, {"Retry-After": asked}
 
     with pytest.raises(ServiceError, match="The server answered 429"):
@@ -170,7 +171,7 @@ def test_one_that_always_asks_to_wait_holds_nobody(server, get, monkeypatch, ask
 
 def test_it_waits_as_long_as_it_is_asked_to(server, get, monkeypatch) -> None:
     waited: list[float] = []
-    monkeypatch.setattr("render.media.download.fetch._sleep", lambda check, seconds: waited.append(seconds))
+    monkeypatch.setattr("render.media.download.retrying._sleep", lambda check, seconds: waited.append(seconds))
     server.answers, server.headers = [503], {"Retry-After": "7"}
 
     get(FetchLimits(max_bytes=100_000, total_seconds=300))
@@ -178,7 +179,7 @@ def test_it_waits_as_long_as_it_is_asked_to(server, get, monkeypatch) -> None:
 
 
 def test_nobody_waits_beyond_the_whole_time(server, get, monkeypatch) -> None:
-    monkeypatch.setattr("render.media.download.fetch._sleep", lambda check, seconds: pytest.fail("It waits."))
+    monkeypatch.setattr("render.media.download.retrying._sleep", lambda check, seconds: pytest.fail("It waits."))
     server.always, server.headers = 503, {"Retry-After": "7"}
 
     with pytest.raises(ServiceError, match="The server answered 503"):
@@ -221,7 +222,7 @@ def test_a_resolver_that_stumbles_is_asked_again(server, get, monkeypatch, allow
         return real(*arguments, **named)
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    monkeypatch.setattr("render.media.download.safe_client.is_public", lambda address: True)
+    monkeypatch.setattr("render.media.download.ssrf_guard.is_public", lambda address: True)
 
     assert get(limits=replace(LIMITS)).bytes == len(CONTENT)
     assert answers == []

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from accounts.errors import ServiceError
-from render.media.video.output_video import assemble_film, poster
+from render.media.video.output_video import assemble_video, save_poster
 from render.media.video.segment_file import encode_segment
 
 NUM_FRAMES = 70
@@ -51,7 +51,7 @@ def clicks(*seconds: float, rate: int, length: float, height: int = 20_000) -> N
 
 
 def test_every_frame_is_in_its_place(segments: list[Path], write_sound: Callable[..., Path], tmp_path: Path) -> None:
-    assemble_film(segments, [(write_sound("a.mp3", "libmp3lame", 44_100), 0.0)], NUM_FRAMES, tmp_path / "film.mp4")
+    assemble_video(segments, [(write_sound("a.mp3", "libmp3lame", 44_100), 0.0)], NUM_FRAMES, tmp_path / "film.mp4")
 
     frames = video_of(tmp_path / "film.mp4")
     assert [frame.time for frame in frames] == [pytest.approx(number / 25) for number in range(NUM_FRAMES)]
@@ -63,7 +63,7 @@ def test_every_frame_is_in_its_place(segments: list[Path], write_sound: Callable
 def test_the_packets_are_copied(segments: list[Path], write_sound: Callable[..., Path], tmp_path: Path) -> None:
     joined: list[int] = []
     sound = [(write_sound("a.wav", "pcm_s16le", 16_000), 0.0)]
-    assemble_film(segments, sound, NUM_FRAMES, tmp_path / "film.mp4", tell_joined=lambda: joined.append(1))
+    assemble_video(segments, sound, NUM_FRAMES, tmp_path / "film.mp4", on_joined=lambda: joined.append(1))
     assert len(joined) == len(segments)
 
     originals = [frame.to_ndarray() for segment in segments for frame in video_of(segment)]
@@ -77,7 +77,7 @@ def test_sound_and_picture_start_together(
 ) -> None:
     voice = write_wav("voice.wav", clicks(0.5, 2.0, rate=rate, length=2.8), rate)
 
-    assemble_film(segments, [(voice, 0.0)], NUM_FRAMES, tmp_path / "film.mp4")
+    assemble_video(segments, [(voice, 0.0)], NUM_FRAMES, tmp_path / "film.mp4")
 
     first, samples = sound_of(tmp_path / "film.mp4")
     with av.open(str(tmp_path / "film.mp4")) as container:
@@ -95,7 +95,7 @@ def test_the_film_is_as_long_as_its_pictures(
 ) -> None:
     voice = write_sound("a.wav", "pcm_s16le", 48_000, seconds=seconds)
 
-    assemble_film(segments, [(voice, 0.0)], NUM_FRAMES, tmp_path / "film.mp4")
+    assemble_video(segments, [(voice, 0.0)], NUM_FRAMES, tmp_path / "film.mp4")
 
     with av.open(str(tmp_path / "film.mp4")) as container:
         assert container.duration == 2_800_000
@@ -110,7 +110,7 @@ def test_the_second_voice_waits_for_its_turn(
     left = write_wav("left.wav", clicks(0.25, rate=44_100, length=1.5), 44_100)
     right = write_wav("right.wav", clicks(0.25, rate=16_000, length=1.0), 16_000)
 
-    assemble_film(segments, [(left, 0.0), (right, 1.5)], NUM_FRAMES, tmp_path / "film.mp4")
+    assemble_video(segments, [(left, 0.0), (right, 1.5)], NUM_FRAMES, tmp_path / "film.mp4")
 
     _, samples = sound_of(tmp_path / "film.mp4")
     assert np.abs(samples[0, :60_000]).argmax() / 48_000 == pytest.approx(0.25, abs=0.006)
@@ -121,7 +121,7 @@ def test_two_loud_voices_do_not_clip(segments: list[Path], write_wav: Callable[.
     tone = (32_000 * np.sin(np.arange(134_400) * 2 * np.pi * 200 / 48_000)).astype(np.int16)
     sound = [(write_wav(name, tone, 48_000), 0.0) for name in ("left.wav", "right.wav")]
 
-    assemble_film(segments, sound, NUM_FRAMES, tmp_path / "film.mp4")
+    assemble_video(segments, sound, NUM_FRAMES, tmp_path / "film.mp4")
 
     _, samples = sound_of(tmp_path / "film.mp4")
     assert 0.9 < np.abs(samples[0, 24_000:96_000]).max() < 1.05  # AAC itself may overshoot a little
@@ -147,7 +147,7 @@ def test_the_sound_keeps_the_quality_of_the_voice(
 ) -> None:
     voice = write_sound("a.wav", "pcm_s16le", rate, layout=layout)
 
-    assemble_film(segments, [(voice, 0.0)], NUM_FRAMES, tmp_path / "film.mp4")
+    assemble_video(segments, [(voice, 0.0)], NUM_FRAMES, tmp_path / "film.mp4")
 
     with av.open(str(tmp_path / "film.mp4")) as container:
         stream = container.streams.audio[0]
@@ -157,7 +157,7 @@ def test_the_sound_keeps_the_quality_of_the_voice(
 def test_it_says_that_it_is_generated(segments: list[Path], write_sound: Callable[..., Path], tmp_path: Path) -> None:
     sound = [(write_sound("a.wav", "pcm_s16le", 16_000), 0.0)]
 
-    assemble_film(segments, sound, NUM_FRAMES, tmp_path / "film.mp4", title="Selamat pagi")
+    assemble_video(segments, sound, NUM_FRAMES, tmp_path / "film.mp4", title="Selamat pagi")
 
     with av.open(str(tmp_path / "film.mp4")) as container:
         assert container.metadata["title"] == "Selamat pagi"
@@ -169,7 +169,7 @@ def test_it_says_that_it_is_generated(segments: list[Path], write_sound: Callabl
 def test_a_player_can_start_before_the_end_is_loaded(
     segments: list[Path], write_sound: Callable[..., Path], tmp_path: Path
 ) -> None:
-    assemble_film(segments, [(write_sound("a.wav", "pcm_s16le", 16_000), 0.0)], NUM_FRAMES, tmp_path / "film.mp4")
+    assemble_video(segments, [(write_sound("a.wav", "pcm_s16le", 16_000), 0.0)], NUM_FRAMES, tmp_path / "film.mp4")
 
     boxes = re.findall(rb"moov|mdat", (tmp_path / "film.mp4").read_bytes())
     assert boxes[:2] == [b"moov", b"mdat"]
@@ -182,7 +182,7 @@ def test_equal_inputs_give_equal_bytes(segments: list[Path], write_sound: Callab
     sound = [(write_sound("a.mp3", "libmp3lame", 44_100), 0.0), (write_sound("b.m4a", "aac", 48_000), 0.7)]
 
     for name in ("one.mp4", "two.mp4"):
-        assemble_film(segments, sound, NUM_FRAMES, tmp_path / name, title="Film")
+        assemble_video(segments, sound, NUM_FRAMES, tmp_path / name, title="Film")
 
     assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "two.mp4").read_bytes()
 
@@ -193,7 +193,7 @@ def test_it_makes_no_film_when_frames_are_missing(
     sound = [(write_sound("a.wav", "pcm_s16le", 16_000), 0.0)]
 
     with pytest.raises(ValueError, match="60 frames in the segments instead of 70"):
-        assemble_film(segments[:2], sound, NUM_FRAMES, tmp_path / "film.mp4")
+        assemble_video(segments[:2], sound, NUM_FRAMES, tmp_path / "film.mp4")
 
     assert not (tmp_path / "film.mp4").exists()
 
@@ -203,22 +203,22 @@ def test_it_makes_no_film_of_pieces_of_two_sizes(
 ) -> None:
     encode_segment(np.zeros((10, 96, 64, 3), np.uint8), segments[2], start_frame=60)
 
-    with pytest.raises(ValueError, match="not encoded alike"):
-        assemble_film(segments, [(write_sound("a.wav", "pcm_s16le", 16_000), 0.0)], 70, tmp_path / "film.mp4")
+    with pytest.raises(ValueError, match="encoded differently"):
+        assemble_video(segments, [(write_sound("a.wav", "pcm_s16le", 16_000), 0.0)], 70, tmp_path / "film.mp4")
 
 
 def test_it_makes_no_film_with_a_sound_that_cannot_be_read(segments: list[Path], tmp_path: Path) -> None:
     (tmp_path / "voice").write_bytes(b"<html>")
 
     with pytest.raises(ServiceError) as caught:
-        assemble_film(segments, [(tmp_path / "voice", 0.0)], NUM_FRAMES, tmp_path / "film.mp4")
+        assemble_video(segments, [(tmp_path / "voice", 0.0)], NUM_FRAMES, tmp_path / "film.mp4")
 
     assert caught.value.code == "audio_invalid"
 
 
 @pytest.mark.parametrize("number", [0, 12])
 def test_the_poster_shows_the_frame(number: int, segments: list[Path], tmp_path: Path) -> None:
-    poster(segments[0], tmp_path / "poster.jpg", frame=number)
+    save_poster(segments[0], tmp_path / "poster.jpg", frame=number)
 
     with Image.open(tmp_path / "poster.jpg") as image:
         assert (image.format, image.size) == ("JPEG", (96, 64))
@@ -228,7 +228,7 @@ def test_the_poster_shows_the_frame(number: int, segments: list[Path], tmp_path:
 def test_the_poster_keeps_the_colours(tmp_path: Path) -> None:
     encode_segment(np.full((1, 64, 64, 3), (200, 30, 60), np.uint8), tmp_path / "segment.ts", start_frame=0)
 
-    poster(tmp_path / "segment.ts", tmp_path / "poster.jpg")
+    save_poster(tmp_path / "segment.ts", tmp_path / "poster.jpg")
 
     with Image.open(tmp_path / "poster.jpg") as image:
         assert image.getpixel((32, 32)) == pytest.approx((200, 30, 60), abs=5)
@@ -236,4 +236,4 @@ def test_the_poster_keeps_the_colours(tmp_path: Path) -> None:
 
 def test_there_is_no_poster_of_a_frame_that_is_not_there(segments: list[Path], tmp_path: Path) -> None:
     with pytest.raises(IndexError):
-        poster(segments[2], tmp_path / "poster.jpg", frame=10)
+        save_poster(segments[2], tmp_path / "poster.jpg", frame=10)

@@ -12,9 +12,9 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from numpy.typing import NDArray
 
 from accounts.errors import ServiceError
-from render.media.reading import demux
+from render.media.reading import decoding
 from render.media.reading.damage import Damage
-from render.media.reading.demux import moving_picture, open_source, sound_track
+from render.media.reading.opening import audio_track, open_source, video_track
 from render.media.video.source_video import normalise_video
 
 Picture = NDArray[np.uint8]
@@ -216,12 +216,12 @@ def test_a_transparent_film_stands_on_white(codec: str, name: str, pixels: str, 
 def test_a_decoder_of_transparency_has_the_limit_of_every_other(pixels: str, tmp_path: Path, monkeypatch) -> None:
     frame = av.VideoFrame.from_ndarray(np.zeros((96, 160, 4), np.uint8), format="rgba").reformat(format=pixels)
     path = write(tmp_path / "a.webm", [frame] * 3, "libvpx-vp9")
-    monkeypatch.setattr(demux, "MAX_FILM_PIXELS", 100 * 100)
+    monkeypatch.setattr(decoding, "MAX_VIDEO_PIXELS", 100 * 100)
 
     with open_source(path) as container, pytest.raises(ServiceError, match="too large"):
         stream = container.streams.video[0]
         damage = Damage(ServiceError("video_invalid", "too large"))
-        assert not list(demux.video_frames(container, stream, source=path, damage=damage, param="image_url"))
+        assert not list(decoding.video_frames(container, stream, source=path, damage=damage, param="image_url"))
         damage.settle()
 
 
@@ -244,6 +244,6 @@ def test_of_several_tracks_the_default_is_taken(name: str, write_film, write_sou
 
     with open_source(both) as container:
         assert [bool(stream.disposition & Disposition.default) for stream in container.streams] == defaults
-        film, sound = moving_picture(container), sound_track(container)
+        film, sound = video_track(container), audio_track(container)
         assert film is not None and film.width == 160
         assert sound is not None and sound.rate == 48_000

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from accounts.errors import ServiceError
-from render.media.reading.decode_cost import FilmCost
+from render.media.reading.video_cost import VideoCost
 from render.media.video.source_video import normalise_video
 
 GREEN, RED = (0, 200, 0), (200, 0, 0)
@@ -75,7 +75,7 @@ def test_a_picture_that_begins_late_stays_with_its_sound(suffix: str, codec: str
 @pytest.mark.parametrize("step", [-2, 11])
 def test_jumps_of_the_time_give_no_room_for_more_frames(step: int) -> None:
     """One after the other, each frame would else be taken for the first of another film."""
-    cost = FilmCost("image_url", "mpegts")
+    cost = VideoCost("image_url", "mpegts")
     packet = av.Packet(b"x")
     packet.time_base = Fraction(1, 1000)
     with pytest.raises(ServiceError, match="too fast"):

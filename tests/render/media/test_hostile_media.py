@@ -11,9 +11,9 @@ from accounts.errors import ServiceError
 from render.media.audio.voice import normalise_voice
 from render.media.image.portrait import normalise_portrait
 from render.media.isolation import client as isolation
-from render.media.isolation.calls import PICTURE, PROBE
-from render.media.reading.decode_cost import MAX_FILM_PIXELS
-from render.media.reading.demux import MAX_TRACKS, open_source
+from render.media.isolation.calls import IMAGE_LIMITS, PROBE_LIMITS
+from render.media.reading.opening import MAX_TRACKS, open_source
+from render.media.reading.video_cost import MAX_VIDEO_PIXELS
 from render.media.video.source_video import normalise_video
 from tests.render import hostile_media
 from tests.render.hostile_media import IMAGE, KINDS, VOICE
@@ -37,14 +37,14 @@ ENDS = {
 @pytest.fixture
 def computing_seconds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Of each process that has decoded something."""
-    ask, spent = isolation._ask, []
+    ask, spent = isolation._run, []
 
     def measure(*arguments):
         outcome = ask(*arguments)
         spent.append(outcome["cpu_seconds"])
         return outcome
 
-    monkeypatch.setattr(isolation, "_ask", measure)
+    monkeypatch.setattr(isolation, "_run", measure)
     return spent
 
 
@@ -74,7 +74,7 @@ def test_each_ends_in_its_code_within_its_limit(
     code = code_of(lambda: hostile_media.decode(param, tmp_path / "source", tmp_path), param)
 
     assert code == ENDS[kind][number]
-    assert max(computing_seconds) < min(PROBE.cpu_seconds, PICTURE.cpu_seconds) / 2
+    assert max(computing_seconds) < min(PROBE_LIMITS.cpu_seconds, IMAGE_LIMITS.cpu_seconds) / 2
 
 
 @pytest.mark.parametrize(
@@ -167,11 +167,11 @@ def test_of_a_film_that_is_cropped_the_frames_count_as_they_are_decoded(tmp_path
 def test_a_film_tells_its_size_when_that_is_too_large(tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(hostile_media.timed_film("libx264", "mp4", 4560, 1, lambda at: 0))
 
-    with pytest.raises(ServiceError, match="4560 x 4560; at most 20.7 megapixels") as caught:
+    with pytest.raises(ServiceError, match="4560 x 4560 pixels. At most 20.7 megapixels") as caught:
         normalise_video(tmp_path / "source", tmp_path / "v.mp4", max_seconds=1, param=IMAGE)
 
     assert caught.value.code == "image_too_large"
-    assert 4560 * 4560 > MAX_FILM_PIXELS > 4480 * 4480
+    assert 4560 * 4560 > MAX_VIDEO_PIXELS > 4480 * 4480
 
 
 @pytest.mark.parametrize("tracks", [51, 5000])
@@ -193,7 +193,7 @@ def test_a_film_of_a_codec_that_no_recorder_uses_is_not_decoded(codec: str, tmp_
 def test_a_voice_of_more_channels_than_a_recorder_has_is_refused(tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(wav_of(channels=20, rate=96_000, data=bytes(40 * 9600)))
 
-    with pytest.raises(ServiceError, match="20 channels at 96000 Hz; at most 8 at 192000 Hz") as caught:
+    with pytest.raises(ServiceError, match="20 channels at 96000 Hz. At most 8 at 192000 Hz") as caught:
         normalise_voice(tmp_path / "source", tmp_path / "v.wav", max_seconds=10, param=VOICE)
 
     assert caught.value.code == "audio_invalid"

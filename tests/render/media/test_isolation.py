@@ -74,7 +74,7 @@ def test_it_answers_what_the_step_itself_would(tmp_path: Path) -> None:
         tmp_path / "voice.wav", tmp_path / "16k.wav", max_seconds=5, param="audio_url", check=lambda: None
     )
 
-    assert (voice.path, voice.sound, voice.duration_seconds) == (tmp_path / "16k.wav", tmp_path / "voice.wav", 1.0)
+    assert (voice.path, voice.audio, voice.duration_seconds) == (tmp_path / "16k.wav", tmp_path / "voice.wav", 1.0)
     assert (tmp_path / "16k.wav").stat().st_size > 32_000
 
 
@@ -113,10 +113,10 @@ def test_a_file_that_unpacks_to_too_much_is_refused(limit: int, tmp_path: Path) 
         "source": tmp_path / "voice.wav",
         "destination_wav": tmp_path / "16k.wav",
         "max_seconds": 30,
-        "sound_flac": tmp_path / "sound.flac",
+        "audio_flac": tmp_path / "sound.flac",
     }
 
-    with pytest.raises(ServiceError, match="the space it may fill") as caught:
+    with pytest.raises(ServiceError, match="the allowed disk space") as caught:
         decode("normalise_voice", arguments, limits=replace(PLENTY, file_bytes=limit), param="audio_url")
 
     assert (caught.value.code, caught.value.param) == ("media_too_complex", "audio_url")
@@ -211,7 +211,7 @@ def test_a_fork_that_fails_is_told(code: int, monkeypatch) -> None:
 
     monkeypatch.setattr(os, "fork", fork)
 
-    assert decoding_server._in_own_process({}, -1) == {"not_started": os.strerror(code)}
+    assert decoding_server._run({}, -1) == {"not_started": os.strerror(code)}
 
 
 def test_a_server_that_does_not_start(tmp_path: Path, monkeypatch) -> None:
@@ -228,8 +228,8 @@ def test_a_server_that_does_not_start(tmp_path: Path, monkeypatch) -> None:
 def test_a_process_that_is_killed_at_its_limit_of_computing_time_has_used_it_up(
     cpu_seconds: float, refused: bool, monkeypatch
 ) -> None:
-    outcome = {"said": None, "signal": signal.SIGKILL, "cpu_seconds": cpu_seconds, "most_bytes": 0}
-    monkeypatch.setattr(isolation, "_ask", lambda *arguments: outcome)
+    outcome = {"answer": None, "signal": signal.SIGKILL, "cpu_seconds": cpu_seconds, "most_bytes": 0}
+    monkeypatch.setattr(isolation, "_run", lambda *arguments: outcome)
 
     with pytest.raises(ServiceError if refused else OSError):
         decode("probe", {}, limits=PLENTY, param="image_url")
@@ -261,7 +261,7 @@ def test_one_that_sleeps_is_ended_and_that_is_not_the_file_s_fault(
             process.suspend()
             asleep.append(process)
 
-    with monkeypatch.context() as patch, pytest.raises(isolation.TooSlow):
+    with monkeypatch.context() as patch, pytest.raises(isolation.DecodingTimeout):
         patch.setattr(Limits, "wall_seconds", 1.0)
         normalise(long_film, tmp_path, check=put_to_sleep)
 
@@ -287,7 +287,7 @@ def test_it_ends_when_the_caller_wants_no_more(long_film: Path, tmp_path: Path) 
 
 def test_it_dies_with_its_caller(long_film: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from render.media import isolated;"
+        "import sys; from pathlib import Path; from render.media.isolation import calls as isolated;"
         "isolated.normalise_video(Path(sys.argv[1]), Path(sys.argv[2]), max_seconds=10, param='x', check=lambda: None)"
     )
     caller = subprocess.Popen([sys.executable, "-c", code, str(long_film), str(tmp_path / "out.mp4")])
@@ -341,7 +341,7 @@ def test_want_of_descriptors_in_the_decoding_process_is_the_files(monkeypatch: p
     decoding_server._decode({"limits": asdict(PLENTY), "job": "probe", "arguments": {}}, write)
 
     with pytest.raises(ServiceError, match="64 open files") as raised:
-        isolation._answer(json.loads(os.read(read, 1000)), PLENTY, "audio_url")
+        isolation._result(json.loads(os.read(read, 1000)), PLENTY, "audio_url")
     assert raised.value.code == "media_too_complex"
     os.close(read)
     os.close(write)

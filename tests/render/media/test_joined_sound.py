@@ -9,7 +9,7 @@ import pytest
 
 from accounts.errors import ServiceError
 from render.media.containers import ogg_pages
-from render.media.containers.joined_files import Stretches, parts
+from render.media.containers.joined_files import FileRanges, audio_parts
 from render.media.isolation import calls as isolated
 from tests.render.media.sounds import loudness, made_of
 
@@ -164,7 +164,7 @@ def test_what_is_no_sound_stays_refused(content: bytes, start: bytes, tmp_path: 
 def test_a_view_of_stretches_reads_as_one_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(bytes(range(100)))
-    view = Stretches(path, [(0, 10), (50, 60), (90, 95)])
+    view = FileRanges(path, [(0, 10), (50, 60), (90, 95)])
 
     whole = bytes([*range(10), *range(50, 60), *range(90, 95)])
     assert view.read(7) + view.read(7) + view.read() + view.read(1) == whole
@@ -176,7 +176,7 @@ def test_a_view_of_stretches_reads_as_one_file(tmp_path: Path) -> None:
 def test_a_file_of_nothing_but_tags_is_not_looked_at_for_long(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.mp3").write_bytes(b"\xff\xfb\x90\x00" + content)
 
-    assert len(parts(tmp_path / "a.mp3")) == 1
+    assert len(audio_parts(tmp_path / "a.mp3")) == 1
 
 
 def test_a_hundred_links_are_heard_with_the_few_descriptors_of_a_decoding_process(
@@ -186,7 +186,7 @@ def test_a_hundred_links_are_heard_with_the_few_descriptors_of_a_decoding_proces
     link.write_bytes(link.read_bytes() * 100)
 
     voice = isolated.normalise_voice(
-        link, tmp_path / "a.wav", max_seconds=60, param="audio_url", check=lambda: None, sound_flac=tmp_path / "a.flac"
+        link, tmp_path / "a.wav", max_seconds=60, param="audio_url", check=lambda: None, audio_flac=tmp_path / "a.flac"
     )
 
     assert voice.duration_seconds == pytest.approx(10, abs=0.5)
@@ -243,7 +243,7 @@ def test_where_most_is_damaged_the_customer_is_told(write_sound: Callable[..., P
     sound = write_sound("a.mp3", "libmp3lame", 44_100, seconds=1)
     sound.write_bytes(sound.read_bytes() + JUNK.randbytes(100_000) + sound.read_bytes())
 
-    with pytest.raises(ServiceError, match="More of the file is damaged than can be read"):
+    with pytest.raises(ServiceError, match="More than half of the file is damaged"):
         made_of(sound)
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from render.media.audio.downmix import MonoDownmix
 from render.media.audio.limiter import BLOCK, Limiter
-from render.media.audio.mono import Mono
-from render.media.audio.samples import as_s16
+from render.media.audio.resampling import as_s16
 from tests.render.media.sounds import loudness, made_of
 
 RATE = 16_000
@@ -25,7 +25,7 @@ HALF = len(VOICE) // 2
 
 
 def mixed(layout: str, *channels: NDArray[np.float32], size: int = 1000) -> NDArray[np.float32]:
-    mono, samples = Mono(RATE), np.stack(channels)
+    mono, samples = MonoDownmix(RATE), np.stack(channels)
     blocks = [mono.push(av.AudioLayout(layout), samples[:, at : at + size]) for at in range(0, len(VOICE), size)]
     return np.concatenate([*blocks, mono.flush()], axis=1)[0]
 

@@ -4,7 +4,7 @@ import time
 import httpx
 import pytest
 
-from render.media.download.safe_client import OutboundTransport, is_public
+from render.media.download.ssrf_guard import SsrfGuardTransport, is_public
 from tests.hostile_addresses import INSIDE, OUTSIDE
 
 
@@ -20,7 +20,7 @@ def test_it_knows_addresses_that_are_none_of_a_strangers_business(address: str) 
 
 def test_a_resolver_that_does_not_answer_is_not_waited_for(monkeypatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **named: time.sleep(3))
-    transport = OutboundTransport(allow_private=False, total_seconds=0.2)
+    transport = SsrfGuardTransport(allow_private=False, total_seconds=0.2)
 
     started = time.monotonic()
     with httpx.Client(transport=transport) as client, pytest.raises(httpx.ConnectTimeout):

@@ -16,7 +16,7 @@ import pytest
 import trustme
 
 from render.media.download.failures import Failure, failure_of, failure_of_status, retry_after
-from render.media.download.safe_client import AddressNotAllowed, OutboundTransport
+from render.media.download.ssrf_guard import AddressNotAllowed, SsrfGuardTransport
 
 Answer = Callable[[socket.socket], None]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -62,7 +62,7 @@ def is_silent(connection: socket.socket) -> None:
 
 
 def failure(url: str, *, allow_private: bool = True) -> Failure:
-    transport = OutboundTransport(allow_private=allow_private, total_seconds=0.3)
+    transport = SsrfGuardTransport(allow_private=allow_private, total_seconds=0.3)
     failed = pytest.raises((httpx.HTTPError, httpx.InvalidURL, AddressNotAllowed))
     with httpx.Client(transport=transport, trust_env=False) as client, failed as caught:
         client.get(url)

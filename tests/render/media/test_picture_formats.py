@@ -16,7 +16,7 @@ from PIL import Image
 
 from accounts.errors import ServiceError
 from render.media.image.portrait import normalise_portrait
-from render.media.isolation.calls import PICTURE
+from render.media.isolation.calls import IMAGE_LIMITS
 from render.media.isolation.client import decode
 from render.media.probe import ImageFacts, probe
 from render.media.reading.image_formats import FORMATS
@@ -187,7 +187,7 @@ def test_a_tiff_is_turned_once(tmp_path: Path) -> None:
     [
         (tiff(PIXELS, extratags=[(50706, "B", 4, (1, 4, 0, 0), True)]), "raw photo"),  # DNG
         (tiff(PIXELS, subfiletype=1), "raw photo"),  # the preview that is the first page of NEF, ARW, PEF
-        (tiff(DEEP.transpose(2, 0, 1).copy(), planarconfig="separate"), "packed in an unusual way"),
+        (tiff(DEEP.transpose(2, 0, 1).copy(), planarconfig="separate"), "stores its pixels in an unusual way"),
         (tiff(np.full((96, 128), 0.5, np.float32), photometric="minisblack"), "32 bits"),
         (tiff(np.full((96, 128, 3), 0.5, np.float32)), "TIFF"),
     ],
@@ -206,7 +206,9 @@ def test_the_largest_jpegs_of_phones_take_little_memory(size: tuple[int, int], t
     Image.new("L", size, 200).save(tmp_path / "source", "JPEG", quality=10)
     arguments = {"source": tmp_path / "source", "destination_png": tmp_path / "p.png"}
 
-    portrait = decode("normalise_portrait", arguments, limits=replace(PICTURE, memory_bytes=200 * 2**20), param="x")
+    portrait = decode(
+        "normalise_portrait", arguments, limits=replace(IMAGE_LIMITS, memory_bytes=200 * 2**20), param="x"
+    )
 
     assert (portrait.width, portrait.height) == (2048, 1536)
     with Image.open(portrait.path) as picture:
@@ -248,5 +250,5 @@ def test_a_progressive_jpeg_of_a_hundred_megapixels_may_have_the_usual_scans(
 def test_the_accepted_formats_are_named(tmp_path: Path) -> None:
     detail = refusal(b"\xff\x0a" + bytes(range(200)), tmp_path).detail
 
-    assert detail.startswith("This is a picture (JPEG XL), which cannot be read here.")
+    assert detail.startswith("This is an image (JPEG XL), a format that cannot be read.")
     assert all(name in detail for name in FORMATS.values())

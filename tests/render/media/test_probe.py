@@ -101,7 +101,7 @@ def test_a_film_that_was_cut_off_is_called_so_whatever_its_brand(brand: bytes, t
     start = b"\0\0\0\x14ftyp" + brand + bytes(8) if brand != b"none" else b""
     path.write_bytes(start + b"\0\0\x10\0mdat" + bytes(3000))
 
-    with pytest.raises(ServiceError, match="damaged or was cut off. Send it again, or the original") as caught:
+    with pytest.raises(ServiceError, match="damaged or was cut off. Send it again, or send the original") as caught:
         probe(path, param="image_url")
 
     assert caught.value.code == "video_invalid"
@@ -112,7 +112,7 @@ def test_a_film_of_an_unknown_codec_is_not_called_damaged(container: str, tmp_pa
     path = tmp_path / "film"
     path.write_bytes(film(container, "png", pixels="rgb24"))
 
-    with pytest.raises(ServiceError, match="The film is encoded as png, which cannot be read here") as caught:
+    with pytest.raises(ServiceError, match="The video is encoded as png, a codec that cannot be read") as caught:
         probe(path, param="image_url")
 
     assert caught.value.code == "video_invalid"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from render.media.audio.scene import AudioOrder, arrange_scene
 from render.media.audio.voice import Voice
-from render.media.video.scene import AudioOrder, arrange_scene
 
 LEFT = np.full(16_000, 1, np.int16)
 RIGHT = np.full(40_000, 2, np.int16)
@@ -32,7 +32,7 @@ def test_one_voice_is_the_scene(order: AudioOrder, voices: list[Voice], tmp_path
     scene = arrange_scene(voices[:1], order, tmp_path)
 
     assert scene.voices == (voices[0].path,)
-    assert scene.sound == ((Path("one.mp3"), 0.0),)
+    assert scene.audio == ((Path("one.mp3"), 0.0),)
     assert scene.duration_seconds == 1.0
 
 
@@ -57,5 +57,5 @@ def test_it_places_two_voices(
 
     np.testing.assert_array_equal(samples_of(scene.voices[0]), np.concatenate(left))
     np.testing.assert_array_equal(samples_of(scene.voices[1]), np.concatenate(right))
-    assert scene.sound == ((Path("one.mp3"), starts[0]), (Path("two.mp3"), starts[1]))
+    assert scene.audio == ((Path("one.mp3"), starts[0]), (Path("two.mp3"), starts[1]))
     assert scene.duration_seconds == seconds

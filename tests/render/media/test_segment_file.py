@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from render.media.video.segment_file import count_frames, encode_segment
+from render.media.video.segment_file import encode_segment
 
 COLOURS = [(255, 255, 255), (0, 0, 0), (200, 30, 60), (20, 180, 40), (10, 20, 220), (128, 128, 128)]
 
@@ -69,12 +69,6 @@ def test_equal_frames_give_equal_bytes(frames: NDArray[np.uint8], tmp_path: Path
     encode_segment(frames.copy(), tmp_path / "two.ts", start_frame=7)
 
     assert (tmp_path / "one.ts").read_bytes() == (tmp_path / "two.ts").read_bytes()
-
-
-def test_it_counts_frames(frames: NDArray[np.uint8], tmp_path: Path) -> None:
-    encode_segment(frames[:13], tmp_path / "segment.ts", start_frame=0)
-
-    assert count_frames(tmp_path / "segment.ts") == 13
 
 
 def test_it_leaves_nothing_behind_when_it_fails(tmp_path: Path) -> None:

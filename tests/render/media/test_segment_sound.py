@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from accounts.errors import ServiceError
 from render.media.audio.mix import open_mix
-from render.media.video.output_video import assemble_film
-from render.media.video.segment_audio import open_segment_sound
+from render.media.audio.segment_audio import open_segment_audio
+from render.media.video.output_video import assemble_video
 from render.media.video.segment_file import encode_segment
 
 EDGES = [0, 20, 45, 70]  # frames: edges of segments, at which no AAC packet starts
@@ -30,11 +30,11 @@ def voice(write_wav: Callable[..., Path]) -> Path:
 def write_pieces(folder: Path, voice: Path, *, first: int = 0) -> list[Path]:
     """The pieces from segment `first` on, as an attempt writes that begins there."""
     pieces = []
-    with open_segment_sound([(voice, 0.0)], NUM_FRAMES) as sound:
+    with open_segment_audio([(voice, 0.0)], NUM_FRAMES) as sound:
         for start, stop in list(pairwise(EDGES))[first:]:
             frames = np.full((stop - start, 64, 96, 3), start, np.uint8)
             pieces.append(folder / f"{first}-{start}.ts")
-            encode_segment(frames, pieces[-1], start_frame=start, sound=sound)
+            encode_segment(frames, pieces[-1], start_frame=start, audio=sound)
     return pieces
 
 
@@ -108,8 +108,8 @@ def test_the_film_has_the_same_sound_and_does_not_see_that_of_its_pieces(voice: 
     for path, (start, stop) in zip(silent, pairwise(EDGES), strict=True):
         encode_segment(np.full((stop - start, 64, 96, 3), start, np.uint8), path, start_frame=start)
 
-    assemble_film(pieces, [(voice, 0.0)], NUM_FRAMES, tmp_path / "film.mp4")
-    assemble_film(silent, [(voice, 0.0)], NUM_FRAMES, tmp_path / "other.mp4")
+    assemble_video(pieces, [(voice, 0.0)], NUM_FRAMES, tmp_path / "film.mp4")
+    assemble_video(silent, [(voice, 0.0)], NUM_FRAMES, tmp_path / "other.mp4")
 
     assert (tmp_path / "film.mp4").read_bytes() == (tmp_path / "other.mp4").read_bytes()
     of_film, of_pieces = sound_of(tmp_path / "film.mp4"), sound_of(joined(pieces, tmp_path))
@@ -128,7 +128,7 @@ def test_an_attempt_that_begins_in_the_middle_writes_the_same_bytes(first: int, 
 def test_it_refuses_a_sound_that_cannot_be_decoded(tmp_path: Path) -> None:
     (tmp_path / "voice").write_bytes(b"<html>")
 
-    with pytest.raises(ServiceError) as caught, open_segment_sound([(tmp_path / "voice", 0.0)], NUM_FRAMES):
+    with pytest.raises(ServiceError) as caught, open_segment_audio([(tmp_path / "voice", 0.0)], NUM_FRAMES):
         pass
 
     assert caught.value.code == "audio_invalid"
@@ -136,7 +136,7 @@ def test_it_refuses_a_sound_that_cannot_be_decoded(tmp_path: Path) -> None:
 
 def test_an_attempt_that_goes_on_tells_that_it_encodes_what_lies_before(voice) -> None:
     dropped: list[int] = []
-    with open_segment_sound([(voice, 0.0)], NUM_FRAMES, tell_dropped=lambda: dropped.append(1)) as sound:
+    with open_segment_audio([(voice, 0.0)], NUM_FRAMES, on_dropped=lambda: dropped.append(1)) as sound:
         list(sound.packets(EDGES[2]))
 
     assert len(dropped) > EDGES[2] / 25 * 44

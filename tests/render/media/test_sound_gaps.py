@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from accounts.errors import ServiceError
-from render.media.reading.gaps import SoundGaps
+from render.media.reading.gaps import AudioGaps
 from tests.render.media.sounds import copied, loudness, made_of, played
 
 SOURCES = {"opus": ("a.webm", "libopus"), "aac": ("a.m4a", "aac")}
@@ -141,7 +141,7 @@ def frame_at(seconds: float | None, *, samples: int = 480, kind: str = "s16", la
 
 def silences(container: str, *times: float | None, is_damaged: bool = False, start: float = 0) -> list[float]:
     """Seconds of silence before each frame of 10 ms."""
-    gaps = SoundGaps(container, start)
+    gaps = AudioGaps(container, start)
     return [
         round(sum(s.samples for s in gaps.fill(frame_at(at), is_damaged=is_damaged, check=lambda _: None)) / 48_000, 3)
         for at in times
@@ -180,7 +180,7 @@ def test_silence_is_silent_in_each_format(kind: str, planar: bool, layout: str) 
     if planar:
         (frame,) = av.AudioResampler(format=f"{kind}p").resample(frame)
 
-    (first, *_) = SoundGaps("ogg", 0).fill(frame, is_damaged=False, check=lambda _: None)
+    (first, *_) = AudioGaps("ogg", 0).fill(frame, is_damaged=False, check=lambda _: None)
 
     assert (first.format.name, first.layout.name, first.sample_rate) == (frame.format.name, layout, 48_000)
     (heard,) = av.AudioResampler(format="s16").resample(first)

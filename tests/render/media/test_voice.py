@@ -32,7 +32,7 @@ def test_it_decodes(name: str, layout: str, write_sound: Callable[..., Path], tm
         assert (wav.getframerate(), wav.getnchannels(), wav.getsampwidth()) == (16_000, 1, 2)
         assert wav.getnframes() == round(voice.duration_seconds * 16_000)
         samples = np.frombuffer(wav.readframes(wav.getnframes()), "<i2")
-    assert voice.sound == source
+    assert voice.audio == source
     assert voice.duration_seconds == pytest.approx(2, abs=0.15)  # ADTS cannot say which samples are padding
     spectrum = np.abs(np.fft.rfft(samples[8000:24000]))
     assert spectrum.argmax() == 440
@@ -76,7 +76,7 @@ def test_it_reads_tags_in_old_encodings(write_sound: Callable[..., Path], tmp_pa
 def test_it_says_which_length_is_allowed(write_wav: Callable[..., Path], tmp_path: Path) -> None:
     source = write_wav("a.wav", np.ones(16_001, np.int16), 16_000)
 
-    with pytest.raises(ServiceError, match=r"^Audio is longer than the 1 s that this key allows\.$") as caught:
+    with pytest.raises(ServiceError, match=r"^The audio is longer than the 1 s that this key allows\.$") as caught:
         normalise_voice(source, tmp_path / "voice.wav", max_seconds=1, param="audio_url_2")
 
     assert (caught.value.code, caught.value.param) == ("audio_too_long", "audio_url_2")

@@ -9,7 +9,7 @@ import pytest
 
 from accounts.errors import ServiceError
 from render.media.isolation import jobs
-from render.media.reading.file_types import Is, recognise
+from render.media.reading.file_types import FileKind, recognise
 from tests.render.media_makers import film, picture, voice, wav, zip_of
 
 PAGE = b"<!DOCTYPE html><html><body>Please sign in</body></html>"
@@ -54,7 +54,7 @@ PICTURES = {
     "JPEG 2000": picture("JPEG2000"),
     "Photoshop": b"8BPS\0\1" + HEAD,
     "ICO": picture("ICO", (64, 64)),
-    "raw photo of a camera": b"\0\0\0\x18ftypcrx \0\0\0\1" + HEAD,
+    "raw photo from a camera": b"\0\0\0\x18ftypcrx \0\0\0\1" + HEAD,
     "EPS": picture("EPS"),
     "PNM": picture("PPM"),
 }
@@ -96,9 +96,9 @@ def as_upload(tmp_path: Path) -> Callable[[bytes], ServiceError]:
 @pytest.mark.parametrize(("words", "content"), [(words, one) for words, all_ in NOTHING.items() for one in all_])
 def test_what_is_no_media_at_all_is_named(words: str, content: bytes, as_picture, as_voice, as_upload) -> None:
     for given, code, wanted in [
-        (as_picture, "image_invalid", "Send a picture (JPEG, PNG"),
-        (as_voice, "audio_invalid", "Send a sound (WAV, MP3"),
-        (as_upload, "media_invalid", "Send a picture (JPEG, PNG"),
+        (as_picture, "image_invalid", "Send an image (JPEG, PNG"),
+        (as_voice, "audio_invalid", "Send audio (WAV, MP3"),
+        (as_upload, "media_invalid", "Send an image (JPEG, PNG"),
     ]:
         error = given(content)
         assert error.code == code
@@ -108,15 +108,15 @@ def test_what_is_no_media_at_all_is_named(words: str, content: bytes, as_picture
 @pytest.mark.parametrize(("name", "content"), PICTURES.items(), ids=PICTURES)
 def test_a_picture_of_another_format_is_named(name: str, content: bytes, as_picture, as_voice, as_upload) -> None:
     for given in (as_picture, as_upload):
-        assert f"{name}" in given(content).detail and "cannot be read here. Send" in given(content).detail
-    assert f"{name}" in as_voice(content).detail and ", not a sound." in as_voice(content).detail
+        assert f"{name}" in given(content).detail and "cannot be read. Send" in given(content).detail
+    assert f"{name}" in as_voice(content).detail and ", not audio." in as_voice(content).detail
 
 
 @pytest.mark.parametrize(("name", "content"), SOUNDS.items(), ids=SOUNDS)
 def test_a_sound_of_another_format_is_named(name: str, content: bytes, as_picture, as_voice, as_upload) -> None:
     for given in (as_voice, as_upload):
-        assert name in given(content).detail and "cannot be read here. Send" in given(content).detail
-    assert name in as_picture(content).detail and ", not a picture." in as_picture(content).detail
+        assert name in given(content).detail and "cannot be read. Send" in given(content).detail
+    assert name in as_picture(content).detail and ", not an image." in as_picture(content).detail
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF"])
@@ -125,10 +125,10 @@ def test_a_picture_is_not_taken_for_a_sound_nor_for_another_file_when_it_is_dama
 ) -> None:
     content = picture(image_format)
 
-    assert "This is a picture (" in as_voice(content).detail
+    assert "This is an image (" in as_voice(content).detail
     cut = as_picture(content[: len(content) // 3])
-    assert cut.detail.startswith("This picture (")
-    assert cut.detail.endswith(") is damaged or incomplete. Send it again, or the original.")
+    assert cut.detail.startswith("This image (")
+    assert cut.detail.endswith(") is damaged or incomplete. Send it again, or send the original.")
 
 
 @pytest.mark.parametrize(
@@ -148,15 +148,15 @@ def test_a_picture_is_not_taken_for_a_sound_nor_for_another_file_when_it_is_dama
 def test_a_sound_is_not_taken_for_a_picture(content: bytes, as_picture) -> None:
     detail = as_picture(content).detail
 
-    assert detail.startswith("This is a sound") and ", not a picture. Send a picture (" in detail
+    assert detail.startswith("This is audio") and ", not an image. Send an image (" in detail
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (film("mp4", "libx264"), "a film without a sound track, so there is no sound in it"),
+        (film("mp4", "libx264"), "a video without an audio track"),
         (voice("matroska", "tta"), "encoded as tta"),
-        (voice("ipod", "aac")[:600], "This sound (M4A) is damaged or was cut off. Send it again"),
+        (voice("ipod", "aac")[:600], "This audio (M4A) is damaged or was cut off. Send it again"),
         (bytes(range(256)) * 20, "The format of the file is not known"),
     ],
     ids=["no sound", "another codec", "cut", "noise"],
@@ -169,7 +169,7 @@ def test_what_has_no_sound_to_be_read_says_why(content: bytes, words: str, as_vo
     ("content", "words"),
     [
         (film("mov", "png", pixels="rgb24"), "encoded as png"),
-        (film("nut", "rawvideo"), "a film (NUT), which cannot be"),
+        (film("nut", "rawvideo"), "a video (NUT), a format that cannot be read"),
     ],
     ids=["another codec", "another container"],
 )
@@ -180,7 +180,7 @@ def test_a_film_that_cannot_be_read_says_why(content: bytes, words: str, as_pict
 def test_a_voice_that_has_a_sound_track_keeps_its_own_words(as_voice) -> None:
     cut = voice("flac", "flac")
 
-    assert "This sound" not in as_voice(cut[: len(cut) // 2]).detail
+    assert "This audio" not in as_voice(cut[: len(cut) // 2]).detail
 
 
 @pytest.mark.parametrize(
@@ -195,6 +195,8 @@ def test_what_is_known_is_called_by_a_name_that_follows_this_is(tmp_path: Path) 
     for content in [*PICTURES.values(), *SOUNDS.values(), *(one for all_ in NOTHING.values() for one in all_)]:
         path.write_bytes(content)
         found = recognise(path)
-        assert found and found.words.startswith(("a ", "an ", "the ", "music ")) and Is.READ_HERE not in found.kind
+        assert (
+            found and found.words.startswith(("a ", "an ", "the ", "audio ")) and FileKind.READ_HERE not in found.kind
+        )
     path.write_bytes(bytes(range(256)))
     assert recognise(path) is None

@@ -1,4 +1,4 @@
-"""A moving mouth in a still picture: the lips and the jaw are warped apart, what lies between them is drawn."""
+"""A moving mouth in a still image: the lips and the jaw are warped apart, and the gap between the lips is drawn."""
 
 import cv2
 import numpy as np
@@ -7,25 +7,25 @@ from numpy.typing import NDArray
 from render.engines.draft.mouth.interior import MouthInterior
 from render.engines.draft.mouth.shape import STATIONS, Floats, MouthPose, MouthShape
 from render.engines.draft.warp_grid import Box, WarpGrid
-from render.engines.faces import Face, Picture
+from render.engines.faces import Face, RgbImage
 
-MAX_SHIFT = 0.35  # mouth widths: no pixel comes from farther away, whatever the pose
+MAX_SHIFT = 0.35  # mouth widths: no pixel moves further, whatever the pose
 INVERSION_STEPS = 4
-EDGE = 0.15  # of the region's size: the warp fades to nothing towards its border
+EDGE = 0.15  # of the region's size: within it the warp fades to nothing at the border
 
 
 class Mouth:
-    """Prepared once for a picture and a face in it; `draw` then is a pure function of the pose."""
+    """Prepared once for an image and a face in it; the result of `draw` then depends on the pose alone."""
 
-    def __init__(self, picture: Picture, face: Face) -> None:
-        self._picture = picture
-        self.shape = MouthShape(picture, face)
+    def __init__(self, image: RgbImage, face: Face) -> None:
+        self._image = image
+        self.shape = MouthShape(image, face)
         axes = self.shape.axes
-        self.region = _region(self.shape, picture)
+        self.region = _region(self.shape, image)
         left, top, right, bottom = self.region
         self._size = (right - left, bottom - top)
 
-        # A frame needs the fields inverted, so they are kept on a coarse grid.
+        # Each frame inverts the fields, so they are kept on a coarse grid.
         self._grid = WarpGrid(self.region, max(round(axes.width / 28), 2))
         u, v = axes.to_mouth(self._grid.points)
         fade = self._fade(self._grid.points)[..., None]
@@ -33,22 +33,22 @@ class Mouth:
         self._lower = self.shape.fields(u, v, "lower") * fade
 
         origin = np.array([left, top], np.float32)
-        self._upper_edge = axes.to_picture(STATIONS, self.shape.upper_inner) - origin
-        self._lower_edge = axes.to_picture(STATIONS, self.shape.lower_inner) - origin
+        self._upper_edge = axes.to_image(STATIONS, self.shape.upper_inner) - origin
+        self._lower_edge = axes.to_image(STATIONS, self.shape.lower_inner) - origin
         self._upper_edge_fields = self.shape.fields(STATIONS, self.shape.upper_inner, "upper")
         self._lower_edge_fields = self.shape.fields(STATIONS, self.shape.lower_inner, "lower")
 
-        self._interior = MouthInterior(picture, face, self.shape, self.region)
+        self._interior = MouthInterior(image, face, self.shape, self.region)
 
-    def draw(self, frame: Picture, pose: MouthPose) -> None:
-        """Overwrite the mouth's region of a frame that shows the picture."""
+    def draw(self, frame: RgbImage, pose: MouthPose) -> None:
+        """Overwrite the mouth's region of a frame, which must equal the image there."""
         left, top, right, bottom = self.region
         weights = self.shape.weights(pose)
         upper_map, lower_map = self.maps(pose)
         upper_edge = self._upper_edge + np.tensordot(weights, self._upper_edge_fields, 1)
         lower_edge = self._lower_edge + np.tensordot(weights, self._lower_edge_fields, 1)
 
-        # The middle line divides the layers; both are sampled only in the rows where they can be seen.
+        # The middle line divides the layers; each is sampled only in the rows where it can be seen.
         axes = self.shape.axes
         middle = (upper_edge + lower_edge) / 2
         aside, down = axes.across * axes.width * 3, axes.down * axes.width * 4
@@ -69,17 +69,17 @@ class Mouth:
         self._interior.draw(mixed, upper_edge, lower_edge)
         frame[top:bottom, left:right] = mixed
 
-    def _sample(self, where: Floats) -> Picture:
-        return cv2.remap(self._picture, where, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    def _sample(self, where: Floats) -> RgbImage:
+        return cv2.remap(self._image, where, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
     def maps(self, pose: MouthPose) -> tuple[Floats, Floats]:
-        """For the upper and the lower layer: where each pixel of the region comes from. Height x width x 2, pixels."""
+        """The place that each pixel of the region comes from, in both layers. Height x width x 2, pixels."""
         weights = self.shape.weights(pose)
         upper, lower = (np.tensordot(weights, fields, 1) for fields in (self._upper, self._lower))
         return self._backward(upper), self._backward(lower)
 
     def _backward(self, forward: Floats) -> Floats:
-        """Invert a forward field on the grid by fixed-point iteration and spread it over the region's pixels."""
+        """Invert a forward field on the grid by fixed-point iteration, and interpolate it to the region's pixels."""
         limit = MAX_SHIFT * self.shape.axes.width
         points = self._grid.points
         source = points - forward
@@ -104,17 +104,17 @@ class Mouth:
         return cv2.GaussianBlur(mask, (0, 0), max(softness * self.shape.axes.width, 0.6))
 
 
-def blend(under: Picture, over: Picture, mask: NDArray[np.uint8]) -> Picture:
+def blend(under: RgbImage, over: RgbImage, mask: NDArray[np.uint8]) -> RgbImage:
     share = mask.astype(np.float32) / 255
     return cv2.blendLinear(under, over, 1 - share, share)
 
 
-def _region(shape: MouthShape, picture: Picture) -> Box:
-    """left, top, right, bottom: from the nose to below the chin and as far as the cheeks move, cut at the picture."""
+def _region(shape: MouthShape, image: RgbImage) -> Box:
+    """From the nose to below the chin, and as wide as the cheeks move, within the image."""
     across = np.array([-2.6, 2.6, -2.6, 2.6], np.float32)
     chin = shape.chin[1] + 0.75
-    corners = shape.axes.to_picture(across, np.array([shape.nose_base, shape.nose_base, chin, chin], np.float32))
-    height, width = picture.shape[:2]
+    corners = shape.axes.to_image(across, np.array([shape.nose_base, shape.nose_base, chin, chin], np.float32))
+    height, width = image.shape[:2]
     left, top = np.floor(corners.min(axis=0)).astype(int)
     right, bottom = np.ceil(corners.max(axis=0)).astype(int)
     return max(int(left), 0), max(int(top), 0), min(int(right), width), min(int(bottom), height)

@@ -1,8 +1,9 @@
-"""The geometry of a mouth: its axes, the contours of its lips, and where every point of the lower face goes in a pose.
+"""The geometry of a mouth: its axes, the contours of its lips, and how each point of the lower face moves in a pose.
 
-Axes run through the corners of the mouth: `u` along it (-1 and 1 are the corners), `v` down, in mouth widths. The face
-above the gap between the lips and the face below it move apart, so each has displacements of its own; both agree beyond
-the corners. Displacements are sums of four smooth fields, one for each way of moving, so a pose is four numbers.
+The axes run through the corners of the mouth: `u` along it (-1 and 1 are the corners), and `v` down, in mouth widths.
+The face above the gap between the lips and the face below it move apart, so they are two layers with displacements of
+their own, which agree beyond the corners. Displacements are weighted sums of four smooth fields (open, close, wide,
+round), so a pose is four numbers.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from render.engines.faces import CHIN, Face, Picture
+from render.engines.faces import CHIN, Face, RgbImage
 
 Floats = NDArray[np.float32]
 Layer = Literal["upper", "lower"]
@@ -24,30 +25,30 @@ UPPER_OUTER = [61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291]
 LOWER_OUTER = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291]
 NOSE_BASE = 2
 EYES_OUTER = [33, 263]
-JAW_SIDES = [58, 288]  # of the face's outline, at the height of the mouth
+JAW_SIDES = [58, 288]  # on the outline of the face, at the height of the mouth
 
-STATIONS = np.linspace(-1, 1, 41, dtype=np.float32)  # u at which contours are kept
+STATIONS = np.linspace(-1, 1, 41, dtype=np.float32)  # values of u at which contours are stored
 
 MAX_OPENING = 0.26  # mouth widths between the lips at opening 1
-UPPER_SHARE_OPENING = 0.1  # of the way apart, the upper lip's part
+UPPER_SHARE_OPENING = 0.1  # the upper lip's share of the motion when the mouth opens
 UPPER_SHARE_CLOSING = 0.35
-LIP_MARGIN = 0.014
-CHIN_SHARE = 0.8  # of the lower lip's way; the jaw turns, so the chin goes less far than the teeth
+LIP_MARGIN = 0.014  # mouth widths
+CHIN_SHARE = 0.8  # of the lower lip's motion: the jaw turns, so the chin moves less than the teeth
 
 # A relaxed mouth is about as wide as 0.58 of the distance between the outer corners of the eyes, a grin 0.8.
 RELAXED_WIDTH = 0.6
-SMILE_RELAXATION = 0.4  # how much of a full rounding a speaking mouth takes off a full grin
+SMILE_RELAXATION = 0.4  # share of a full rounding by which speaking reduces a full grin
 
 
 @dataclass(frozen=True)
 class MouthPose:
-    opening: float  # 0 lips closed .. 1 as wide as the engine opens them
-    spread: float  # -1 rounded .. 1 wide
+    opening: float  # from 0 (lips closed) to 1 (as far as the engine opens them)
+    spread: float  # from -1 (rounded) to 1 (wide)
 
 
 @dataclass(frozen=True)
 class Axes:
-    """The mouth's axes in the picture."""
+    """The mouth's axes in the image."""
 
     centre: Floats  # pixels, between the corners
     across: Floats  # unit vectors
@@ -59,13 +60,13 @@ class Axes:
         u, v = offset @ self.across * (2 / self.width), offset @ self.down / self.width
         return np.asarray(u, np.float32), np.asarray(v, np.float32)
 
-    def to_picture(self, u: Floats, v: Floats) -> Floats:
+    def to_image(self, u: Floats, v: Floats) -> Floats:
         offset = u[..., None] / 2 * self.across + v[..., None] * self.down
         return (self.centre + offset * self.width).astype(np.float32)
 
 
 class MouthShape:
-    def __init__(self, picture: Picture, face: Face) -> None:
+    def __init__(self, image: RgbImage, face: Face) -> None:
         points = face.points
         left, right = points[UPPER_OUTER[0]], points[UPPER_OUTER[-1]]
         width = float(np.linalg.norm(right - left))
@@ -81,30 +82,30 @@ class MouthShape:
 
         eyes = np.linalg.norm(points[EYES_OUTER[1]] - points[EYES_OUTER[0]])
         self.smile = float(np.clip((width / eyes - RELAXED_WIDTH) / 0.2, 0, 1))
-        # The corners' way fades out within the cheeks: the face's outline and what is behind it stay. A field that
-        # fades faster than it moves would fold over, so narrow cheeks allow less.
+        # The motion of the corners fades out within the cheeks, so that the outline of the face stays in place. A field
+        # that fades faster than it moves would fold over, so narrow cheeks allow less.
         outline = np.abs(self.axes.to_mouth(points[JAW_SIDES])[0])
         self._cheek = float(np.clip(0.5 * (outline.min() - 1), 0.25, 0.6))
         self._narrowing = min(0.165 + 0.05 * self.smile, 0.45 * self._cheek)
 
         gap = np.maximum(self.lower_inner - self.upper_inner, 0)
-        self.is_open = _shows_inside(picture, points, float(gap[15:26].mean()))
+        self.is_open = _shows_inside(image, points, float(gap[15:26].mean()))
         if not self.is_open:
-            # Face Mesh reports a gap of some hundredths for closed lips too: trust the dark line between them.
-            self.upper_inner = self.lower_inner = self._seam(picture)
+            # Face Mesh reports a gap of some hundredths for closed lips, too: the dark line between them is more exact.
+            self.upper_inner = self.lower_inner = self._seam(image)
             gap = np.zeros_like(gap)
         else:
-            # A little into the lips, so that no rim of teeth travels with them.
+            # A little inside the lips, so that no rim of teeth moves with them.
             self.upper_inner = self.upper_inner - LIP_MARGIN * (1 - STATIONS**2)
             self.lower_inner = self.lower_inner + LIP_MARGIN * (1 - STATIONS**2)
             gap = np.maximum(self.lower_inner - self.upper_inner, 0)
         self.gap = gap
-        # Teeth that the picture shows end at its upper lip: there is nothing behind it to uncover.
+        # Visible teeth end at the upper lip of the image: there are no more behind it to uncover.
         self._upper_share = 0.0 if self.is_open else UPPER_SHARE_OPENING
         self.natural_opening = float(gap[15:26].mean())  # mouth widths
 
     def weights(self, pose: MouthPose) -> Floats:
-        """4: how far to go along the fields open, close, wide and round."""
+        """4 weights, of the fields open, close, wide and round."""
         aperture = np.clip(pose.opening, 0, 1) * MAX_OPENING
         spread = np.clip(pose.spread - SMILE_RELAXATION * self.smile, -1, 1)
         closing = (1 - aperture / self.natural_opening) if aperture < self.natural_opening else 0.0
@@ -113,13 +114,13 @@ class MouthShape:
         )
 
     def fields(self, u: Floats, v: Floats, layer: Layer) -> Floats:
-        """4 x ... x 2, pixels: where the points (u, v) go with a weight of one in each of the four fields."""
+        """4 x ... x 2, pixels: the displacement of the points (u, v) by each of the four fields at weight 1."""
         along, downward = np.zeros((4, *u.shape), np.float32), np.zeros((4, *u.shape), np.float32)
         chin_u, chin_v = self.chin
 
-        # What both layers share: the corners. `stretch` is odd and linear inside the mouth, `corners` a bump at each.
+        # Both layers share the corners. `stretch` is odd and linear inside the mouth, `corners` is a bump at each.
         beside = np.maximum(np.abs(u) - 1, 0)
-        near = np.exp(-((v / np.where(v < 0, 0.32, 0.42)) ** 2))  # leaves the folds beside the nose alone
+        near = np.exp(-((v / np.where(v < 0, 0.32, 0.42)) ** 2))  # does not move the folds beside the nose
         stretch = u * np.exp(-((beside / self._cheek) ** 2)) * near
         corners = np.exp(-(((np.abs(u) - 1) / 0.55) ** 2)) * near
         along[0] = -0.10 * stretch
@@ -153,7 +154,7 @@ class MouthShape:
         return (moved * self.axes.width).astype(np.float32)
 
     def _contour(self, points: Floats, indices: list[int]) -> Floats:
-        """v at the stations."""
+        """Values of v at the stations."""
         u, v = self.axes.to_mouth(points[indices])
         order = np.argsort(u)
         contour = np.pad(np.interp(STATIONS, u[order], v[order]), 2, mode="edge")
@@ -162,38 +163,38 @@ class MouthShape:
     def _at(self, u: Floats, contour: Floats) -> Floats:
         return np.interp(u, STATIONS, contour).astype(np.float32)
 
-    def _seam(self, picture: Picture) -> Floats:
-        """v at the stations: the darkest line between closed lips."""
+    def _seam(self, image: RgbImage) -> Floats:
+        """Values of v at the stations: the darkest line between closed lips."""
         middle: Floats = (self.upper_inner + self.lower_inner) * np.float32(0.5)
         offsets = np.linspace(-0.05, 0.05, 21, dtype=np.float32)
         u = np.repeat(STATIONS[:, None], len(offsets), axis=1)
-        where = self.axes.to_picture(u, middle[:, None] + offsets)
-        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        where = self.axes.to_image(u, middle[:, None] + offsets)
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         light = cv2.remap(grey, where, None, cv2.INTER_LINEAR).astype(np.float32)
         light = cv2.GaussianBlur(light, (0, 0), 1.0)
         contrast = np.ptp(light, axis=1, keepdims=True) + 8
         darkest = offsets[np.argmin(light / contrast + (offsets / 0.06) ** 2 * 0.5, axis=1)]
-        darkest *= 1 - STATIONS**6  # the mesh's corners are better than a shadow next to them
+        darkest *= 1 - STATIONS**6  # near the corners, the mesh is more exact than a shadow
         return middle + cv2.GaussianBlur(darkest[:, None], (0, 0), 2.0, borderType=cv2.BORDER_REFLECT)[:, 0]
 
 
-def _shows_inside(picture: Picture, points: Floats, gap: float) -> bool:
-    """Whether the mouth really stands open: wide, or with something between the lips that is paler than they are."""
+def _shows_inside(image: RgbImage, points: Floats, gap: float) -> bool:
+    """Whether the mouth is really open: by a wide gap, or by something between the lips that is paler than they are."""
     if gap < 0.045 or gap > 0.12:
         return gap > 0.12
     low = np.maximum(points[UPPER_OUTER + LOWER_OUTER].min(axis=0).astype(int), 0)
     high = points[UPPER_OUTER + LOWER_OUTER].max(axis=0).astype(int) + 2
-    picture, points = picture[low[1] : high[1], low[0] : high[0]], points - low
-    inside = _polygon(picture, points[UPPER_INNER + LOWER_INNER[-2:0:-1]])
-    lips = _polygon(picture, points[UPPER_OUTER + LOWER_OUTER[-2:0:-1]]) & ~inside
-    red = picture[..., 0] / (picture.sum(axis=-1, dtype=np.float32) + 1)
-    light = picture.mean(axis=-1)
+    image, points = image[low[1] : high[1], low[0] : high[0]], points - low
+    inside = _polygon(image, points[UPPER_INNER + LOWER_INNER[-2:0:-1]])
+    lips = _polygon(image, points[UPPER_OUTER + LOWER_OUTER[-2:0:-1]]) & ~inside
+    red = image[..., 0] / (image.sum(axis=-1, dtype=np.float32) + 1)
+    light = image.mean(axis=-1)
     teeth = inside & (red < np.median(red[lips]) - 0.035) & (light > np.median(light[lips]))
     return bool(teeth.sum() > 0.12 * inside.sum())
 
 
-def _polygon(picture: Picture, corners: Floats) -> NDArray[np.bool_]:
-    mask = np.zeros(picture.shape[:2], np.uint8)
+def _polygon(image: RgbImage, corners: Floats) -> NDArray[np.bool_]:
+    mask = np.zeros(image.shape[:2], np.uint8)
     cv2.fillPoly(mask, [np.round(corners * 16).astype(np.int32)], 255, cv2.LINE_8, 4)
     return mask > 0
 
@@ -204,7 +205,7 @@ def _ease(share: Floats) -> Floats:
 
 
 def _bump(distance: Floats, lip: Floats) -> Floats:
-    """0 at the inside of a lip, 1 at its outside, then fading away within about two lips' thickness."""
+    """0 at the inner edge of a lip, 1 at its outer edge, then fading within about twice its thickness."""
     share = np.clip(distance / np.maximum(lip, 0.03), 0, None)
     bump: Floats = np.where(share < 1, share, np.exp(-(((share - 1) / 1.6) ** 2))).astype(np.float32)
     return bump

@@ -1,8 +1,8 @@
-"""Outgoing HTTP to addresses that strangers give: no way into the private network, and no connection without an end.
+"""Outgoing HTTP to customers' addresses: no request reaches the private network (SSRF), and each connection ends.
 
-The check sits in the network backend, below redirects, keep-alive and TLS. A name is resolved once, every address that
-it has is checked, and the connection goes to a checked address, so a second DNS answer cannot move it (DNS rebinding).
-Host header, SNI and the certificate check still use the name.
+The check sits in the network backend, below redirects, keep-alive and TLS. A name is resolved once, all its IP
+addresses are checked, and the connection goes to a checked one, so that a second DNS answer cannot change it (DNS
+rebinding). The Host header, SNI and the check of the certificate still use the name.
 """
 
 import ipaddress
@@ -16,15 +16,16 @@ from typing import Any
 import httpcore
 import httpx
 
-# Where the registry has given out addresses (RFC 4291, 2.4); nothing else of IPv6 is anybody's server.
+# All IPv6 addresses of public servers lie here (RFC 4291, 2.4).
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
-# What they map to is in the last 32 bits: NAT64 (RFC 6052), IPv4-translated (RFC 2765), IPv4-compatible (RFC 4291).
+# Networks with an IPv4 address in the last 32 bits: NAT64 (RFC 6052), IPv4-translated (RFC 2765), IPv4-compatible
+# (RFC 4291).
 _ENDS_IN_IPV4 = [ipaddress.IPv6Network(network) for network in ("64:ff9b::/96", "::ffff:0:0:0/96", "::/96")]
-_ISATAP = (0x00005EFE, 0x02005EFE)  # RFC 5214: the 32 bits before those of an IPv4 address
-_NOT_FOR_STRANGERS = (
-    # Global by the registry, and yet inside: Azure answers every virtual machine there.
+_ISATAP = (0x00005EFE, 0x02005EFE)  # RFC 5214: the 32 bits before an IPv4 address
+_FORBIDDEN = (
+    # Registered as global, but internal: Azure answers every virtual machine there.
     ipaddress.ip_network("168.63.129.16/32"),
-    # Python 3.11 does not know these, or only parts of them.
+    # Not public, but Python 3.11 does not know these, or only parts of them.
     ipaddress.ip_network("192.0.0.0/24"),
     ipaddress.ip_network("192.88.99.0/24"),
     ipaddress.ip_network("3fff::/20"),
@@ -32,10 +33,10 @@ _NOT_FOR_STRANGERS = (
 
 
 class AddressNotAllowed(Exception):
-    """The name leads to no address that a stranger may reach: to one inside, or to none at all.
+    """The name has an address that customers must not reach, or no address at all.
 
-    Which of both is not told: else a stranger could ask, name by name, what there is in the private network.
-    `may_pass`: the resolver failed for now. It decides whether to ask again, and is never shown.
+    Which of both it is must not be told: else a customer could find out, name by name, what the private network holds.
+    may_pass: the resolver failed for now. Decides whether to try again, and is never shown.
     """
 
     def __init__(self, *, may_pass: bool = False) -> None:
@@ -48,13 +49,13 @@ class NameTimeout(httpcore.ConnectTimeout):
 
 
 class NoAddress(httpcore.ConnectError):
-    """The resolver knows the name, and no address of it."""
+    """The resolver knows the name, but no address of it."""
 
 
 def is_public(address: str) -> bool:
     """Whether an IP address, and any IPv4 address wrapped in it, is a unicast address of the public internet."""
     parsed = ipaddress.ip_address(address.partition("%")[0])
-    if any(parsed.version == network.version and parsed in network for network in _NOT_FOR_STRANGERS):
+    if any(parsed.version == network.version and parsed in network for network in _FORBIDDEN):
         return False
     if isinstance(parsed, ipaddress.IPv6Address):
         wrapped = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo and parsed.teredo[1])
@@ -68,17 +69,17 @@ def is_public(address: str) -> bool:
     return parsed.is_global and not (parsed.is_multicast or parsed.is_reserved)
 
 
-class OutboundTransport(httpx.HTTPTransport):
-    """An httpx transport, good for one exchange and its redirects, that must be over after `total_seconds`.
+class SsrfGuardTransport(httpx.HTTPTransport):
+    """An httpx transport for one request and its redirects, which must end within `total_seconds`.
 
-    `allow_private` is for an operator whose sources are in the private network. Raises AddressNotAllowed, or what httpx
-    raises; the end of the total time is an httpx.TimeoutException, also when bytes keep trickling in.
+    allow_private: for an operator whose sources are in the private network. Raises AddressNotAllowed, or the errors of
+    httpx; after `total_seconds` an httpx.TimeoutException, also when bytes still arrive now and then.
     """
 
     def __init__(self, *, allow_private: bool, total_seconds: float) -> None:
         ssl_context = httpx.create_ssl_context()
         super().__init__(verify=ssl_context)
-        # httpx has no argument for a network backend; the rest of its transport is used as it is.
+        # httpx has no argument for a network backend, so its pool is replaced.
         self._pool = httpcore.ConnectionPool(
             ssl_context=ssl_context,
             network_backend=_Backend(allow_private, time.monotonic() + total_seconds),
@@ -111,7 +112,7 @@ class _Backend(httpcore.SyncBackend):
         if not self._allow_private and not (addresses and all(map(is_public, addresses))):
             raise AddressNotAllowed
         failure: Exception = NoAddress()
-        for address in addresses:  # a name may have an IPv6 address and this machine no IPv6
+        for address in addresses:  # a name may have an IPv6 address, and this machine no IPv6
             try:
                 stream = super().connect_tcp(
                     address, port, _time_left(self._deadline, timeout), local_address, socket_options
@@ -124,7 +125,7 @@ class _Backend(httpcore.SyncBackend):
 
 
 class _StreamWithDeadline(httpcore.NetworkStream):
-    """A stream whose every wait ends at the deadline: a timeout per read would let one byte a second go on for ever."""
+    """A stream whose waits all end at the deadline: with a timeout per read, one byte a second could go on for ever."""
 
     def __init__(self, stream: httpcore.NetworkStream, deadline: float) -> None:
         self._stream = stream
@@ -151,7 +152,7 @@ class _StreamWithDeadline(httpcore.NetworkStream):
 
 
 def _resolve(host: str, port: int, timeout: float) -> list[Any]:
-    """The resolver's own patience cannot be set: it is asked in a thread, which is left behind if it takes too long."""
+    """Look the name up in a thread, which is left behind after the timeout: the resolver's own cannot be set."""
     pool = ThreadPoolExecutor(max_workers=1)
     try:
         return pool.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM).result(timeout)
@@ -166,5 +167,5 @@ def _resolve(host: str, port: int, timeout: float) -> list[Any]:
 def _time_left(deadline: float, timeout: float | None) -> float:
     left = deadline - time.monotonic()
     if left <= 0:
-        raise httpcore.ReadTimeout("total time is over")
+        raise httpcore.ReadTimeout("the total time is over")
     return left if timeout is None else min(left, timeout)

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, because a worker may be killed while it writes."""
+"""Files that appear complete or not at all, because a worker may be killed while it writes."""
 
 import os
 import tempfile
@@ -8,8 +8,8 @@ from pathlib import Path
 
 
 @contextmanager
-def whole_file(destination: Path) -> Iterator[Path]:
-    """A temporary path to write to; it takes the name `destination` when the block ends well, else it is removed."""
+def atomic_file(destination: Path) -> Iterator[Path]:
+    """Give a temporary path to write to. After the block it is renamed to `destination`; after an error, removed."""
     handle, name = tempfile.mkstemp(dir=destination.parent, prefix=".", suffix=destination.suffix)
     os.close(handle)
     partial = Path(name)

@@ -1,7 +1,7 @@
-"""What a film costs to decode, counted packet by packet before each goes to the decoder.
+"""What a video costs to decode, counted packet by packet before each goes to the decoder.
 
-Without it a file of a kilobyte can hold thousands of frames of the largest size which all fall into one 25th of a
-second, or before the first frame that is shown: all are decoded, and nothing comes of them.
+A file of a kilobyte can hold thousands of frames of the largest size that all fall into one 25th of a second, or before
+the first frame that is shown. Without this limit all of them would be decoded, and none of them shown.
 """
 
 from typing import Any
@@ -11,21 +11,21 @@ from av.packet import Packet
 from accounts.errors import ServiceError
 from render.media.reading.gaps import BACKWARD, JUMP, JUMPING
 
-# The most that a phone films: 4K at 60 frames a second. Software decodes some 100 million pixels in a second of CPU.
+# The most that a phone records: 4K at 60 frames a second. Software decodes some 100 million pixels in a second of CPU.
 PIXELS_A_SECOND = 3840 * 2160 * 60
-# No film has fewer than 24 frames a second, so no frame has more pixels than this: 20.7 million.
-MAX_FILM_PIXELS = PIXELS_A_SECOND // 24
-# Cameras' time stamps are uneven: so many pixels may come at once, which are 12 frames of 4K.
+# At 24 frames a second, the lowest usual rate, a frame may have this many pixels: 20.7 million.
+MAX_VIDEO_PIXELS = PIXELS_A_SECOND // 24
+# The time stamps of cameras are uneven: this many pixels may come at once, 12 frames of 4K.
 BURST_PIXELS = PIXELS_A_SECOND // 5
-# A film that was cut without encoding it anew hides frames from its last key frame to the cut: a second of 4K at 60
-# frames, or ten of 1080p at 24.
+# A video that was cut without re-encoding hides the frames from its last key frame to the cut: a second of 4K at 60
+# frames a second, or ten seconds of 1080p at 24.
 HIDDEN_PIXELS = PIXELS_A_SECOND
-LEAST_FRAME = 320 * 240  # pixels that a frame counts for at least: a tiny one costs time, too
-UNTIMED_SECONDS = 1 / 60  # that a frame without a time stamp is taken to last
+MIN_FRAME_PIXELS = 320 * 240  # a smaller frame counts for this many: it costs time, too
+UNTIMED_SECONDS = 1 / 60  # the duration that a frame without a time stamp counts for
 
 
-class FilmCost:
-    """A bucket that fills with the time of the film and is emptied by its frames (token bucket, RFC 2697)."""
+class VideoCost:
+    """A token bucket (RFC 2697) of pixels: the time of the video fills it, its frames empty it."""
 
     def __init__(self, param: str | None, container: str) -> None:
         """container: FFmpeg's name of it."""
@@ -36,19 +36,22 @@ class FilmCost:
 
     def add(self, packet: "Packet[Any]", width: int, height: int) -> None:
         """Count a packet that is about to be decoded. Raises ServiceError media_too_complex."""
-        pixels = max(width * height, LEAST_FRAME)
+        pixels = max(width * height, MIN_FRAME_PIXELS)
         passed = self._seconds_since_latest(packet)
         if packet.is_discard:
             self._hidden -= pixels
             if self._hidden < 0:
-                detail = f"More than {HIDDEN_PIXELS / 1e6:.0f} megapixels of frames lie before the first that is shown."
+                detail = (
+                    f"The hidden frames before the first frame that is shown have more than {HIDDEN_PIXELS / 1e6:.0f}"
+                    " megapixels. Send the video re-encoded."
+                )
                 raise ServiceError("media_too_complex", detail, param=self._param)
             return
         self._room = min(BURST_PIXELS, self._room + passed * PIXELS_A_SECOND) - pixels
         if self._room < 0:
             detail = (
-                f"Frames of {width} x {height} follow one another too fast at {self._latest or 0:.2f} s of the film; at"
-                f" most {PIXELS_A_SECOND / 1e6:.0f} megapixels a second, as of 3840 x 2160 at 60 frames a second."
+                f"Frames of {width} x {height} pixels follow too fast at {self._latest or 0:.2f} s of the video. At"
+                f" most {PIXELS_A_SECOND / 1e6:.0f} megapixels a second can be read: 3840 x 2160 at 60 frames a second."
             )
             raise ServiceError("media_too_complex", detail, param=self._param)
 
@@ -58,7 +61,7 @@ class FilmCost:
             return UNTIMED_SECONDS
         time = float(stamp * packet.time_base)
         passed = 0.0 if self._latest is None else time - self._latest
-        # Where films were joined end to end, the next one counts from where it begins (`frame_times`).
+        # Where videos were joined end to end, the time stamps of the next one count from its own beginning.
         is_jump = passed < -BACKWARD or (self._jumps and passed > JUMP)
         if self._latest is None or is_jump or passed > 0:
             self._latest = time
