@@ -441,10 +441,10 @@ def test_another_trouble_than_an_end_is_not_taken_for_one(alice, neighbour, monk
 
         return cancel
 
-    monkeypatch.setattr(project_deletion.lifecycle, "request_cancel", refuse("internal"))
+    monkeypatch.setattr(project_deletion.transitions, "request_cancel", refuse("internal"))
     with pytest.raises(ServiceError):
         project_deletion.delete_project(Render.objects.get(take__project=project["id"]).take.project, alice.key)
     assert not Deletion.objects.filter(tenant=alice.tenant).exists()
-    monkeypatch.setattr(project_deletion.lifecycle, "request_cancel", refuse("invalid_state"))
+    monkeypatch.setattr(project_deletion.transitions, "request_cancel", refuse("invalid_state"))
     project_deletion.delete_project(Render.objects.get(take__project=project["id"]).take.project, alice.key)
     assert Deletion.objects.filter(tenant=alice.tenant).exists()
