@@ -12,8 +12,6 @@ TEXT_ENCODER = "models_t5_umt5-xxl-enc-bf16.pth"
 TOKENIZER = "google/umt5-xxl"
 IMAGE_ENCODER = "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth"
 VAE = "Wan2.1_VAE.pth"
-# Only in a checkpoint for tests: smaller pictures and shorter chunks than the published model's.
-SIZES = "sizes.json"
 PARTIAL = ".partial"  # at the end of a file's name while it is downloaded
 
 

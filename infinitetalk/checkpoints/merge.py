@@ -18,10 +18,9 @@ from safetensors.torch import save_file
 
 from infinitetalk.acceleration.fp8 import quantise_blocks
 from infinitetalk.checkpoints import hub
-from infinitetalk.checkpoints.files import require_finite, shard_files
+from infinitetalk.checkpoints.files import load_strictly, require_finite, shard_files
 from infinitetalk.checkpoints.header import Header, read_header
-from infinitetalk.checkpoints.load_networks import LoraFile, empty_transformer, read_transformer
-from infinitetalk.checkpoints.strict import load_strictly
+from infinitetalk.checkpoints.load_transformer import LoraFile, empty_transformer, read_transformer
 from infinitetalk.errors import InfiniteTalkError, InvalidCheckpoint
 from infinitetalk.model.transformer import InfiniteTalkTransformer3DModel
 

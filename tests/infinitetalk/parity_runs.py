@@ -4,12 +4,14 @@ from collections.abc import Iterator
 
 import torch
 
+from infinitetalk.buckets import nearest_bucket
 from infinitetalk.conditioning import vae as latent_space
-from infinitetalk.conditioning.image import nearest_bucket, resize_and_crop
-from infinitetalk.pipeline import InfiniteTalkPipeline, Settings
-from infinitetalk.sampling.color_match import correct_colours
-from infinitetalk.sampling.guidance import Branch, GuidanceScales, ProjectedGuidance
-from infinitetalk.sampling.resume_point import Checkpoint
+from infinitetalk.conditioning.image import resize_and_crop
+from infinitetalk.pipeline import InfiniteTalkPipeline
+from infinitetalk.sampling.color_match import correct_colors
+from infinitetalk.sampling.guidance import AdaptiveProjectedGuidance, Branch, GuidanceScales
+from infinitetalk.sampling.resume_point import ResumePoint
+from infinitetalk.sampling.settings import Settings
 from tests.infinitetalk.golden import GoldenFile, assert_close
 from tests.infinitetalk.parity_conditioning import boxes_of, buckets_of, load_clip, load_vae
 from tests.infinitetalk.parity_transformer import load_dit
@@ -59,7 +61,7 @@ def settings_of(case: dict) -> Settings:
         keep_idle_steps=True,
         text_guidance_scale=case["text_scale"],
         audio_guidance_scale=case["audio_scale"],
-        projected_guidance=ProjectedGuidance(*case["apg"]) if case["apg"] else None,
+        projected_guidance=AdaptiveProjectedGuidance(*case["apg"]) if case["apg"] else None,
         color_correction_strength=case["color"],
         teacache_threshold=case.get("teacache"),
         num_frames_per_chunk=case["frame_num"],
@@ -75,7 +77,7 @@ def check_run(golden: GoldenFile) -> None:
     colours = resize_and_crop(frame, nearest_bucket(*frame.shape[:2], buckets_of(golden)))
     voices = [golden.tensors[f"in/audio_embedding{person + 1}"] for person in range(case["persons"])]
 
-    def run(resume: Checkpoint | None = None) -> Iterator:
+    def run(resume: ResumePoint | None = None) -> Iterator:
         return pipeline(
             source=source,
             audio_embeds=voices,
@@ -92,7 +94,7 @@ def check_run(golden: GoldenFile) -> None:
     def shown(latents: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
             video = latent_space.decode(pipeline.vae, latents)
-        return correct_colours(video, colours, settings.color_correction_strength)
+        return correct_colors(video, colours, settings.color_correction_strength)
 
     # Forced: each chunk begins on what the reference's chunk before it ended with.
     pieces, resume = [], None
@@ -101,7 +103,7 @@ def check_run(golden: GoldenFile) -> None:
         expected = golden.tensors[f"chunk{number}/out/latent"][None]
         assert_close(pipeline.latents[number], expected, FORCED_LATENTS, f"chunk {number}, forced")
         pieces.append(shown(pipeline.latents[number])[0, :, settings.motion_frames if number else 0 :])
-        resume = Checkpoint(number + 1, shown(expected)[:, :, -settings.motion_frames :])
+        resume = ResumePoint(number + 1, shown(expected)[:, :, -settings.motion_frames :])
     check_video(golden, torch.cat(pieces, dim=1)[:, : case["out_frames"]], FORCED_VIDEO, "forced")
 
     # Unbroken: small differences grow from chunk to chunk.
@@ -118,7 +120,7 @@ def check_run(golden: GoldenFile) -> None:
         pieces.append(shown(latents)[0, :, settings.motion_frames if number else 0 :])
     check_video(golden, torch.cat(pieces, dim=1)[:, : case["out_frames"]], UNBROKEN_VIDEO, "unbroken")
     wanted = {
-        (branch in (Branch.NO_AUDIO, Branch.NOTHING), branch in (Branch.NO_TEXT, Branch.NOTHING))
+        (branch in (Branch.NO_AUDIO, Branch.UNCONDITIONAL), branch in (Branch.NO_TEXT, Branch.UNCONDITIONAL))
         for branch in GuidanceScales(case["text_scale"], case["audio_scale"]).branches()
     }
     made = [call["computed"] for call in case["model_calls"] if (call["null_audio"], call["null_text"]) in wanted]

@@ -8,11 +8,11 @@ import torch
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from infinitetalk.acceleration.compile import put_channels_last
-from infinitetalk.checkpoints.load_networks import load_image_encoder, load_speech_encoder, load_text_encoder, load_vae
+from infinitetalk.checkpoints.load_encoders import load_image_encoder, load_speech_encoder, load_text_encoder, load_vae
 from infinitetalk.checkpoints.tiny import SPEECH_CONFIG
 from infinitetalk.conditioning import vae as vae_latents
 from infinitetalk.conditioning.audio_encoder import SpeechEncoder, num_frames_of, samples_needed
-from infinitetalk.conditioning.image_encoder import clip_pixels, encode_picture
+from infinitetalk.conditioning.image_encoder import clip_pixels, encode_image
 from infinitetalk.conditioning.text_encoder import NEGATIVE_PROMPT, PromptEncoder, clean_prompt
 from infinitetalk.model.configs import clip_config, umt5_config, vae_config
 
@@ -109,7 +109,7 @@ def test_clip_sees_the_whole_picture_squashed(weights: Path) -> None:
     picture[..., 48:] = -1
 
     pixels = clip_pixels(picture, encoder.config.image_size)
-    features = encode_picture(encoder, picture)
+    features = encode_image(encoder, picture)
 
     size = encoder.config.image_size
     assert pixels.shape == (1, 3, size, size)

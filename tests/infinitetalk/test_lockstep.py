@@ -18,12 +18,12 @@ from safetensors.torch import save_file
 
 from infinitetalk.acceleration.memory_plan import PLANS
 from infinitetalk.checkpoints import hub
-from infinitetalk.server.model import WarmModel
+from infinitetalk.server.model import ModelWorker
 from infinitetalk.server.protocol import RenderJob
 from infinitetalk.server.variants import Variant, VariantLoader
 from tests.infinitetalk.test_serve import ENVIRONMENT, client_of, wait_until_ready
 from tests.infinitetalk.test_server import SETTINGS, job
-from tests.infinitetalk.test_warm_model import CPU, HARDWARE, frames, render
+from tests.infinitetalk.test_warm_model import CPU, RUNTIME, frames, render
 
 LORAS = ("fast", "standard")
 
@@ -70,7 +70,7 @@ def test_two_processes_render_what_one_does_stop_together_and_end_together(
     given = job(
         source=str(portrait), voices=[str(voice)], size=[80, 80], settings={**SETTINGS, "num_inference_steps": 2}
     )
-    alone = WarmModel(weights, VariantLoader(weights, [], torch.float32, CPU), HARDWARE, PLANS["resident"])
+    alone = ModelWorker(weights, VariantLoader(weights, [], torch.float32, CPU), RUNTIME, PLANS["resident"])
     alone.start(Variant(lora=None)).result(60)
     expected = frames(render(alone, RenderJob.from_message(given)))
     wait_until_ready(socket, group)

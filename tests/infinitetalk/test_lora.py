@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from infinitetalk.checkpoints import hub
 from infinitetalk.checkpoints.convert import transformer_key
-from infinitetalk.checkpoints.load_networks import LoraFile, load_transformer
+from infinitetalk.checkpoints.load_transformer import LoraFile, load_transformer
 from infinitetalk.checkpoints.lora import merge_lora, merge_lora_into
 from infinitetalk.checkpoints.merge import load_merged, merge
 from infinitetalk.errors import InfiniteTalkError, InvalidCheckpoint

@@ -13,14 +13,14 @@ from safetensors.torch import load_file, save_file
 
 from infinitetalk.acceleration.memory_plan import PLANS
 from infinitetalk.checkpoints import hub
-from infinitetalk.checkpoints.load_networks import LoraFile
-from infinitetalk.checkpoints.load_pipeline import Encoders
+from infinitetalk.checkpoints.load_encoders import Encoders
+from infinitetalk.checkpoints.load_transformer import LoraFile
 from infinitetalk.checkpoints.merge import merge
 from infinitetalk.errors import InvalidCheckpoint
 from infinitetalk.server import model as warm_model
-from infinitetalk.server.model import Readiness, WarmModel
+from infinitetalk.server.model import ModelWorker, Readiness
 from infinitetalk.server.variants import PLAIN_VARIANTS, SCALED_VARIANTS, Variant, VariantLoader
-from tests.infinitetalk.test_warm_model import CPU, HARDWARE
+from tests.infinitetalk.test_warm_model import CPU, RUNTIME
 
 PLAN = PLANS["resident"]
 BASE, FAST, STANDARD = Variant(lora=None), Variant(lora="fast"), Variant(lora="standard")
@@ -46,13 +46,13 @@ def encoders(weights: Path) -> Encoders:
 
 
 @pytest.fixture
-def start(folder: Path, loader: VariantLoader, encoders, monkeypatch) -> Callable[..., WarmModel]:
+def start(folder: Path, loader: VariantLoader, encoders, monkeypatch) -> Callable[..., ModelWorker]:
     """A model whose encoders are loaded already: only the transformer is of interest."""
-    monkeypatch.setattr(WarmModel, "_load_encoders", lambda self: encoders)
-    monkeypatch.setattr(WarmModel, "_free", lambda self: None)  # gc.collect() takes longer than all the rest.
+    monkeypatch.setattr(ModelWorker, "_load_encoders", lambda self: encoders)
+    monkeypatch.setattr(ModelWorker, "_free", lambda self: None)  # gc.collect() takes longer than all the rest.
 
-    def start(variant: Variant = BASE, loader: VariantLoader = loader) -> WarmModel:
-        model = WarmModel(folder, loader, HARDWARE, PLAN)
+    def start(variant: Variant = BASE, loader: VariantLoader = loader) -> ModelWorker:
+        model = ModelWorker(folder, loader, RUNTIME, PLAN)
         model.start(variant).result(60)
         return model
 

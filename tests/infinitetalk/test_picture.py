@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from infinitetalk.conditioning.image import BUCKETS, nearest_bucket, plan_crop, resize_and_crop
+from infinitetalk.buckets import BUCKETS, nearest_bucket
+from infinitetalk.conditioning.image import plan_crop, resize_and_crop
 from infinitetalk.conditioning.speaker_masks import speaker_masks
 from infinitetalk.errors import InvalidInput
 

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from infinitetalk.checkpoints.load_pipeline import load_pipeline
+from infinitetalk.checkpoints.pipeline_from_files import load_pipeline
 from infinitetalk.checkpoints.tiny import SIZES
-from infinitetalk.pipeline import InfiniteTalkPipeline, Settings
+from infinitetalk.pipeline import InfiniteTalkPipeline
+from infinitetalk.presets import IDLE_BELOW, shifted_timesteps, used_timesteps
 from infinitetalk.sampling.guidance import GuidanceScales
-from infinitetalk.sampling.scheduler import IDLE_BELOW, make_scheduler, shifted_timesteps, used_timesteps
+from infinitetalk.sampling.scheduler import make_scheduler
+from infinitetalk.sampling.settings import Settings
 from render.parameters import PRESETS, Parameters
 
 LONGEST = 50  # sample_steps of the API

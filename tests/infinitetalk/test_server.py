@@ -20,7 +20,7 @@ import uvicorn
 from infinitetalk.acceleration.memory_plan import PLANS
 from infinitetalk.errors import InfiniteTalkError, InvalidCheckpoint, InvalidInput
 from infinitetalk.pipeline import GeneratedChunk
-from infinitetalk.sampling.resume_point import Checkpoint
+from infinitetalk.sampling.resume_point import ResumePoint
 from infinitetalk.server import file_watch
 from infinitetalk.server.app import ModelServer
 from infinitetalk.server.model import Readiness
@@ -68,7 +68,7 @@ class SteppedModel:
 
     def __init__(self) -> None:
         self.plan = PLANS["resident"]
-        self.hardware = SimpleNamespace(device=torch.device("cpu"), attention="native")
+        self.runtime = SimpleNamespace(device=torch.device("cpu"), attention="native")
         self.loads = 1
         self.variant = None
         self.bad_files: dict[str, str] = {}
@@ -88,7 +88,7 @@ class SteppedModel:
                 on_step(chunk, step)
                 self.done.append((chunk, step))
             frames = np.full((16, 4, 4, 3), chunk, np.uint8)
-            yield GeneratedChunk(chunk, frames, Checkpoint(chunk + 1, torch.zeros(1, 3, 5, 4, 4)))
+            yield GeneratedChunk(chunk, frames, ResumePoint(chunk + 1, torch.zeros(1, 3, 5, 4, 4)))
 
     def unloadable(self) -> dict[str, str]:
         return self.bad_files
@@ -202,7 +202,7 @@ def test_a_render_comes_step_by_step_and_chunk_by_chunk(server) -> None:
     chunks = [stream.next("chunk") for _ in range(3)]
     assert [chunk["index"] for chunk in chunks] == [0, 1, 2]
     assert [np.frombuffer(chunk["frames"], np.uint8).reshape(chunk["shape"]).mean() for chunk in chunks] == [0, 1, 2]
-    assert [Checkpoint.from_bytes(chunk["checkpoint"]).next_chunk for chunk in chunks] == [1, 2, 3]
+    assert [ResumePoint.from_bytes(chunk["checkpoint"]).next_chunk for chunk in chunks] == [1, 2, 3]
     stream.next("done")
     until(lambda: server.health()["state"] == "ready")
     assert server.metric('infinitetalk_renders_total{outcome="done"}') == 1
@@ -387,4 +387,4 @@ def big_chunks(self, job: Any, check: Callable[[], None], on_step: Callable[[int
     for chunk in range(12):
         self.made += 1
         frames = np.zeros((16, 512, 512, 3), np.uint8)
-        yield GeneratedChunk(chunk, frames, Checkpoint(chunk + 1, torch.zeros(1, 3, 5, 4, 4)))
+        yield GeneratedChunk(chunk, frames, ResumePoint(chunk + 1, torch.zeros(1, 3, 5, 4, 4)))

@@ -11,25 +11,25 @@ import pytest
 import torch
 
 from infinitetalk.acceleration.memory_plan import PLANS
-from infinitetalk.checkpoints.load_networks import LoraFile
+from infinitetalk.checkpoints.load_transformer import LoraFile
 from infinitetalk.checkpoints.merge import merge
 from infinitetalk.checkpoints.tiny import SIZES
 from infinitetalk.errors import InfiniteTalkError, InvalidInput
-from infinitetalk.sampling.resume_point import Checkpoint
-from infinitetalk.server.model import Hardware, Readiness, WarmModel
+from infinitetalk.sampling.resume_point import ResumePoint
+from infinitetalk.server.model import ModelWorker, Readiness, RuntimeOptions
 from infinitetalk.server.protocol import RenderJob
 from infinitetalk.server.variants import Variant, VariantLoader
 from tests.infinitetalk.test_server import SETTINGS, job
 
 CPU = torch.device("cpu")
-HARDWARE = Hardware(CPU, torch.float32, torch.float32, "native", compiled=False)
+RUNTIME = RuntimeOptions(CPU, torch.float32, torch.float32, "native", compiled=False)
 
 
 @pytest.fixture
-def start(weights: Path) -> Callable[..., WarmModel]:
-    def start(plan: str = "resident", merged: list[Path] | None = None) -> WarmModel:
+def start(weights: Path) -> Callable[..., ModelWorker]:
+    def start(plan: str = "resident", merged: list[Path] | None = None) -> ModelWorker:
         loader = VariantLoader(weights, merged or [], torch.float32, CPU)
-        model = WarmModel(weights, loader, HARDWARE, PLANS[plan])
+        model = ModelWorker(weights, loader, RUNTIME, PLANS[plan])
         model.start(Variant(lora=None)).result(60)
         return model
 
@@ -51,7 +51,7 @@ def ask(portrait: Path, voice: Path) -> Callable[..., RenderJob]:
     return ask
 
 
-def render(model: WarmModel, given: RenderJob, check: Callable[[], None] = lambda: None) -> list:
+def render(model: ModelWorker, given: RenderJob, check: Callable[[], None] = lambda: None) -> list:
     return list(model.render(given, check, lambda chunk, step: None))
 
 
@@ -103,7 +103,7 @@ def test_two_voices_take_the_file_for_two(start, ask, voice) -> None:
 
 def run_out_of_memory(monkeypatch, *, plans: set[str], chunk: int = 0) -> None:
     """With these plans, from a chunk on."""
-    original = WarmModel._render
+    original = ModelWorker._render
 
     def run_out(self, given, plan, checkpoint, check, on_step):
         for made in original(self, given, plan, checkpoint, check, on_step):
@@ -111,7 +111,7 @@ def run_out_of_memory(monkeypatch, *, plans: set[str], chunk: int = 0) -> None:
                 raise torch.OutOfMemoryError("CUDA out of memory")
             yield made
 
-    monkeypatch.setattr(WarmModel, "_render", run_out)
+    monkeypatch.setattr(ModelWorker, "_render", run_out)
 
 
 def test_out_of_memory_it_goes_on_after_the_last_chunk_with_the_plan_that_takes_less(
@@ -165,7 +165,7 @@ def test_weights_that_do_not_fit_take_the_smaller_plan_from_the_start(weights, a
         return original(self, variant, plan)
 
     monkeypatch.setattr(VariantLoader, "load", load)
-    model = WarmModel(weights, VariantLoader(weights, [], torch.float32, CPU), HARDWARE, PLANS["resident"])
+    model = ModelWorker(weights, VariantLoader(weights, [], torch.float32, CPU), RUNTIME, PLANS["resident"])
 
     model.start(Variant(lora=None)).result(60)
 
@@ -177,7 +177,7 @@ def test_a_render_that_is_asked_for_while_it_loads_waits_and_runs(weights, ask, 
     loaded: Future[None] = Future()
     original = VariantLoader.load
     monkeypatch.setattr(VariantLoader, "load", lambda *given: (loaded.result(60), original(*given))[1])
-    model = WarmModel(weights, VariantLoader(weights, [], torch.float32, CPU), HARDWARE, PLANS["resident"])
+    model = ModelWorker(weights, VariantLoader(weights, [], torch.float32, CPU), RUNTIME, PLANS["resident"])
     model.start(Variant(lora=None))
     assert model.readiness == Readiness.LOADING
     checks = []
@@ -197,7 +197,7 @@ def test_damaged_weights_end_the_start(weights, tmp_path) -> None:
     next((tmp_path / "weights").rglob("diffusion_pytorch_model-*.safetensors")).write_bytes(b"damaged")
     loader = VariantLoader(tmp_path / "weights", [], torch.float32, CPU)
 
-    model = WarmModel(tmp_path / "weights", loader, HARDWARE, PLANS["resident"])
+    model = ModelWorker(tmp_path / "weights", loader, RUNTIME, PLANS["resident"])
 
     assert isinstance(model.start(Variant(lora=None)).exception(60), InfiniteTalkError)
     # transformers changes its classes while it loads, for all threads: the next test's models would be others.
@@ -233,4 +233,4 @@ def test_a_checkpoint_of_another_size_is_refused(start, ask) -> None:
     motion = torch.zeros(1, 3, 5, 64, 64)
 
     with pytest.raises(InvalidInput, match="another size"):
-        render(start(), ask(checkpoint=Checkpoint(1, motion).to_bytes()))
+        render(start(), ask(checkpoint=ResumePoint(1, motion).to_bytes()))

@@ -23,8 +23,8 @@ from accounts.errors import ServiceError
 from infinitetalk.checkpoints.hub import PRESET_LORAS
 from infinitetalk.conditioning import image
 from infinitetalk.generate.command import PRESETS as MODEL_PRESETS
-from infinitetalk.pipeline import Settings
-from infinitetalk.sampling.scheduler import plan_chunks
+from infinitetalk.sampling.settings import Settings
+from infinitetalk.buckets import plan_chunks
 from infinitetalk.server.protocol import RenderJob
 from infinitetalk.server.variants import PLAIN_VARIANTS, SCALED_VARIANTS
 from render.engines import frame_size
