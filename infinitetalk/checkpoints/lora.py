@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-from torch import nn
 
 from infinitetalk.checkpoints.convert import transformer_key
 from infinitetalk.errors import InvalidCheckpoint, InvalidInput
@@ -88,16 +87,6 @@ def merge_lora(
             wide = wide + scale * parts["diff"].to(target.device, torch.float32).reshape(target.shape)
         weights[key] = wide.to(target.dtype)
         report.changed.append(key)
-    return report
-
-
-def merge_lora_into(module: nn.Module, lora: Mapping[str, torch.Tensor], scale: float, source: str) -> LoraReport:
-    """The same for a loaded transformer, whose parameters are changed in place. Raises what merge_lora raises."""
-    weights = dict(module.state_dict())
-    report = merge_lora(weights, lora, scale, source)
-    with torch.no_grad():
-        for key in report.changed:
-            module.get_parameter(key).copy_(weights[key])
     return report
 
 

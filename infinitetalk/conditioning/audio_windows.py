@@ -22,7 +22,7 @@ def windows(features: torch.Tensor, start: int, num_frames: int, window: int = 5
 def lengthen_tail(features: torch.Tensor, stop: int) -> torch.Tensor:
     """Extend a voice that ends before the chunk's end, frame `stop`, by its last rows in reverse order.
 
-    features: N, blocks, channels. A voice that is too short is mirrored as a whole; `windows` then repeats the last row.
+    features: N, blocks, channels. A voice that is too short is mirrored as a whole, and `windows` repeats the last row.
     """
     if stop < len(features):
         return features

@@ -18,11 +18,11 @@ VAE_STRIDE = 8
 def speaker_masks(source: Size, target: Size, boxes: Sequence[Box] | None = None) -> torch.Tensor:
     """3, height / 8, width / 8: left speaker, right speaker, background, each 0 or 1.
 
-    source, target: height and width in pixels. boxes: of the two speakers, cut off at the edges of the image; by default
-    each has one half. One speaker alone needs no masks: the model ignores them.
+    source, target: height and width in pixels. boxes: of the two speakers, cut off at the edges of the image; by
+    default each has one half. One speaker alone needs no masks: the model ignores them.
 
-    Raises InvalidInput: `speakers_invalid` unless there are two boxes that leave some background; `speaker_outside` when
-    nothing of a speaker is left after the crop; `image_invalid` when the image cannot be cropped.
+    Raises InvalidInput: `speakers_invalid` unless there are two boxes that leave some background; `speaker_outside`
+    when nothing of a speaker is left after the crop; `image_invalid` when the image cannot be cropped.
     """
     height, width = source
     boxes = boxes or _halves(height, width)

@@ -18,7 +18,7 @@ NEGATIVE_PROMPT = (
 
 
 def clean_prompt(prompt: str) -> str:
-    """Repair wrong encodings, resolve HTML entities (also doubly escaped ones), and replace white space by one space."""
+    """Repair wrong encodings, resolve HTML entities (also doubly escaped ones), and replace white space by a space."""
     text = html.unescape(html.unescape(ftfy.fix_text(prompt))).strip()
     return re.sub(r"\s+", " ", text).strip()
 

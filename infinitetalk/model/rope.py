@@ -1,7 +1,7 @@
 """Rotary position embedding over three axes (frame, row, column), with real numbers only.
 
-The reference uses complex numbers, which move twice the bytes and cannot be compiled by torch.compile. The shares of the
-axes are Wan's (arXiv:2503.20314).
+The reference uses complex numbers, which move twice the bytes and cannot be compiled by torch.compile. The shares of
+the axes are Wan's (arXiv:2503.20314).
 """
 
 import torch
@@ -22,7 +22,7 @@ class RotaryTables(nn.Module):
         self._tables: dict[tuple[torch.Size, torch.device], Rotary] = {}
 
     def forward(self, hidden_states: torch.Tensor) -> Rotary:
-        """hidden_states: 1, channels, T, H, W; only the shape and the device are used. Returns the tables of its grid."""
+        """hidden_states: 1, channels, T, H, W; only shape and device are used. Returns the tables of its grid."""
         key = hidden_states.shape[2:], hidden_states.device
         if key not in self._tables:
             grid = [size // patch for size, patch in zip(key[0], self.patch_size, strict=True)]

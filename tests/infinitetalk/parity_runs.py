@@ -6,6 +6,7 @@ import torch
 
 from infinitetalk.buckets import nearest_bucket
 from infinitetalk.conditioning import vae as latent_space
+from infinitetalk.conditioning.chunk_inputs import ChunkInputs
 from infinitetalk.conditioning.image import resize_and_crop
 from infinitetalk.pipeline import InfiniteTalkPipeline
 from infinitetalk.sampling.color_match import correct_colors
@@ -38,9 +39,9 @@ class RecordingPipeline(InfiniteTalkPipeline):
     def _count(self, *_) -> None:
         self.computed += 1
 
-    def denoise(self, number: int, *arguments) -> torch.Tensor:
-        self.latents[number] = super().denoise(number, *arguments)
-        return self.latents[number]
+    def denoise(self, inputs: ChunkInputs, *arguments) -> torch.Tensor:
+        self.latents[inputs.index] = super().denoise(inputs, *arguments)
+        return self.latents[inputs.index]
 
 
 class Frames:

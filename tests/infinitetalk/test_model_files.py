@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 
 from infinitetalk.acceleration.memory_plan import PLANS
 from infinitetalk.checkpoints import hub
-from infinitetalk.checkpoints.load_encoders import Encoders
+from infinitetalk.checkpoints.load_encoders import Encoders, load_encoders
 from infinitetalk.checkpoints.load_transformer import LoraFile
 from infinitetalk.checkpoints.merge import merge
 from infinitetalk.errors import InvalidCheckpoint
-from infinitetalk.server import model as warm_model
-from infinitetalk.server.model import ModelWorker, Readiness
+from infinitetalk.server.loaded_model import Readiness
+from infinitetalk.server.model import ModelWorker
 from infinitetalk.server.variants import PLAIN_VARIANTS, SCALED_VARIANTS, Variant, VariantLoader
 from tests.infinitetalk.test_warm_model import CPU, RUNTIME
 
@@ -42,7 +42,7 @@ def loader(folder: Path) -> VariantLoader:
 
 @pytest.fixture(scope="module")
 def encoders(weights: Path) -> Encoders:
-    return warm_model.load_encoders(weights, dtype=torch.float32)
+    return load_encoders(weights, dtype=torch.float32)
 
 
 @pytest.fixture

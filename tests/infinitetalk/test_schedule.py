@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from infinitetalk.checkpoints.pipeline_from_files import load_pipeline
-from infinitetalk.checkpoints.tiny import SIZES
+from infinitetalk.model.configs import TINY_SIZES
 from infinitetalk.pipeline import InfiniteTalkPipeline
 from infinitetalk.presets import IDLE_BELOW, shifted_timesteps, used_timesteps
 from infinitetalk.sampling.guidance import GuidanceScales
@@ -97,8 +97,8 @@ def test_a_film_without_the_step_looks_the_same(pipeline, steps, shift, audio) -
             audio_guidance_scale=audio,
             projected_guidance=None,
             keep_idle_steps=keep,
-            num_frames_per_chunk=SIZES["num_frames_per_chunk"],
-            motion_frames=SIZES["motion_frames"],
+            num_frames_per_chunk=TINY_SIZES["num_frames_per_chunk"],
+            motion_frames=TINY_SIZES["motion_frames"],
         )
         reported = []
         [chunk] = pipeline(

@@ -23,7 +23,7 @@ from infinitetalk.pipeline import GeneratedChunk
 from infinitetalk.sampling.resume_point import ResumePoint
 from infinitetalk.server import file_watch
 from infinitetalk.server.app import ModelServer
-from infinitetalk.server.model import Readiness
+from infinitetalk.server.loaded_model import Readiness
 
 STEPS = 8
 SETTINGS = {
@@ -78,7 +78,7 @@ class SteppedModel:
         self.fault: Exception | None = None
 
     def render(self, job: Any, check: Callable[[], None], on_step: Callable[[int, int], None]) -> Iterator[Any]:
-        for chunk in range(job.checkpoint.next_chunk if job.checkpoint else 0, 3):
+        for chunk in range(job.resume_point.next_chunk if job.resume_point else 0, 3):
             for step in range(STEPS):
                 self.allowed.acquire()
                 check()
@@ -170,7 +170,7 @@ class Stream(threading.Thread):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch) -> None:
-    monkeypatch.setattr(file_watch, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(file_watch, "CHECK_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -231,7 +231,7 @@ def test_it_answers_while_the_file_system_of_the_weights_hangs(server, monkeypat
             back.wait(60)
         return {"1-fast": "It is empty."}
 
-    monkeypatch.setattr(file_watch, "FIRST_LOOK_SECONDS", 0.1 if hangs_from == 0 else 20)
+    monkeypatch.setattr(file_watch, "FIRST_CHECK_SECONDS", 0.1 if hangs_from == 0 else 20)
     server.model.unloadable = look
     server.health()
     until(lambda: len(looks) > hangs_from)
@@ -239,7 +239,7 @@ def test_it_answers_while_the_file_system_of_the_weights_hangs(server, monkeypat
     said = [server.health()["unloadable"] for _ in range(20)]
     assert said == [{"1-fast": "It is empty."} if hangs_from else {}] * 20
     assert server.metric("infinitetalk_unloadable_variants") == hangs_from
-    assert looks == ["look-at-files"] * (hangs_from + 1)  # One thread hangs, however often it is asked.
+    assert looks == ["check-files"] * (hangs_from + 1)  # One thread hangs, however often it is asked.
     back.set()
     until(lambda: server.health()["unloadable"] != {})
 

@@ -13,11 +13,13 @@ import torch
 from infinitetalk.acceleration.memory_plan import PLANS
 from infinitetalk.checkpoints.load_transformer import LoraFile
 from infinitetalk.checkpoints.merge import merge
-from infinitetalk.checkpoints.tiny import SIZES
 from infinitetalk.errors import InfiniteTalkError, InvalidInput
+from infinitetalk.model.configs import TINY_SIZES
 from infinitetalk.sampling.resume_point import ResumePoint
-from infinitetalk.server.model import ModelWorker, Readiness, RuntimeOptions
+from infinitetalk.server.loaded_model import Readiness
+from infinitetalk.server.model import ModelWorker
 from infinitetalk.server.protocol import RenderJob
+from infinitetalk.server.runtime_options import RuntimeOptions
 from infinitetalk.server.variants import Variant, VariantLoader
 from tests.infinitetalk.test_server import SETTINGS, job
 
@@ -42,8 +44,8 @@ def ask(portrait: Path, voice: Path) -> Callable[..., RenderJob]:
         settings = {
             **SETTINGS,
             "num_inference_steps": 2,
-            "num_frames_per_chunk": SIZES["num_frames_per_chunk"],
-            "motion_frames": SIZES["motion_frames"],
+            "num_frames_per_chunk": TINY_SIZES["num_frames_per_chunk"],
+            "motion_frames": TINY_SIZES["motion_frames"],
         }
         given = {"source": str(portrait), "voices": [str(voice)], "settings": settings, "size": [80, 80]}
         return RenderJob.from_message(job(**{**given, **overrides}))
@@ -77,7 +79,7 @@ def test_a_render_goes_on_from_any_chunk_to_the_same_frames(start, ask) -> None:
     whole = render(model, ask())
 
     for chunk in whole:
-        resumed = render(start(), ask(checkpoint=chunk.checkpoint.to_bytes()))
+        resumed = render(start(), ask(checkpoint=chunk.resume_point.to_bytes()))
         assert [later.index for later in resumed] == list(range(chunk.index + 1, 3))
         for later in resumed:
             assert np.array_equal(later.frames, whole[later.index].frames)
