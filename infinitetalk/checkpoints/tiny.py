@@ -1,6 +1,6 @@
 """`python -m infinitetalk tiny DIR`: random weights in files laid out like the published ones, small enough for a CPU.
 
-They show that every path works, and nothing else: what they make of a picture is noise.
+They show that every path works. The videos are noise.
 """
 
 import argparse
@@ -45,7 +45,7 @@ ADAPTER = ("audio_proj.", "norm_x.", "audio_cross_attn.")  # parts of InfiniteTa
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, help="where to write; made if it is not there")
+    parser.add_argument("folder", type=Path, help="the folder to write to; it is created if needed")
     parser.add_argument("--seed", type=int, default=0)
 
 
@@ -124,7 +124,7 @@ def _write_text_encoder(base: Path, generator: torch.Generator) -> None:
     layers = range(TINY_TEXT["encoder_layers"])
     names += [f"blocks.{layer}.{name}.weight" for layer, name in product(layers, inner)]
     shapes = _original_shapes(names, model, lambda tensors: rename_umt5(tensors, "tiny"))
-    torch.save({n: _random(n, s, generator) for n, s in shapes.items()}, base / hub.TEXT_ENCODER)
+    torch.save({name: _random(name, shape, generator) for name, shape in shapes.items()}, base / hub.TEXT_ENCODER)
 
     spoken = ["a", "person", "is", "talking", "the", "of", "and", "to", "in"]
     words = ["<pad>", "</s>", "<unk>", *(f"▁{word}" for word in spoken)]
@@ -156,7 +156,7 @@ def _write_image_encoder(base: Path, generator: torch.Generator) -> None:
             shapes[f"visual.{name}"] = tensor.shape
     tensors = {name: _random(name, shape, generator) for name, shape in shapes.items()}
     assert rename_clip(tensors, "tiny").keys() == model.state_dict().keys()
-    tensors["visual.head"] = torch.randn(dim, 16, generator=generator)  # As in the published file, and of no use
+    tensors["visual.head"] = torch.randn(dim, 16, generator=generator)  # as in the published file, and not used
     tensors["textual.model.embeddings.word_embeddings.weight"] = torch.randn(8, 8, generator=generator)
     tensors["log_scale"] = torch.ones(1)
     torch.save(tensors, base / hub.IMAGE_ENCODER)
@@ -208,22 +208,22 @@ def _write_loras(folder: Path, generator: torch.Generator) -> None:
 
 
 def _original_shapes(names, model: nn.Module, rename) -> dict[str, torch.Size]:  # type: ignore[no-untyped-def]
-    """The original names of exactly this model's tensors, out of more that might exist."""
+    """Original name -> shape, for those of `names` that this model has. Raises RuntimeError if one is missing."""
     shapes = {key: tensor.shape for key, tensor in model.state_dict().items()}
-    found = {}
+    original = {}
     for name in names:
         [ours] = rename({name: torch.empty(0)})
         if ours in shapes:
-            found[name] = shapes[ours]
-    covered = rename({name: torch.empty(0) for name in found}).keys()
+            original[name] = shapes[ours]
+    covered = rename({name: torch.empty(0) for name in original}).keys()
     missing = shapes.keys() - covered - {"encoder.embed_tokens.weight"}
     if missing:
         raise RuntimeError(f"No original name for {sorted(missing)}")
-    return found
+    return original
 
 
 def _random(name: str, shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
-    """Normal values of a width that keeps signals alive; norms around one."""
+    """Normal values, scaled so that signals neither vanish nor grow; norms near one."""
     if name.endswith("gamma") or ("norm" in name and name.endswith("weight")):
         return 1 + 0.1 * torch.randn(shape, generator=generator)
     fan_in = max(1, shape.numel() // shape[0]) if len(shape) > 1 else 25
