@@ -200,4 +200,4 @@ def test_what_was_not_used_is_logged(weights: Path, tmp_path: Path, caplog) -> N
 
     load_transformer(weights, speakers=1, loras=[LoraFile(tmp_path / "lora.safetensors", 1.0)])
 
-    assert "lora.safetensors: 1 tensors are of no use here: extra" in caplog.text
+    assert "lora.safetensors: 1 tensors are not used: extra" in caplog.text

@@ -16,7 +16,8 @@ from infinitetalk.checkpoints import hub
 from infinitetalk.checkpoints.load_encoders import Encoders, load_encoders
 from infinitetalk.checkpoints.load_transformer import LoraFile
 from infinitetalk.checkpoints.merge import merge
-from infinitetalk.errors import InvalidCheckpoint
+from infinitetalk.errors import AttentionUnavailable, InvalidCheckpoint
+from infinitetalk.server import loaded_model
 from infinitetalk.server.loaded_model import Readiness
 from infinitetalk.server.model import ModelWorker
 from infinitetalk.server.variants import PLAIN_VARIANTS, SCALED_VARIANTS, Variant, VariantLoader
@@ -115,6 +116,19 @@ SEEN_BEFOREHAND = {
     "web page": (lambda path: path.write_text("\n<!DOCTYPE html><title>404</title>"), "a web page"),
     "Git LFS": (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), "Git LFS"),
 }
+
+
+def test_an_attention_backend_that_fails_is_not_blamed_on_the_files(start, loader, monkeypatch) -> None:
+    model = start()
+
+    def refuse(transformer: object, backend: str) -> None:
+        raise AttentionUnavailable("attention_unusable", f"{backend} cannot be used.")
+
+    monkeypatch.setattr(loaded_model, "use_attention", refuse)
+    with pytest.raises(AttentionUnavailable):
+        model._use(FAST, PLAN)
+
+    assert loader.unloadable(PLAN) == {}
 
 
 @pytest.mark.parametrize("damage", SEEN_BEFOREHAND.values(), ids=SEEN_BEFOREHAND)
@@ -327,7 +341,7 @@ def test_a_server_starts_with_another_variant_where_the_first_is_bad(folder, sta
     model = start(FAST)
 
     assert (model.variant, model.readiness) == (BASE, Readiness.READY)
-    assert "The first variant cannot be 1-fast" in caplog.text
+    assert "Variant 1-fast cannot be loaded at the start" in caplog.text
 
 
 def test_what_is_loaded_goes_on_without_its_files(folder, start, caplog) -> None:
