@@ -30,6 +30,7 @@ from infinitetalk.conditioning.audio_encoder import SpeechEncoder
 from infinitetalk.conditioning.text_encoder import PromptEncoder
 from infinitetalk.model.configs import (
     TINY_IMAGE,
+    TINY_SHARED,
     TINY_SIZES,
     TINY_SPEECH,
     TINY_TEXT,
@@ -74,10 +75,7 @@ SHAPES = {
         transformer_config(
             {
                 **TINY_TRANSFORMER,
-                "text_dim": TINY_TEXT["dim"],
-                "img_dim": TINY_IMAGE["dim"],
-                "audio_blocks": TINY_SPEECH["num_hidden_layers"],
-                "audio_channels": TINY_SPEECH["hidden_size"],
+                **TINY_SHARED,
             }
         ),
         umt5_config(TINY_TEXT),

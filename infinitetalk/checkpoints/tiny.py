@@ -29,6 +29,7 @@ from infinitetalk.checkpoints import hub
 from infinitetalk.checkpoints.convert import rename_clip, rename_umt5, rename_vae, transformer_key
 from infinitetalk.model.configs import (
     TINY_IMAGE,
+    TINY_SHARED,
     TINY_SPEECH,
     TINY_TEXT,
     TINY_TRANSFORMER,
@@ -72,10 +73,7 @@ def _write_transformer(folder: Path, generator: torch.Generator) -> None:
     config = transformer_config(
         {
             **TINY_TRANSFORMER,
-            "text_dim": TINY_TEXT["dim"],
-            "img_dim": TINY_IMAGE["dim"],
-            "audio_blocks": TINY_SPEECH["num_hidden_layers"],
-            "audio_channels": TINY_SPEECH["hidden_size"],
+            **TINY_SHARED,
             "intermediate_dim": 24,
             "output_dim": 24,
             "context_tokens": 4,

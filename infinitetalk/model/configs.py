@@ -134,3 +134,10 @@ TINY_TEXT: dict[str, Any] = {
 }
 TINY_IMAGE: dict[str, Any] = {"dim": 160, "num_heads": 2, "num_layers": 3, "mlp_ratio": 2}
 TINY_VAE: dict[str, Any] = {"base_dim": 4}
+# Widths that the transformer shares with its encoders; as in the published files, its config does not name them.
+TINY_SHARED: dict[str, Any] = {
+    "text_dim": TINY_TEXT["dim"],
+    "img_dim": TINY_IMAGE["dim"],
+    "audio_blocks": TINY_SPEECH["num_hidden_layers"],
+    "audio_channels": TINY_SPEECH["hidden_size"],
+}

@@ -82,8 +82,8 @@ def _follow(options: argparse.Namespace, group: Group) -> None:
 
 def _start(options: argparse.Namespace, group: Group) -> ModelWorker:
     device = torch.device(group.device)
-    keep_compiled_code(options.compile_cache or options.weights / "compiled")
     runtime = RuntimeOptions.of_arguments(options, device)
+    keep_compiled_code(options.compile_cache or options.weights / "compiled")
     loader = VariantLoader(options.weights, options.merged, runtime.dtype, device)
     plan = _plan(options, device)
     if group.size > 1:

@@ -189,6 +189,7 @@ class LoadedModel:
 
 
 def _clear_frames(error: BaseException | None) -> None:
+    """Drop the local variables of the frames in the error's traceback: they refer to tensors."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__

@@ -57,7 +57,6 @@ def test_a_backend_that_diffusers_refuses_is_named() -> None:
 
 def test_the_model_server_says_so_before_it_loads_anything(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(command.signal, "signal", lambda *arguments: None)
-    monkeypatch.setattr(command, "keep_compiled_code", lambda folder: None)
     paths = ["--socket", str(tmp_path / "model.sock"), "--weights", str(tmp_path / "no weights"), "--device", "cpu"]
 
     assert main(["serve", *paths, "--attention", "flash"]) == 2

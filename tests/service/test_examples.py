@@ -244,4 +244,4 @@ def test_the_librarys_example_without_a_gpu_makes_a_film(tmp_path: Path) -> None
     )
 
     assert run.returncode == 0, run.stderr
-    assert (tmp_path / "film.mp4").read_bytes()[4:8] == b"ftyp"
+    assert (tmp_path / "video.mp4").read_bytes()[4:8] == b"ftyp"
