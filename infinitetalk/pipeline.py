@@ -11,7 +11,7 @@ from diffusers import AutoencoderKLWan
 from numpy.typing import NDArray
 from transformers import CLIPVisionModel
 
-from infinitetalk.buckets import BUCKETS, Buckets, Chunk, Size, nearest_bucket, plan_chunks
+from infinitetalk.buckets import BUCKETS, Buckets, Chunk, Size, nearest_bucket
 from infinitetalk.conditioning import vae as latent_space
 from infinitetalk.conditioning.audio_windows import lengthen_tail, split_windows, windows
 from infinitetalk.conditioning.chunk_inputs import ChunkInputs
@@ -102,9 +102,7 @@ class InfiniteTalkPipeline:
         negative = self.text_encoder(negative_prompt)[None] if settings.text_guidance_scale != 1 else None
 
         # 4. Plan the chunks
-        chunks = plan_chunks(
-            num_frames, num_frames_per_chunk=settings.num_frames_per_chunk, motion_frames=settings.motion_frames
-        )
+        chunks = settings.plan_chunks(num_frames)
 
         # 5. Skip the chunks that are finished, and take over the last frames shown
         motion = None

@@ -56,6 +56,7 @@ class ChunkFolder:
         return self.folder / f"chunk-{index:05d}.mkv"
 
     def _resume_file(self, index: int) -> Path:
+        # The suffix of earlier versions, whose interrupted videos can be continued.
         return self.folder / f"chunk-{index:05d}.checkpoint"
 
 

@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from infinitetalk.acceleration.attention_backends import use_attention
-from infinitetalk.buckets import plan_chunks
+from infinitetalk.acceleration.attention_backends import require_attention, use_attention
 from infinitetalk.checkpoints import hub
 from infinitetalk.checkpoints.load_transformer import LoraFile
 from infinitetalk.checkpoints.pipeline_from_files import load_pipeline, sized
@@ -61,6 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     if options.stop_after is not None and options.chunks is None:
         raise InvalidInput("chunks_needed", "--stop-after needs --chunks: without it the chunks would be lost.")
+    if options.attention:
+        require_attention(options.attention)  # before the minutes that loading takes
     disable_progress_bar()  # of loading; our own progress shows the chunks
     settings = sized(settings_of(options), options.weights)
     paths = [path for path in (options.audio, options.audio_2) if path]
@@ -81,13 +82,7 @@ def run(options: argparse.Namespace) -> int:
         use_attention(pipeline.transformer, options.attention)
     audio_embeds = [speech_encoder(voice) for voice in voices]
     num_frames = options.frame_num or max(len(voice) for voice in audio_embeds)
-    total = len(
-        plan_chunks(
-            num_frames,
-            num_frames_per_chunk=settings.num_frames_per_chunk,
-            motion_frames=settings.motion_frames,
-        )
-    )
+    total = len(settings.plan_chunks(num_frames))
 
     def show_progress(chunk: int, step: int) -> None:
         print(f"\rChunk {chunk + 1} of {total}, step {step + 1} of {settings.steps_made} ", end="", flush=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from infinitetalk.buckets import CHUNK_FRAMES, MOTION_FRAMES
+from infinitetalk.buckets import CHUNK_FRAMES, MOTION_FRAMES, Chunk, plan_chunks
 from infinitetalk.errors import InvalidInput
 from infinitetalk.presets import COLOR_CORRECTION_STRENGTH, WITHOUT_PRESET, Preset, used_timesteps
 from infinitetalk.sampling.guidance import AdaptiveProjectedGuidance
@@ -40,6 +40,12 @@ class Settings:
             projected_guidance=AdaptiveProjectedGuidance() if preset.projected_guidance else None,
             teacache_threshold=preset.teacache_threshold,
             resolution=resolution,
+        )
+
+    def plan_chunks(self, num_frames: int) -> list[Chunk]:
+        """The chunks of a video with num_frames frames."""
+        return plan_chunks(
+            num_frames, num_frames_per_chunk=self.num_frames_per_chunk, motion_frames=self.motion_frames
         )
 
     def check_frames(self) -> None:
