@@ -44,9 +44,7 @@ class Settings:
 
     def plan_chunks(self, num_frames: int) -> list[Chunk]:
         """The chunks of a video with num_frames frames."""
-        return plan_chunks(
-            num_frames, num_frames_per_chunk=self.num_frames_per_chunk, motion_frames=self.motion_frames
-        )
+        return plan_chunks(num_frames, num_frames_per_chunk=self.num_frames_per_chunk, motion_frames=self.motion_frames)
 
     def check_frames(self) -> None:
         """Raises InvalidInput `frames_invalid`."""
