@@ -114,7 +114,7 @@ class InfiniteTalkPipeline:
         # 6. Place the two speakers in the frame
         masks = speaker_masks((height, width), size, speaker_boxes) if len(audio_embeds) == 2 else None
 
-        # 7. Keep the first frame, whose colors the whole video shall have
+        # 7. Keep the first frame as the reference for the colors of the whole video
         color_reference = resize_and_crop(first_frame, size)
 
         draw_noise = draw_noise or (lambda number, shape: _noise(seed, number, shape))

@@ -1,4 +1,4 @@
-"""On which device the networks lie during a render, chosen by the memory of the GPU.
+"""Memory plans: on which device the networks lie during a render, chosen by the memory of the GPU.
 
 `resident`: everything on the GPU, in bfloat16. `fp8`: the blocks' linear layers in 8 bits. `streamed` and
 `fp8-streamed`: each block is copied to the GPU while the one before it computes. All but the first leave the text

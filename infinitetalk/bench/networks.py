@@ -54,7 +54,7 @@ class Networks(Protocol):
     settings: Settings
 
     def transformer(self, plan: MemoryPlan) -> InfiniteTalkTransformer3DModel:
-        """On the device that the plan names; the same weights in every call."""
+        """The transformer on the device that the plan names; the same weights in every call."""
 
     def encoders(self, plan: MemoryPlan) -> Encoders: ...
 
@@ -191,7 +191,7 @@ class _WordTokenizer:
 
 
 def _random(key: str, shape: torch.Size, generator: torch.Generator, dtype: torch.dtype) -> torch.Tensor:
-    """On the generator's device."""
+    """Normal values, or ones for norms, on the generator's device."""
     if "norm" in key and key.endswith(("weight", "gamma")):
         return torch.ones(shape, device=generator.device, dtype=dtype)
     return torch.empty(shape, device=generator.device, dtype=dtype).normal_(0, DEVIATION, generator=generator)

@@ -40,11 +40,11 @@ class ChunkTiming:
 
 
 class _Stop(Exception):
-    pass
+    """Ends a render at its first step."""
 
 
 class ChunkBench:
-    """One pipeline, one size."""
+    """Times chunks of one pipeline at one frame size."""
 
     def __init__(
         self, networks: InfiniteTalkPipeline, settings: Settings, size: tuple[int, int], device: torch.device

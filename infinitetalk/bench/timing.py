@@ -41,7 +41,7 @@ def synchronise(device: torch.device) -> None:
 
 
 def seconds_of(call: Callable[[], Any], device: torch.device) -> float:
-    """Until all work that the call has queued on the device is done."""
+    """Seconds until all work that the call has queued on the device is done."""
     synchronise(device)
     start = time.perf_counter()
     call()
@@ -60,7 +60,7 @@ def measure(call: Callable[[], Any], device: torch.device, repeats: int) -> Timi
 
 
 def gpu_state(device: torch.device) -> GpuState | None:
-    """From nvidia-smi; None without a GPU or without nvidia-smi."""
+    """State of the GPU from nvidia-smi; None without a GPU or without nvidia-smi."""
     if device.type != "cuda":
         return None
     gpu = f"GPU-{torch.cuda.get_device_properties(device).uuid}"

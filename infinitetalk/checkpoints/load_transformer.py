@@ -107,7 +107,7 @@ def _merge(weights: dict[str, torch.Tensor], lora: LoraFile) -> LoraReport:
 
 
 def empty_transformer(arguments: dict[str, Any], tensors: dict[str, torch.Tensor]) -> InfiniteTalkTransformer3DModel:
-    """On the meta device, without data; with an 8-bit layer for each tensor that is stored in 8 bits."""
+    """A transformer on the meta device, without data, with an 8-bit layer for each tensor that is stored in 8 bits."""
     with torch.device("meta"):
         model = InfiniteTalkTransformer3DModel(**arguments)
     use_float8_linears(model, [key for key, tensor in tensors.items() if tensor.dtype == STORED])
@@ -121,7 +121,7 @@ def _filled(arguments: dict[str, Any], tensors: dict[str, torch.Tensor], source:
 
 
 def _transformer_arguments(weights: Path, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
-    """From the base's config.json; sizes that it does not name, from the tensors and the speech encoder's config."""
+    """Read from the base's config.json; sizes that are not there, from the tensors and the speech encoder's config."""
     speech = read_json(weights / hub.SPEECH / "config.json")
     unnamed = {"num_hidden_layers", "hidden_size"} - speech.keys()
     if unnamed:

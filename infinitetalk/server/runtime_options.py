@@ -1,4 +1,4 @@
-"""What the model server runs with, chosen once at its start: device, precision, attention and compilation."""
+"""Device, precision, attention and compilation of the model server, chosen once at its start."""
 
 import argparse
 from dataclasses import dataclass

@@ -15,6 +15,7 @@ from infinitetalk.checkpoints.files import index_file, listed_tensors, read_json
 from infinitetalk.checkpoints.header import Fingerprint, Header, Headers, fingerprint
 from infinitetalk.checkpoints.load_transformer import LoraFile, load_transformer
 from infinitetalk.checkpoints.merge import load_merged, manifest_of
+from infinitetalk.checkpoints.pipeline_from_files import sizes_of
 from infinitetalk.errors import InfiniteTalkError, InvalidCheckpoint, InvalidInput
 from infinitetalk.model.transformer import InfiniteTalkTransformer3DModel
 
@@ -89,6 +90,7 @@ class VariantLoader:
         paths = self.files(variant, plan)
         files = tuple((path, fingerprint(path)) for path in paths)
         headers = {path: self._headers.of(path) for path in paths}
+        sizes_of(self._weights)  # A damaged config.json is refused here, and not counted as a failure of `load`.
         if paths[0] not in self._merged:
             for tensor, path in self._listed().items():
                 if tensor not in headers[path].keys:
@@ -115,7 +117,7 @@ class VariantLoader:
         return reasons
 
     def load(self, variant: Variant, plan: MemoryPlan) -> InfiniteTalkTransformer3DModel:
-        """On the device; for a streamed plan on the CPU, from where each block is copied when it is needed."""
+        """Load the variant onto the device; for a streamed plan onto the CPU, from where blocks are copied one by one."""
         device = "cpu" if plan.streamed else str(self._device)
         path = self._find_merged().get((variant, plan.fp8))
         if path is not None:
