@@ -117,7 +117,7 @@ class VariantLoader:
         return reasons
 
     def load(self, variant: Variant, plan: MemoryPlan) -> InfiniteTalkTransformer3DModel:
-        """Load the variant onto the device; for a streamed plan onto the CPU, from where blocks are copied one by one."""
+        """Load the variant onto the device; for a streamed plan onto the CPU, from where blocks are copied."""
         device = "cpu" if plan.streamed else str(self._device)
         path = self._find_merged().get((variant, plan.fp8))
         if path is not None:

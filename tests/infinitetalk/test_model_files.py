@@ -118,6 +118,19 @@ SEEN_BEFOREHAND = {
 }
 
 
+def test_a_damaged_config_is_named_and_not_a_merged_file(folder, tmp_path) -> None:
+    merge(folder, tmp_path / "merged.safetensors")
+    loader = VariantLoader(folder, [tmp_path / "merged.safetensors"], torch.bfloat16, CPU)
+    config = folder / hub.BASE / "config.json"
+    good = config.read_text()
+    config.write_text("{")
+
+    assert "config.json is not JSON" in loader.unloadable(PLAN)["1-none"]
+
+    config.write_text(good)
+    assert loader.unloadable(PLAN) == {}
+
+
 def test_an_attention_backend_that_fails_is_not_blamed_on_the_files(start, loader, monkeypatch) -> None:
     model = start()
 
