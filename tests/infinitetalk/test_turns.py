@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from infinitetalk.server import leases as turns_module
+from infinitetalk.server import leases as leases_module
 from infinitetalk.server.leases import Aborted, Lease, Leases, StaleToken
 
 
@@ -63,7 +63,7 @@ def test_a_turn_can_be_extended() -> None:
 
 
 def test_old_tokens_are_forgotten_before_they_fill_the_memory(monkeypatch) -> None:
-    monkeypatch.setattr(turns_module, "REMEMBERED_TOKENS", 2)
+    monkeypatch.setattr(leases_module, "REMEMBERED_TOKENS", 2)
     leases = Leases()
     for render in ("a", "b", "c"):
         leases.end(leases.begin(render, 5, 60))
