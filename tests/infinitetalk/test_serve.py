@@ -31,7 +31,7 @@ def client_of(socket: Path) -> httpx.Client:
 
 def wait_until_ready(socket: Path, process: "subprocess.Popen[str]") -> dict:
     client = client_of(socket)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
         try:
             health = client.get("/health").json()
