@@ -7,9 +7,9 @@ from importlib import import_module
 COMMANDS = {
     "bench": ("infinitetalk.bench.command", "measure speed, memory and agreement on this machine"),
     "download": ("infinitetalk.checkpoints.download", "fetch the published weights"),
-    "generate": ("infinitetalk.generate.command", "make a video from a picture and a voice"),
-    "merge": ("infinitetalk.checkpoints.merge", "write one pre-merged file of weights, quick to load"),
-    "serve": ("infinitetalk.server.command", "keep the model loaded and render for the service"),
+    "generate": ("infinitetalk.generate.command", "make a video from an image and a voice"),
+    "merge": ("infinitetalk.checkpoints.merge", "merge weights and LoRA files into one file, quick to load"),
+    "serve": ("infinitetalk.server.command", "keep the model loaded and render jobs of the service"),
     "tiny": ("infinitetalk.checkpoints.tiny", "write a tiny random checkpoint, to try every path on a CPU"),
 }
 
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, (module, help_text) in COMMANDS.items():
         command = commands.add_parser(name, help=help_text)
-        if name in arguments[:1]:  # The others' imports take seconds.
+        if name in arguments[:1]:  # Imports of the other commands take seconds.
             import_module(module).add_arguments(command)
     options = parser.parse_args(arguments)
     try:

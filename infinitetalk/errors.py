@@ -1,4 +1,4 @@
-"""What this library refuses, with a stable code for programs and a sentence for people."""
+"""The errors of this library, each with a stable code for programs and a sentence for people."""
 
 
 class InfiniteTalkError(Exception):
@@ -9,8 +9,12 @@ class InfiniteTalkError(Exception):
 
 
 class InvalidInput(InfiniteTalkError):
-    """The picture, the voice or a setting cannot be used."""
+    """The image, the voice or a setting cannot be used."""
 
 
 class InvalidCheckpoint(InfiniteTalkError):
-    """A file of weights is missing, damaged, or not what it should be. Names the file and the keys."""
+    """A file of weights is missing, damaged or of another model. The detail names the file and the keys."""
+
+
+class AttentionUnavailable(InfiniteTalkError):
+    """The requested attention backend cannot be used here. The detail names its package and the option."""

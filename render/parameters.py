@@ -3,22 +3,23 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from infinitetalk.presets import COLOR_CORRECTION_STRENGTH, WITHOUT_PRESET, Preset
+from infinitetalk.presets import PRESETS as MODEL_PRESETS
+
 MAX_SEED = 2**32 - 1
 
-PRESETS: dict[str, dict[str, int | float]] = {
-    # lightx2v distillation: four steps, no guidance pass.
-    "fast": {"sample_steps": 4, "sample_audio_guide_scale": 1.0, "sample_shift": 2.0},
-    # FusioniX with the model authors' own LoRA settings.
-    "standard": {"sample_steps": 8, "sample_audio_guide_scale": 2.0, "sample_shift": 2.0},
-    "quality": {
-        "sample_steps": 40,
-        "sample_text_guide_scale": 5.0,
-        "sample_audio_guide_scale": 4.0,
-        "sample_shift": 7.0,
-        "lora_scale": 0.0,
-    },
-}
-QUALITY_SHIFT_720P = 11.0  # More pixels need more of the schedule at high noise.
+
+def _parameters_of(preset: Preset) -> dict[str, int | float]:
+    return {
+        "sample_steps": preset.num_inference_steps,
+        "sample_text_guide_scale": preset.text_guidance_scale,
+        "sample_audio_guide_scale": preset.audio_guidance_scale,
+        "sample_shift": preset.flow_shift,
+        "lora_scale": 0.0 if preset.lora is None else 1.0,
+    }
+
+
+PRESETS = {name: _parameters_of(preset) for name, preset in MODEL_PRESETS.items()}
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,12 @@ class Parameters:
     seed: int
     resolution: str = "480p"
     preset: str | None = None
-    sample_steps: int = 8
-    sample_shift: float = 3.0
-    sample_text_guide_scale: float = 1.0
-    sample_audio_guide_scale: float = 6.0
+    sample_steps: int = WITHOUT_PRESET.num_inference_steps
+    sample_shift: float = WITHOUT_PRESET.flow_shift
+    sample_text_guide_scale: float = WITHOUT_PRESET.text_guidance_scale
+    sample_audio_guide_scale: float = WITHOUT_PRESET.audio_guidance_scale
     lora_scale: float = 1.0
-    color_correction_strength: float = 0.2
+    color_correction_strength: float = COLOR_CORRECTION_STRENGTH
     frame_num: int | None = None  # forced length; None: as long as the voice
 
     @classmethod
@@ -39,9 +40,10 @@ class Parameters:
         """Defaults, then the preset's values, then what was given explicitly. Unknown names are ignored."""
         known = {field.name for field in fields(cls)}
         explicit = {name: value for name, value in given.items() if name in known and value is not None}
-        preset: dict[str, Any] = dict(PRESETS.get(explicit.get("preset", ""), {}))
-        if explicit.get("preset") == "quality" and explicit.get("resolution") == "720p":
-            preset["sample_shift"] = QUALITY_SHIFT_720P
+        name, preset = explicit.get("preset", ""), {}
+        if name in PRESETS:
+            shift = MODEL_PRESETS[name].shift(explicit.get("resolution", cls.resolution))
+            preset = {**PRESETS[name], "sample_shift": shift}
         return cls(**{**preset, **explicit})
 
     def as_json(self) -> dict[str, Any]:

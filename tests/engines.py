@@ -9,8 +9,8 @@ from uuid import UUID
 
 import numpy as np
 
+from infinitetalk.buckets import CHUNK_FRAMES, MOTION_FRAMES
 from render.engines.base import FPS, Checkpoint, EngineStatus, FrameRange, Hold, Plan, RenderedSegment, RenderInputs
-from render.engines.infinitetalk import CHUNK_FRAMES, MOTION_FRAMES
 from render.parameters import Parameters
 
 

@@ -102,7 +102,7 @@ def _gpu_environment(folder: Path, weights: Path) -> dict[str, str]:
     return {
         "ENGINES": "draft,infinitetalk",
         "INFINITETALK_SOCKET": str(folder / "model.sock"),
-        "INFINITETALK_SIZES": str(weights / "sizes.json"),
+        "INFINITETALK_SIZES": str(weights / "Wan2.1-I2V-14B-480P/config.json"),
         "OMP_NUM_THREADS": "1",  # The tensors are tiny: more threads only wait for each other.
     }
 

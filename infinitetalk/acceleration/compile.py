@@ -1,4 +1,4 @@
-"""What makes a loaded transformer fast and lets it fit, without changing what it computes."""
+"""Changes of a loaded network that make it faster or smaller on the GPU, and do not change its results."""
 
 import os
 from pathlib import Path
@@ -10,21 +10,21 @@ from infinitetalk.model.transformer import InfiniteTalkTransformer3DModel
 
 
 def keep_compiled_code(folder: Path) -> None:
-    """Let torch.compile find its kernels again after a restart. To be called before anything is compiled."""
+    """Keep the code of torch.compile in this folder for the next start. Call it before anything is compiled."""
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
 
 
 def compile_blocks(transformer: InfiniteTalkTransformer3DModel) -> None:
-    """Compile one block, whose code serves them all: norms, modulations, gates and rotations become single kernels.
+    """Compile one block, whose code all blocks share: norms, modulations, gates and rotations become single kernels.
 
-    Sizes stay symbolic: the buckets have different numbers of tokens, and each would be compiled anew.
+    Sizes stay symbolic (`dynamic`). Otherwise each bucket, with its own number of tokens, would be compiled again.
     """
     transformer.compile_repeated_blocks(fullgraph=True, dynamic=True)
 
 
 def put_channels_last(network: nn.Module) -> None:
-    """Lay the convolutions' weights out as cuDNN is fastest with; images and videos each have a format of their own."""
+    """Store the weights of convolutions in the memory format with which cuDNN is fastest, for images and for videos."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv3d):
             layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last_3d)
@@ -33,10 +33,10 @@ def put_channels_last(network: nn.Module) -> None:
 
 
 def stream_blocks(transformer: InfiniteTalkTransformer3DModel, device: torch.device) -> None:
-    """Keep the weights in the CPU's memory and copy each block to the device while the one before it computes.
+    """Keep the weights in the CPU's memory and copy each block to the device while the block before it computes.
 
-    On CUDA the weights are pinned and copied on a stream of their own. Slower cards hide the copies entirely: a pass
-    moves 38 GB in bfloat16, 1.5 s at 25 GB/s.
+    On CUDA the weights are pinned and copied in a separate stream. A pass copies 38 GB in bfloat16, which takes 1.5 s
+    at 25 GB/s: nothing is lost on a card whose pass takes longer.
     """
     on_gpu = device.type == "cuda"
     transformer.enable_group_offload(

@@ -12,15 +12,15 @@ STORED = torch.float8_e4m3fn
 LARGEST = torch.finfo(STORED).max  # 448
 SCALE = "weight_scale"
 TENSOR_CORES = (8, 9)  # the lowest CUDA compute capability that multiplies in 8 bits
-ALIGNMENT = 16  # both widths of a weight must be its multiples
+ALIGNMENT = 16  # both sides of a weight must be multiples of it to be multiplied in 8 bits
 
 
 class Float8Linear(nn.Module):
-    """Half the memory of bfloat16. It multiplies bfloat16 states in 8 bits where the device has tensor cores for that;
-    otherwise the weight is widened as it is used.
+    """Takes half the memory of bfloat16. It multiplies bfloat16 states in 8 bits where the device has tensor cores for
+    it; otherwise the weight is widened for each use.
     """
 
-    in_eight_bits: bool | None = None  # None: as the device can
+    in_eight_bits: bool | None = None  # whether to multiply in 8 bits; None: if the device can
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__()
@@ -32,8 +32,10 @@ class Float8Linear(nn.Module):
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """states: ..., in_features. Returns ..., out_features in the dtype of the states."""
         if self.aligned and states.dtype == torch.bfloat16:
-            wanted = self.in_eight_bits
-            if wanted if wanted is not None else multiplies_eight_bits(self.weight.device):
+            in_eight_bits = self.in_eight_bits
+            if in_eight_bits is None:
+                in_eight_bits = multiplies_eight_bits(self.weight.device)
+            if in_eight_bits:
                 return self._multiply_eight_bits(states)
         weight = self.weight.to(states.dtype) * self.weight_scale.to(states.dtype)
         return F.linear(states, weight, self.bias.to(states.dtype))
@@ -47,27 +49,28 @@ class Float8Linear(nn.Module):
             ScalingType.RowWise,
             self.weight_scale.float().t(),
             ScalingType.RowWise,
-            bias=self.bias.to(states.dtype),  # CUDA takes it in the dtype of the output only.
+            bias=self.bias.to(states.dtype),  # CUDA requires the dtype of the output.
             output_dtype=states.dtype,
-            use_fast_accum=True,  # What it rounds away is far less than what 8 bits do.
+            use_fast_accum=True,  # Its rounding error is far smaller than that of 8 bits.
         )
         return out.view(*states.shape[:-1], -1)
 
 
 @torch.compiler.assume_constant_result
 def multiplies_eight_bits(device: torch.device) -> bool:
+    """Whether the device has tensor cores for 8-bit floating point."""
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= TENSOR_CORES
 
 
 def quantise_rows(states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """rows, width -> the same in E4M3 and the scales (rows, 1) in float32 to multiply them with."""
-    # The largest value is exact in any dtype: only the division needs float32, and makes it on its way.
+    """rows, width -> the values in E4M3, and the scales (rows, 1) in float32 to multiply them with."""
+    # The largest value is exact in any dtype; only the division needs float32.
     scale = states.abs().amax(dim=1, keepdim=True).float().clamp(min=1e-12) / LARGEST
     return (states / scale).to(STORED), scale
 
 
 def is_large_linear(key: str, tensor: torch.Tensor) -> bool:
-    """Weights of the blocks' linear layers: nearly all of the model, and what stands 8 bits."""
+    """Whether it is the weight of a block's linear layer: nearly all of the model, and the part that stands 8 bits."""
     return key.startswith("blocks.") and key.endswith(".weight") and tensor.ndim == 2
 
 
@@ -80,7 +83,7 @@ def to_float8(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, float]:
 
 
 def use_float8_linears(model: nn.Module, keys: Iterable[str]) -> None:
-    """Replace the layers that these keys of weights belong to; on the meta device, before loading."""
+    """Replace the linear layers of these keys of weights. Call it on the meta device, before loading."""
     for key in keys:
         name = key.removesuffix(".weight")
         parent, _, child = name.rpartition(".")

@@ -1,4 +1,4 @@
-"""Where the networks lie while a video is made, chosen by the memory of the GPU.
+"""Memory plans: on which device the networks lie during a render, chosen by the memory of the GPU.
 
 `resident`: everything on the GPU, in bfloat16. `fp8`: the blocks' linear layers in 8 bits. `streamed` and
 `fp8-streamed`: each block is copied to the GPU while the one before it computes. All but the first leave the text
@@ -18,11 +18,11 @@ from infinitetalk.errors import InvalidInput
 from infinitetalk.model.configs import clip_config, transformer_config, umt5_config, vae_config
 from infinitetalk.model.transformer import InfiniteTalkTransformer3DModel
 
-BLOCKS_IN_FLIGHT = 2  # streamed: the one that computes and the one that is copied
-USABLE = 0.95  # of a GPU's memory; the rest is the context's and lost to fragments
+BLOCKS_IN_FLIGHT = 2  # on the GPU at once when streamed: the one that computes and the one that is copied
+USABLE = 0.95  # share of a GPU's memory; the CUDA context and fragmentation take the rest
 PIXELS_480P = 448 * 896
-# Beside the weights, at PIXELS_480P and 81 frames; they grow with the pixels. The decoder runs when the transformer is
-# idle, and takes more: ComfyUI counts 7,000 values of 2 bytes a pixel for it.
+# Bytes beside the weights, at PIXELS_480P and 81 frames; proportional to the pixels. The decoder, which runs when the
+# transformer is idle, takes more: ComfyUI counts 7,000 values of 2 bytes a pixel for it.
 TRANSFORMER_ACTIVATIONS = 3e9
 DECODER_ACTIVATIONS = 7_000 * 2 * PIXELS_480P
 
@@ -32,11 +32,11 @@ class MemoryPlan:
     name: str
     fp8: bool
     streamed: bool
-    fallback: str | None  # the plan that takes less and computes the same
+    fallback: str | None  # the plan that needs less memory and computes the same
 
     @property
     def text_on_cpu(self) -> bool:
-        """It runs once for each new prompt, a second or so, and is the second largest network."""
+        """Whether the text encoder lies on the CPU: the second largest network, needed once for each new prompt."""
         return self.fp8 or self.streamed
 
 
@@ -49,12 +49,12 @@ PLANS = {
         MemoryPlan("fp8-streamed", fp8=True, streamed=True, fallback=None),
     )
 }
-# Faster ones first. 8 bits stay resident where bfloat16 would have to be streamed.
+# Fastest first: 8 bits on the GPU are faster than streamed bfloat16.
 PREFERRED = ("resident", "fp8", "streamed", "fp8-streamed")
 
 
 def choose_plan(total_bytes: int, pixels: int = PIXELS_480P) -> MemoryPlan:
-    """The first of PREFERRED that fits a GPU with so much memory. Raises InvalidInput `gpu_too_small`."""
+    """The first plan of PREFERRED that fits into total_bytes of GPU memory. Raises InvalidInput `gpu_too_small`."""
     for name in PREFERRED:
         if peak_bytes(PLANS[name], pixels) <= USABLE * total_bytes:
             return PLANS[name]
@@ -65,14 +65,14 @@ def choose_plan(total_bytes: int, pixels: int = PIXELS_480P) -> MemoryPlan:
 
 
 def peak_bytes(plan: MemoryPlan, pixels: int = PIXELS_480P) -> int:
-    """Most that a render takes with the published networks: their weights, counted, and the activations, estimated."""
+    """Highest GPU memory of a render with the published networks: counted weights and estimated activations."""
     activations = max(TRANSFORMER_ACTIVATIONS, DECODER_ACTIVATIONS) * pixels / PIXELS_480P
     return round(weight_bytes(plan) + activations)
 
 
 @cache
 def weight_bytes(plan: MemoryPlan) -> int:
-    """What lies on the GPU at once of the published networks' weights, counted from modules without data."""
+    """Bytes of the published networks' weights on the GPU at one time, counted from modules on the meta device."""
     with torch.device("meta"):
         transformer = InfiniteTalkTransformer3DModel(**transformer_config({}))
         vae = AutoencoderKLWan(**vae_config({}))

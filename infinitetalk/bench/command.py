@@ -1,4 +1,7 @@
-"""`python -m infinitetalk bench`: what the model costs on this machine, once it is sure that it computes the same."""
+"""`python -m infinitetalk bench`: speed and memory of the model on this machine.
+
+A faster way to run it is timed only when it computes the same as the plain one.
+"""
 
 import argparse
 import json
@@ -11,17 +14,17 @@ from transformers.utils.logging import disable_progress_bar
 from infinitetalk.acceleration.attention_backends import capability_of, choose_attention
 from infinitetalk.acceleration.compile import keep_compiled_code
 from infinitetalk.acceleration.memory_plan import PLANS, choose_plan
-from infinitetalk.bench.measurement import Bench, variants_of
+from infinitetalk.bench.measurement import Bench, bench_cases
 from infinitetalk.bench.networks import SHAPES, FileNetworks, Networks, RandomNetworks
 from infinitetalk.bench.regression import regressions
-from infinitetalk.bench.report import Machine, Report, VariantReport, Workload, as_markdown
+from infinitetalk.bench.report import CaseReport, Machine, Report, Workload, as_markdown
 from infinitetalk.bench.server_start import measure_server_start
 from infinitetalk.checkpoints import hub
 from infinitetalk.errors import InvalidInput
 from infinitetalk.server.variants import Variant
 
 EXIT_REGRESSION = 3
-# Dense bfloat16 in TFLOP/s, of the makers' datasheets; list prices of Modal in 2026 for an hour.
+# Dense bfloat16 in TFLOP/s, from the datasheets; dollars per hour, list prices of Modal in 2026.
 GPUS = {"H100": (989.0, 3.95), "H200": (989.0, 4.54), "L40S": (362.0, 1.95)}
 TRANSFORMER_ALONE = 42e9  # bytes: its weights in bfloat16 and a pass, without the other networks
 DEFAULT_SIZES = {"full": (448, 896), "tiny": (64, 96)}
@@ -29,8 +32,8 @@ DEFAULT_SIZES = {"full": (448, 896), "tiny": (64, 96)}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--weights", type=Path, help="the folder of `download`; also times the server's start")
-    source.add_argument("--random-weights", choices=sorted(SHAPES), help="of the published sizes, or tiny ones")
+    source.add_argument("--weights", type=Path, help="the folder of `download`; the start of the server is timed too")
+    source.add_argument("--random-weights", choices=sorted(SHAPES), help="published or tiny sizes")
     parser.add_argument("--merged", type=Path, action="append", default=[], help="files of `merge`")
     parser.add_argument("--lora", choices=[*sorted(hub.PRESET_LORAS), "none"], default="standard")
     parser.add_argument("--size", type=_size, help="HEIGHTxWIDTH; by default 448x896")
@@ -38,9 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--attention", help="a backend of diffusers; by default chosen by the GPU")
     parser.add_argument("--no-compile", action="store_true", help="do without torch.compile")
     parser.add_argument("--compile-cache", type=Path, help="keep torch.compile's code here")
-    parser.add_argument("--repeats", type=_positive, default=5, help="timed passes, after two that are not")
+    parser.add_argument("--repeats", type=_positive, default=5, help="timed passes, after two untimed ones")
     parser.add_argument("--memory-limit", type=float, help="GiB of GPU memory; 44 stands in for an L40S")
-    parser.add_argument("--dollars-per-hour", type=float, help="by default known for some GPUs")
+    parser.add_argument("--dollars-per-hour", type=float, help="default: the list price of some GPUs")
     parser.add_argument("--json", type=Path, help="write the report here")
     parser.add_argument("--compare", type=Path, help="an earlier report; ends with status 3 if this one is worse")
 
@@ -54,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     networks = _networks(options, device)
     workload = _workload(options, networks)
     plans = options.plan or _plans_that_fit(machine)
-    variants = variants_of(
+    cases = bench_cases(
         plans,
         attention=options.attention or choose_attention(capability_of(device)),
         compiled=device.type == "cuda" and not options.no_compile,
@@ -62,12 +65,12 @@ def run(options: argparse.Namespace) -> int:
     )
     bench = Bench(networks, workload, device, repeats=options.repeats, dollars_per_hour=machine.dollars_per_hour)
     report = Report(machine, workload, 0, (), None, None)
-    for number, variant in enumerate(variants):
-        measured = bench.run(variant, whole_chunks=number > 0)
+    for number, case in enumerate(cases):
+        measured = bench.run(case, whole_chunks=number > 0)
         report = replace(report, flops_per_pass=bench.flops_per_pass, variants=(*report.variants, measured))
-        # A later variant that runs out of memory takes nothing of this one along.
+        # Written after each case: a later one may run out of memory.
         _keep(options.json, report)
-        print(f"{variant.name}: {measured.gate}{_speed(measured)}", flush=True)
+        print(f"{case.name}: {measured.gate}{_speed(measured)}", flush=True)
     if isinstance(networks, FileNetworks):
         start = measure_server_start(
             options.weights,
@@ -87,12 +90,12 @@ def _keep(path: Path | None, report: Report) -> None:
         path.write_text(json.dumps(report.as_json(), indent=1))
 
 
-def _speed(variant: VariantReport) -> str:
+def _speed(variant: CaseReport) -> str:
     return "" if variant.one_pass is None else f", {variant.one_pass.seconds:.3g} s a pass"
 
 
 def _compare(path: Path, report: Report) -> int:
-    # Through JSON, where tuples are lists.
+    # Converted through JSON, which turns tuples into lists as in the earlier report.
     worse = regressions(json.loads(path.read_text()), json.loads(json.dumps(report.as_json())))
     for line in worse:
         print(f"Worse than {path}: {line}")

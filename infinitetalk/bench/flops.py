@@ -1,4 +1,4 @@
-"""Floating-point operations of the networks, counted by torch while they run on tensors without data."""
+"""Floating-point operations of the networks, counted by torch while they run on tensors without data (meta)."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from infinitetalk.model.transformer import InfiniteTalkTransformer3DModel
 
-CLIP_TOKENS = 257  # of a 224 x 224 picture in patches of 14, and the class token
+CLIP_TOKENS = 257  # of a 224 x 224 image in patches of 14, and the class token
 
 
 def latent_frames(num_frames: int) -> int:
@@ -19,7 +19,7 @@ def latent_frames(num_frames: int) -> int:
 def transformer_inputs(
     config: Mapping[str, Any], num_frames: int, height: int, width: int
 ) -> dict[str, tuple[int, ...]]:
-    """Shapes of what one pass for one person is given; num_frames: 4n + 1; height, width: pixels."""
+    """Shapes of the inputs of one pass for one person. num_frames: 4n + 1; height, width: pixels."""
     frames, features = latent_frames(num_frames), (config["audio_blocks"], config["audio_channels"])
     first, latter = config["audio_window"], config["audio_window"] + config["vae_scale"] - 1
     return {
@@ -33,7 +33,7 @@ def transformer_inputs(
 
 
 def transformer_flops(config: Mapping[str, Any], num_frames: int, height: int, width: int) -> int:
-    """One pass; config: arguments of InfiniteTalkTransformer3DModel."""
+    """Operations of one pass; config: arguments of InfiniteTalkTransformer3DModel."""
     with torch.device("meta"):
         transformer = InfiniteTalkTransformer3DModel(**config)
         inputs = {
@@ -43,7 +43,7 @@ def transformer_flops(config: Mapping[str, Any], num_frames: int, height: int, w
 
 
 def vae_flops(config: Mapping[str, Any], num_frames: int, height: int, width: int) -> tuple[int, int]:
-    """To encode and to decode so many frames; config: arguments of AutoencoderKLWan."""
+    """Operations to encode, and to decode, num_frames frames; config: arguments of AutoencoderKLWan."""
     with torch.device("meta"):
         vae = AutoencoderKLWan(**config)
         video = torch.empty(1, 3, num_frames, height, width)

@@ -1,4 +1,4 @@
-"""Measures one variant after the other, the baseline first. No two sets of weights are ever in memory at once."""
+"""Measures one case after the other, the baseline first, with one set of weights in memory at a time."""
 
 import dataclasses
 import gc
@@ -7,24 +7,28 @@ from typing import Any
 
 import torch
 
+from infinitetalk.acceleration.attention_backends import use_attention
 from infinitetalk.acceleration.compile import compile_blocks
 from infinitetalk.acceleration.memory_plan import PLANS, MemoryPlan
 from infinitetalk.bench.flops import transformer_flops
 from infinitetalk.bench.networks import Networks
 from infinitetalk.bench.parity import Outputs, outputs_of, random_inputs
-from infinitetalk.bench.report import ChunkReport, VariantReport, Workload, video_seconds
+from infinitetalk.bench.report import CaseReport, ChunkReport, Workload, video_seconds
 from infinitetalk.bench.stages import ChunkBench
 from infinitetalk.bench.timing import measure, seconds_of
 from infinitetalk.model.transformer import InfiniteTalkTransformer3DModel
-from infinitetalk.pipeline import InfiniteTalkPipeline, Settings
+from infinitetalk.pipeline import InfiniteTalkPipeline
 from infinitetalk.sampling.guidance import GuidanceScales
+from infinitetalk.sampling.settings import Settings
 
-SCHEDULES = ((4, 1), (8, 1), (8, 2))  # time steps, passes of each that is made
-GUIDED = 2.0  # any scale that needs a second pass
+SCHEDULES = ((4, 1), (8, 1), (8, 2))  # time steps, passes of each step that is made
+GUIDED = 2.0  # a guidance scale: any but 1 needs a second pass
 
 
 @dataclass(frozen=True)
-class Variant:
+class BenchCase:
+    """One way to run the transformer."""
+
     name: str
     plan: MemoryPlan
     attention: str
@@ -51,18 +55,18 @@ class Bench:
         self._repeats = repeats
         self._dollars_per_hour = dollars_per_hour
         self._baseline: Outputs | None = None
-        self.flops_per_pass = 0  # known with the first variant
+        self.flops_per_pass = 0  # counted with the first case
 
-    def run(self, variant: Variant, *, whole_chunks: bool) -> VariantReport:
-        """The first one is the baseline of the others. whole_chunks: time the pipeline, too, not only one pass."""
+    def run(self, case: BenchCase, *, whole_chunks: bool) -> CaseReport:
+        """The first case is the baseline of the others. whole_chunks: time whole chunks too, not only one pass."""
         self._free()
-        transformer = self._networks.transformer(variant.plan)
-        transformer.set_attention_backend(variant.attention)
-        if variant.compiled:
+        transformer = self._networks.transformer(case.plan)
+        use_attention(transformer, case.attention)
+        if case.compiled:
             compile_blocks(transformer)
-        report = self._one_pass(variant, transformer)
+        report = self._one_pass(case, transformer)
         if whole_chunks and report.one_pass is not None:
-            encoders = self._networks.encoders(variant.plan)
+            encoders = self._networks.encoders(case.plan)
             pipeline = InfiniteTalkPipeline(
                 transformer=transformer,
                 vae=encoders.vae,
@@ -78,7 +82,7 @@ class Bench:
             )
         return report
 
-    def _one_pass(self, variant: Variant, transformer: InfiniteTalkTransformer3DModel) -> VariantReport:
+    def _one_pass(self, case: BenchCase, transformer: InfiniteTalkTransformer3DModel) -> CaseReport:
         work = self._work
         self.flops_per_pass = self.flops_per_pass or transformer_flops(
             _arguments(transformer), work.num_frames, work.height, work.width
@@ -97,23 +101,23 @@ class Bench:
             self._baseline = outputs
         else:
             agreement = outputs.agree_with(self._baseline)
-            gate = "lossy" if variant.plan.fp8 else "passed" if agreement.passed else "failed"
-        return VariantReport(
-            variant.name,
-            variant.plan.name,
-            variant.precision,
-            variant.attention,
-            variant.compiled,
+            gate = "lossy" if case.plan.fp8 else "passed" if agreement.passed else "failed"
+        return CaseReport(
+            case.name,
+            case.plan.name,
+            case.precision,
+            case.attention,
+            case.compiled,
             agreement,
             gate,
             first,
             None if gate == "failed" else measure(one_pass, self._device, self._repeats),
         )
 
-    def _chunks(self, report: VariantReport, pipeline: InfiniteTalkPipeline) -> VariantReport:
+    def _chunks(self, report: CaseReport, pipeline: InfiniteTalkPipeline) -> CaseReport:
         settings = self._networks.settings
         bench = ChunkBench(pipeline, settings, (self._work.height, self._work.width), self._device)
-        bench.seconds_to_first_step(seed=0)  # cuDNN chooses its kernels, the allocator its blocks.
+        bench.seconds_to_first_step(seed=0)  # Not timed: cuDNN chooses its kernels, the allocator its blocks.
         new = bench.seconds_to_first_step(seed=1)
         known = bench.seconds_to_first_step(seed=1)
         bench.steady_chunk(_scheduled(settings, 1, 1), seed=1)
@@ -132,11 +136,11 @@ class Bench:
             torch.cuda.reset_peak_memory_stats(self._device)
 
 
-def variants_of(plans: list[str], *, attention: str, compiled: bool, baseline: MemoryPlan) -> list[Variant]:
+def bench_cases(plans: list[str], *, attention: str, compiled: bool, baseline: MemoryPlan) -> list[BenchCase]:
     chosen = [
-        Variant(name, plan, attention, compiled and not plan.streamed) for name in plans for plan in [PLANS[name]]
+        BenchCase(name, plan, attention, compiled and not plan.streamed) for name in plans for plan in [PLANS[name]]
     ]
-    return [Variant("eager", baseline, "native", compiled=False), *chosen]
+    return [BenchCase("eager", baseline, "native", compiled=False), *chosen]
 
 
 def _arguments(transformer: InfiniteTalkTransformer3DModel) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The networks that are timed: of the published sizes or tiny ones, with random weights, or loaded from files."""
+"""The networks that are timed: with random weights, in the published or tiny sizes, or loaded from files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,18 +21,31 @@ from transformers import (
 from infinitetalk.acceleration.compile import put_channels_last, stream_blocks
 from infinitetalk.acceleration.fp8 import SCALE, is_large_linear, to_float8
 from infinitetalk.acceleration.memory_plan import MemoryPlan
-from infinitetalk.checkpoints import hub, tiny
-from infinitetalk.checkpoints.load_networks import empty_transformer
-from infinitetalk.checkpoints.load_pipeline import Encoders, load_encoders, sized
-from infinitetalk.checkpoints.strict import load_strictly
+from infinitetalk.checkpoints import hub
+from infinitetalk.checkpoints.files import load_strictly
+from infinitetalk.checkpoints.load_encoders import Encoders, load_encoders
+from infinitetalk.checkpoints.load_transformer import empty_transformer
+from infinitetalk.checkpoints.pipeline_from_files import sized
 from infinitetalk.conditioning.audio_encoder import SpeechEncoder
 from infinitetalk.conditioning.text_encoder import PromptEncoder
-from infinitetalk.model.configs import clip_config, transformer_config, umt5_config, vae_config
+from infinitetalk.model.configs import (
+    TINY_IMAGE,
+    TINY_SHARED,
+    TINY_SIZES,
+    TINY_SPEECH,
+    TINY_TEXT,
+    TINY_TRANSFORMER,
+    TINY_VAE,
+    clip_config,
+    transformer_config,
+    umt5_config,
+    vae_config,
+)
 from infinitetalk.model.transformer import InfiniteTalkTransformer3DModel
-from infinitetalk.pipeline import Settings
+from infinitetalk.sampling.settings import Settings
 from infinitetalk.server.variants import Variant, VariantLoader
 
-DEVIATION = 0.02  # as models are initialised; zeros would let the GPU run faster than it does
+DEVIATION = 0.02  # usual for initial weights; with zeros a GPU draws less power and runs faster
 SEED = 0
 
 
@@ -41,7 +54,7 @@ class Networks(Protocol):
     settings: Settings
 
     def transformer(self, plan: MemoryPlan) -> InfiniteTalkTransformer3DModel:
-        """In the place that the plan says; the same weights each time."""
+        """The transformer on the device that the plan names; the same weights in every call."""
 
     def encoders(self, plan: MemoryPlan) -> Encoders: ...
 
@@ -61,20 +74,17 @@ SHAPES = {
     "tiny": Shape(
         transformer_config(
             {
-                **tiny.BASE_CONFIG,
-                "text_dim": tiny.TEXT_CONFIG["dim"],
-                "img_dim": tiny.IMAGE_CONFIG["dim"],
-                "audio_blocks": tiny.SPEECH_CONFIG["num_hidden_layers"],
-                "audio_channels": tiny.SPEECH_CONFIG["hidden_size"],
+                **TINY_TRANSFORMER,
+                **TINY_SHARED,
             }
         ),
-        umt5_config(tiny.TEXT_CONFIG),
-        clip_config(tiny.IMAGE_CONFIG),
-        vae_config({"base_dim": 4}),
-        tiny.SPEECH_CONFIG,
+        umt5_config(TINY_TEXT),
+        clip_config(TINY_IMAGE),
+        vae_config(TINY_VAE),
+        TINY_SPEECH,
         Settings(
-            num_frames_per_chunk=tiny.SIZES["num_frames_per_chunk"],
-            motion_frames=tiny.SIZES["motion_frames"],
+            num_frames_per_chunk=TINY_SIZES["num_frames_per_chunk"],
+            motion_frames=TINY_SIZES["motion_frames"],
         ),
     ),
 }
@@ -119,7 +129,7 @@ class RandomNetworks:
         self._filled(image, torch.float16 if on_gpu else torch.float32)
         speech = self._filled(Wav2Vec2Model(Wav2Vec2Config(**shape.speech)), torch.float32)
         text = self._filled(text, self._dtype)
-        text.tie_weights()  # Its parts were separated when they got their memory.
+        text.tie_weights()  # `to_empty` gave the tied weights separate memory.
         if plan.text_on_cpu:
             text.to("cpu")
         return Encoders(
@@ -174,14 +184,14 @@ class FileNetworks:
 
 
 class _WordTokenizer:
-    """Some token for each word."""
+    """An arbitrary token for each word."""
 
     def __call__(self, text: str, **options: Any) -> Any:
         return SimpleNamespace(input_ids=torch.tensor([[2 + len(word) for word in text.split()]]))
 
 
 def _random(key: str, shape: torch.Size, generator: torch.Generator, dtype: torch.dtype) -> torch.Tensor:
-    """On the generator's device."""
+    """Normal values, or ones for norms, on the generator's device."""
     if "norm" in key and key.endswith(("weight", "gamma")):
         return torch.ones(shape, device=generator.device, dtype=dtype)
     return torch.empty(shape, device=generator.device, dtype=dtype).normal_(0, DEVIATION, generator=generator)

@@ -1,4 +1,4 @@
-"""Whether a faster variant computes the same: no speed is worth anything without that."""
+"""Whether a case computes the same as the baseline. Its speed counts only then."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from infinitetalk.bench.flops import transformer_inputs
 from infinitetalk.model.transformer import InfiniteTalkTransformer3DModel
 from infinitetalk.sampling.scheduler import make_scheduler
 
-# Two sound orders of rounding in bfloat16, each 1.7 to 3.7 % from float32 in the golden data, differ by 1.9 % (cosine
-# 0.9998) over the 40 blocks of the published sizes.
+# Two equally valid orders of rounding in bfloat16 differ by 1.9 % (cosine 0.9998) over the 40 blocks of the published
+# sizes; in the golden data, each is 1.7 to 3.7 % from float32.
 LEAST_COSINE = 0.9995
 TIMESTEP = 700.0
 STEPS, FLOW_SHIFT = 2, 2.0
@@ -20,10 +20,10 @@ SEED = 1
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of one pass, and of the latents after two steps, with the baseline's."""
+    """Agreement with the baseline, of one pass and of the latents after two steps."""
 
     cosine: float
-    max_relative_error: float  # the largest difference, of the largest value
+    max_relative_error: float  # largest difference / largest value
     steps_cosine: float
     steps_max_relative_error: float
 
@@ -47,7 +47,7 @@ class Outputs:
 def random_inputs(
     config: Mapping[str, Any], num_frames: int, height: int, width: int, device: torch.device
 ) -> dict[str, torch.Tensor]:
-    """The same on every device."""
+    """Inputs of one pass; the same values on every device."""
     generator = torch.Generator().manual_seed(SEED)
     shapes = transformer_inputs(config, num_frames, height, width)
     inputs = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
@@ -60,14 +60,14 @@ def outputs_of(transformer: InfiniteTalkTransformer3DModel, inputs: dict[str, to
     one_pass = transformer(**inputs)
     channels = transformer.config.out_channels
     latents, condition = inputs["hidden_states"].split([channels, inputs["hidden_states"].shape[1] - channels], dim=1)
-    scheduler = make_scheduler(STEPS, FLOW_SHIFT, keep_idle_steps=True)  # Else it would be one step.
+    scheduler = make_scheduler(STEPS, FLOW_SHIFT, keep_idle_steps=True)  # Otherwise it would be one step.
     for timestep in scheduler.timesteps:
-        given = {
+        step_inputs = {
             **inputs,
             "hidden_states": torch.cat([latents, condition], dim=1),
             "timestep": timestep[None].to(latents.device),
         }
-        latents = scheduler.step(transformer(**given), timestep, latents, return_dict=False)[0]
+        latents = scheduler.step(transformer(**step_inputs), timestep, latents, return_dict=False)[0]
     return Outputs(one_pass.cpu(), latents.cpu())
 
 

@@ -1,23 +1,25 @@
-"""Whether a run is slower, or takes more memory, than an earlier one of the same workload on the same machine."""
+"""Whether a run is slower, or takes more memory, than an earlier run of the same workload on the same machine."""
 
 from collections.abc import Iterator
 from typing import Any
 
+# Worse is by this factor and by this amount.
 SLOWER, SLOWER_SECONDS = 1.08, 0.5
 LARGER, LARGER_BYTES = 1.05, 256e6
 
 
 def regressions(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """old, new: reports as JSON. Only the same variants of the same workload, GPU and software are compared."""
+    """old, new: reports as JSON. Returns a line for each case that is worse."""
+    # Reports of another machine or workload cannot be compared.
     if any(old[part] != new[part] for part in ("machine", "workload")):
         return []
     before = {_identity(variant): variant for variant in old["variants"]}
-    found = []
+    lines = []
     for variant in new["variants"]:
         known = before.get(_identity(variant))
         if known is not None:
-            found += [f"{variant['name']}: {line}" for line in _worse(known, variant)]
-    return found
+            lines += [f"{variant['name']}: {line}" for line in _worse(known, variant)]
+    return lines
 
 
 def _identity(variant: dict[str, Any]) -> tuple[Any, ...]:

@@ -1,4 +1,7 @@
-"""What a run has measured: as JSON for machines, and as a table for people."""
+"""The measurements of a run: as JSON to be compared with later runs, and as Markdown tables.
+
+The names of the fields are keys of the JSON: `--compare` reads reports of earlier versions.
+"""
 
 import dataclasses
 from dataclasses import dataclass
@@ -9,8 +12,8 @@ from infinitetalk.bench.stages import ChunkTiming
 from infinitetalk.bench.timing import Timing
 from infinitetalk.conditioning.audio_encoder import FPS
 
-# Goals for 448x896 and 81 frames on an H100: seconds for a pass, and for a chunk by time steps x passes of each. The
-# last time step is left out: a chunk of 8x2 makes 14 passes.
+# Goals in seconds for 448x896 and 81 frames on an H100: of a pass, and of a chunk by time steps x passes of each. The
+# last time step is left out, so a chunk of 8x2 makes 14 passes.
 GOALS: dict[str, dict[str, float]] = {
     "bf16": {"pass": 2.9, "8x2": 42, "8x1": 22, "4x1": 10},
     "fp8": {"pass": 2.2, "8x1": 17, "4x1": 8},
@@ -21,8 +24,8 @@ GOALS: dict[str, dict[str, float]] = {
 class Machine:
     device: str
     torch: str
-    memory_bytes: int | None  # what may be used, None on a CPU
-    peak_teraflops: float | None  # of the datasheet, dense, bfloat16
+    memory_bytes: int | None  # usable GPU memory; None on a CPU
+    peak_teraflops: float | None  # dense bfloat16, from the datasheet
     dollars_per_hour: float | None
 
 
@@ -32,42 +35,42 @@ class Workload:
     height: int
     width: int
     num_frames: int  # of a chunk
-    new_frames: int  # of a chunk that goes on from another
+    new_frames: int  # of every chunk but the first
 
 
 @dataclass(frozen=True)
 class ChunkReport:
-    schedule: str  # time steps x passes of each, of which the last step's are left out
+    schedule: str  # time steps x passes of each step; the last step is left out
     timing: ChunkTiming
     gpu_seconds_per_second: float  # of video
     dollars_per_minute: float | None
 
 
 @dataclass(frozen=True)
-class VariantReport:
+class CaseReport:
     name: str
     plan: str
     precision: str  # bf16 or fp8
     attention: str
     compiled: bool
-    agreement: Agreement | None  # with the baseline; None: it is the baseline
-    gate: str  # baseline, passed, failed, or lossy: 8 bits are not meant to agree to the last digit
-    first_pass_seconds: float  # with torch.compile's work, when it is compiled
-    one_pass: Timing | None  # None when the gate has failed
+    agreement: Agreement | None  # with the baseline; None for the baseline itself
+    gate: str  # baseline, passed, failed, or lossy (8 bits: agreement is reported, not required)
+    first_pass_seconds: float  # including torch.compile's work
+    one_pass: Timing | None  # None when the gate failed
     peak_allocated_bytes: int | None = None
     peak_reserved_bytes: int | None = None
     chunks: tuple[ChunkReport, ...] = ()
-    first_step_new: ChunkTiming | None = None  # until the first step of a render, picture and prompt unknown
-    first_step_known: ChunkTiming | None = None
+    first_step_new: ChunkTiming | None = None  # to the first step of a render with a new image and prompt
+    first_step_known: ChunkTiming | None = None  # the same when image and prompt are already encoded
 
 
 @dataclass(frozen=True)
 class ServerStart:
-    """Of the model server: from the start of its process, and from the second job, to the first denoising step."""
+    """Times of the model server until it is ready, and until the first denoising step of two jobs."""
 
-    seconds_to_ready: float
-    cold_seconds: float
-    warm_seconds: float
+    seconds_to_ready: float  # from the start of the process
+    cold_seconds: float  # from the start of the process to the first step of the first job
+    warm_seconds: float  # from the second job to its first step
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Report:
     machine: Machine
     workload: Workload
     flops_per_pass: int
-    variants: tuple[VariantReport, ...]
+    variants: tuple[CaseReport, ...]
     server_start: ServerStart | None
     bytes_to_load: int | None  # with --weights
 
@@ -101,7 +104,7 @@ def as_markdown(report: Report) -> str:
         "|---|---|---|---|---|---|",
         *(_chunk_row(variant, chunk, machine) for variant in report.variants for chunk in variant.chunks),
         "",
-        "| variant | to the first step: new picture and prompt | known |",
+        "| variant | to the first step: new image and prompt | known |",
         "|---|---|---|",
         *(
             f"| {variant.name} | {variant.first_step_new.seconds:.2f} s ({_stages(variant.first_step_new)}) "
@@ -122,7 +125,7 @@ def as_markdown(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _pass_row(report: Report, variant: VariantReport) -> str:
+def _pass_row(report: Report, variant: CaseReport) -> str:
     cells = [variant.name, variant.attention, _agreement(variant)]
     timing = variant.one_pass
     if timing is None:
@@ -141,7 +144,7 @@ def _pass_row(report: Report, variant: VariantReport) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _chunk_row(variant: VariantReport, chunk: ChunkReport, machine: Machine) -> str:
+def _chunk_row(variant: CaseReport, chunk: ChunkReport, machine: Machine) -> str:
     dollars = "" if chunk.dollars_per_minute is None else f"{chunk.dollars_per_minute:.2f}"
     goal = _goal(variant, chunk.schedule, chunk.timing.seconds, machine)
     return (
@@ -150,15 +153,17 @@ def _chunk_row(variant: VariantReport, chunk: ChunkReport, machine: Machine) -> 
     )
 
 
-def _agreement(variant: VariantReport) -> str:
-    found = variant.agreement
-    if found is None:
+def _agreement(variant: CaseReport) -> str:
+    agreement = variant.agreement
+    if agreement is None:
         return "baseline"
-    errors = f"{found.cosine:.6f}; {found.steps_cosine:.6f}, max. error {100 * found.max_relative_error:.2g} %"
+    errors = (
+        f"{agreement.cosine:.6f}; {agreement.steps_cosine:.6f}, max. error {100 * agreement.max_relative_error:.2g} %"
+    )
     return f"{errors} ({variant.gate})"
 
 
-def _gigabytes(variant: VariantReport) -> str:
+def _gigabytes(variant: CaseReport) -> str:
     if variant.peak_allocated_bytes is None or variant.peak_reserved_bytes is None:
         return ""
     return f"{variant.peak_allocated_bytes / 1e9:.1f} ({variant.peak_reserved_bytes / 1e9:.1f} reserved)"
@@ -168,7 +173,7 @@ def _stages(timing: ChunkTiming) -> str:
     return ", ".join(f"{name} {seconds:.3g}" for name, seconds in timing.stages.items())
 
 
-def _goal(variant: VariantReport, what: str, seconds: float, machine: Machine) -> str:
+def _goal(variant: CaseReport, what: str, seconds: float, machine: Machine) -> str:
     goal = GOALS.get(variant.precision, {}).get(what)
     if goal is None or not variant.compiled or not machine.device.startswith(("NVIDIA H100", "NVIDIA H200")):
         return ""

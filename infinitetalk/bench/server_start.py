@@ -1,4 +1,4 @@
-"""Cold and warm start of the model server, as its worker sees them."""
+"""Cold and warm start of the model server, measured by a client."""
 
 import contextlib
 import subprocess
@@ -19,7 +19,7 @@ from PIL import Image
 from infinitetalk.bench.report import ServerStart
 from infinitetalk.conditioning.audio import SAMPLE_RATE
 from infinitetalk.errors import InfiniteTalkError
-from infinitetalk.pipeline import Settings
+from infinitetalk.sampling.settings import Settings
 
 PATIENCE_SECONDS = 900.0
 SECONDS_OF_VOICE = 5
@@ -42,9 +42,9 @@ def measure_server_start(
             job = _job(folder, settings, size, lora)
             _to_first_step(client, {**job, "render_id": "first"})
             cold = time.perf_counter() - start
-            asked = time.perf_counter()
+            sent = time.perf_counter()
             _to_first_step(client, {**job, "render_id": "second"})
-            return ServerStart(ready, cold, time.perf_counter() - asked)
+            return ServerStart(ready, cold, time.perf_counter() - sent)
         finally:
             process.terminate()
             process.wait()
@@ -77,8 +77,8 @@ def _to_first_step(client: httpx.Client, job: dict[str, Any]) -> None:
 
 def _job(folder: Path, settings: Settings, size: tuple[int, int], lora: str | None) -> dict[str, Any]:
     height, width = size
-    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    Image.fromarray(picture).save(folder / "picture.png")
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(image).save(folder / "image.png")
     samples = np.random.default_rng(0).normal(0, 3000, SECONDS_OF_VOICE * SAMPLE_RATE).astype("<i2")
     with wave.open(str(folder / "voice.wav"), "wb") as file:
         file.setnchannels(1)
@@ -88,7 +88,7 @@ def _job(folder: Path, settings: Settings, size: tuple[int, int], lora: str | No
     return {
         "attempt": 1,
         "lease_seconds": PATIENCE_SECONDS,
-        "source": str(folder / "picture.png"),
+        "source": str(folder / "image.png"),
         "voices": [str(folder / "voice.wav")],
         "prompt": "A person is talking.",
         "seed": 0,

@@ -1,4 +1,4 @@
-"""Where the time of a chunk goes: the pipeline itself runs, with a clock around each of its stages."""
+"""Where the time of a chunk goes: the pipeline runs as it is, with a clock around each of its stages."""
 
 import contextlib
 import time
@@ -13,20 +13,22 @@ import torch
 
 from infinitetalk import pipeline
 from infinitetalk.bench.timing import synchronise
+from infinitetalk.conditioning import reference
 from infinitetalk.conditioning import vae as vae_latents
-from infinitetalk.conditioning.image import Picture
+from infinitetalk.conditioning.source import StillImage
 from infinitetalk.conditioning.text_encoder import NEGATIVE_PROMPT
-from infinitetalk.pipeline import GeneratedChunk, InfiniteTalkPipeline, Settings
-from infinitetalk.sampling.resume_point import Checkpoint
+from infinitetalk.pipeline import GeneratedChunk, InfiniteTalkPipeline
+from infinitetalk.sampling.resume_point import ResumePoint
+from infinitetalk.sampling.settings import Settings
 
 PROMPT = "A person is talking to the camera in a quiet room, calm and friendly."
-# What the pipeline calls in each stage: where it looks the function up, and its name there.
+# The function of each stage: the module in which its caller looks it up, and its name there.
 FUNCTIONS = {
-    "CLIP": (pipeline, "encode_picture"),
+    "CLIP": (reference, "encode_image"),
     "VAE encode, reference": (vae_latents, "reference_latents"),
     "VAE encode": (vae_latents, "encode"),
     "VAE decode": (vae_latents, "decode"),
-    "colours": (pipeline, "correct_colours"),
+    "colors": (pipeline, "correct_colors"),
     "copy to host": (pipeline, "_to_pixels"),
 }
 
@@ -37,22 +39,12 @@ class ChunkTiming:
     stages: dict[str, float]
 
 
-class StillPicture:
-    is_still = True
-
-    def __init__(self, height: int, width: int, seed: int) -> None:
-        self._picture = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-    def frame(self, number: int) -> Picture:
-        return self._picture
-
-
 class _Stop(Exception):
-    pass
+    """Ends a render at its first step."""
 
 
 class ChunkBench:
-    """One pipeline, one size."""
+    """Times chunks of one pipeline at one frame size."""
 
     def __init__(
         self, networks: InfiniteTalkPipeline, settings: Settings, size: tuple[int, int], device: torch.device
@@ -63,7 +55,7 @@ class ChunkBench:
         self._device = device
 
     def seconds_to_first_step(self, *, seed: int) -> ChunkTiming:
-        """With a seed for the first time, picture and prompt are new; from then on they are known."""
+        """With a new seed, image and prompt are new; with a seed used before, they are encoded already."""
 
         def stop(chunk: int, step: int) -> None:
             raise _Stop
@@ -73,19 +65,20 @@ class ChunkBench:
         return ChunkTiming(timing["total"], {name: value for name, value in timing.items() if name != "total"})
 
     def steady_chunk(self, settings: Settings, seed: int) -> ChunkTiming:
-        """One that goes on from another: its reference is encoded already."""
+        """A chunk that continues from another: its reference is encoded already."""
         height, width = self._size
         motion = torch.rand(1, 3, settings.motion_frames, height, width) * 2 - 1
         with self._clock() as timing:
-            next(self._chunks(settings, seed, PROMPT, resume=Checkpoint(1, motion)))
+            next(self._chunks(settings, seed, PROMPT, resume=ResumePoint(1, motion)))
         return ChunkTiming(timing["total"], {name: value for name, value in timing.items() if name != "total"})
 
-    def _chunks(self, settings: Settings, seed: int, prompt: str, **named: Any) -> Iterator[GeneratedChunk]:
+    def _chunks(self, settings: Settings, seed: int, prompt: str, **keywords: Any) -> Iterator[GeneratedChunk]:
         num_frames = 2 * settings.num_frames_per_chunk - settings.motion_frames
         config = self._pipeline.transformer.config
+        image = np.random.default_rng(seed).integers(0, 256, (*self._size, 3), dtype=np.uint8)
         voice = torch.randn(num_frames, config.audio_blocks, config.audio_channels)
         return self._pipeline(
-            source=StillPicture(*self._size, seed),
+            source=StillImage(image),
             audio_embeds=[voice],
             prompt=prompt,
             negative_prompt=NEGATIVE_PROMPT,
@@ -93,19 +86,19 @@ class ChunkBench:
             settings=settings,
             num_frames=num_frames,
             size=self._size,
-            **named,
+            **keywords,
         )
 
     @contextlib.contextmanager
     def _clock(self) -> Iterator[dict[str, float]]:
         seconds: dict[str, float] = {}
         with contextlib.ExitStack() as patches:
-            within: list[str] = []  # A stage that another one calls is part of it.
+            running: list[str] = []  # A stage that another stage calls counts as part of that one.
             for name, (owner, function) in FUNCTIONS.items():
-                timed = self._timed(name, getattr(owner, function), seconds, within)
+                timed = self._timed(name, getattr(owner, function), seconds, running)
                 patches.enter_context(patch.object(owner, function, timed))
             for name, attribute in (("DiT", "denoise"), ("text", "text_encoder")):
-                timed = self._timed(name, getattr(self._pipeline, attribute), seconds, within)
+                timed = self._timed(name, getattr(self._pipeline, attribute), seconds, running)
                 patches.enter_context(patch.object(self._pipeline, attribute, timed))
             synchronise(self._device)
             start = time.perf_counter()
@@ -114,21 +107,21 @@ class ChunkBench:
             seconds["total"] = time.perf_counter() - start
 
     def _timed(
-        self, name: str, call: Callable[..., Any], seconds: dict[str, float], within: list[str]
+        self, name: str, call: Callable[..., Any], seconds: dict[str, float], running: list[str]
     ) -> Callable[..., Any]:
         @wraps(call)
-        def timed(*arguments: Any, **named: Any) -> Any:
-            if within:
-                return call(*arguments, **named)
-            within.append(name)
+        def timed(*arguments: Any, **keywords: Any) -> Any:
+            if running:
+                return call(*arguments, **keywords)
+            running.append(name)
             synchronise(self._device)
             start = time.perf_counter()
             try:
-                result = call(*arguments, **named)
+                result = call(*arguments, **keywords)
                 synchronise(self._device)
                 return result
             finally:
                 seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
-                within.pop()
+                running.pop()
 
         return timed

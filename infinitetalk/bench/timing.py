@@ -1,4 +1,4 @@
-"""How long calls take on a device, and whether its clock held."""
+"""How long calls take on a device, and whether the GPU kept its clock rate meanwhile."""
 
 import subprocess
 import time
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 WARM_UPS = 2
-CLOCK_LOST = 0.05  # A measurement whose clock fell by more is not to be trusted.
+CLOCK_LOST = 0.05  # A measurement during which the clock fell by a larger share is discarded.
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def synchronise(device: torch.device) -> None:
 
 
 def seconds_of(call: Callable[[], Any], device: torch.device) -> float:
-    """Of all the work that the call puts on the device, too."""
+    """Seconds until all work that the call has queued on the device is done."""
     synchronise(device)
     start = time.perf_counter()
     call()
@@ -60,15 +60,15 @@ def measure(call: Callable[[], Any], device: torch.device, repeats: int) -> Timi
 
 
 def gpu_state(device: torch.device) -> GpuState | None:
-    """As nvidia-smi tells it; None without one."""
+    """State of the GPU from nvidia-smi; None without a GPU or without nvidia-smi."""
     if device.type != "cuda":
         return None
     gpu = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
     query = ["nvidia-smi", f"--id={gpu}", "--query-gpu=clocks.sm,power.draw,memory.used"]
     try:
         command = [*query, "--format=csv,noheader,nounits"]
-        answer = subprocess.run(command, capture_output=True, text=True, check=True)
-        clock, power, used = (float(value) for value in answer.stdout.split(","))
+        output = subprocess.run(command, capture_output=True, text=True, check=True)
+        clock, power, used = (float(value) for value in output.stdout.split(","))
     except (OSError, subprocess.CalledProcessError, ValueError):
         return None
     return GpuState(clock, power, used * 2**20)

@@ -1,7 +1,7 @@
-"""The one table between the key names in the published files and those of our classes.
+"""The tables that translate key names of the published files into those of our classes.
 
-Left: the names that the authors of Wan2.1, CLIP and UMT5 gave. Right: the names in diffusers and transformers. What
-InfiniteTalk adds (audio projection, audio attention) keeps its name. A key that no rule covers is an error.
+Left: the names in the files of Wan2.1, CLIP and UMT5. Right: the names in diffusers and transformers. InfiniteTalk's
+additions (audio projection, audio attention) keep their names. A key without a rule is an error.
 """
 
 import re
@@ -36,7 +36,7 @@ _TRANSFORMER = (
     (r"blocks\.(\d+)\.cross_attn\.norm_([qk])\.weight", r"blocks.\1.attn2.norm_\2.weight"),
     (r"blocks\.(\d+)\.cross_attn\.([kv])_img\.(weight|bias)", r"blocks.\1.attn2.add_\2_proj.\3"),
     (r"blocks\.(\d+)\.cross_attn\.norm_k_img\.weight", r"blocks.\1.attn2.norm_added_k.weight"),
-    # The numbers swap: diffusers counts the norms in the order of their use.
+    # Another number: diffusers counts the norms in the order of their use.
     (r"blocks\.(\d+)\.norm3\.(weight|bias)", r"blocks.\1.norm2.\2"),
     (r"blocks\.(\d+)\.ffn\.0\.(weight|bias)", r"blocks.\1.ffn.net.0.proj.\2"),
     (r"blocks\.(\d+)\.ffn\.2\.(weight|bias)", r"blocks.\1.ffn.net.2.\2"),
@@ -71,12 +71,12 @@ _CLIP = (
     (r"visual\.transformer\.(\d+)\.mlp\.0\.(weight|bias)", r"encoder.layers.\1.mlp.fc1.\2"),
     (r"visual\.transformer\.(\d+)\.mlp\.2\.(weight|bias)", r"encoder.layers.\1.mlp.fc2.\2"),
 )
-# In the CLIP file beside the image tower, and of no use here.
+# In the CLIP file beside the image tower, and not used here.
 _CLIP_UNUSED = re.compile(r"visual\.head|textual\..*|log_scale")
 
 
 def transformer_key(original: str) -> str | None:
-    """Our name of a key (or, without its suffix `.weight` or `.bias`, of a module's key) of the transformer."""
+    """Our name for a key of the transformer in the published files; None for an unknown key."""
     return _rename(original, _TRANSFORMER)
 
 
@@ -89,7 +89,7 @@ def rename_umt5(tensors: Tensors, source: str) -> dict[str, torch.Tensor]:
 
 
 def rename_clip(tensors: Tensors, source: str) -> dict[str, torch.Tensor]:
-    """The image tower alone, with its joint query, key and value taken apart."""
+    """The image tower only, its joint query, key and value split into three."""
     used = {key: tensor for key, tensor in tensors.items() if not _CLIP_UNUSED.fullmatch(key)}
     renamed = {}
     for key, tensor in _rename_all(used, _CLIP, source).items():
@@ -125,9 +125,9 @@ def _rename_all(tensors: Tensors, rules: Iterable[tuple[str, str]], source: str)
         else:
             renamed[ours] = tensor
     if unknown:
-        raise InvalidCheckpoint("unexpected_keys", f"{source} has keys that do not belong there: {_some(unknown)}")
+        raise InvalidCheckpoint("unexpected_keys", f"{source} has unknown keys: {_first(unknown)}")
     return renamed
 
 
-def _some(keys: list[str], limit: int = 10) -> str:
+def _first(keys: list[str], limit: int = 10) -> str:
     return ", ".join(sorted(keys)[:limit]) + (f" and {len(keys) - limit} more" if len(keys) > limit else "")

@@ -1,6 +1,6 @@
-"""`python -m infinitetalk download`: the published weights, resumed where a download broke off, and checked.
+"""`python -m infinitetalk download`: the published weights, resumed after an interruption, and checked.
 
-A file that is not whole yet lies beside its place as NAME.partial. The hub's own hf_hub_download would delete it.
+An incomplete file is kept as NAME.partial. huggingface_hub's own hf_hub_download would delete it.
 """
 
 import argparse
@@ -29,18 +29,18 @@ from infinitetalk.errors import InfiniteTalkError
 
 
 class DownloadFailed(InfiniteTalkError):
-    pass
+    """The detail says what to do."""
 
 
 @dataclass(frozen=True)
 class RemoteFile:
     name: str
     size: int
-    sha256: str | None  # known of large files
+    sha256: str | None  # None for small files, of which the hub does not list it
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--weights", type=Path, required=True, help="where to; some 80 GB")
+    parser.add_argument("--weights", type=Path, required=True, help="the folder to write to; some 80 GB")
     parser.add_argument("--no-loras", action="store_true", help="without the files of the presets fast and standard")
     parser.add_argument(
         "--preset-lora",
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="PRESET=OWNER/NAME:FILE",
-        help="another place of a preset's LoRA file: their publishers have moved them before",
+        help="another place of a preset's LoRA file, in case its publisher has moved it",
     )
 
 
@@ -64,9 +64,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def fetch(repository: hub.Repository, folder: Path) -> list[Path]:
-    """Download the repository's files that are needed, unless they are there already, and check size and SHA-256.
+    """Download the needed files of the repository, except those that are complete already. Returns their paths.
 
-    Raises DownloadFailed with what to do about it.
+    Size and SHA-256 are checked. Raises DownloadFailed.
     """
     return [_fetch_file(repository, file, folder / file.name) for file in _listed(repository)]
 
@@ -84,7 +84,7 @@ def _fetch_lora(lora: hub.PublishedLora, path: Path, preset: str) -> None:
 
 
 def _fetch_file(repository: hub.Repository, file: RemoteFile, path: Path) -> Path:
-    if _is_whole(path, file):
+    if _is_complete(path, file):
         return path
     print(f"{repository.name}: {file.name} ({file.size / 1e9:.2f} GB)", file=sys.stderr)
     partial = path.with_name(f"{path.name}{hub.PARTIAL}")
@@ -95,7 +95,7 @@ def _fetch_file(repository: hub.Repository, file: RemoteFile, path: Path) -> Pat
             partial.unlink()
             done = 0
         if shutil.disk_usage(path.parent).free < file.size - done:
-            raise OSError(errno.ENOSPC, "too little room")
+            raise OSError(errno.ENOSPC, "too little free space")
         url = hf_hub_url(repository.name, file.name, revision=repository.revision)
         with partial.open("ab") as opened:
             http_get(
@@ -108,9 +108,9 @@ def _fetch_file(repository: hub.Repository, file: RemoteFile, path: Path) -> Pat
             )
     except Exception as error:
         raise _explained(error, repository, file.name) from error
-    if not _is_whole(partial, file):
+    if not _is_complete(partial, file):
         partial.unlink(missing_ok=True)
-        raise DownloadFailed("download_damaged", f"{path} is not what {repository.name} lists; it was deleted.")
+        raise DownloadFailed("download_damaged", f"{path} differs from what {repository.name} lists; it was deleted.")
     partial.replace(path)
     return path
 
@@ -124,16 +124,16 @@ def _listed(repository: hub.Repository) -> list[RemoteFile]:
         RemoteFile(sibling.rfilename, sibling.size or 0, sibling.lfs.sha256 if sibling.lfs else None)
         for sibling in info.siblings or []
     ]
-    wanted = [file for file in files if any(fnmatch(file.name, pattern) for pattern in repository.patterns)]
-    if any(".." in Path(file.name).parts or Path(file.name).is_absolute() for file in wanted):
+    needed = [file for file in files if any(fnmatch(file.name, pattern) for pattern in repository.patterns)]
+    if any(".." in Path(file.name).parts or Path(file.name).is_absolute() for file in needed):
         raise DownloadFailed("hub_error", f"{repository.name} lists files outside its folder.")
     for pattern in repository.patterns:
-        if not any(fnmatch(file.name, pattern) for file in wanted):
+        if not any(fnmatch(file.name, pattern) for file in needed):
             raise DownloadFailed("file_missing", f"{repository.name} ({repository.revision}) has no {pattern}.")
-    return wanted
+    return needed
 
 
-def _is_whole(path: Path, file: RemoteFile) -> bool:
+def _is_complete(path: Path, file: RemoteFile) -> bool:
     if not path.is_file() or path.stat().st_size != file.size:
         return False
     if file.sha256 is None:
@@ -143,27 +143,28 @@ def _is_whole(path: Path, file: RemoteFile) -> bool:
 
 
 def _explained(error: Exception, repository: hub.Repository, name: str) -> DownloadFailed:
-    what = f"{repository.name}: {name}" if name else repository.name
+    place = f"{repository.name}: {name}" if name else repository.name
     if isinstance(error, DownloadFailed):
         return error
     if isinstance(error, GatedRepoError):
         return DownloadFailed(
-            "gated", f"{what} is gated: accept its terms on its page on the hub, then set HF_TOKEN to a token of yours."
+            "gated",
+            f"{place} is gated: accept its terms on its page on the hub, then set HF_TOKEN to a token of yours.",
         )
     if isinstance(error, httpx2.TransportError | ConnectionError | TimeoutError):
-        return DownloadFailed("no_network", f"{what} could not be reached. Run the same command again to go on.")
+        return DownloadFailed("no_network", f"{place} could not be reached. Run the same command again to go on.")
     if isinstance(error, RepositoryNotFoundError):
-        return DownloadFailed("not_found", f"{what} does not exist, or HF_TOKEN does not open it.")
+        return DownloadFailed("not_found", f"{place} does not exist, or HF_TOKEN may not read it.")
     if isinstance(error, EntryNotFoundError | RevisionNotFoundError):
-        return DownloadFailed("file_missing", f"{what} does not exist in revision {repository.revision}.")
+        return DownloadFailed("file_missing", f"{place} does not exist in revision {repository.revision}.")
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return DownloadFailed("disk_full", f"The disk is full at {what}. Make room and run the same command again.")
+        return DownloadFailed("disk_full", f"The disk is full at {place}. Make room and run the same command again.")
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
         if status in (401, 403):
-            return DownloadFailed("gated", f"{what} is not open to you: set HF_TOKEN to a token that may read it.")
-        return DownloadFailed("hub_error", f"{what}: the hub answered {status}. Run the same command again later.")
-    return DownloadFailed("download_failed", f"{what}: {error}")
+            return DownloadFailed("gated", f"{place} may not be read: set HF_TOKEN to a token that may read it.")
+        return DownloadFailed("hub_error", f"{place}: the hub answered {status}. Run the same command again later.")
+    return DownloadFailed("download_failed", f"{place}: {error}")
 
 
 def _preset_lora(text: str) -> tuple[str, hub.PublishedLora]:

@@ -1,4 +1,4 @@
-"""Whether a safetensors file is whole, told from its header and its length; no tensor is read."""
+"""Whether a safetensors file is complete, by its header and its length. No tensor is read."""
 
 import errno
 from dataclasses import dataclass
@@ -9,13 +9,19 @@ from safetensors import SafetensorError, safe_open
 from infinitetalk.checkpoints.files import require_file
 from infinitetalk.errors import InvalidCheckpoint
 
-# Of the machine or the network file system, not of the file: out of descriptors or memory, a disk or a server that does
-# not answer, rights.
-_OF_MACHINE = {
-    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM),
-    *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EREMOTEIO, errno.ESHUTDOWN),
-    *(errno.EACCES, errno.EPERM),
+# Errors of the machine or of a network file system, not of the file.
+_NO_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # file descriptors, memory
+_NO_ANSWER = {
+    errno.EIO,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.ENOTCONN,
+    errno.EHOSTDOWN,
+    errno.EREMOTEIO,
+    errno.ESHUTDOWN,
 }
+_NO_RIGHTS = {errno.EACCES, errno.EPERM}
+_OF_MACHINE = _NO_RESOURCES | _NO_ANSWER | _NO_RIGHTS
 _POINTER = b"version https://git-lfs"
 
 Fingerprint = tuple[int, int, int, int]  # device, inode, size in bytes, time of the last change in ns
@@ -28,18 +34,18 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Raises InvalidCheckpoint for a file that is missing, cut off or no safetensors file, and OSError when the machine
-    cannot look into it now: its disk, its network file system, descriptors, memory or rights.
+    """Raises InvalidCheckpoint for a file that is missing, truncated or not a safetensors file, and OSError when the
+    machine cannot read it now: disk, network file system, file descriptors, memory or rights.
     """
     try:
         require_file(path)
         with path.open("rb") as file:
             start = file.read(200)
-        # It raises where the length of the file is not what the header's tensors add up to.
+        # `safe_open` raises when the length of the file does not match the tensors in its header.
         with safe_open(path, framework="pt") as opened:
             return Header(frozenset(opened.keys()), opened.metadata() or {})
     except SafetensorError as error:
-        raise InvalidCheckpoint("file_damaged", f"{path} is {_what_it_is(start)}: {error}") from error
+        raise InvalidCheckpoint("file_damaged", f"{path} is {_kind(start)}: {error}") from error
     except OSError as error:
         if error.errno in _OF_MACHINE:
             raise
@@ -47,15 +53,15 @@ def read_header(path: Path) -> Header:
 
 
 def fingerprint(path: Path) -> Fingerprint | None:
-    """Another one when the file, or what a link to it points to, is changed or replaced; None where there is none."""
+    """Changes when the file, or the target of a link, is changed or replaced. None when there is no file."""
     try:
-        facts = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _what_it_is(start: bytes) -> str:
+def _kind(start: bytes) -> str:
     if not start:
         return "empty"
     if start.startswith(_POINTER):
@@ -72,11 +78,11 @@ class Headers:
         self._known: dict[Path, tuple[Fingerprint, Header]] = {}
 
     def of(self, path: Path) -> Header:
-        """Raises what read_header raises."""
-        mark, known = fingerprint(path), self._known.get(path)
-        if known is not None and known[0] == mark:
+        """Raises the errors of `read_header`."""
+        current, known = fingerprint(path), self._known.get(path)
+        if known is not None and known[0] == current:
             return known[1]
         header = read_header(path)
-        if mark is not None:
-            self._known[path] = (mark, header)
+        if current is not None:
+            self._known[path] = (current, header)
         return header

@@ -1,4 +1,4 @@
-"""The published files, and where they lie under one folder of weights."""
+"""The published files: their repositories on the hub, and their places in the folder of weights."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +12,14 @@ TEXT_ENCODER = "models_t5_umt5-xxl-enc-bf16.pth"
 TOKENIZER = "google/umt5-xxl"
 IMAGE_ENCODER = "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth"
 VAE = "Wan2.1_VAE.pth"
-# Only in a checkpoint for tests: smaller pictures and shorter chunks than the published model's.
-SIZES = "sizes.json"
 PARTIAL = ".partial"  # at the end of a file's name while it is downloaded
 
 
 @dataclass(frozen=True)
 class Repository:
     name: str  # on the hub
-    folder: str  # under the folder of weights
-    patterns: tuple[str, ...]  # the files that are needed
+    folder: str  # in the folder of weights
+    patterns: tuple[str, ...]  # of the needed files
     revision: str = "main"
 
 
@@ -34,7 +32,7 @@ REPOSITORIES = (
     Repository(
         "MeiGen-AI/InfiniteTalk", INFINITETALK, ("single/infinitetalk.safetensors", "multi/infinitetalk.safetensors")
     ),
-    # The safetensors of this repository are in a pull request only.
+    # The repository has its safetensors in a pull request only.
     Repository(
         "TencentGameMate/chinese-wav2vec2-base",
         SPEECH,
@@ -51,7 +49,8 @@ class PublishedLora:
     scale: float = 1.0
 
 
-# By preset. Their publishers have moved such files before: `download --preset-lora` names another place.
+# By the name that `infinitetalk.presets` uses. Publishers have moved such files: `download --preset-lora` takes another
+# place.
 PRESET_LORAS = {
     "standard": PublishedLora(
         "vrgamedevgirl84/Wan14BT2VFusioniX", "FusionX_LoRa/Wan2.1_I2V_14B_FusionX_LoRA.safetensors"

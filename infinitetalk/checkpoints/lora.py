@@ -1,12 +1,12 @@
-"""Folding LoRA files into weights (arXiv:2106.09685), in the dialects that exist for Wan2.1.
+"""Merging LoRA files (arXiv:2106.09685) into weights, in the formats that exist for Wan2.1.
 
     diffusion_model.X.lora_down.weight, .lora_up.weight      X.weight += scale * up @ down
     diffusion_model.X.lora_A.weight, .lora_B.weight          the same
     lora_unet_X_with_underscores.lora_down.weight, ...       the same, times alpha / rank
     diffusion_model.X.diff, .diff_b, .diff_m                 a plain difference of weight, bias or modulation
 
-X is a name of the original files or of diffusers. The rule for `alpha`, in every dialect: beside a pair it scales the
-pair by alpha / rank, and without one the factor is 1. The reference leaves alphas out; see `reference_compatible`.
+X is a name of the original files or of diffusers. In every format, an `alpha` beside a pair scales the pair by
+alpha / rank; without an `alpha` the factor is 1. The reference ignores alphas, see `reference_compatible`.
 """
 
 import math
@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-from torch import nn
 
 from infinitetalk.checkpoints.convert import transformer_key
 from infinitetalk.errors import InvalidCheckpoint, InvalidInput
@@ -34,13 +33,13 @@ _SUFFIXES = {
     ".diff_b": "bias",
     ".diff_m": "modulation",
 }
-# Relatives of LoRA (DoRA, LoHa, LoKr, CP decomposition): merged as plain pairs they would give another model.
+# Other methods (DoRA, LoHa, LoKr, CP decomposition): merged as plain pairs they would give a wrong model.
 _OTHER_METHODS = re.compile(r".*\.(dora_scale|lora_magnitude_vector(\..*)?|lora_mid\.weight|hada_.*|lokr_.*)")
 
 
 @dataclass
 class LoraReport:
-    """Which tensors of the file changed something, and which did not."""
+    """The tensors that changed, and the tensors of the file that changed nothing."""
 
     changed: list[str] = field(default_factory=list)  # our key names
     unused: list[str] = field(default_factory=list)  # the file's key names
@@ -54,25 +53,25 @@ def merge_lora(
     *,
     reference_compatible: bool = False,
 ) -> LoraReport:
-    """Change `weights` (our key names) in place of their entries. Computed in float32 and rounded once.
+    """Replace entries of `weights` (our key names) by merged tensors, computed in float32 and rounded once.
 
-    reference_compatible: use as little of a file as the reference does, which leaves out alphas, modulation, the names
-    lora_A and lora_B, names without a prefix and halves of pairs, and says nothing.
+    reference_compatible: ignore the parts of a file that the reference ignores: alphas, modulation, the names lora_A
+    and lora_B, names without a prefix, and halves of pairs.
 
-    Raises InvalidCheckpoint when the file names a target that the model does not have, a pair is not whole or has
+    Raises InvalidCheckpoint when the file names a target that the model does not have, a pair is incomplete or has
     another shape, the file is of another method, or the weights are stored in 8 bits. Then nothing has been changed.
-    Raises InvalidInput when the scale is no number.
+    Raises InvalidInput when the scale is not finite.
     """
     if not math.isfinite(scale):
-        raise InvalidInput("lora_scale", f"{scale} is no scale for {source}.")
+        raise InvalidInput("lora_scale", f"The scale of {source} must be finite, not {scale}.")
     others = sorted(name for name in lora if _OTHER_METHODS.fullmatch(name))
     if others:
-        raise InvalidCheckpoint("lora_kind", f"{source} is no plain LoRA file: {', '.join(others[:10])}")
+        raise InvalidCheckpoint("lora_kind", f"{source} is not a plain LoRA file: {', '.join(others[:10])}")
     report = LoraReport()
     if reference_compatible:
         lora, report.unused = _as_the_reference_reads(lora)
     updates = _grouped(lora, weights, report, source)
-    for key, parts in updates.items():  # All of them before the first change: a refused file changes nothing.
+    for key, parts in updates.items():  # All before the first change, so that a refused file changes nothing.
         _check(key, parts, weights[key], source)
     for key, parts in updates.items():
         if parts.keys() == {"alpha"}:
@@ -91,16 +90,6 @@ def merge_lora(
     return report
 
 
-def merge_lora_into(module: nn.Module, lora: Mapping[str, torch.Tensor], scale: float, source: str) -> LoraReport:
-    """The same for a loaded transformer, whose parameters are changed in place. Raises what merge_lora raises."""
-    weights = dict(module.state_dict())
-    report = merge_lora(weights, lora, scale, source)
-    with torch.no_grad():
-        for key in report.changed:
-            module.get_parameter(key).copy_(weights[key])
-    return report
-
-
 def _check(key: str, parts: Mapping[str, torch.Tensor], target: torch.Tensor, source: str) -> None:
     if target.dtype.itemsize == 1:
         raise InvalidCheckpoint(
@@ -112,13 +101,13 @@ def _check(key: str, parts: Mapping[str, torch.Tensor], target: torch.Tensor, so
         raise InvalidCheckpoint("lora_shape", f"{source}: the alpha of {key} is {tuple(parts['alpha'].shape)}.")
     if "down" in parts:
         down, up = parts["down"], parts["up"]
-        # Compared side by side: a product of the right size may still be the transpose.
-        wanted = [target.shape[0], target.numel() // target.shape[0]]
+        # Each side is compared: the product may have the right number of values and be the transpose.
+        expected = [target.shape[0], target.numel() // target.shape[0]]
         if down.ndim < 2 or up.ndim < 2 or down.shape[0] != up.flatten(1).shape[1]:
             raise InvalidCheckpoint(
                 "lora_shape", f"{source}: the pair for {key} is {tuple(up.shape)} and {tuple(down.shape)}."
             )
-        if [up.shape[0], down.flatten(1).shape[1]] != wanted:
+        if [up.shape[0], down.flatten(1).shape[1]] != expected:
             raise InvalidCheckpoint(
                 "lora_shape",
                 f"{source}: {key} is {tuple(target.shape)}, not {(up.shape[0], down.flatten(1).shape[1])}.",
@@ -130,7 +119,7 @@ def _check(key: str, parts: Mapping[str, torch.Tensor], target: torch.Tensor, so
 
 
 def _agree(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """The same shape, but for sides of length one."""
+    """Whether the shapes are equal, apart from sides of length one."""
     return [side for side in one.shape if side != 1] == [side for side in other.shape if side != 1]
 
 
@@ -151,7 +140,7 @@ def _as_the_reference_reads(
 def _grouped(
     lora: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor], report: LoraReport, source: str
 ) -> dict[str, dict[str, torch.Tensor]]:
-    """Our key -> the tensors that change it."""
+    """Our key -> kind (down, up, alpha or diff) -> tensor. Adds tensors that change nothing to the report."""
     modules = [key.removesuffix(".weight") for key in weights]
     kohya = {module.replace(".", "_"): module for module in modules}
     updates: dict[str, dict[str, torch.Tensor]] = {}
@@ -178,7 +167,7 @@ def _grouped(
             report.unused += [name for name, tensor in lora.items() if tensor is parts["alpha"]]
     if unknown:
         shown = ", ".join(sorted(unknown)[:10])
-        raise InvalidCheckpoint("lora_target", f"{source} changes what the model does not have: {shown}")
+        raise InvalidCheckpoint("lora_target", f"{source} changes tensors that the model does not have: {shown}")
     return updates
 
 
@@ -190,7 +179,7 @@ def _split(name: str) -> tuple[str, str | None]:
 
 
 def _target(stem: str, part: str, kohya: Mapping[str, str]) -> str:
-    """Our name of the weight, bias or modulation that a module's name stands for; the name itself if it is unknown."""
+    """Our key for a module's weight, bias or modulation; an unknown name is returned unchanged."""
     for prefix in _PREFIXES:
         stem = stem.removeprefix(prefix)
     if part == "modulation":

@@ -1,7 +1,7 @@
-"""`python -m infinitetalk merge`: one file with everything folded in, quick to load; optionally in 8 bits.
+"""`python -m infinitetalk merge`: base, InfiniteTalk and LoRA files in one file, quick to load; optionally in 8 bits.
 
-The file is a safetensors in our key names. Its metadata holds a manifest: the transformer's arguments, what was merged
-with its hash, and the error that 8 bits cost.
+It is a safetensors file in our key names. Its metadata has a manifest: the transformer's arguments, the sources with
+their hashes, and the rounding error of 8 bits.
 """
 
 import argparse
@@ -18,10 +18,9 @@ from safetensors.torch import save_file
 
 from infinitetalk.acceleration.fp8 import quantise_blocks
 from infinitetalk.checkpoints import hub
-from infinitetalk.checkpoints.files import require_finite, shard_files
+from infinitetalk.checkpoints.files import load_strictly, require_finite, shard_files
 from infinitetalk.checkpoints.header import Header, read_header
-from infinitetalk.checkpoints.load_networks import LoraFile, empty_transformer, read_transformer
-from infinitetalk.checkpoints.strict import load_strictly
+from infinitetalk.checkpoints.load_transformer import LoraFile, empty_transformer, read_transformer
 from infinitetalk.errors import InfiniteTalkError, InvalidCheckpoint
 from infinitetalk.model.transformer import InfiniteTalkTransformer3DModel
 
@@ -32,7 +31,7 @@ READERS = 8
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", type=Path, required=True, help="the folder of `download`")
     parser.add_argument("--speakers", type=int, choices=(1, 2), default=1)
-    parser.add_argument("--preset", choices=sorted(hub.PRESET_LORAS), help="fold in the LoRA of this preset")
+    parser.add_argument("--preset", choices=sorted(hub.PRESET_LORAS), help="merge the LoRA of this preset")
     parser.add_argument("--lora", type=_lora, action="append", default=[], metavar="FILE[:SCALE]", help="and others")
     parser.add_argument("--fp8", action="store_true", help="store the blocks' linear layers in 8 bits")
     parser.add_argument("-o", "--output", type=Path, required=True)
@@ -54,9 +53,9 @@ def merge(
 ) -> dict[str, Any]:
     """Write the merged file and return its manifest. Raises InvalidCheckpoint, and InfiniteTalkError `cannot_write`.
 
-    The errors of 8 bits are relative, in the L2 norm, of each stored tensor.
+    Its errors of 8 bits are relative errors in the L2 norm of each tensor.
     """
-    try:  # Before the minutes that reading takes
+    try:  # before the minutes that reading takes
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _cannot_write(output, error) from error
@@ -105,7 +104,7 @@ def _cannot_write(output: Path, error: Exception) -> InfiniteTalkError:
 
 
 def load_merged(path: Path, *, device: str = "cpu") -> InfiniteTalkTransformer3DModel:
-    """Tensor by tensor onto the device, several at once, without a second copy. Raises InvalidCheckpoint."""
+    """Several tensors at a time are read directly onto the device. Raises InvalidCheckpoint."""
     manifest = read_manifest(path)
     try:
         tensors = _read_parallel(path, device)
@@ -121,18 +120,18 @@ def load_merged(path: Path, *, device: str = "cpu") -> InfiniteTalkTransformer3D
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """What `merge` wrote about the file. Raises InvalidCheckpoint."""
+    """The manifest that `merge` wrote. Raises InvalidCheckpoint."""
     return manifest_of(read_header(path), path)
 
 
 def _read_parallel(path: Path, device: str) -> dict[str, torch.Tensor]:
-    """One reader alone waits for the disk, page by page, longer than the disk needs."""
+    """With READERS threads: a single one waits for each page and does not use the disk's full rate."""
     with safe_open(path, framework="pt") as file:
         keys = list(file.keys())
 
-    def read(some: list[str]) -> list[tuple[str, torch.Tensor]]:
+    def read(part: list[str]) -> list[tuple[str, torch.Tensor]]:
         with safe_open(path, framework="pt", device=device) as file:
-            return [(key, file.get_tensor(key)) for key in some]
+            return [(key, file.get_tensor(key)) for key in part]
 
     with ThreadPoolExecutor(READERS) as pool:
         parts = pool.map(read, [keys[number::READERS] for number in range(READERS)])

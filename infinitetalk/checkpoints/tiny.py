@@ -1,6 +1,6 @@
 """`python -m infinitetalk tiny DIR`: random weights in files laid out like the published ones, small enough for a CPU.
 
-They show that every path works, and nothing else: what they make of a picture is noise.
+They show that every path works. The videos are noise.
 """
 
 import argparse
@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan
@@ -28,57 +27,26 @@ from transformers import (
 
 from infinitetalk.checkpoints import hub
 from infinitetalk.checkpoints.convert import rename_clip, rename_umt5, rename_vae, transformer_key
-from infinitetalk.model.configs import clip_config, transformer_config, umt5_config, vae_config
+from infinitetalk.model.configs import (
+    TINY_IMAGE,
+    TINY_SHARED,
+    TINY_SPEECH,
+    TINY_TEXT,
+    TINY_TRANSFORMER,
+    TINY_VAE,
+    clip_config,
+    transformer_config,
+    umt5_config,
+    vae_config,
+)
 from infinitetalk.model.transformer import InfiniteTalkTransformer3DModel
 
 SHARDS = 3
-LAYERS = 2
-BASE_CONFIG: dict[str, Any] = {
-    "model_type": "i2v",
-    "dim": 48,
-    "ffn_dim": 96,
-    "freq_dim": 32,
-    "in_dim": 36,
-    "num_heads": 2,
-    "num_layers": LAYERS,
-    "out_dim": 16,
-    "text_len": 512,
-    "eps": 1e-6,
-}
-SPEECH_CONFIG: dict[str, Any] = {
-    "vocab_size": 32,
-    "hidden_size": 32,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-    "conv_dim": [16] * 7,
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 4,
-    "feat_extract_norm": "group",
-    "do_stable_layer_norm": False,
-}
-TEXT_CONFIG: dict[str, Any] = {
-    "vocab_size": 64,
-    "dim": 32,
-    "dim_attn": 32,
-    "dim_ffn": 48,
-    "num_heads": 4,
-    "encoder_layers": 2,
-}
-IMAGE_CONFIG: dict[str, Any] = {"dim": 160, "num_heads": 2, "num_layers": 3, "mlp_ratio": 2}
-ADAPTER = ("audio_proj.", "norm_x.", "audio_cross_attn.")  # what InfiniteTalk's own file holds
-SIZES: dict[str, Any] = {
-    "buckets": {
-        "480p": {"0.67": [64, 96], "1.00": [80, 80], "1.50": [96, 64], "0.26": [48, 176], "3.80": [176, 48]},
-        "720p": {"0.67": [96, 144], "1.00": [112, 112], "1.50": [144, 96]},
-    },
-    "num_frames_per_chunk": 17,
-    "motion_frames": 5,
-}
+ADAPTER = ("audio_proj.", "norm_x.", "audio_cross_attn.")  # parts of InfiniteTalk's own file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, help="where to write; made if it is not there")
+    parser.add_argument("folder", type=Path, help="the folder to write to; it is created if needed")
     parser.add_argument("--seed", type=int, default=0)
 
 
@@ -92,8 +60,7 @@ def write_tiny_checkpoint(folder: Path, *, seed: int = 0) -> None:
     generator = torch.Generator().manual_seed(seed)
     base = folder / hub.BASE
     base.mkdir(parents=True, exist_ok=True)
-    (base / "config.json").write_text(json.dumps(BASE_CONFIG, indent=1))
-    (folder / hub.SIZES).write_text(json.dumps(SIZES, indent=1))
+    (base / "config.json").write_text(json.dumps(TINY_TRANSFORMER, indent=1))
     _write_transformer(folder, generator)
     _write_text_encoder(base, generator)
     _write_image_encoder(base, generator)
@@ -105,11 +72,8 @@ def write_tiny_checkpoint(folder: Path, *, seed: int = 0) -> None:
 def _write_transformer(folder: Path, generator: torch.Generator) -> None:
     config = transformer_config(
         {
-            **BASE_CONFIG,
-            "text_dim": TEXT_CONFIG["dim"],
-            "img_dim": IMAGE_CONFIG["dim"],
-            "audio_blocks": SPEECH_CONFIG["num_hidden_layers"],
-            "audio_channels": SPEECH_CONFIG["hidden_size"],
+            **TINY_TRANSFORMER,
+            **TINY_SHARED,
             "intermediate_dim": 24,
             "output_dim": 24,
             "context_tokens": 4,
@@ -143,7 +107,7 @@ def _transformer_names() -> Iterable[str]:
     inner += ["cross_attn.k_img", "cross_attn.v_img", "norm3", "ffn.0", "ffn.2", "norm_x"]
     inner += [f"audio_cross_attn.{name}" for name in ("q_linear", "kv_linear", "proj")]
     norms = [f"{attention}.norm_{name}" for attention, name in product(("self_attn", "cross_attn"), "qk")]
-    for block in range(LAYERS):
+    for block in range(TINY_TRANSFORMER["num_layers"]):
         yield f"blocks.{block}.modulation"
         yield from (f"blocks.{block}.{name}.{kind}" for name, kind in product(inner, both))
         yield from (f"blocks.{block}.{name}.weight" for name in (*norms, "cross_attn.norm_k_img"))
@@ -151,14 +115,14 @@ def _transformer_names() -> Iterable[str]:
 
 def _write_text_encoder(base: Path, generator: torch.Generator) -> None:
     with torch.device("meta"):
-        model = UMT5EncoderModel(UMT5Config(**umt5_config(TEXT_CONFIG)))
+        model = UMT5EncoderModel(UMT5Config(**umt5_config(TINY_TEXT)))
     names = ["token_embedding.weight", "norm.weight"]
     inner = ["norm1", "norm2", *(f"attn.{name}" for name in "qkvo"), "pos_embedding.embedding", "ffn.gate.0"]
     inner += ["ffn.fc1", "ffn.fc2"]
-    layers = range(TEXT_CONFIG["encoder_layers"])
+    layers = range(TINY_TEXT["encoder_layers"])
     names += [f"blocks.{layer}.{name}.weight" for layer, name in product(layers, inner)]
     shapes = _original_shapes(names, model, lambda tensors: rename_umt5(tensors, "tiny"))
-    torch.save({n: _random(n, s, generator) for n, s in shapes.items()}, base / hub.TEXT_ENCODER)
+    torch.save({name: _random(name, shape, generator) for name, shape in shapes.items()}, base / hub.TEXT_ENCODER)
 
     spoken = ["a", "person", "is", "talking", "the", "of", "and", "to", "in"]
     words = ["<pad>", "</s>", "<unk>", *(f"▁{word}" for word in spoken)]
@@ -171,8 +135,8 @@ def _write_text_encoder(base: Path, generator: torch.Generator) -> None:
 
 
 def _write_image_encoder(base: Path, generator: torch.Generator) -> None:
-    model = CLIPVisionModel(CLIPVisionConfig(**clip_config(IMAGE_CONFIG)))
-    dim = IMAGE_CONFIG["dim"]
+    model = CLIPVisionModel(CLIPVisionConfig(**clip_config(TINY_IMAGE)))
+    dim = TINY_IMAGE["dim"]
     shapes = {}
     for ours, tensor in model.state_dict().items():
         name = ours.replace("pre_layrnorm", "pre_norm").replace("post_layernorm", "post_norm")
@@ -190,7 +154,7 @@ def _write_image_encoder(base: Path, generator: torch.Generator) -> None:
             shapes[f"visual.{name}"] = tensor.shape
     tensors = {name: _random(name, shape, generator) for name, shape in shapes.items()}
     assert rename_clip(tensors, "tiny").keys() == model.state_dict().keys()
-    tensors["visual.head"] = torch.randn(dim, 16, generator=generator)  # As in the published file, and of no use
+    tensors["visual.head"] = torch.randn(dim, 16, generator=generator)  # as in the published file, and not used
     tensors["textual.model.embeddings.word_embeddings.weight"] = torch.randn(8, 8, generator=generator)
     tensors["log_scale"] = torch.ones(1)
     torch.save(tensors, base / hub.IMAGE_ENCODER)
@@ -198,7 +162,7 @@ def _write_image_encoder(base: Path, generator: torch.Generator) -> None:
 
 def _write_vae(base: Path, generator: torch.Generator) -> None:
     with torch.device("meta"):
-        vae = AutoencoderKLWan(**vae_config({"base_dim": 4}))
+        vae = AutoencoderKLWan(**vae_config(TINY_VAE))
     both = ("weight", "bias")
     names = [f"{module}.{kind}" for module, kind in product(("conv1", "conv2"), both)]
     leaves = [f"residual.{number}.gamma" for number in (0, 3)]
@@ -215,7 +179,7 @@ def _write_vae(base: Path, generator: torch.Generator) -> None:
 
 
 def _write_speech_encoder(folder: Path, generator: torch.Generator) -> None:
-    model = Wav2Vec2Model(Wav2Vec2Config(**SPEECH_CONFIG))
+    model = Wav2Vec2Model(Wav2Vec2Config(**TINY_SPEECH))
     model.load_state_dict({key: _random(key, tensor.shape, generator) for key, tensor in model.state_dict().items()})
     model.save_pretrained(folder)
     Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True).save_pretrained(folder)
@@ -223,18 +187,18 @@ def _write_speech_encoder(folder: Path, generator: torch.Generator) -> None:
 
 def _write_loras(folder: Path, generator: torch.Generator) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    dim, ffn, rank = BASE_CONFIG["dim"], BASE_CONFIG["ffn_dim"], 2
+    dim, ffn, rank = TINY_TRANSFORMER["dim"], TINY_TRANSFORMER["ffn_dim"], 2
     targets = {"self_attn.q": (dim, dim), "cross_attn.k_img": (dim, dim), "ffn.0": (ffn, dim), "ffn.2": (dim, ffn)}
     for preset, lora in hub.PRESET_LORAS.items():
         tensors = {}
-        for block, (target, (rows, columns)) in product(range(LAYERS), targets.items()):
+        for block, (target, (rows, columns)) in product(range(TINY_TRANSFORMER["num_layers"]), targets.items()):
             name = f"diffusion_model.blocks.{block}.{target}"
             tensors[f"{name}.lora_down.weight"] = 0.1 * torch.randn(rank, columns, generator=generator)
             tensors[f"{name}.lora_up.weight"] = 0.1 * torch.randn(rows, rank, generator=generator)
             tensors[f"{name}.diff_b"] = 0.01 * torch.randn(rows, generator=generator)
             if preset == "fast":
                 tensors[f"{name}.alpha"] = torch.tensor(1.0)
-        for block in range(LAYERS):
+        for block in range(TINY_TRANSFORMER["num_layers"]):
             norm = f"diffusion_model.blocks.{block}.cross_attn.norm_k_img.diff"
             tensors[norm] = 0.01 * torch.randn(dim, generator=generator)
             tensors[f"diffusion_model.blocks.{block}.diff_m"] = 0.01 * torch.randn(1, 6, dim, generator=generator)
@@ -242,22 +206,22 @@ def _write_loras(folder: Path, generator: torch.Generator) -> None:
 
 
 def _original_shapes(names, model: nn.Module, rename) -> dict[str, torch.Size]:  # type: ignore[no-untyped-def]
-    """The original names of exactly this model's tensors, out of more that might exist."""
+    """Original name -> shape, for those of `names` that this model has. Raises RuntimeError if one is missing."""
     shapes = {key: tensor.shape for key, tensor in model.state_dict().items()}
-    found = {}
+    original = {}
     for name in names:
         [ours] = rename({name: torch.empty(0)})
         if ours in shapes:
-            found[name] = shapes[ours]
-    covered = rename({name: torch.empty(0) for name in found}).keys()
+            original[name] = shapes[ours]
+    covered = rename({name: torch.empty(0) for name in original}).keys()
     missing = shapes.keys() - covered - {"encoder.embed_tokens.weight"}
     if missing:
         raise RuntimeError(f"No original name for {sorted(missing)}")
-    return found
+    return original
 
 
 def _random(name: str, shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
-    """Normal values of a width that keeps signals alive; norms around one."""
+    """Normal values, scaled so that signals neither vanish nor grow; norms near one."""
     if name.endswith("gamma") or ("norm" in name and name.endswith("weight")):
         return 1 + 0.1 * torch.randn(shape, generator=generator)
     fan_in = max(1, shape.numel() // shape[0]) if len(shape) > 1 else 25

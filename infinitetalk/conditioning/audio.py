@@ -1,4 +1,4 @@
-"""Voices as the speech encoder wants them: 16 kHz, one channel, at one loudness, each placed in the scene."""
+"""Voices for the speech encoder: 16 kHz, one channel, equal loudness, each placed in time."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -21,25 +21,25 @@ SHORTEST_MEASURED = 0.4  # seconds: one block of ITU-R BS.1770
 Waveform = NDArray[np.float32]
 AudioOrder = Literal["left_right", "right_left", "meanwhile"]
 
-# ValueError: PyAV's own checks, and sound that changes its format midway.
+# ValueError comes from PyAV's own checks, and from audio whose format changes within the file.
 DECODE_ERRORS = (av.error.FFmpegError, OSError, ValueError)
 
 
 def open_media(path: Path) -> InputContainer:
     """Open any audio or video file. Raises one of DECODE_ERRORS."""
-    # Playlists must not open addresses, and old tags that are not UTF-8 are no reason to refuse a voice.
+    # Only local files, so that a playlist cannot open URLs. Old tags need not be UTF-8.
     return av.open(str(path), options={"protocol_whitelist": "file"}, metadata_errors="replace")
 
 
 def load_voice(path: Path) -> Waveform:
-    """The first sound track of any audio or video file, its channels averaged: samples at 16 kHz, about -1 to 1.
+    """The first audio track of any audio or video file, its channels averaged: samples at 16 kHz, about -1 to 1.
 
-    Raises InvalidInput `audio_invalid` when it cannot be decoded to its end, `audio_empty` when it holds no sample.
+    Raises InvalidInput `audio_invalid` when it cannot be decoded to its end, `audio_empty` when it has no sample.
     """
     try:
         with open_media(path) as container:
             if not container.streams.audio:
-                raise InvalidInput("audio_invalid", f"{path.name} has no sound track.")
+                raise InvalidInput("audio_invalid", f"{path.name} has no audio track.")
             stream = container.streams.audio[0]
             rate = stream.codec_context.sample_rate
             planar = av.AudioResampler(format="fltp", layout=stream.codec_context.layout, rate=rate)
@@ -51,30 +51,30 @@ def load_voice(path: Path) -> Waveform:
     except DECODE_ERRORS as error:
         raise InvalidInput("audio_invalid", f"{path.name} cannot be decoded.") from error
     if not any(len(block) for block in blocks):
-        raise InvalidInput("audio_empty", f"{path.name} holds no sound.")
+        raise InvalidInput("audio_empty", f"{path.name} has no audio samples.")
     mono = np.concatenate(blocks)
     if rate != SAMPLE_RATE:
-        wanted = -(-len(mono) * SAMPLE_RATE // rate)
-        mono = soxr.resample(mono, rate, SAMPLE_RATE, quality="HQ")[:wanted]
-        mono = np.pad(mono, (0, wanted - len(mono)))
+        length = -(-len(mono) * SAMPLE_RATE // rate)
+        mono = soxr.resample(mono, rate, SAMPLE_RATE, quality="HQ")[:length]
+        mono = np.pad(mono, (0, length - len(mono)))
     if not np.isfinite(mono).all():
-        raise InvalidInput("audio_invalid", f"{path.name} holds samples that are no numbers.")
+        raise InvalidInput("audio_invalid", f"{path.name} has samples that are NaN or infinite.")
     return np.ascontiguousarray(mono, dtype=np.float32)
 
 
 def normalise_loudness(voice: Waveform) -> Waveform:
-    """Bring a voice to -23 LUFS. Silence, and what is too short to be measured (0.4 s), is left as it is."""
+    """Bring a voice to -23 LUFS. Silence and voices too short to be measured (0.4 s) are returned unchanged."""
     if len(voice) < SHORTEST_MEASURED * SAMPLE_RATE:
         return voice
     loudness = pyloudnorm.Meter(SAMPLE_RATE).integrated_loudness(voice.astype(np.float64))
-    if not abs(loudness) <= 100:  # Silence is minus infinity.
+    if not abs(loudness) <= 100:  # The loudness of silence is minus infinity.
         return voice
     normalised: Waveform = (voice * 10 ** ((LOUDNESS - loudness) / 20)).astype(np.float32)
     return normalised
 
 
 def arrange_voices(voices: Sequence[Waveform], order: AudioOrder = "meanwhile") -> list[Waveform]:
-    """Normalise each voice by itself and place it in the scene; all come out equally long, with silence around.
+    """Normalise each voice and place it in the video's time; all are padded with silence to the same length.
 
     The first voice is the left speaker's. `left_right`: the left speaks first; `right_left`: the right; `meanwhile`:
     both at once. Raises InvalidInput `speakers_invalid` for more than two voices or none.

@@ -1,11 +1,12 @@
-"""Which rows of the voice's features each frame of a chunk is given. Plain index arithmetic.
+"""The windows of voice features for each frame of a chunk. Plain index arithmetic.
 
-A row is one video frame of the voice. A frame sees its own row and its neighbours; a latent frame those of its frames.
+A row of features belongs to one video frame. A frame gets its own row and its neighbours; a latent frame gets the rows
+of its video frames and their neighbours.
 """
 
 import torch
 
-TAIL_MARGIN = 3  # rows past the last frame, so that no window of it is clamped
+TAIL_MARGIN = 3  # rows past the last frame, so that its window is not clamped
 
 
 def windows(features: torch.Tensor, start: int, num_frames: int, window: int = 5) -> torch.Tensor:
@@ -19,9 +20,9 @@ def windows(features: torch.Tensor, start: int, num_frames: int, window: int = 5
 
 
 def lengthen_tail(features: torch.Tensor, stop: int) -> torch.Tensor:
-    """Make a voice that ends before the chunk's end at `stop` go on, mirrored: its last rows in reverse order.
+    """Extend a voice that ends before the chunk's end, frame `stop`, by its last rows in reverse order.
 
-    features: N, blocks, channels. A voice too short for that is mirrored whole; `windows` repeats the last row then.
+    features: N, blocks, channels. A voice that is too short is mirrored as a whole, and `windows` repeats the last row.
     """
     if stop < len(features):
         return features

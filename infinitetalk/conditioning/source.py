@@ -1,8 +1,9 @@
-"""What the person looks like: a still picture, or a video to be dubbed, at 25 frames a second."""
+"""The look of the person: a still image, or a video at 25 frames a second to be dubbed."""
 
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import av
 import numpy as np
@@ -10,28 +11,37 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from infinitetalk.conditioning.audio import DECODE_ERRORS, open_media
 from infinitetalk.conditioning.audio_encoder import FPS
-from infinitetalk.conditioning.image import Picture
+from infinitetalk.conditioning.image import ImageArray
 from infinitetalk.errors import InvalidInput
 
-Crop = tuple[int, int, int, int]  # top, left, height, width in pixels of the upright picture
-ROUNDING = 0.1  # of a frame: times in files are rounded, to milliseconds in many
+Crop = tuple[int, int, int, int]  # top, left, height, width in pixels of the upright image
+ROUNDING = 0.1  # of a frame's duration: many files round their times to milliseconds
 
 
-class StillPicture:
+class Source(Protocol):
+    """The look of the person: an image, or a video at 25 frames a second to be dubbed."""
+
+    is_still: bool
+
+    def frame(self, number: int) -> ImageArray:
+        """The frame with this number; the last frame when the number lies past the end."""
+
+
+class StillImage:
     is_still = True
 
-    def __init__(self, picture: Picture) -> None:
-        self._picture = picture
+    def __init__(self, image: ImageArray) -> None:
+        self._image = image
 
-    def frame(self, number: int) -> Picture:
-        """The picture, upright, whatever the number."""
-        return self._picture
+    def frame(self, number: int) -> ImageArray:
+        """The image, whatever the number."""
+        return self._image
 
 
 class SourceVideo:
-    """Decodes forward only, one frame in memory; an earlier frame than the last one asked starts again.
+    """Decodes forward with one frame in memory; a request for an earlier frame starts again from the first.
 
-    Raises InvalidInput `video_invalid` when it holds no picture, and in `frame` where the file is damaged.
+    Raises InvalidInput `video_invalid` when the file has no frame, and in `frame` where the file is damaged.
     """
 
     is_still = False
@@ -40,8 +50,8 @@ class SourceVideo:
         self._path = path
         self._rewind()
 
-    def frame(self, number: int) -> Picture:
-        """The frame shown `number` 25ths of a second after the first one, upright; the last when there are no more."""
+    def frame(self, number: int) -> ImageArray:
+        """The frame shown `number` / 25 seconds after the first, upright; past the end, the last one."""
         if number < self._number:
             self._rewind()
         while self._number < number:
@@ -57,17 +67,17 @@ class SourceVideo:
         self._frames = self._decode()
         first = next(self._frames, None)
         if first is None:
-            raise InvalidInput("video_invalid", f"{self._path.name} holds no picture that can be decoded.")
+            raise InvalidInput("video_invalid", f"{self._path.name} has no frame that can be decoded.")
         self._number, self._current = 0, first
 
     def _decode(self) -> Iterator[av.VideoFrame]:
-        """The frame shown at each 25th of a second, whatever the file's own rate."""
+        """The frame shown at each 25th of a second, whatever the file's own rate is."""
         try:
             with open_media(self._path) as container:
                 stream = next((stream for stream in container.streams.video if stream.codec_context), None)
                 if stream is None:
                     return
-                in_order = container.format.name == "avi"  # It stores no times of display.
+                in_order = container.format.name == "avi"  # AVI stores no display times.
                 period = 1 / (stream.average_rate or Fraction(FPS))
                 shown: av.VideoFrame | None = None
                 number, start, time = 0, Fraction(0), Fraction(0)
@@ -90,42 +100,48 @@ class SourceVideo:
 
 
 class CroppedSource:
-    """A part of another source, in all its frames."""
+    """The same part of every frame of another source."""
 
-    def __init__(self, source: StillPicture | SourceVideo, crop: Crop) -> None:
+    def __init__(self, source: StillImage | SourceVideo, crop: Crop) -> None:
         self.is_still = source.is_still
         self._source = source
         self._top, self._left, self._height, self._width = crop
 
-    def frame(self, number: int) -> Picture:
-        """Raises InvalidInput `image_invalid` when the part lies outside of the frame, and what the source raises."""
+    def frame(self, number: int) -> ImageArray:
+        """Raises InvalidInput `image_invalid` when the crop reaches outside the frame, and the source's own errors."""
         frame = self._source.frame(number)
         bottom, right = self._top + self._height, self._left + self._width
         if bottom > frame.shape[0] or right > frame.shape[1]:
-            raise InvalidInput("image_invalid", "The part to be shown lies outside of the picture.")
+            raise InvalidInput("image_invalid", "The part to be shown reaches outside the image.")
         return np.ascontiguousarray(frame[self._top : bottom, self._left : right])
 
 
-def open_source(path: Path, crop: Crop | None = None) -> StillPicture | SourceVideo | CroppedSource:
-    """A picture if the file is one, else a video; of either this part. Raises InvalidInput `image_invalid` or
-    `video_invalid`.
+def open_source(path: Path, crop: Crop | None = None) -> StillImage | SourceVideo | CroppedSource:
+    """Open the file as an image if it is one, else as a video, and cut out `crop`.
+
+    Raises InvalidInput `image_invalid` or `video_invalid`.
     """
     source = _open(path)
     return source if crop is None else CroppedSource(source, crop)
 
 
-def _open(path: Path) -> StillPicture | SourceVideo:
+def _open(path: Path) -> StillImage | SourceVideo:
     try:
         with Image.open(path) as image:
-            return StillPicture(_upright_rgb(image))
+            return StillImage(_upright_rgb(image))
     except UnidentifiedImageError:
         return SourceVideo(path)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow's of damaged files
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+    ) as error:  # of damaged files
         raise InvalidInput("image_invalid", f"{path.name} cannot be read: {error}") from error
 
 
-def _upright_rgb(image: Image.Image) -> Picture:
+def _upright_rgb(image: Image.Image) -> ImageArray:
     upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I;16"):  # Pillow would clip 16 bits to 8, which is white.
+    if upright.mode.startswith("I;16"):  # Pillow would clip 16-bit values at 255: a white image.
         upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
     return np.array(upright.convert("RGB"))

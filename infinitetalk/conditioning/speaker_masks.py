@@ -1,4 +1,4 @@
-"""Where each of two speakers is: masks that follow the picture through its crop to the size of the latents."""
+"""Masks of two speakers, cropped as the image and scaled to the size of the latents."""
 
 from collections.abc import Sequence
 from math import isfinite
@@ -6,22 +6,23 @@ from math import isfinite
 import torch
 from torch.nn import functional as F
 
-from infinitetalk.conditioning.image import Size, plan_crop
+from infinitetalk.buckets import Size
+from infinitetalk.conditioning.image import plan_crop
 from infinitetalk.errors import InvalidInput
 
 Box = tuple[float, float, float, float]  # first row, first column, last row, last column in source pixels
-MARGIN = 0.05  # of a half of the picture, left free around a speaker without a box
+MARGIN = 0.05  # share of a half image that is left free around a speaker without a box
 VAE_STRIDE = 8
 
 
 def speaker_masks(source: Size, target: Size, boxes: Sequence[Box] | None = None) -> torch.Tensor:
     """3, height / 8, width / 8: left speaker, right speaker, background, each 0 or 1.
 
-    boxes: of the two speakers; parts outside the picture do not count. Without boxes, each has half of the picture.
-    (One speaker alone needs no masks: the model does not look at them.)
+    source, target: height and width in pixels. boxes: of the two speakers, cut off at the edges of the image; by
+    default each has one half. One speaker alone needs no masks: the model ignores them.
 
-    Raises InvalidInput: `speakers_invalid` for boxes that are no boxes of two speakers, or leave no background;
-    `speaker_outside` when nothing of a speaker is left after the crop; `image_invalid` when it cannot be cropped.
+    Raises InvalidInput: `speakers_invalid` unless there are two boxes that leave some background; `speaker_outside`
+    when nothing of a speaker is left after the crop; `image_invalid` when the image cannot be cropped.
     """
     height, width = source
     boxes = boxes or _halves(height, width)
@@ -35,15 +36,15 @@ def speaker_masks(source: Size, target: Size, boxes: Sequence[Box] | None = None
 
     crop = plan_crop(height, width, target)
     masks = F.interpolate(masks[None], size=crop.resized, mode="nearest")
-    masks = masks[:, :, crop.top : crop.top + target[0], crop.left : crop.left + target[1]]
+    masks = masks[:, :, crop.rows, crop.columns]
     latent = F.interpolate(masks, size=(target[0] // VAE_STRIDE, target[1] // VAE_STRIDE), mode="nearest")[0]
     latent = (latent > 0).float()
-    # As the model sees them: every second row and column.
+    # Checked as the transformer sees them: every second row and column.
     for person, name in enumerate(("left", "right")):
         if not latent[person, ::2, ::2].any():
-            raise InvalidInput("speaker_outside", f"Nothing of the {name} speaker is left in the cropped picture.")
-    if not latent[2, ::2, ::2].any():  # The model would divide by its size.
-        raise InvalidInput("speakers_invalid", "The speakers' boxes leave nothing of the picture around them.")
+            raise InvalidInput("speaker_outside", f"Nothing of the {name} speaker is left in the cropped image.")
+    if not latent[2, ::2, ::2].any():  # The transformer divides by its size.
+        raise InvalidInput("speakers_invalid", "The speakers' boxes leave no background in the image.")
     return latent
 
 

@@ -1,4 +1,4 @@
-"""Prompts as UMT5 (arXiv:2304.09151) reads them."""
+"""Prompts, cleaned and encoded by UMT5 (arXiv:2304.09151)."""
 
 import html
 import re
@@ -7,8 +7,8 @@ import ftfy
 import torch
 from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 
-TEXT_LEN = 512
-KEPT_PROMPTS = 16
+TEXT_LEN = 512  # tokens; longer prompts are cut
+KEPT_PROMPTS = 16  # encoded, for the next calls
 NEGATIVE_PROMPT = (
     "bright tones, overexposed, static, blurred details, subtitles, style, works, paintings, images, static, "
     "overall gray, worst quality, low quality, JPEG compression residue, ugly, incomplete, extra fingers, "
@@ -18,13 +18,13 @@ NEGATIVE_PROMPT = (
 
 
 def clean_prompt(prompt: str) -> str:
-    """Mend wrong encodings, resolve HTML entities (also doubly escaped ones), and make all white space one space."""
+    """Repair wrong encodings, resolve HTML entities (also doubly escaped ones), and replace white space by a space."""
     text = html.unescape(html.unescape(ftfy.fix_text(prompt))).strip()
     return re.sub(r"\s+", " ", text).strip()
 
 
 class PromptEncoder:
-    """Encodes a prompt once: the next call with the same words gets the same tensor."""
+    """Encodes a prompt once: later calls with the same words return the same tensor."""
 
     def __init__(self, model: UMT5EncoderModel, tokenizer: PreTrainedTokenizerBase) -> None:
         self.model = model
@@ -33,10 +33,10 @@ class PromptEncoder:
 
     @torch.no_grad()
     def __call__(self, prompt: str) -> torch.Tensor:
-        """n, text_dim: as many rows as the prompt has tokens, 512 at most; longer prompts are cut."""
+        """n, text_dim: one row for each token of the prompt, at most TEXT_LEN."""
         text = clean_prompt(prompt)
         if text not in self._encoded:
-            # Without padding: what is masked changes nothing, and a prompt is some 30 tokens of 512.
+            # Without padding: masked tokens change nothing, and a prompt has some 30 tokens of 512.
             tokens = self.tokenizer(text, truncation=True, max_length=TEXT_LEN, return_tensors="pt")
             hidden_states = self.model(tokens.input_ids.to(self.model.device)).last_hidden_state
             self._encoded[text] = hidden_states[0]

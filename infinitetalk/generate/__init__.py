@@ -1,0 +1,1 @@
+"""The `generate` command: one video from files, without the service."""

@@ -1,4 +1,4 @@
-"""Finished chunks on disk: lossless frames and the checkpoint after them, so that an interrupted video goes on."""
+"""Finished chunks on disk: lossless frames, and the resume point after them, to continue an interrupted video."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from infinitetalk.conditioning.audio import SAMPLE_RATE, Waveform
 from infinitetalk.conditioning.audio_encoder import FPS
 from infinitetalk.pipeline import GeneratedChunk
-from infinitetalk.sampling.resume_point import Checkpoint
+from infinitetalk.sampling.resume_point import ResumePoint
 
-# With AVX-512, x264 may write other bytes for the same frames (x264 of PyAV 18.1, AMD EPYC).
+# Without AVX-512, with which x264 may write other bytes for the same frames (x264 of PyAV 18.1, AMD EPYC).
 X264 = {"x264-params": "asm=avx2", "flags": "+bitexact"}
 
 
@@ -24,18 +24,18 @@ class ChunkFolder:
         folder.mkdir(parents=True, exist_ok=True)
 
     def save(self, chunk: GeneratedChunk) -> None:
-        """The frames first: a checkpoint without its frames would lose them."""
+        """Write the frames, then the resume point: the other order could lose frames in an interruption."""
         partial = self._frames(chunk.index).with_suffix(".partial")
         _encode(partial, iter(chunk.frames), chunk.frames.shape[1:3], "libx264rgb", {"qp": "0", **X264}, "matroska")
         partial.replace(self._frames(chunk.index))
-        partial = self._checkpoint(chunk.index).with_suffix(".partial")
-        partial.write_bytes(chunk.checkpoint.to_bytes())
-        partial.replace(self._checkpoint(chunk.index))
+        partial = self._resume_file(chunk.index).with_suffix(".partial")
+        partial.write_bytes(chunk.resume_point.to_bytes())
+        partial.replace(self._resume_file(chunk.index))
 
-    def resume(self) -> Checkpoint | None:
-        """Where the last finished chunk ended."""
+    def resume_point(self) -> ResumePoint | None:
+        """After the last finished chunk; None when there is none."""
         finished = sorted(self.folder.glob("chunk-*.checkpoint"))
-        return Checkpoint.from_bytes(finished[-1].read_bytes()) if finished else None
+        return ResumePoint.from_bytes(finished[-1].read_bytes()) if finished else None
 
     def frames(self) -> Iterator[NDArray[np.uint8]]:
         """All frames in order, each H x W x 3."""
@@ -44,8 +44,8 @@ class ChunkFolder:
                 for frame in container.decode(container.streams.video[0]):
                     yield frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
-    def write_film(self, path: Path, sound: Waveform) -> int:
-        """H.264 and AAC in an mp4; sound: at 16 kHz, as long as the scene. Returns the number of frames."""
+    def write_video(self, path: Path, sound: Waveform) -> int:
+        """Write all frames and the sound (16 kHz) as H.264 and AAC in an mp4. Returns the number of frames."""
         frames = self.frames()
         first = next(frames)
         return _encode(
@@ -55,7 +55,8 @@ class ChunkFolder:
     def _frames(self, index: int) -> Path:
         return self.folder / f"chunk-{index:05d}.mkv"
 
-    def _checkpoint(self, index: int) -> Path:
+    def _resume_file(self, index: int) -> Path:
+        # The suffix of earlier versions, whose interrupted videos can be continued.
         return self.folder / f"chunk-{index:05d}.checkpoint"
 
 
@@ -90,10 +91,10 @@ def _encode(
             if audio is not None and sound is not None:
                 block = sound[count * SAMPLE_RATE // FPS : (count + 1) * SAMPLE_RATE // FPS]
                 block = np.pad(block, (0, SAMPLE_RATE // FPS - len(block)))
-                heard = av.AudioFrame.from_ndarray(block[None].astype(np.float32), format="fltp", layout="mono")
-                heard.sample_rate = SAMPLE_RATE
-                heard.pts = count * SAMPLE_RATE // FPS
-                container.mux(audio.encode(heard))
+                audio_frame = av.AudioFrame.from_ndarray(block[None].astype(np.float32), format="fltp", layout="mono")
+                audio_frame.sample_rate = SAMPLE_RATE
+                audio_frame.pts = count * SAMPLE_RATE // FPS
+                container.mux(audio.encode(audio_frame))
             count += 1
         container.mux(video.encode(None))
         if audio is not None:

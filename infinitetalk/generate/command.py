@@ -1,4 +1,4 @@
-"""`python -m infinitetalk generate`: a picture and a voice in, an mp4 out."""
+"""`python -m infinitetalk generate`: an image (or a video) and a voice in, an mp4 out."""
 
 import argparse
 import dataclasses
@@ -6,42 +6,30 @@ import secrets
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import torch
 from transformers.utils.logging import disable_progress_bar
 
+from infinitetalk.acceleration.attention_backends import require_attention, use_attention
 from infinitetalk.checkpoints import hub
-from infinitetalk.checkpoints.load_networks import LoraFile
-from infinitetalk.checkpoints.load_pipeline import load_pipeline, sized
+from infinitetalk.checkpoints.load_transformer import LoraFile
+from infinitetalk.checkpoints.pipeline_from_files import load_pipeline, sized
 from infinitetalk.conditioning.audio import AudioOrder, arrange_voices, load_voice
 from infinitetalk.conditioning.source import open_source
 from infinitetalk.conditioning.text_encoder import NEGATIVE_PROMPT
 from infinitetalk.errors import InvalidInput
 from infinitetalk.generate.chunk_files import ChunkFolder
-from infinitetalk.pipeline import Settings
-from infinitetalk.sampling.scheduler import plan_chunks
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "fast": {"num_inference_steps": 4, "flow_shift": 2.0, "audio_guidance_scale": 1.0, "projected_guidance": None},
-    "standard": {"num_inference_steps": 8, "flow_shift": 2.0, "audio_guidance_scale": 2.0},
-    "quality": {
-        "num_inference_steps": 40,
-        "flow_shift": 7.0,
-        "text_guidance_scale": 5.0,
-        "audio_guidance_scale": 4.0,
-        "teacache_threshold": 0.2,
-    },
-}
-QUALITY_SHIFT_720P = 11.0
+from infinitetalk.presets import PRESETS, WITHOUT_PRESET
+from infinitetalk.sampling.settings import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", type=Path, required=True, help="the folder of `download`")
-    parser.add_argument("--merged", type=Path, help="a file of `merge`, instead of the transformer in the folder")
+    parser.add_argument("--merged", type=Path, help="a file of `merge`, used instead of the transformer in the folder")
     parser.add_argument("--image", type=Path, required=True, help="a portrait, or a video to dub")
-    parser.add_argument("--audio", type=Path, required=True, help="the voice; with two people, the left one's")
+    parser.add_argument("--audio", type=Path, required=True, help="the voice; with two people, of the one on the left")
     parser.add_argument("--audio-2", type=Path, help="the voice of the person on the right")
     parser.add_argument("--audio-order", choices=get_args(AudioOrder), default="left_right")
     parser.add_argument("--prompt", default="A person is talking.")
@@ -59,18 +47,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--color-correction-strength", type=float)
     parser.add_argument("--teacache-threshold", type=float)
     parser.add_argument("--frame-num", type=int, help="forced number of frames, 4n+1")
-    parser.add_argument("--seed", type=int, help="drawn and printed, if not given")
+    parser.add_argument("--seed", type=int, help="default: drawn at random and printed")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
     parser.add_argument("--attention", help="a backend of diffusers: native (default), flash, _flash_3, sage, ...")
-    parser.add_argument("--chunks", type=Path, help="keep finished chunks here; run again to go on after the last one")
-    parser.add_argument("--stop-after", type=int, help="stop after so many chunks, to go on later (needs --chunks)")
+    parser.add_argument(
+        "--chunks", type=Path, help="keep finished chunks here; the same command goes on after the last"
+    )
+    parser.add_argument("--stop-after", type=int, help="stop after this chunk, to continue later (needs --chunks)")
 
 
 def run(options: argparse.Namespace) -> int:
     if options.stop_after is not None and options.chunks is None:
-        raise InvalidInput("chunks_needed", "--stop-after needs --chunks, or what was made would be lost.")
-    disable_progress_bar()  # Of files that load in a moment; ours shows the chunks.
+        raise InvalidInput("chunks_needed", "--stop-after needs --chunks: without it the chunks would be lost.")
+    if options.attention:
+        require_attention(options.attention)  # before the minutes that loading takes
+    disable_progress_bar()  # of loading; our own progress shows the chunks
     settings = sized(settings_of(options), options.weights)
     paths = [path for path in (options.audio, options.audio_2) if path]
     voices = arrange_voices([load_voice(path) for path in paths], options.audio_order)
@@ -87,23 +79,17 @@ def run(options: argparse.Namespace) -> int:
         device=options.device,
     )
     if options.attention:
-        pipeline.transformer.set_attention_backend(options.attention)
+        use_attention(pipeline.transformer, options.attention)
     audio_embeds = [speech_encoder(voice) for voice in voices]
     num_frames = options.frame_num or max(len(voice) for voice in audio_embeds)
-    total = len(
-        plan_chunks(
-            num_frames,
-            num_frames_per_chunk=settings.num_frames_per_chunk,
-            motion_frames=settings.motion_frames,
-        )
-    )
+    total = len(settings.plan_chunks(num_frames))
 
-    def show(chunk: int, step: int) -> None:
+    def show_progress(chunk: int, step: int) -> None:
         print(f"\rChunk {chunk + 1} of {total}, step {step + 1} of {settings.steps_made} ", end="", flush=True)
 
     folder = ChunkFolder(options.chunks or options.output.with_name(f".{options.output.name}.chunks"))
-    resume = folder.resume() if options.chunks else None
-    made = resume.next_chunk if resume else 0
+    resume = folder.resume_point() if options.chunks else None
+    finished = resume.next_chunk if resume else 0
     for chunk in pipeline(
         source=source,
         audio_embeds=audio_embeds,
@@ -114,14 +100,14 @@ def run(options: argparse.Namespace) -> int:
         num_frames=num_frames,
         speaker_boxes=options.box,
         resume=resume,
-        on_step=show,
+        on_step=show_progress,
     ):
         folder.save(chunk)
-        made = chunk.index + 1
-        if made == options.stop_after and made < total:
-            print(f"\nStopped after chunk {made} of {total}. Go on with the same command and --seed {seed}.")
+        finished = chunk.index + 1
+        if finished == options.stop_after and finished < total:
+            print(f"\nStopped after chunk {finished} of {total}. Go on with the same command and --seed {seed}.")
             return 0
-    count = folder.write_film(options.output, np.sum(voices, axis=0, dtype=np.float32))
+    count = folder.write_video(options.output, np.sum(voices, axis=0, dtype=np.float32))
     if options.chunks is None:
         shutil.rmtree(folder.folder)
     print(f"\n{count} frames: {options.output}")
@@ -129,13 +115,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
-    """Defaults, then the preset, then what was given explicitly."""
-    preset = dict(PRESETS.get(options.preset, {}))
-    if options.preset == "quality" and options.resolution == "720p":
-        preset["flow_shift"] = QUALITY_SHIFT_720P
+    """The preset's settings, or the defaults; explicit options override them."""
+    preset = Settings.of_preset(PRESETS.get(options.preset, WITHOUT_PRESET), options.resolution)
     names = {field.name for field in dataclasses.fields(Settings)}
     explicit = {name: value for name, value in vars(options).items() if name in names and value is not None}
-    return Settings(**{**preset, **explicit})
+    return dataclasses.replace(preset, **explicit)
 
 
 def loras_of(options: argparse.Namespace) -> Sequence[LoraFile]:

@@ -1,0 +1,1 @@
+"""The transformer and its parts, and the sizes of all networks. Nothing about files of weights."""

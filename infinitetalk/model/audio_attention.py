@@ -1,6 +1,6 @@
-"""What InfiniteTalk adds to Wan: voice features become tokens, and picture tokens attend to them.
+"""InfiniteTalk's additions to Wan: voice features become tokens, and image tokens attend to them.
 
-Source: InfiniteTalk, arXiv:2508.14033, and MultiTalk, arXiv:2505.22647.
+Sources: InfiniteTalk, arXiv:2508.14033, and MultiTalk, arXiv:2505.22647.
 """
 
 import torch
@@ -8,8 +8,8 @@ from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_a
 from torch import nn
 from torch.nn import functional as F
 
+from infinitetalk.model.sequence_parallel import TokenShard
 from infinitetalk.model.speaker_rope import key_positions, rotate_by_position
-from infinitetalk.model.token_shard import TokenShard
 
 
 class AudioProjection(nn.Module):
@@ -53,9 +53,9 @@ class AudioProjection(nn.Module):
 
 
 class AudioAttention(nn.Module):
-    """Within each latent frame, its picture tokens attend to its voice tokens."""
+    """Within each latent frame, the image tokens attend to the voice tokens."""
 
-    backend: AttentionBackendName | None = None  # None: the one that is active in diffusers
+    backend: AttentionBackendName | None = None  # None: the active one of diffusers
 
     def __init__(self, *, dim: int, heads: int, audio_dim: int) -> None:
         super().__init__()
@@ -73,8 +73,8 @@ class AudioAttention(nn.Module):
     ) -> torch.Tensor:
         """hidden_states: 1, L, dim; audio_states: T, tokens, audio_dim, with two speakers the first one's tokens first.
 
-        positions: L, where the picture tokens stand on the axis of speakers, with two speakers only.
-        shard: the L tokens are only these of the T latent frames.
+        positions: L, of the image tokens on the axis of speakers; None with one speaker.
+        shard: this process's tokens, when L is only its share. Returns 1, L, dim.
         """
         query = self.q_linear(hidden_states)
         if shard is not None:

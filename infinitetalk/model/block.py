@@ -1,6 +1,6 @@
 """One layer of the transformer: self attention, text and image attention, voice attention, feed-forward.
 
-Names: T latent frames, L tokens of all, or of those that are this process's own. Batch size is one.
+Names: T latent frames, L tokens of all of them or this process's own share. The batch size is one.
 """
 
 import torch
@@ -12,12 +12,12 @@ from torch import nn
 
 from infinitetalk.model.audio_attention import AudioAttention
 from infinitetalk.model.rope import Rotary, rotate
+from infinitetalk.model.sequence_parallel import TokenShard
 from infinitetalk.model.speaker_rope import query_positions, speaker_map
-from infinitetalk.model.token_shard import TokenShard
 
 
 class SelfAttentionProcessor(WanAttnProcessor):
-    """Wan's self attention that on request also tells which speaker each token looks at."""
+    """Wan's self attention that, given token masks, also returns how strongly each token attends to each speaker."""
 
     def __call__(
         self,
@@ -78,7 +78,9 @@ class InfiniteTalkTransformerBlock(nn.Module):
         token_masks: torch.Tensor | None,
         shard: TokenShard | None,
     ) -> torch.Tensor:
-        """hidden_states: 1, L, dim; audio_states: T, tokens, audio_dim; temb: 1, 6, dim in float32."""
+        """hidden_states: 1, L, dim; encoder_hidden_states: 1, image and text tokens, dim; audio_states: T, tokens,
+        audio_dim; temb: 1, 6, dim in float32; token_masks: 3, S with two speakers. Returns 1, L, dim.
+        """
         shift1, scale1, gate1, shift2, scale2, gate2 = (self.scale_shift_table.float() + temb).chunk(6, dim=1)
 
         normed = (self.norm1(hidden_states.float()) * (1 + scale1) + shift1).type_as(hidden_states)

@@ -1,8 +1,11 @@
-"""From the sizes as the published config files name them to the arguments of our classes."""
+"""Sizes of the networks: from the names in the published config files to the arguments of our classes.
+
+Besides, the sizes of the tiny checkpoint, in the published names.
+"""
 
 from typing import Any
 
-# Of Wan2.1's autoencoder, which the file of its weights does not hold.
+# Statistics of Wan2.1's autoencoder, which are not in its file of weights.
 LATENTS_MEAN = [
     -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
     0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921,
@@ -14,7 +17,7 @@ LATENTS_STD = [
 
 
 def transformer_config(reference: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of InfiniteTalkTransformer3DModel. What the file does not name gets the published model's size."""
+    """Arguments of InfiniteTalkTransformer3DModel. Sizes that are not named get the published model's value."""
     heads = reference.get("num_heads", 40)
     dim = reference.get("dim", 5120)
     return {
@@ -68,7 +71,7 @@ def clip_config(reference: dict[str, Any]) -> dict[str, Any]:
         "intermediate_size": int(dim * reference.get("mlp_ratio", 4)),
         "num_attention_heads": reference.get("num_heads", 16),
         "num_hidden_layers": reference.get("num_layers", 32),
-        "hidden_act": reference.get("activation", "gelu"),  # the exact one
+        "hidden_act": reference.get("activation", "gelu"),  # exact, not the tanh approximation
         "layer_norm_eps": reference.get("norm_eps", 1e-5),
     }
 
@@ -85,3 +88,56 @@ def vae_config(reference: dict[str, Any]) -> dict[str, Any]:
         "latents_mean": LATENTS_MEAN,
         "latents_std": LATENTS_STD,
     }
+
+
+# The tiny checkpoint: small enough for a CPU.
+TINY_SIZES: dict[str, Any] = {
+    "buckets": {
+        "480p": {"0.67": [64, 96], "1.00": [80, 80], "1.50": [96, 64], "0.26": [48, 176], "3.80": [176, 48]},
+        "720p": {"0.67": [96, 144], "1.00": [112, 112], "1.50": [144, 96]},
+    },
+    "num_frames_per_chunk": 17,
+    "motion_frames": 5,
+}
+TINY_TRANSFORMER: dict[str, Any] = {
+    "model_type": "i2v",
+    "dim": 48,
+    "ffn_dim": 96,
+    "freq_dim": 32,
+    "in_dim": 36,
+    "num_heads": 2,
+    "num_layers": 2,
+    "out_dim": 16,
+    "text_len": 512,
+    "eps": 1e-6,
+    "sizes": TINY_SIZES,  # see `infinitetalk.buckets.Sizes`
+}
+TINY_SPEECH: dict[str, Any] = {
+    "vocab_size": 32,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "conv_dim": [16] * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+    "feat_extract_norm": "group",
+    "do_stable_layer_norm": False,
+}
+TINY_TEXT: dict[str, Any] = {
+    "vocab_size": 64,
+    "dim": 32,
+    "dim_attn": 32,
+    "dim_ffn": 48,
+    "num_heads": 4,
+    "encoder_layers": 2,
+}
+TINY_IMAGE: dict[str, Any] = {"dim": 160, "num_heads": 2, "num_layers": 3, "mlp_ratio": 2}
+TINY_VAE: dict[str, Any] = {"base_dim": 4}
+# Widths that the transformer shares with its encoders; as in the published files, its config does not name them.
+TINY_SHARED: dict[str, Any] = {
+    "text_dim": TINY_TEXT["dim"],
+    "img_dim": TINY_IMAGE["dim"],
+    "audio_blocks": TINY_SPEECH["num_hidden_layers"],
+    "audio_channels": TINY_SPEECH["hidden_size"],
+}

@@ -1,7 +1,7 @@
-"""Rotary position embedding in three axes (frame, row, column), with real numbers only.
+"""Rotary position embedding over three axes (frame, row, column), with real numbers only.
 
-Complex numbers, as the reference uses, move twice the bytes and keep torch.compile out. Source of the axes' shares:
-Wan, arXiv:2503.20314.
+The reference uses complex numbers, which move twice the bytes and cannot be compiled by torch.compile. The shares of
+the axes are Wan's (arXiv:2503.20314).
 """
 
 import torch
@@ -11,7 +11,7 @@ Rotary = tuple[torch.Tensor, torch.Tensor]  # cosines and sines, each 1, L, 1, h
 
 
 class RotaryTables(nn.Module):
-    """Tables for a grid of tokens. They are no buffers: a cast of the model's weights must not round them."""
+    """Tables for a grid of tokens. They are not buffers, so that a cast of the model's weights does not round them."""
 
     def __init__(self, head_dim: int, patch_size: tuple[int, int, int], theta: float = 10_000.0) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class RotaryTables(nn.Module):
         self._tables: dict[tuple[torch.Size, torch.device], Rotary] = {}
 
     def forward(self, hidden_states: torch.Tensor) -> Rotary:
-        """hidden_states: 1, channels, T, H, W, of which only the shape and the device count."""
+        """hidden_states: 1, channels, T, H, W; only shape and device are used. Returns the tables of its grid."""
         key = hidden_states.shape[2:], hidden_states.device
         if key not in self._tables:
             grid = [size // patch for size, patch in zip(key[0], self.patch_size, strict=True)]

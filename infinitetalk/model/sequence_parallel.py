@@ -1,68 +1,100 @@
-"""Several processes, one for each GPU, make one video in lockstep; the process with rank 0 leads.
+"""Several processes share the tokens of one video: each computes its own, and they exchange them for self attention.
 
-Each runs the whole pipeline with the same inputs. Only in the transformer, where nearly all of the time goes, has each
-its own tokens (`infinitetalk.model.token_shard`). Start them with `torchrun --nproc-per-node`.
+Only self attention looks at all tokens. Around it, the processes trade their own tokens of all heads for all tokens of
+their own heads (DeepSpeed Ulysses, arXiv:2309.14509), so that any attention kernel can be used. diffusers has the same
+for some of its kernels, but not for FlashAttention-3. `infinitetalk.server.distributed` starts the processes.
+
+Names: T latent frames, S tokens of one latent frame, L = T * S.
 """
 
-import os
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import distributed
 
 from infinitetalk.errors import InvalidInput
-from infinitetalk.model.transformer import InfiniteTalkTransformer3DModel
 
-IDLE = timedelta(days=365)  # The others wait for the leader for as long as nobody wants a video.
+if TYPE_CHECKING:
+    from infinitetalk.model.transformer import InfiniteTalkTransformer3DModel
 
 
 @dataclass(frozen=True)
-class Group:
-    """All processes of this `torchrun`, or the only one."""
+class TokenShard:
+    """The consecutive tokens of one process, in the order of the ranks. A shard may begin and end within a frame."""
 
+    shares: tuple[int, ...]  # number of tokens of each process
     rank: int
-    size: int
-    device: str
-    control: distributed.ProcessGroup | None  # None: alone
+    frame_tokens: int  # S
+    group: distributed.ProcessGroup
 
     @classmethod
-    def init(cls, device: str = "cuda") -> "Group":
-        """Join the others that torchrun's environment variables tell of. device: a type, cuda or cpu."""
-        rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-        if device == "cuda":
-            index = int(os.environ.get("LOCAL_RANK", "0"))
-            torch.cuda.set_device(index)
-            device = f"cuda:{index}"
-        if size == 1:
-            return cls(rank, size, device, None)
-        distributed.init_process_group("gloo" if device == "cpu" else "cpu:gloo,cuda:nccl")
-        return cls(rank, size, device, distributed.new_group(backend="gloo", timeout=IDLE))
+    def of(cls, group: distributed.ProcessGroup, frames: int, frame_tokens: int) -> "TokenShard":
+        """This process's shard of frames * frame_tokens tokens; the shares differ by one token at most."""
+        size = group.size()
+        share, left = divmod(frames * frame_tokens, size)
+        return cls(tuple(share + (rank < left) for rank in range(size)), group.rank(), frame_tokens, group)
 
     @property
-    def leads(self) -> bool:
-        return self.rank == 0
+    def start(self) -> int:
+        return sum(self.shares[: self.rank])
 
-    def broadcast(self, value: Any = None) -> Any:
-        """The leader's value on all; what the others give does not count. It is pickled: nothing large."""
-        if self.control is None:
-            return value
-        box = [value]
-        distributed.broadcast_object_list(box, src=0, group=self.control, device=torch.device("cpu"))
-        return box[0]
+    @property
+    def stop(self) -> int:
+        return self.start + self.shares[self.rank]
 
-    def agree(self, flag: bool) -> bool:
-        """The leader's answer, on all: whether to go on must never be decided by each alone."""
-        return bool(self.broadcast(flag))
+    @property
+    def own(self) -> slice:
+        return slice(self.start, self.stop)
 
-    def close(self) -> None:
-        if self.control is not None:
-            distributed.destroy_process_group()
+    @property
+    def frames(self) -> slice:
+        """The latent frames that have a token in this shard."""
+        return slice(self.start // self.frame_tokens, -(-self.stop // self.frame_tokens))
+
+    @property
+    def padding(self) -> tuple[int, int]:
+        """Number of tokens to add before and after this shard for `frames` to be whole."""
+        return self.start % self.frame_tokens, -self.stop % self.frame_tokens
+
+    def to_heads(self, states: torch.Tensor) -> torch.Tensor:
+        """1, own tokens, heads, head_dim -> 1, L, this process's heads, head_dim."""
+        sent = states[0].unflatten(1, (len(self.shares), -1)).transpose(0, 1).flatten(0, 1)
+        received = sent.new_empty(sum(self.shares), *sent.shape[1:])
+        distributed.all_to_all_single(
+            received, sent, list(self.shares), [states.shape[1]] * len(self.shares), group=self.group
+        )
+        return received[None]
+
+    def to_tokens(self, states: torch.Tensor) -> torch.Tensor:
+        """The inverse of `to_heads`: 1, L, this process's heads, head_dim -> 1, own tokens, heads, head_dim."""
+        size, own = len(self.shares), self.shares[self.rank]
+        received = states.new_empty(size * own, *states.shape[2:])
+        distributed.all_to_all_single(
+            received, states[0].contiguous(), [own] * size, list(self.shares), group=self.group
+        )
+        return received.unflatten(0, (size, own)).transpose(0, 1).flatten(1, 2)[None]
+
+    def gather(self, states: torch.Tensor, count: int) -> torch.Tensor:
+        """states: 1, own tokens, ... Returns the first `count` of all tokens, on every process."""
+        own = states[:, : max(0, count - self.start)]
+        gathered = states.new_zeros(1, count, *states.shape[2:])
+        gathered[:, self.start : self.start + own.shape[1]] = own
+        distributed.all_reduce(gathered, group=self.group)  # Exact: each token is nonzero once.
+        return gathered
+
+    def extremes(self, low: torch.Tensor, high: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The minimum of `low` and the maximum of `high` over all processes, element by element, in their shapes."""
+        both = torch.stack([-low, high])
+        distributed.all_reduce(both, op=distributed.ReduceOp.MAX, group=self.group)
+        return -both[0], both[1]
 
 
-def enable_context_parallel(transformer: InfiniteTalkTransformer3DModel, degree: int) -> None:
-    """Divide its tokens among all `degree` processes of this `torchrun`. Raises InvalidInput `gpus_invalid`."""
+def enable_context_parallel(transformer: "InfiniteTalkTransformer3DModel", degree: int) -> None:
+    """Divide the transformer's tokens among the `degree` processes of this `torchrun`.
+
+    Raises InvalidInput `gpus_invalid` when another number of processes runs, or cannot share the attention heads.
+    """
     if degree == 1:
         return
     size, heads = distributed.get_world_size(), transformer.config.num_attention_heads

@@ -1,14 +1,14 @@
-"""Who hears whom: with two speakers, a rotary embedding binds each picture token to its own person's voice.
+"""With two speakers, a rotary embedding binds each image token to the voice of its own person.
 
 Label rotary position embedding (L-RoPE) of MultiTalk, arXiv:2505.22647. Names: S tokens of one latent frame, L tokens
-of all, or of those that are this process's own.
+of all latent frames, or this process's own share of them.
 """
 
 import torch
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from torch.nn import functional as F
 
-from infinitetalk.model.token_shard import TokenShard
+from infinitetalk.model.sequence_parallel import TokenShard
 
 SPEAKER_BANDS = ((0.0, 4.0), (20.0, 24.0))  # rotary positions of the first and of the second speaker
 BACKGROUND_POSITION = 12.0
@@ -30,18 +30,18 @@ def rotate_by_position(states: torch.Tensor, positions: torch.Tensor, theta: flo
 def speaker_map(
     query: torch.Tensor, key: torch.Tensor, token_masks: torch.Tensor, shard: TokenShard | None = None
 ) -> torch.Tensor:
-    """How much each token looks at each class of the first latent frame: person 1, person 2, background.
+    """How strongly each token attends to each class of the first latent frame: person 1, person 2, background.
 
     query, key: 1, L, heads, head_dim, normalised and rotated; token_masks: 3, S. Returns 3, L in float32.
 
-    The attention over the first frame's S keys is taken with the masks as values, so that no L x S matrix is ever
-    stored. It is the mean over a class's keys: a class without any is looked at by none.
+    The result is the attention weights averaged over a class's keys, 0 for a class without keys. It is computed as
+    attention with the masks as values, so that no L x S matrix is stored.
     """
     tokens = token_masks.shape[1]
     first = key[:, :tokens] if shard is None else shard.gather(key, tokens)
-    # Tensor cores do not multiply float32, and without them a GPU is several times slower.
+    # In bfloat16 where possible: tensor cores, which are several times faster, do not multiply float32.
     dtype = torch.bfloat16 if query.dtype == torch.bfloat16 else torch.float32
-    values = F.pad(token_masks.T.to(dtype), (0, query.shape[-1] - 3))  # S, head_dim: fused kernels want equal widths
+    values = F.pad(token_masks.T.to(dtype), (0, query.shape[-1] - 3))  # S, head_dim: fused kernels need equal widths
     values = values[None, :, None].expand(1, tokens, query.shape[2], -1)
     out = dispatch_attention_fn(query.to(dtype), first.to(dtype), values.contiguous())
     seen = out[0, :, :, :3].float().mean(dim=1).T  # 3, L
@@ -49,7 +49,7 @@ def speaker_map(
 
 
 def query_positions(classes: torch.Tensor, shard: TokenShard | None = None) -> torch.Tensor:
-    """Where each token stands on the axis of speakers. classes: 3, L, of `speaker_map`. Returns L."""
+    """Rotary position of each token on the axis of speakers. classes: 3, L, from `speaker_map`. Returns L."""
     low, high = classes.amin(dim=1, keepdim=True), classes.amax(dim=1, keepdim=True)
     if shard is not None:
         low, high = shard.extremes(low, high)
@@ -64,6 +64,6 @@ def query_positions(classes: torch.Tensor, shard: TokenShard | None = None) -> t
 
 
 def key_positions(frames: int, tokens_per_person: int, device: torch.device) -> torch.Tensor:
-    """The middle of each speaker's band for their voice tokens: frames, 2 * tokens_per_person."""
+    """Rotary positions of the voice tokens, the middle of each speaker's band: frames, 2 * tokens_per_person."""
     middles = torch.tensor([sum(band) / 2 for band in SPEAKER_BANDS], device=device)
     return middles.repeat_interleave(tokens_per_person).expand(frames, -1)

@@ -1,7 +1,6 @@
-"""Wan2.1-I2V's diffusion transformer with InfiniteTalk's voice: every layer call can be seen in `forward`, here and
-in `infinitetalk.model.block`.
+"""Wan2.1-I2V's diffusion transformer with InfiniteTalk's attention to voices. Its block is in `block`.
 
-Names: T latent frames, S = h * w tokens of one latent frame, L = T * S, P people. Batch size is one.
+Names: T latent frames, S = h * w tokens of one latent frame, L = T * S, P people. The batch size is one.
 """
 
 import math
@@ -21,11 +20,11 @@ from torch.nn import functional as F
 from infinitetalk.model.audio_attention import AudioAttention, AudioProjection
 from infinitetalk.model.block import InfiniteTalkTransformerBlock
 from infinitetalk.model.rope import RotaryTables
-from infinitetalk.model.token_shard import TokenShard
+from infinitetalk.model.sequence_parallel import TokenShard
 
 
 def time_sinusoid(timestep: torch.Tensor, width: int) -> torch.Tensor:
-    """n -> n, width: cosines, then sines. In float64 inside, as angles near 1000 lose digits in float32."""
+    """n -> n, width: cosines, then sines. Computed in float64: angles near 1000 lose digits in float32."""
     half = width // 2
     frequencies = 10_000.0 ** (-torch.arange(half, device=timestep.device, dtype=torch.float64) / half)
     angles = timestep.double()[:, None] * frequencies
@@ -33,7 +32,7 @@ def time_sinusoid(timestep: torch.Tensor, width: int) -> torch.Tensor:
 
 
 class Float32Linear(nn.Linear):
-    """A linear layer that computes in float32 whatever its weights are."""
+    """A linear layer that computes in float32, whatever the dtype of its weights."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         return _linear_in_float32(self, input)
@@ -45,7 +44,7 @@ class InfiniteTalkTransformer3DModel(ModelMixin, ConfigMixin, AttentionMixin):
     _no_split_modules = ["InfiniteTalkTransformerBlock"]
     _repeated_blocks = ["InfiniteTalkTransformerBlock"]
     _skip_layerwise_casting_patterns = ["patch_embedding", "condition_embedder", "audio_proj", "norm"]
-    token_group: ProcessGroup | None = None  # the processes that share the tokens, see `sequence_parallel`
+    token_group: ProcessGroup | None = None  # the processes that share the tokens; None: this one alone
 
     @register_to_config
     def __init__(
@@ -114,7 +113,7 @@ class InfiniteTalkTransformer3DModel(ModelMixin, ConfigMixin, AttentionMixin):
         encoder_hidden_states_image: 1, image tokens, image_dim
         audio_first, audio_latter: P, 1, rows, blocks, channels and P, T - 1, rows, blocks, channels
         speaker_masks: 3, H, W (left, right, background) when P = 2
-        block_cache: may skip the blocks, see `infinitetalk.sampling.teacache`
+        block_cache: a TeaCache of `infinitetalk.sampling.teacache`, which may skip the blocks
 
         Returns 1, out_channels, T, H, W in float32.
         """
@@ -160,7 +159,7 @@ class InfiniteTalkTransformer3DModel(ModelMixin, ConfigMixin, AttentionMixin):
                 module.backend = AttentionBackendName(backend)
 
     def _embed_time(self, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """1, dim and 1, 6, dim, in float32 whatever the weights are."""
+        """timestep: 1. Returns 1, dim and 1, 6, dim, in float32 whatever the dtype of the weights."""
         embedder = self.condition_embedder
         time = embedder.time_embedder
         sinusoid = time_sinusoid(timestep, self.config.freq_dim)
@@ -169,17 +168,17 @@ class InfiniteTalkTransformer3DModel(ModelMixin, ConfigMixin, AttentionMixin):
         return temb, modulation.unflatten(1, (6, -1))
 
     def _embed_context(self, text: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        """Image tokens, then exactly text_len text tokens: the model was trained to attend to the padding too."""
+        """Returns image tokens, then text_len text tokens with padding, which the model was trained to attend to."""
         text = F.pad(text, (0, 0, 0, self.config.text_len - text.shape[1]))
         embedder = self.condition_embedder
         return torch.cat([embedder.image_embedder(image), embedder.text_embedder(text)], dim=1)
 
     def _embed_audio(self, first: torch.Tensor, latter: torch.Tensor) -> torch.Tensor:
-        """T, P * tokens, audio_dim: in each latent frame the first person's tokens, then the second's."""
+        """Returns T, P * tokens, audio_dim: in each latent frame the first person's tokens, then the second's."""
         return self.audio_proj(first, latter).transpose(0, 1).flatten(1, 2)
 
     def _token_masks(self, masks: torch.Tensor, height: int, width: int) -> torch.Tensor:
-        """3, S."""
+        """masks: 3, H, W. Returns 3, S, whether the token belongs to the class."""
         return (F.interpolate(masks[None].float(), size=(height, width), mode="nearest")[0] > 0).flatten(1)
 
 

@@ -1,6 +1,6 @@
 """sRGB to CIE Lab (D65, 2 degrees) and back, on any device, with the constants and the clipping of scikit-image.
 
-kornia has it too, but mixes the channels by a convolution, for which torch takes TensorFloat-32 on a GPU: 3 digits.
+kornia is not used: it mixes the channels by a convolution, which torch computes in TensorFloat-32 on a GPU (3 digits).
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ def rgb_to_lab(rgb: torch.Tensor) -> torch.Tensor:
 
 
 def lab_to_rgb(lab: torch.Tensor) -> torch.Tensor:
-    """3, ... -> 3, ... in [0, 1]: colours outside sRGB are clipped."""
+    """3, ... -> 3, ... in [0, 1]: colors outside sRGB are clipped."""
     lightness, a, b = lab
     y = (lightness + 16) / 116
     cubes = torch.stack([a / 500 + y, y, (y - b / 200).clamp(min=0)])
@@ -31,6 +31,6 @@ def lab_to_rgb(lab: torch.Tensor) -> torch.Tensor:
 
 
 def _mix(matrix: Sequence[Sequence[float]], planes: Iterable[torch.Tensor]) -> list[torch.Tensor]:
-    """A product of matrices, but never in less than the precision of the planes."""
+    """The matrix times the planes, written out: a matrix product could use TensorFloat-32."""
     first, second, third = planes
     return [by_first * first + by_second * second + by_third * third for by_first, by_second, by_third in matrix]

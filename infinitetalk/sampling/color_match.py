@@ -1,4 +1,4 @@
-"""Keeps the colours of a long video where they began: each frame gets the reference's mean and spread in Lab.
+"""Keeps the colors of a long video constant: each frame gets the reference's mean and deviation in Lab.
 
 "Color Transfer between Images", Reinhard et al., IEEE CG&A 2001, in CIE Lab (D65).
 """
@@ -7,14 +7,14 @@ import torch
 
 from infinitetalk.sampling.cie_lab import lab_to_rgb, rgb_to_lab
 
-FLAT = 1e-3  # a plane with a smaller deviation has one colour
-PIXELS_AT_ONCE = 2**20  # some hundred bytes each beside the video
+FLAT = 1e-3  # A Lab plane with a smaller standard deviation counts as one color.
+PIXELS_AT_ONCE = 2**20  # each takes some hundred bytes beside the video
 
 
-def correct_colours(video: torch.Tensor, reference: torch.Tensor, strength: float) -> torch.Tensor:
+def correct_colors(video: torch.Tensor, reference: torch.Tensor, strength: float) -> torch.Tensor:
     """video: 1, 3, F, H, W; reference: 1, 3, 1, H, W; both in [-1, 1]. strength: 0 (leave) to 1 (correct fully).
 
-    Computes in float32 on the video's device.
+    Returns a video like `video`, computed in float32 on its device.
     """
     if strength == 0:
         return video
@@ -36,7 +36,7 @@ def _to_rgb(frames: torch.Tensor) -> torch.Tensor:
 
 
 def _statistics(lab: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """3, F, H, W -> mean and standard deviation of each plane, each 3, F, 1, 1, and the planes less their means."""
+    """3, F, H, W -> mean and standard deviation of each plane, each 3, F, 1, 1, and the planes minus their means."""
     mean = lab.mean(dim=(2, 3), keepdim=True, dtype=torch.float64).float()
     centred = lab - mean
     return mean, centred.square().mean(dim=(2, 3), keepdim=True, dtype=torch.float64).sqrt().float(), centred

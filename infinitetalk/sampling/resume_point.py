@@ -1,4 +1,4 @@
-"""Where a video stands after a chunk: enough to go on in another process, to the very same frames."""
+"""The state of a video after a chunk: enough for another process to continue with the very same frames."""
 
 from dataclasses import dataclass
 
@@ -9,21 +9,22 @@ from infinitetalk.errors import InvalidInput
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """The next chunk starts from the last frames shown; its noise depends on the seed and its number alone."""
+class ResumePoint:
+    """The next chunk starts from the last frames shown; its noise depends on nothing but the seed and its number."""
 
     next_chunk: int
-    motion_frames: torch.Tensor  # 1, 3, motion frames, H, W in [-1, 1], float32, as decoded and colour-corrected
+    motion_frames: torch.Tensor  # 1, 3, motion frames, H, W in [-1, 1], float32, as decoded and color-corrected
 
     def to_bytes(self) -> bytes:
+        """A safetensors file."""
         tensors = {"motion_frames": self.motion_frames.contiguous(), "next_chunk": torch.tensor(self.next_chunk)}
         return save(tensors)
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> "Checkpoint":
+    def from_bytes(cls, data: bytes) -> "ResumePoint":
         """Raises InvalidInput `checkpoint_invalid`."""
         try:
             tensors = load(data)
             return cls(int(tensors["next_chunk"]), tensors["motion_frames"])
         except Exception as error:  # safetensors raises several kinds, some of them undocumented
-            raise InvalidInput("checkpoint_invalid", "The checkpoint to go on from is damaged.") from error
+            raise InvalidInput("checkpoint_invalid", "The checkpoint to continue from is damaged.") from error

@@ -1,10 +1,13 @@
 """The model server's interface: HTTP over a unix socket, messages in MessagePack.
 
     POST /renders                   a job in; a stream of messages out: waiting, alive, step, chunk, error, done
-    POST /renders/{id}/{attempt}    {"lease_seconds": s}: the worker still holds the render
+    POST /renders/{id}/{attempt}    {"lease_seconds": s}: extends the lease of an attempt
     GET  /health  /metrics          JSON; Prometheus
 
-A client that goes away ends its render within one denoising step.
+When a client closes its connection, its render ends within one denoising step.
+
+The client is `render.engines.infinitetalk`. A rolling upgrade replaces the model servers before the workers: URLs,
+keys, types of messages and error codes must stay those of the version before.
 """
 
 import asyncio
@@ -25,31 +28,31 @@ from starlette.routing import Route
 from infinitetalk.errors import InfiniteTalkError, InvalidCheckpoint, InvalidInput
 from infinitetalk.pipeline import GeneratedChunk
 from infinitetalk.server.file_watch import FileWatch
-from infinitetalk.server.leases import Aborted, StaleToken, Turn, Turns
+from infinitetalk.server.leases import Aborted, Lease, Leases, StaleToken
 from infinitetalk.server.metrics import Metrics
-from infinitetalk.server.model import WarmModel
+from infinitetalk.server.model import ModelWorker
 from infinitetalk.server.protocol import RenderJob
 
 logger = logging.getLogger(__name__)
 
-ALIVE_SECONDS = 1.0  # A client hears something at least so often.
-LAST_WORD_SECONDS = 5.0
-LAST = ("done", "error")
+ALIVE_SECONDS = 1.0  # longest time without a message to the client
+LAST_MESSAGE_SECONDS = 5.0  # for a slow client to take the last message
+LAST_TYPES = ("done", "error")
 MESSAGE_PACK = "application/msgpack"
 Message = dict[str, Any]
 
 
 class ModelServer:
-    def __init__(self, model: WarmModel, on_fatal: Callable[[], None]) -> None:
-        """on_fatal: called when the GPU can only be used again by a new process."""
+    def __init__(self, model: ModelWorker, on_fatal: Callable[[], None]) -> None:
+        """on_fatal: called after a fault of the GPU, which only a new process can use again."""
         self._model = model
         self._on_fatal = on_fatal
         self._files = FileWatch(model)
         self._metrics = Metrics(model, self._files)
-        self._turns = Turns()
-        self._rendering: Turn | None = None
+        self._leases = Leases()
+        self._rendering: Lease | None = None
         self._gpu = asyncio.Lock()
-        # CUDA keeps handles for each thread, so that one of our own does all the rendering.
+        # One thread does all the rendering, because CUDA keeps handles for each thread.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="render")
         self._tasks: set[asyncio.Task[None]] = set()
         self.app = Starlette(
@@ -59,26 +62,26 @@ class ModelServer:
                 Route("/health", self.health),
                 Route("/metrics", self.metrics),
             ],
-            exception_handlers={InvalidInput: _refused(422), StaleToken: _refused(409)},
+            exception_handlers={InvalidInput: _error_handler(422), StaleToken: _error_handler(409)},
         )
 
     async def render(self, request: Request) -> Response:
         job = RenderJob.from_message(_unpack(await request.body()))
-        turn = self._turns.begin(job.render_id, job.attempt, job.lease_seconds)
-        # The next chunk is denoised while the client takes this one, and waits if the client does not. With this one,
-        # the response's, the socket's and the renderer's own, four are in memory at most.
+        lease = self._leases.begin(job.render_id, job.attempt, job.lease_seconds)
+        # One chunk may wait here while the next is denoised; then rendering waits for the client. With the chunks of
+        # the response, the socket and the renderer, at most four are in memory.
         messages: asyncio.Queue[Message] = asyncio.Queue(1)
-        task = asyncio.create_task(self._take_turn(job, turn, messages))
+        task = asyncio.create_task(self._run_job(job, lease, messages))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return StreamingResponse(self._stream(turn, messages), media_type=MESSAGE_PACK)
+        return StreamingResponse(self._stream(lease, messages), media_type=MESSAGE_PACK)
 
     async def extend(self, request: Request) -> Response:
-        turn = self._turns.find(request.path_params["render_id"], request.path_params["attempt"])
-        if turn is None:
-            return _problem(404, "not_found", "This attempt is not under way.")
+        lease = self._leases.find(request.path_params["render_id"], request.path_params["attempt"])
+        if lease is None:
+            return _problem(404, "not_found", "This attempt is neither running nor waiting.")
         try:
-            turn.extend(float(_unpack(await request.body())["lease_seconds"]))
+            lease.extend(float(_unpack(await request.body())["lease_seconds"]))
         except (TypeError, KeyError, ValueError) as error:
             raise InvalidInput("malformed", "lease_seconds must be a number.") from error
         return Response(status_code=204)
@@ -89,13 +92,13 @@ class ModelServer:
             {
                 "state": "busy" if rendering else model.readiness,
                 "render_id": rendering.render_id if rendering else None,
-                "waiting": self._turns.waiting - (rendering is not None),
-                "gpu": _gpu_name(model.hardware.device),
+                "waiting": self._leases.active - (rendering is not None),
+                "gpu": _gpu_name(model.runtime.device),
                 "plan": model.plan.name,
-                "attention": model.hardware.attention,
+                "attention": model.runtime.attention,
                 "loads": model.loads,
                 "variant": model.variant.name if model.variant else None,
-                "unloadable": await asyncio.to_thread(self._files.unloadable),  # The first call may wait.
+                "unloadable": await asyncio.to_thread(self._files.unloadable),  # The first call waits for a check.
             }
         )
 
@@ -103,90 +106,90 @@ class ModelServer:
         body, content_type = await asyncio.to_thread(self._metrics.export)
         return Response(body, media_type=content_type)
 
-    async def _stream(self, turn: Turn, messages: "asyncio.Queue[Message]") -> AsyncIterator[bytes]:
+    async def _stream(self, lease: Lease, messages: "asyncio.Queue[Message]") -> AsyncIterator[bytes]:
         following: asyncio.Future[Message] | None = None
         try:
             while True:
                 following = following or asyncio.ensure_future(messages.get())
                 await asyncio.wait({following}, timeout=ALIVE_SECONDS)
-                message = {"type": "alive" if self._rendering is turn else "waiting"}
+                message = {"type": "alive" if self._rendering is lease else "waiting"}
                 if following.done():
                     message, following = following.result(), None
                 yield msgpack.packb(message)
-                if message["type"] in LAST:
+                if message["type"] in LAST_TYPES:
                     return
         finally:
             if following is not None:
                 following.cancel()
-            turn.abort("the client has gone away")
+            lease.abort("the client has gone away")
 
-    async def _take_turn(self, job: RenderJob, turn: Turn, messages: "asyncio.Queue[Message]") -> None:
+    async def _run_job(self, job: RenderJob, lease: Lease, messages: "asyncio.Queue[Message]") -> None:
         loop = asyncio.get_running_loop()
 
-        def hand_out(message: Message) -> None:
-            """From the rendering thread; waits until there is room for it. Raises Aborted."""
+        def send(message: Message) -> None:
+            """Called in the rendering thread; waits until the queue has room. Raises Aborted."""
             room = asyncio.run_coroutine_threadsafe(messages.put(message), loop)
             while True:
                 try:
                     return room.result(timeout=0.5)
                 except TimeoutError:
                     try:
-                        turn.check()
+                        lease.check()
                     except Aborted:
                         room.cancel()
                         raise
 
-        def show_step(chunk: int, step: int) -> None:
-            """Nobody waits for these: one that finds no room is left out."""
+        def report_step(chunk: int, step: int) -> None:
+            """Called in the rendering thread; the message is dropped when the queue has no room."""
             message = {"type": "step", "chunk": chunk, "step": step, "steps": job.settings.steps_made}
             loop.call_soon_threadsafe(_put_if_room, messages, message)
 
         try:
             async with self._gpu:
-                self._rendering = turn
+                self._rendering = lease
                 try:
-                    end = await loop.run_in_executor(self._thread, self._render, job, turn, hand_out, show_step)
+                    end = await loop.run_in_executor(self._thread, self._render, job, lease, send, report_step)
                 finally:
                     self._rendering = None
         finally:
-            self._turns.end(turn)
+            self._leases.end(lease)
         self._metrics.ended(end.get("code", "done"))
-        await asyncio.wait({asyncio.ensure_future(messages.put(end))}, timeout=LAST_WORD_SECONDS)
+        await asyncio.wait({asyncio.ensure_future(messages.put(end))}, timeout=LAST_MESSAGE_SECONDS)
         if end.get("code") == "gpu_failed":
             self._on_fatal()
 
     def _render(
         self,
         job: RenderJob,
-        turn: Turn,
-        hand_out: Callable[[Message], None],
-        show_step: Callable[[int, int], None],
+        lease: Lease,
+        send: Callable[[Message], None],
+        report_step: Callable[[int, int], None],
     ) -> Message:
-        """In the rendering thread. Returns the last message: how it ended."""
+        """Runs in the rendering thread. Returns the last message, which says how the render ended."""
         name = f"Render {job.render_id} attempt {job.attempt}"
         self._metrics.began()
         try:
-            with contextlib.closing(self._model.render(job, turn.check, show_step)) as chunks:
+            with contextlib.closing(self._model.render(job, lease.check, report_step)) as chunks:
                 for chunk in chunks:
                     self._metrics.rendered(chunk)
-                    hand_out(_chunk_message(chunk))
+                    send(_chunk_message(chunk))
         except Aborted as aborted:
             logger.info("%s aborted: %s", name, aborted)
             return {"type": "error", "code": "aborted", "detail": str(aborted)}
         except InvalidCheckpoint as error:
             logger.error("%s: %s: %s", name, error.code, error.detail)
-            self._files.look()  # Before the worker asks what it may take next.
+            self._files.check()  # Now, so that the worker does not claim another render with the same file.
             return {"type": "error", "code": "model_file_missing", "detail": error.detail}
         except InfiniteTalkError as error:
             logger.warning("%s: %s: %s", name, error.code, error.detail)
             code = "machine_failed" if _no_descriptors(error.__cause__) else error.code
             return {"type": "error", "code": code, "detail": error.detail}
         except torch.AcceleratorError:
-            # From now on every call on the GPU fails in this process.
+            # Every later call on the GPU fails in this process.
             logger.exception("%s: the GPU failed", name)
-            return {"type": "error", "code": "gpu_failed", "detail": "The GPU failed; the server starts anew."}
+            return {"type": "error", "code": "gpu_failed", "detail": "The GPU failed; the model server restarts."}
         except OSError as error:
-            # Its disk is full or it has no descriptors left; damaged files are an InvalidInput.
+            # Such as a full disk or no file descriptors; a damaged file raises InvalidInput instead.
             logger.exception("%s: the machine failed", name)
             return {"type": "error", "code": "machine_failed", "detail": str(error)}
         except Exception as error:
@@ -196,7 +199,7 @@ class ModelServer:
 
 
 def _no_descriptors(cause: BaseException | None) -> bool:
-    """Then a file that could not be opened is not damaged."""
+    """Whether the machine had no file descriptors left, so that the file itself may be good."""
     return isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE)
 
 
@@ -206,7 +209,7 @@ def _chunk_message(chunk: GeneratedChunk) -> Message:
         "index": chunk.index,
         "shape": list(chunk.frames.shape),
         "frames": chunk.frames.tobytes(),
-        "checkpoint": chunk.checkpoint.to_bytes(),
+        "checkpoint": chunk.resume_point.to_bytes(),
     }
 
 
@@ -218,20 +221,20 @@ def _put_if_room(messages: "asyncio.Queue[Message]", message: Message) -> None:
 def _unpack(body: bytes) -> Any:
     try:
         return msgpack.unpackb(body)
-    except Exception as error:  # msgpack's kinds have no common base but ValueError and Exception
-        raise InvalidInput("malformed", "The body is no MessagePack.") from error
+    except Exception as error:  # msgpack's errors have no base class of their own
+        raise InvalidInput("malformed", "The body is not MessagePack.") from error
 
 
 def _problem(status: int, code: str, detail: str) -> Response:
     return Response(msgpack.packb({"code": code, "detail": detail}), status, media_type=MESSAGE_PACK)
 
 
-def _refused(status: int) -> Callable[[Request, Exception], Response]:
-    def answer(request: Request, error: Exception) -> Response:
+def _error_handler(status: int) -> Callable[[Request, Exception], Response]:
+    def respond(request: Request, error: Exception) -> Response:
         assert isinstance(error, InfiniteTalkError)
         return _problem(status, error.code, error.detail)
 
-    return answer
+    return respond
 
 
 def _gpu_name(device: torch.device) -> str:

@@ -1,71 +1,123 @@
-"""One render on several GPUs: each process does the same at the same time, and its own part of the transformer's work.
+"""One render on several GPUs: all processes run the same pipeline at the same time, and share the transformer's tokens.
 
-Only the process that leads talks to clients. What it alone may know, whether to stop, all agree upon at the same points
-of the same code. A fault that may be one process's own (its GPU, its memory) ends them all: the others would wait for
-it for ever. Whoever started them starts them anew, and the client goes on after the last chunk.
+Start them with `torchrun --nproc-per-node`. Only the leader (rank 0) talks to clients. Whether to stop is the leader's
+decision, which it sends to the others at fixed points of the code. A fault that one process may have alone (its GPU,
+its memory) ends them all, because the others would wait for it for ever. The service manager restarts them, and the
+client continues after the last chunk.
 """
 
 import logging
+import os
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import distributed
 
 from infinitetalk.acceleration.memory_plan import MemoryPlan
 from infinitetalk.errors import InfiniteTalkError, InvalidCheckpoint
-from infinitetalk.model.sequence_parallel import Group, enable_context_parallel
+from infinitetalk.model.sequence_parallel import enable_context_parallel
 from infinitetalk.model.transformer import InfiniteTalkTransformer3DModel
 from infinitetalk.pipeline import GeneratedChunk, InfiniteTalkPipeline
 from infinitetalk.server.leases import Aborted
-from infinitetalk.server.model import Hardware, WarmModel
+from infinitetalk.server.model import ModelWorker
 from infinitetalk.server.protocol import RenderJob
+from infinitetalk.server.runtime_options import RuntimeOptions
 from infinitetalk.server.variants import Variant, VariantLoader
 
 logger = logging.getLogger(__name__)
 
+IDLE = timedelta(days=365)  # The followers wait for the leader's next job for as long as this.
 
-class LockstepModel(WarmModel):
+
+@dataclass(frozen=True)
+class Group:
+    """All processes of this `torchrun`; without torchrun, this process alone."""
+
+    rank: int
+    size: int
+    device: str
+    control: distributed.ProcessGroup | None  # None: alone
+
+    @classmethod
+    def init(cls, device: str = "cuda") -> "Group":
+        """Join the processes of torchrun's environment variables. device: a type, cuda or cpu."""
+        rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        if device == "cuda":
+            index = int(os.environ.get("LOCAL_RANK", "0"))
+            torch.cuda.set_device(index)
+            device = f"cuda:{index}"
+        if size == 1:
+            return cls(rank, size, device, None)
+        distributed.init_process_group("gloo" if device == "cpu" else "cpu:gloo,cuda:nccl")
+        return cls(rank, size, device, distributed.new_group(backend="gloo", timeout=IDLE))
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def broadcast(self, value: Any = None) -> Any:
+        """Returns the leader's value in every process. It is pickled: send nothing large."""
+        if self.control is None:
+            return value
+        box = [value]
+        distributed.broadcast_object_list(box, src=0, group=self.control, device=torch.device("cpu"))
+        return box[0]
+
+    def agree(self, flag: bool) -> bool:
+        """Returns the leader's flag in every process, for decisions that all must take alike."""
+        return bool(self.broadcast(flag))
+
+    def close(self) -> None:
+        if self.control is not None:
+            distributed.destroy_process_group()
+
+
+class DistributedModelWorker(ModelWorker):
     def __init__(
         self,
         weights: Path,
         loader: VariantLoader,
-        hardware: Hardware,
+        runtime: RuntimeOptions,
         plan: MemoryPlan,
         *,
         group: Group,
         on_fatal: Callable[[], None],
     ) -> None:
-        """on_fatal: must end the process."""
-        super().__init__(weights, loader, hardware, plan)
+        """on_fatal: called after a fault that one process may have alone; must end the process."""
+        super().__init__(weights, loader, runtime, plan)
         self._group = group
         self._on_fatal = on_fatal
 
     def render(
         self, job: RenderJob, check: Callable[[], None], on_step: Callable[[int, int], None]
     ) -> Generator[GeneratedChunk]:
-        """Of the process that leads. It must be exhausted or closed. There is no other plan when memory runs out."""
+        """Called in the leader. It must be exhausted or closed. There is no fallback when memory runs out."""
         self._group.broadcast(job)
-        yield from self._together(job, check, on_step)
+        yield from self._render_together(job, check, on_step)
 
     def follow(self) -> None:
-        """Of the others: take part in every render, until the leader has gone."""
+        """Called in the followers: take part in every render until the leader has ended."""
         while True:
             try:
                 job: RenderJob = self._group.broadcast()
             except RuntimeError:
-                logger.info("The leader has gone")
+                logger.info("The leader has ended")
                 return
             try:
-                for _ in self._together(job, lambda: None, lambda chunk, step: None):
+                for _ in self._render_together(job, lambda: None, lambda chunk, step: None):
                     pass
             except (Aborted, InfiniteTalkError) as error:
                 logger.info("Render %s: %s", job.render_id, error)
 
     @torch.no_grad()
-    def _together(
+    def _render_together(
         self, job: RenderJob, check: Callable[[], None], on_step: Callable[[int, int], None]
     ) -> Generator[GeneratedChunk]:
-        def agreed() -> None:
+        def check_together() -> None:
             aborted = None
             try:
                 check()
@@ -75,8 +127,8 @@ class LockstepModel(WarmModel):
                 raise aborted or Aborted("the leader has stopped")
 
         try:
-            for chunk in self._render(job, self._usual_plan, job.checkpoint, agreed, on_step):
-                stop = True  # unless the leader's client wants more
+            for chunk in self._render(job, self._usual_plan, job.resume_point, check_together, on_step):
+                stop = True  # unless the leader's client asks for the next chunk
                 try:
                     yield chunk
                     stop = False
@@ -85,25 +137,25 @@ class LockstepModel(WarmModel):
                 if stop:
                     raise Aborted("the leader has stopped")
         except (Aborted, InfiniteTalkError):
-            raise  # The same in all of them.
+            raise  # Every process raises the same.
         except Exception:
             logger.exception("Render %s", job.render_id)
             self._on_fatal()
             raise
 
     def _load_at_start(self, variant: Variant) -> None:
-        super()._use(variant, self.plan)  # Before the processes talk to each other.
+        super()._use(variant, self.plan)  # Without agreement: the processes do not exchange messages yet.
 
     def _use(self, variant: Variant, plan: MemoryPlan) -> InfiniteTalkPipeline:
-        fault = None
+        error_here = None
         try:
             pipeline = super()._use(variant, plan)
         except InvalidCheckpoint as error:
-            fault = error
-        if self._group.agree(fault is not None):
-            raise fault or InvalidCheckpoint("file_damaged", f"The leader cannot load {variant.name}.")
-        if fault is not None:
-            raise RuntimeError(f"Only this process cannot load {variant.name}") from fault
+            error_here = error
+        if self._group.agree(error_here is not None):
+            raise error_here or InvalidCheckpoint("file_damaged", f"The leader cannot load {variant.name}.")
+        if error_here is not None:
+            raise RuntimeError(f"Only this process cannot load {variant.name}") from error_here
         return pipeline
 
     def _adapt(self, transformer: InfiniteTalkTransformer3DModel) -> None:

@@ -1,4 +1,4 @@
-"""Which weights a render wants, where they come from, and whether their files are good."""
+"""Variants of the transformer: the files of each, whether they can be loaded, and loading them."""
 
 import logging
 from collections.abc import Sequence
@@ -13,8 +13,9 @@ from infinitetalk.acceleration.memory_plan import MemoryPlan
 from infinitetalk.checkpoints import hub
 from infinitetalk.checkpoints.files import index_file, listed_tensors, read_json, shard_files
 from infinitetalk.checkpoints.header import Fingerprint, Header, Headers, fingerprint
-from infinitetalk.checkpoints.load_networks import LoraFile, load_transformer
+from infinitetalk.checkpoints.load_transformer import LoraFile, load_transformer
 from infinitetalk.checkpoints.merge import load_merged, manifest_of
+from infinitetalk.checkpoints.pipeline_from_files import sizes_of
 from infinitetalk.errors import InfiniteTalkError, InvalidCheckpoint, InvalidInput
 from infinitetalk.model.transformer import InfiniteTalkTransformer3DModel
 
@@ -23,35 +24,35 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Variant:
-    speakers: int = 1  # 1 or 2, each has a file of its own
-    lora: str | None = "standard"  # a name of `layout.PRESET_LORAS`
+    speakers: int = 1  # 1 or 2: InfiniteTalk has a file of weights for each
+    lora: str | None = "standard"  # a name in `hub.PRESET_LORAS`
     lora_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if self.lora is not None and self.lora not in hub.PRESET_LORAS:
-            raise InvalidInput("lora_unknown", f"There is no LoRA by the name of {self.lora}.")
+            raise InvalidInput("lora_unknown", f"There is no LoRA named {self.lora}.")
         if self.speakers not in (1, 2):
             raise InvalidInput("speakers_invalid", "One or two voices can be rendered.")
 
     @property
     def name(self) -> str:
-        """As the service calls it, see `render.engines.infinitetalk`."""
+        """Must match the names in `render.engines.infinitetalk`."""
         scaled = "-scaled" if self.lora is not None and self.lora_scale != 1 else ""
         return f"{self.speakers}-{self.lora or 'none'}{scaled}"
 
 
 PLAIN_VARIANTS = [Variant(speakers, lora) for speakers in (1, 2) for lora in (None, *hub.PRESET_LORAS)]
-# Stand for every other scale, of which there is no merged file.
+# Stand for every other scale: no merged file has them.
 SCALED_VARIANTS = [Variant(speakers, lora, 0.0) for speakers in (1, 2) for lora in hub.PRESET_LORAS]
-# The files that a variant is loaded from, as they are now.
+# The files of a variant and their present fingerprints.
 Files = tuple[tuple[Path, Fingerprint | None], ...]
 
 
 class VariantLoader:
-    """Loads a variant from a merged file if there is one, else from the published files."""
+    """Loads a variant from its merged file if there is one, otherwise from the published files."""
 
     def __init__(self, weights: Path, merged: Sequence[Path], dtype: torch.dtype, device: torch.device) -> None:
-        """merged: files of `infinitetalk merge`. Raises InvalidCheckpoint or InvalidInput for others."""
+        """merged: files of `infinitetalk merge`. Raises InvalidCheckpoint or InvalidInput for other files."""
         self._weights = weights
         self._dtype = dtype
         self._device = device
@@ -59,20 +60,20 @@ class VariantLoader:
         self._headers = Headers()
         self._base = weights / hub.BASE
         self._index: tuple[Fingerprint | None, dict[str, Path]] = None, {}
-        self._held: dict[Path, tuple[Header, tuple[Variant, bool]]] = {}
+        self._contents: dict[Path, tuple[Header, tuple[Variant, bool]]] = {}
         self._left_out: set[Path] = set()
-        self._failed: dict[tuple[Path, ...], tuple[Files, str]] = {}  # and why
+        self._failed: dict[tuple[Path, ...], tuple[Files, str]] = {}  # the failed files and the reason
         for path in merged:
             try:
-                self._held_by(path)
-            except OSError:  # It may be readable later.
+                self._content(path)
+            except OSError:  # The file may be readable later.
                 pass
             except InvalidCheckpoint as error:
                 if error.code == "not_merged":
                     raise
 
     def files(self, variant: Variant, plan: MemoryPlan) -> list[Path]:
-        """What `load` reads. Raises InvalidCheckpoint when a shard of the base is missing."""
+        """The files that `load` reads. Raises InvalidCheckpoint when a shard of the base is missing."""
         merged = self._find_merged().get((variant, plan.fp8))
         if merged is not None:
             return [merged]
@@ -82,13 +83,14 @@ class VariantLoader:
         return [*shards, adapter, *loras]
 
     def require(self, variant: Variant, plan: MemoryPlan) -> Files:
-        """Look whether the variant can be loaded, by the headers and lengths of its files.
+        """Check by headers and lengths whether the variant's files can be loaded, and return them.
 
-        Raises InvalidCheckpoint that names the file which is missing or damaged, or with which `load` has failed.
+        Raises InvalidCheckpoint that names the file which is missing or damaged, or which `load` could not load before.
         """
         paths = self.files(variant, plan)
         files = tuple((path, fingerprint(path)) for path in paths)
         headers = {path: self._headers.of(path) for path in paths}
+        sizes_of(self._weights)  # A damaged config.json is refused here, and not counted as a failure of `load`.
         if paths[0] not in self._merged:
             for tensor, path in self._listed().items():
                 if tensor not in headers[path].keys:
@@ -101,28 +103,28 @@ class VariantLoader:
         return files
 
     def note_failure(self, files: Files, why: str) -> None:
-        """`load` has failed with these files: `require` refuses them until one of them is changed or replaced."""
+        """Let `require` refuse these files, which `load` could not load, until one of them changes."""
         self._failed[tuple(path for path, _ in files)] = files, why
 
     def unloadable(self, plan: MemoryPlan) -> dict[str, str]:
-        """Names of the variants that cannot be loaded now, and why."""
-        found = {}
+        """Name of each variant that cannot be loaded now -> the reason."""
+        reasons = {}
         for variant in (*PLAIN_VARIANTS, *SCALED_VARIANTS):
             try:
                 self.require(variant, plan)
             except InvalidCheckpoint as error:
-                found[variant.name] = error.detail
-        return found
+                reasons[variant.name] = error.detail
+        return reasons
 
     def load(self, variant: Variant, plan: MemoryPlan) -> InfiniteTalkTransformer3DModel:
-        """Onto the device, or where the plan says so, onto the CPU and from there block by block."""
+        """Load the variant onto the device; for a streamed plan onto the CPU, from where blocks are copied."""
         device = "cpu" if plan.streamed else str(self._device)
         path = self._find_merged().get((variant, plan.fp8))
         if path is not None:
             transformer = load_merged(path, device=device)
         else:
             logger.warning("No merged file for %s: composing it from the published files", variant)
-            # In 8 bits it may fit where in 16 it does not.
+            # Composed in 16 bits on the CPU: the GPU may have room only for the 8-bit result.
             composed_on = "cpu" if plan.fp8 else device
             transformer = load_transformer(
                 self._weights,
@@ -139,39 +141,39 @@ class VariantLoader:
         return transformer
 
     def _listed(self) -> dict[str, Path]:
-        """The index of the base, which is long: read again only when it has changed."""
-        mark = fingerprint(index_file(self._base))
-        if self._index[0] != mark:
-            self._index = mark, listed_tensors(self._base)
+        """The index of the base, which is long: it is read again only when the file has changed."""
+        now = fingerprint(index_file(self._base))
+        if self._index[0] != now:
+            self._index = now, listed_tensors(self._base)
         return self._index[1]
 
     def _find_merged(self) -> dict[tuple[Variant, bool], Path]:
-        """What the merged files hold now: variant and whether in 8 bits.
+        """Variant and whether in 8 bits -> the merged file that has it now.
 
-        One that is missing or damaged is left out: the published files give the same, only later.
+        A missing or damaged merged file is left out: the published files give the same weights, more slowly.
         """
-        found = {}
+        merged = {}
         for path in self._merged:
             try:
-                found[self._held_by(path)] = path
+                merged[self._content(path)] = path
                 self._left_out.discard(path)
             except (InfiniteTalkError, OSError) as error:
                 if path not in self._left_out:
                     logger.error("The merged file is left out: %s", getattr(error, "detail", error))
                 self._left_out.add(path)
-        return found
+        return merged
 
-    def _held_by(self, path: Path) -> tuple[Variant, bool]:
-        header, known = self._headers.of(path), self._held.get(path)
+    def _content(self, path: Path) -> tuple[Variant, bool]:
+        header, known = self._headers.of(path), self._contents.get(path)
         if known is not None and known[0] is header:
             return known[1]
         manifest = manifest_of(header, path)
         try:
-            held = _variant_of(manifest), manifest["dtype"] == "float8_e4m3fn"
+            content = _variant_of(manifest), manifest["dtype"] == "float8_e4m3fn"
         except (KeyError, TypeError) as error:
             raise InvalidCheckpoint("not_merged", f"{path} has a manifest that cannot be read: {error!r}") from error
-        self._held[path] = header, held
-        return held
+        self._contents[path] = header, content
+        return content
 
 
 def _lora_files(weights: Path, variant: Variant) -> list[LoraFile]:
@@ -182,12 +184,12 @@ def _lora_files(weights: Path, variant: Variant) -> list[LoraFile]:
 
 
 def _variant_of(manifest: dict[str, Any]) -> Variant:
-    """Raises InvalidInput `merged_unknown` for a file with other LoRA files than one of a preset."""
+    """Raises InvalidInput `merged_unknown` for a file with LoRA files other than one preset's."""
     loras = manifest["loras"]
     if not loras:
         return Variant(manifest["speakers"], None)
     names = {Path(lora.file).name: name for name, lora in hub.PRESET_LORAS.items()}
     if len(loras) > 1 or loras[0]["file"] not in names:
-        raise InvalidInput("merged_unknown", "A merged file holds LoRA files that belong to no preset.")
+        raise InvalidInput("merged_unknown", "A merged file has LoRA files that belong to no preset.")
     name = names[loras[0]["file"]]
     return Variant(manifest["speakers"], name, loras[0]["scale"] / hub.PRESET_LORAS[name].scale)

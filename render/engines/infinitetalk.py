@@ -16,17 +16,17 @@ import msgpack
 import numpy as np
 
 from accounts.errors import PROBLEM_TYPES, ServiceError
+from infinitetalk.buckets import PUBLISHED_SIZES, Sizes, nearest_bucket, plan_chunks
+from infinitetalk.presets import PRESETS
 from render.engines.base import FPS, Checkpoint, EngineStatus, FrameRange, Hold, Plan, RenderedSegment, RenderInputs
-from render.engines.frame_size import BUCKETS, nearest_size, source_size
+from render.engines.frame_size import source_size
 from render.engines.framing import crop_with_faces
 from render.node_faults import NodeFault
 from render.parameters import Parameters
 
-CHUNK_FRAMES = 81  # as the model was trained
-MOTION_FRAMES = 9  # of the chunk before, from which each chunk starts
 # Below some ten steps neighbouring ones differ too much for TeaCache to leave any out.
 TEACACHE_FROM_STEPS = 20
-TEACACHE_THRESHOLD = 0.2
+TEACACHE_THRESHOLD = PRESETS["quality"].teacache_threshold
 PATIENCE_SECONDS = 120.0  # with a server that starts anew
 LOSSES_IN_A_ROW = 3  # of the server, without a chunk in between, before this attempt is given up
 SILENCE_SECONDS = 30.0  # A server that lives says something each second.
@@ -44,22 +44,15 @@ class InfiniteTalkEngine:
     min_audio_seconds = 0.5
 
     def __init__(self, socket: str, sizes: str = "") -> None:
-        """socket: of the model server. sizes: a JSON file with other sizes than the published model's, see
-        `infinitetalk.checkpoints.hub.SIZES`; the server's weights must have been made for them.
+        """socket: of the model server. sizes: the config.json of the server's base model, only if it is a tiny
+        checkpoint with other sizes than the published ones, see `infinitetalk.buckets.Sizes`.
         """
         self._client = httpx.Client(
             transport=httpx.HTTPTransport(uds=socket),
             base_url="http://model-server",
             timeout=httpx.Timeout(10, read=SILENCE_SECONDS),
         )
-        self._buckets, self._chunk_frames, self._motion_frames = BUCKETS, CHUNK_FRAMES, MOTION_FRAMES
-        if sizes:
-            given = json.loads(Path(sizes).read_text())
-            self._chunk_frames, self._motion_frames = given["num_frames_per_chunk"], given["motion_frames"]
-            self._buckets = {
-                resolution: {float(ratio): (height, width) for ratio, (height, width) in table.items()}
-                for resolution, table in given["buckets"].items()
-            }
+        self._sizes = Sizes.of_checkpoint(json.loads(Path(sizes).read_text())) if sizes else PUBLISHED_SIZES
 
     def status(self) -> EngineStatus:
         try:
@@ -79,11 +72,14 @@ class InfiniteTalkEngine:
 
     def plan(self, inputs: RenderInputs, parameters: Parameters) -> Plan:
         """Size and chunks, computed without the model: it may be on another machine."""
-        height, width = nearest_size(*source_size(inputs), self._buckets[parameters.resolution])
+        height, width = nearest_bucket(*source_size(inputs), self._sizes.buckets[parameters.resolution])
         num_frames = parameters.frame_num or max(1, round(_seconds(inputs.voices[0]) * FPS))
-        stops = [*range(self._chunk_frames, num_frames, self._chunk_frames - self._motion_frames), num_frames]
-        starts = [0, *stops[:-1]]
-        segments = tuple(FrameRange(start, stop) for start, stop in zip(starts, stops, strict=True))
+        chunks = plan_chunks(
+            num_frames,
+            num_frames_per_chunk=self._sizes.num_frames_per_chunk,
+            motion_frames=self._sizes.motion_frames,
+        )
+        segments = tuple(FrameRange(chunk.start + chunk.keep_from, min(chunk.stop, num_frames)) for chunk in chunks)
         variant = _variant(parameters, len(inputs.voices))
         crop = crop_with_faces(inputs, height, width)
         return Plan(width, height, num_frames, segments, variant=variant, crop=crop)
@@ -172,8 +168,8 @@ class InfiniteTalkEngine:
                 "audio_guidance_scale": parameters.sample_audio_guide_scale,
                 "color_correction_strength": parameters.color_correction_strength,
                 "teacache_threshold": TEACACHE_THRESHOLD if teacache else None,
-                "num_frames_per_chunk": self._chunk_frames,
-                "motion_frames": self._motion_frames,
+                "num_frames_per_chunk": self._sizes.num_frames_per_chunk,
+                "motion_frames": self._sizes.motion_frames,
                 "resolution": parameters.resolution,
             },
             "checkpoint": checkpoint.state if checkpoint else None,

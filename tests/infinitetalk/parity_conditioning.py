@@ -15,14 +15,15 @@ from transformers import (
     Wav2Vec2Model,
 )
 
+from infinitetalk.buckets import nearest_bucket
 from infinitetalk.checkpoints.convert import rename_clip, rename_umt5, rename_vae
-from infinitetalk.checkpoints.strict import load_strictly
+from infinitetalk.checkpoints.files import load_strictly
 from infinitetalk.conditioning import vae as vae_latents
 from infinitetalk.conditioning.audio import LOUDNESS, SAMPLE_RATE, arrange_voices, load_voice, normalise_loudness
 from infinitetalk.conditioning.audio_encoder import SpeechEncoder
 from infinitetalk.conditioning.audio_windows import split_windows, windows
-from infinitetalk.conditioning.image import nearest_bucket, resize_and_crop
-from infinitetalk.conditioning.image_encoder import clip_pixels, encode_picture
+from infinitetalk.conditioning.image import resize_and_crop
+from infinitetalk.conditioning.image_encoder import clip_pixels, encode_image
 from infinitetalk.conditioning.speaker_masks import speaker_masks
 from infinitetalk.conditioning.text_encoder import clean_prompt
 from infinitetalk.model.configs import clip_config, umt5_config, vae_config
@@ -81,7 +82,7 @@ def check_clip(golden: GoldenFile) -> None:
         picture = golden.tensors[f"case{number}/in/image"]
         pixels = clip_pixels(picture, encoder.config.image_size)
         assert_close(pixels, golden.tensors[f"case{number}/mid/pixel_values"], 1e-5, f"case {number} pixels")
-        out = encode_picture(encoder, picture)
+        out = encode_image(encoder, picture)
         assert_close(out, golden.tensors[f"case{number}/out/clip_fea"], 1e-5, f"case {number}")
 
 
@@ -112,7 +113,7 @@ def check_condition(golden: GoldenFile) -> None:
         assert_close(picture, golden.tensors[f"case{number}/mid/cond_frame"], 1e-6, f"case {number} picture")
         y = vae_latents.reference_latents(autoencoder, picture, case["frames"])
         assert_close(y, expected["y"], 1e-5, f"case {number} y")
-        assert_close(encode_picture(encoder, picture), expected["clip_fea"], 1e-5, f"case {number} CLIP")
+        assert_close(encode_image(encoder, picture), expected["clip_fea"], 1e-5, f"case {number} CLIP")
         if case["persons"] == 2:
             masks = speaker_masks(source.shape[:2], size, boxes_of(case))
             assert torch.equal(masks, expected["ref_target_masks"]), f"case {number} masks"

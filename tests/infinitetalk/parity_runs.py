@@ -7,12 +7,15 @@ from unittest.mock import patch
 import torch
 
 from infinitetalk import pipeline
+from infinitetalk.buckets import nearest_bucket
 from infinitetalk.conditioning import vae as latent_space
-from infinitetalk.conditioning.image import nearest_bucket, resize_and_crop
-from infinitetalk.pipeline import GeneratedChunk, InfiniteTalkPipeline, Settings
-from infinitetalk.sampling.color_match import correct_colours
-from infinitetalk.sampling.guidance import Branch, GuidanceScales, ProjectedGuidance
-from infinitetalk.sampling.resume_point import Checkpoint
+from infinitetalk.conditioning.chunk_inputs import ChunkInputs
+from infinitetalk.conditioning.image import resize_and_crop
+from infinitetalk.pipeline import GeneratedChunk, InfiniteTalkPipeline
+from infinitetalk.sampling.color_match import correct_colors
+from infinitetalk.sampling.guidance import AdaptiveProjectedGuidance, Branch, GuidanceScales
+from infinitetalk.sampling.resume_point import ResumePoint
+from infinitetalk.sampling.settings import Settings
 from tests.infinitetalk.golden import GoldenFile, assert_close
 from tests.infinitetalk.parity_conditioning import boxes_of, buckets_of, load_clip, load_vae
 from tests.infinitetalk.parity_transformer import load_dit
@@ -39,9 +42,9 @@ class RecordingPipeline(InfiniteTalkPipeline):
     def _count(self, *_) -> None:
         self.computed += 1
 
-    def denoise(self, number: int, *arguments) -> torch.Tensor:
-        self.latents[number] = super().denoise(number, *arguments)
-        return self.latents[number]
+    def denoise(self, inputs: ChunkInputs, *arguments) -> torch.Tensor:
+        self.latents[inputs.index] = super().denoise(inputs, *arguments)
+        return self.latents[inputs.index]
 
 
 class Frames:
@@ -62,7 +65,7 @@ def settings_of(case: dict) -> Settings:
         keep_idle_steps=True,
         text_guidance_scale=case["text_scale"],
         audio_guidance_scale=case["audio_scale"],
-        projected_guidance=ProjectedGuidance(*case["apg"]) if case["apg"] else None,
+        projected_guidance=AdaptiveProjectedGuidance(*case["apg"]) if case["apg"] else None,
         color_correction_strength=case["color"],
         teacache_threshold=case.get("teacache"),
         num_frames_per_chunk=case["frame_num"],
@@ -80,7 +83,7 @@ class Run:
         self.pipeline = RecordingPipeline(golden)
         self.source = Frames(golden.tensors["in/frames_u8"])
 
-    def chunks(self, resume: Checkpoint | None = None) -> Iterator[GeneratedChunk]:
+    def chunks(self, resume: ResumePoint | None = None) -> Iterator[GeneratedChunk]:
         voices = [self.golden.tensors[f"in/audio_embedding{person + 1}"] for person in range(self.case["persons"])]
         return self.pipeline(
             source=self.source,
@@ -100,13 +103,13 @@ class Run:
         return self.golden.tensors[f"chunk{number}/out/latent"][None]
 
     @torch.no_grad()
-    def checkpoint(self, number: int) -> Checkpoint:
+    def checkpoint(self, number: int) -> ResumePoint:
         """What the reference goes on from after a chunk."""
         frame = self.source.frame(0)
         colours = resize_and_crop(frame, nearest_bucket(*frame.shape[:2], buckets_of(self.golden)))
         video = latent_space.decode(self.pipeline.vae, self.expected(number))
-        video = correct_colours(video, colours, self.settings.color_correction_strength)
-        return Checkpoint(number + 1, video[:, :, -self.settings.motion_frames :])
+        video = correct_colors(video, colours, self.settings.color_correction_strength)
+        return ResumePoint(number + 1, video[:, :, -self.settings.motion_frames :])
 
     def check_video(self, videos: list[torch.Tensor], tolerance: float, what: str) -> None:
         """videos: of each chunk, with the frames that it takes over."""
@@ -121,7 +124,7 @@ class Run:
     def check_passes(self) -> None:
         """As many passes of the blocks as the reference, whose TeaCache leaves some out."""
         wanted = {
-            (branch in (Branch.NO_AUDIO, Branch.NOTHING), branch in (Branch.NO_TEXT, Branch.NOTHING))
+            (branch in (Branch.NO_AUDIO, Branch.UNCONDITIONAL), branch in (Branch.NO_TEXT, Branch.UNCONDITIONAL))
             for branch in GuidanceScales(self.case["text_scale"], self.case["audio_scale"]).branches()
         }
         calls = [call for call in self.case["model_calls"] if (call["null_audio"], call["null_text"]) in wanted]
@@ -134,10 +137,10 @@ def shown() -> Iterator[list[torch.Tensor]]:
     videos: list[torch.Tensor] = []
 
     def remember(*arguments) -> torch.Tensor:
-        videos.append(correct_colours(*arguments))
+        videos.append(correct_colors(*arguments))
         return videos[-1]
 
-    with patch.object(pipeline, "correct_colours", remember):
+    with patch.object(pipeline, "correct_colors", remember):
         yield videos
 
 
@@ -152,7 +155,7 @@ def check_run(golden: GoldenFile) -> None:
             asked += run.source.asked[1:]  # after the first frame, which is always needed
             assert_close(run.pipeline.latents[number], run.expected(number), FORCED_LATENTS, f"chunk {number}")
             if number + 1 < count:
-                resume = run.checkpoint(number)
+                resume = run.resume_point(number)
     run.check_video(videos, FORCED_VIDEO, "chunk by chunk")
     run.check_passes()
     assert run.source.is_still or asked == run.case["source_frames_asked"]

@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import torch
 
-from infinitetalk.sampling.color_match import correct_colours
-from infinitetalk.sampling.guidance import ProjectedGuidance, _Projection
-from infinitetalk.sampling.scheduler import make_scheduler, shifted_timesteps
+from infinitetalk.presets import shifted_timesteps
+from infinitetalk.sampling.color_match import correct_colors
+from infinitetalk.sampling.guidance import AdaptiveProjectedGuidance, _Projection
+from infinitetalk.sampling.scheduler import make_scheduler
 from tests.infinitetalk.golden import GoldenFile, assert_close
 
 
@@ -22,7 +23,7 @@ def check_timesteps(golden: GoldenFile) -> None:
 
 def check_apg(golden: GoldenFile) -> None:
     for number, case in enumerate(golden.facts["cases"]):
-        projection = _Projection(ProjectedGuidance(case["momentum"], case["threshold"]))
+        projection = _Projection(AdaptiveProjectedGuidance(case["momentum"], case["threshold"]))
         for step in range(case["steps"]):
             given = golden.under(f"case{number}/step{step}/in/")
             out = projection(given["diff"], given["pred_cond"])
@@ -33,7 +34,7 @@ def check_apg(golden: GoldenFile) -> None:
 def check_colour(golden: GoldenFile) -> None:
     for number, case in enumerate(golden.facts["cases"]):
         given = golden.under(f"case{number}/in/")
-        out = correct_colours(given["source"], given["reference"], case["strength"])
+        out = correct_colors(given["source"], given["reference"], case["strength"])
         assert_close(out, golden.tensors[f"case{number}/out/video"], 1e-4, f"case {number}")
 
 

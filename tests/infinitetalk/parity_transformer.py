@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from infinitetalk.checkpoints.convert import rename_transformer
-from infinitetalk.checkpoints.strict import load_strictly
+from infinitetalk.checkpoints.files import load_strictly
 from infinitetalk.conditioning.audio_windows import split_windows
 from infinitetalk.model.audio_attention import AudioAttention, AudioProjection
 from infinitetalk.model.configs import transformer_config

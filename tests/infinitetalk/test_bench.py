@@ -12,10 +12,10 @@ import torch
 from infinitetalk.__main__ import main
 from infinitetalk.acceleration.memory_plan import PLANS
 from infinitetalk.bench import stages
-from infinitetalk.bench.measurement import Bench, variants_of
+from infinitetalk.bench.measurement import Bench, bench_cases
 from infinitetalk.bench.networks import FileNetworks, RandomNetworks
 from infinitetalk.bench.regression import regressions
-from infinitetalk.bench.report import ChunkReport, Machine, Report, VariantReport, Workload, as_markdown
+from infinitetalk.bench.report import CaseReport, ChunkReport, Machine, Report, Workload, as_markdown
 from infinitetalk.bench.stages import ChunkTiming
 from infinitetalk.bench.timing import GpuState, Timing
 from infinitetalk.server.variants import Variant
@@ -51,7 +51,7 @@ def test_the_stages_of_a_chunk_are_most_of_it(report) -> None:
         assert [chunk["schedule"] for chunk in variant["chunks"]] == ["4x1", "8x1", "8x2"]
         for chunk in variant["chunks"]:
             timing = chunk["timing"]
-            assert {"DiT", "VAE encode", "VAE decode", "colours", "copy to host"} <= timing["stages"].keys()
+            assert {"DiT", "VAE encode", "VAE decode", "colors", "copy to host"} <= timing["stages"].keys()
             assert 0.5 * timing["seconds"] < sum(timing["stages"].values()) <= timing["seconds"]
             assert chunk["gpu_seconds_per_second"] == pytest.approx(timing["seconds"] / (12 / 25))
         # Of a picture that is known nothing is encoded again.
@@ -75,7 +75,7 @@ class ChangedNetworks(RandomNetworks):
 @pytest.mark.slow
 def test_what_computes_something_else_gets_no_speed() -> None:
     bench = Bench(ChangedNetworks("tiny", torch.float32, CPU), WORKLOAD, CPU, repeats=1, dollars_per_hour=None)
-    variants = variants_of(["resident"], attention="native", compiled=False, baseline=PLANS["resident"])
+    variants = bench_cases(["resident"], attention="native", compiled=False, baseline=PLANS["resident"])
 
     measured = tuple(bench.run(variant, whole_chunks=True) for variant in variants)
 
@@ -89,7 +89,7 @@ def test_what_computes_something_else_gets_no_speed() -> None:
 @pytest.mark.slow
 def test_streamed_blocks_compute_the_same() -> None:
     bench = Bench(RandomNetworks("tiny", torch.float32, CPU), WORKLOAD, CPU, repeats=2, dollars_per_hour=None)
-    variants = variants_of(["streamed"], attention="native", compiled=False, baseline=PLANS["resident"])
+    variants = bench_cases(["streamed"], attention="native", compiled=False, baseline=PLANS["resident"])
 
     _, streamed = (bench.run(variant, whole_chunks=False) for variant in variants)
 
@@ -153,7 +153,7 @@ def test_what_counts_as_worse(report) -> None:
 def test_the_table_tells_goals_and_a_clock_that_fell(seconds, clock, told) -> None:
     timing = Timing(seconds, (seconds, seconds), 5, GpuState(1980, 650, 5e10), GpuState(clock, 650, 5e10))
     chunk = ChunkReport("8x1", ChunkTiming(30.0, {"DiT": 29.0}), 30 / 2.88, 0.69)
-    variant = VariantReport(
+    variant = CaseReport(
         "resident", "resident", "bf16", "_native_cudnn", True, None, "baseline", 60.0, timing, 5 * 10**10, 6 * 10**10,
         (chunk,),
     )  # fmt: skip

@@ -9,7 +9,7 @@ from skimage import color, data
 
 from infinitetalk.sampling import color_match
 from infinitetalk.sampling.cie_lab import lab_to_rgb, rgb_to_lab
-from infinitetalk.sampling.color_match import FLAT, correct_colours
+from infinitetalk.sampling.color_match import FLAT, correct_colors
 
 
 def every_colour(steps: int = 18) -> torch.Tensor:
@@ -86,7 +86,7 @@ def test_from_lab_where_there_are_no_such_colours() -> None:
 
 @pytest.mark.parametrize("strength", [0.2, 1.0])
 def test_a_video_takes_on_the_references_colours(video, reference, strength: float) -> None:
-    out = correct_colours(video, reference, strength)
+    out = correct_colors(video, reference, strength)
 
     assert (out - corrected_by_the_book(video, reference, strength)).abs().max() < 1e-5
 
@@ -94,37 +94,37 @@ def test_a_video_takes_on_the_references_colours(video, reference, strength: flo
 def test_a_frame_of_one_colour_takes_on_the_references_mean(reference) -> None:
     video = torch.full((1, 3, 1, 64, 48), 0.3)
 
-    out = correct_colours(video, reference, 1.0)
+    out = correct_colors(video, reference, 1.0)
 
     assert (out - corrected_by_the_book(video, reference, 1.0)).abs().max() < 1e-5
     assert out[0, :, 0].flatten(1).std(dim=1).max() < 1e-6
 
 
 def test_how_many_frames_at_once_makes_no_difference(video, reference, monkeypatch) -> None:
-    at_once = correct_colours(video, reference, 0.5)
+    at_once = correct_colors(video, reference, 0.5)
 
     for pixels in (1, 2 * 64 * 48):
         monkeypatch.setattr(color_match, "PIXELS_AT_ONCE", pixels)
-        assert torch.equal(correct_colours(video, reference, 0.5), at_once)
+        assert torch.equal(correct_colors(video, reference, 0.5), at_once)
 
 
 def test_the_video_keeps_its_type_and_what_was_given_is_left_alone(video, reference) -> None:
     given = video.bfloat16()
     before = given.clone()
 
-    out = correct_colours(given, reference, 0.5)
+    out = correct_colors(given, reference, 0.5)
 
     assert out.dtype == torch.bfloat16
     assert torch.equal(given, before)
 
 
 def test_no_strength_leaves_the_video(video, reference) -> None:
-    assert correct_colours(video, reference, 0) is video
+    assert correct_colors(video, reference, 0) is video
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_agrees(video, reference) -> None:
-    out = correct_colours(video.cuda(), reference, 0.5)
+    out = correct_colors(video.cuda(), reference, 0.5)
 
-    assert (out.cpu() - correct_colours(video, reference, 0.5)).abs().max() < 1e-5
+    assert (out.cpu() - correct_colors(video, reference, 0.5)).abs().max() < 1e-5

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from infinitetalk.checkpoints.load_networks import load_transformer
+from infinitetalk.checkpoints.load_transformer import load_transformer
 from tests.infinitetalk.golden import FOLDER, GoldenFile
 from tests.infinitetalk.parity_transformer import load_dit, run_dit
 

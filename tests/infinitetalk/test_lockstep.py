@@ -21,14 +21,14 @@ from safetensors.torch import save_file
 
 from infinitetalk.acceleration.memory_plan import PLANS
 from infinitetalk.checkpoints import hub
-from infinitetalk.server.model import WarmModel
+from infinitetalk.server.model import ModelWorker
 from infinitetalk.server.protocol import RenderJob
 from infinitetalk.server.variants import Variant, VariantLoader
 from tests.infinitetalk import forked
 from tests.infinitetalk.conftest import CHUNKS, FRAMES
 from tests.infinitetalk.test_serve import client_of, serve, wait_until_ready
 from tests.infinitetalk.test_server import SETTINGS, job
-from tests.infinitetalk.test_warm_model import CPU, HARDWARE, frames, render
+from tests.infinitetalk.test_warm_model import CPU, RUNTIME, frames, render
 
 LORAS = ("fast", "standard")
 
@@ -82,7 +82,7 @@ def given(portrait: Path, voice: Path) -> dict[str, Any]:
 @pytest.fixture
 def expected(weights: Path, given: dict[str, Any]) -> np.ndarray:
     """What one process makes."""
-    alone = WarmModel(weights, VariantLoader(weights, [], torch.float32, CPU), HARDWARE, PLANS["resident"])
+    alone = ModelWorker(weights, VariantLoader(weights, [], torch.float32, CPU), RUNTIME, PLANS["resident"])
     alone.start(Variant(lora=None)).result(60)
     return frames(render(alone, RenderJob.from_message(given)))
 

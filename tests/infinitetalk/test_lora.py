@@ -8,8 +8,8 @@ from safetensors.torch import load_file, save_file
 
 from infinitetalk.checkpoints import hub
 from infinitetalk.checkpoints.convert import transformer_key
-from infinitetalk.checkpoints.load_networks import LoraFile, load_transformer
-from infinitetalk.checkpoints.lora import merge_lora, merge_lora_into
+from infinitetalk.checkpoints.load_transformer import LoraFile, load_transformer
+from infinitetalk.checkpoints.lora import merge_lora
 from infinitetalk.checkpoints.merge import load_merged, merge
 from infinitetalk.errors import InfiniteTalkError, InvalidCheckpoint
 
@@ -169,24 +169,12 @@ def test_every_module_has_its_name_with_underscores(weights: Path) -> None:
     assert checked > 60
 
 
-def test_a_loaded_model_is_changed_in_place(weights: Path) -> None:
-    lora = LoraFile(hub.lora_file(weights, hub.PRESET_LORAS["fast"]), 0.5)
-    model = load_transformer(weights, speakers=1)
-    parameter = model.blocks[0].attn1.to_q.weight
-
-    merge_lora_into(model, load_file(lora.path), lora.scale, lora.path.name)
-
-    assert model.blocks[0].attn1.to_q.weight is parameter
-    expected = load_transformer(weights, speakers=1, loras=[lora]).state_dict()
-    assert all(torch.equal(tensor, expected[key]) for key, tensor in model.state_dict().items())
-
-
 def test_weights_in_eight_bits_take_no_lora(weights: Path, tmp_path: Path) -> None:
     merge(weights, tmp_path / "fp8.safetensors", fp8=True)
     lora = load_file(hub.lora_file(weights, hub.PRESET_LORAS["fast"]))
 
     with pytest.raises(InvalidCheckpoint) as caught:
-        merge_lora_into(load_merged(tmp_path / "fp8.safetensors"), lora, 1.0, "file")
+        merge_lora(dict(load_merged(tmp_path / "fp8.safetensors").state_dict()), lora, 1.0, "file")
 
     assert caught.value.code == "lora_quantised"
 
@@ -212,4 +200,4 @@ def test_what_was_not_used_is_logged(weights: Path, tmp_path: Path, caplog) -> N
 
     load_transformer(weights, speakers=1, loras=[LoraFile(tmp_path / "lora.safetensors", 1.0)])
 
-    assert "lora.safetensors: 1 tensors are of no use here: extra" in caplog.text
+    assert "lora.safetensors: 1 tensors are not used: extra" in caplog.text

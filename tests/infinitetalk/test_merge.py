@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from infinitetalk.__main__ import main
 from infinitetalk.checkpoints import hub
-from infinitetalk.checkpoints.load_networks import LoraFile, load_transformer
+from infinitetalk.checkpoints.load_transformer import LoraFile, load_transformer
 from infinitetalk.checkpoints.merge import FORMAT, load_merged, merge
 from infinitetalk.errors import InfiniteTalkError, InvalidCheckpoint
 

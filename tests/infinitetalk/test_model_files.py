@@ -13,14 +13,15 @@ from safetensors.torch import load_file, save_file
 
 from infinitetalk.acceleration.memory_plan import PLANS
 from infinitetalk.checkpoints import hub
-from infinitetalk.checkpoints.load_networks import LoraFile
-from infinitetalk.checkpoints.load_pipeline import Encoders
+from infinitetalk.checkpoints.load_encoders import Encoders, load_encoders
+from infinitetalk.checkpoints.load_transformer import LoraFile
 from infinitetalk.checkpoints.merge import merge
-from infinitetalk.errors import InvalidCheckpoint
-from infinitetalk.server import model as warm_model
-from infinitetalk.server.model import Readiness, WarmModel
+from infinitetalk.errors import AttentionUnavailable, InvalidCheckpoint
+from infinitetalk.server import loaded_model
+from infinitetalk.server.loaded_model import Readiness
+from infinitetalk.server.model import ModelWorker
 from infinitetalk.server.variants import PLAIN_VARIANTS, SCALED_VARIANTS, Variant, VariantLoader
-from tests.infinitetalk.test_warm_model import CPU, HARDWARE
+from tests.infinitetalk.test_warm_model import CPU, RUNTIME
 
 PLAN = PLANS["resident"]
 BASE, FAST, STANDARD = Variant(lora=None), Variant(lora="fast"), Variant(lora="standard")
@@ -42,17 +43,17 @@ def loader(folder: Path) -> VariantLoader:
 
 @pytest.fixture(scope="module")
 def encoders(weights: Path) -> Encoders:
-    return warm_model.load_encoders(weights, dtype=torch.float32)
+    return load_encoders(weights, dtype=torch.float32)
 
 
 @pytest.fixture
-def start(folder: Path, loader: VariantLoader, encoders, monkeypatch) -> Callable[..., WarmModel]:
+def start(folder: Path, loader: VariantLoader, encoders, monkeypatch) -> Callable[..., ModelWorker]:
     """A model whose encoders are loaded already: only the transformer is of interest."""
-    monkeypatch.setattr(WarmModel, "_load_encoders", lambda self: encoders)
-    monkeypatch.setattr(WarmModel, "_free", lambda self: None)  # gc.collect() takes longer than all the rest.
+    monkeypatch.setattr(ModelWorker, "_load_encoders", lambda self: encoders)
+    monkeypatch.setattr(ModelWorker, "_free", lambda self: None)  # gc.collect() takes longer than all the rest.
 
-    def start(variant: Variant = BASE, loader: VariantLoader = loader) -> WarmModel:
-        model = WarmModel(folder, loader, HARDWARE, PLAN)
+    def start(variant: Variant = BASE, loader: VariantLoader = loader) -> ModelWorker:
+        model = ModelWorker(folder, loader, RUNTIME, PLAN)
         model.start(variant).result(60)
         return model
 
@@ -115,6 +116,32 @@ SEEN_BEFOREHAND = {
     "web page": (lambda path: path.write_text("\n<!DOCTYPE html><title>404</title>"), "a web page"),
     "Git LFS": (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), "Git LFS"),
 }
+
+
+def test_a_damaged_config_is_named_and_not_a_merged_file(folder, tmp_path) -> None:
+    merge(folder, tmp_path / "merged.safetensors")
+    loader = VariantLoader(folder, [tmp_path / "merged.safetensors"], torch.bfloat16, CPU)
+    config = folder / hub.BASE / "config.json"
+    good = config.read_text()
+    config.write_text("{")
+
+    assert "config.json is not JSON" in loader.unloadable(PLAN)["1-none"]
+
+    config.write_text(good)
+    assert loader.unloadable(PLAN) == {}
+
+
+def test_an_attention_backend_that_fails_is_not_blamed_on_the_files(start, loader, monkeypatch) -> None:
+    model = start()
+
+    def refuse(transformer: object, backend: str) -> None:
+        raise AttentionUnavailable("attention_unusable", f"{backend} cannot be used.")
+
+    monkeypatch.setattr(loaded_model, "use_attention", refuse)
+    with pytest.raises(AttentionUnavailable):
+        model._use(FAST, PLAN)
+
+    assert loader.unloadable(PLAN) == {}
 
 
 @pytest.mark.parametrize("damage", SEEN_BEFOREHAND.values(), ids=SEEN_BEFOREHAND)
@@ -327,7 +354,7 @@ def test_a_server_starts_with_another_variant_where_the_first_is_bad(folder, sta
     model = start(FAST)
 
     assert (model.variant, model.readiness) == (BASE, Readiness.READY)
-    assert "The first variant cannot be 1-fast" in caplog.text
+    assert "Variant 1-fast cannot be loaded at the start" in caplog.text
 
 
 def test_what_is_loaded_goes_on_without_its_files(folder, start, caplog) -> None:

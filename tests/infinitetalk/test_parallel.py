@@ -11,9 +11,9 @@ import torch
 from torch import multiprocessing
 
 from infinitetalk.errors import InvalidInput
-from infinitetalk.model.sequence_parallel import Group, enable_context_parallel
-from infinitetalk.model.token_shard import TokenShard
+from infinitetalk.model.sequence_parallel import TokenShard, enable_context_parallel
 from infinitetalk.model.transformer import InfiniteTalkTransformer3DModel
+from infinitetalk.server.distributed import Group
 from tests.infinitetalk import forked
 from tests.infinitetalk.golden import FOLDER, GoldenFile, assert_close
 from tests.infinitetalk.parity_transformer import load_dit, run_dit

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from infinitetalk.conditioning.image import BUCKETS, nearest_bucket, plan_crop, resize_and_crop
+from infinitetalk.buckets import BUCKETS, nearest_bucket
+from infinitetalk.conditioning.image import plan_crop, resize_and_crop
 from infinitetalk.conditioning.speaker_masks import speaker_masks
 from infinitetalk.errors import InvalidInput
 
@@ -100,7 +101,7 @@ def test_what_lies_outside_the_picture_does_not_count() -> None:
         ([(1, 1, 4, 4), HALVES[1]], "speaker_outside", "left"),
         ([(0, 0, float("nan"), 50), HALVES[1]], "speakers_invalid", "two boxes"),
         ([HALVES[0]], "speakers_invalid", "two boxes"),
-        ([(0, 0, 100, 50), (0, 50, 100, 100)], "speakers_invalid", "around"),
+        ([(0, 0, 100, 50), (0, 50, 100, 100)], "speakers_invalid", "background"),
     ],
 )
 def test_boxes_that_would_poison_the_video_are_refused(boxes, code: str, words: str) -> None:

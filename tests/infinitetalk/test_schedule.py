@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from infinitetalk.checkpoints.load_pipeline import load_pipeline
-from infinitetalk.checkpoints.tiny import SIZES
-from infinitetalk.pipeline import InfiniteTalkPipeline, Settings
+from infinitetalk.checkpoints.pipeline_from_files import load_pipeline
+from infinitetalk.model.configs import TINY_SIZES
+from infinitetalk.pipeline import InfiniteTalkPipeline
+from infinitetalk.presets import IDLE_BELOW, shifted_timesteps, used_timesteps
 from infinitetalk.sampling.guidance import GuidanceScales
-from infinitetalk.sampling.scheduler import IDLE_BELOW, make_scheduler, shifted_timesteps, used_timesteps
+from infinitetalk.sampling.scheduler import make_scheduler
+from infinitetalk.sampling.settings import Settings
 from render.parameters import PRESETS, Parameters
 
 LONGEST = 50  # sample_steps of the API
@@ -95,8 +97,8 @@ def test_a_film_without_the_step_looks_the_same(pipeline, steps, shift, audio) -
             audio_guidance_scale=audio,
             projected_guidance=None,
             keep_idle_steps=keep,
-            num_frames_per_chunk=SIZES["num_frames_per_chunk"],
-            motion_frames=SIZES["motion_frames"],
+            num_frames_per_chunk=TINY_SIZES["num_frames_per_chunk"],
+            motion_frames=TINY_SIZES["motion_frames"],
         )
         reported = []
         [chunk] = pipeline(

@@ -20,10 +20,10 @@ import uvicorn
 from infinitetalk.acceleration.memory_plan import PLANS
 from infinitetalk.errors import InfiniteTalkError, InvalidCheckpoint, InvalidInput
 from infinitetalk.pipeline import GeneratedChunk
-from infinitetalk.sampling.resume_point import Checkpoint
+from infinitetalk.sampling.resume_point import ResumePoint
 from infinitetalk.server import file_watch
 from infinitetalk.server.app import ModelServer
-from infinitetalk.server.model import Readiness
+from infinitetalk.server.loaded_model import Readiness
 
 STEPS = 8
 SETTINGS = {
@@ -68,7 +68,7 @@ class SteppedModel:
 
     def __init__(self) -> None:
         self.plan = PLANS["resident"]
-        self.hardware = SimpleNamespace(device=torch.device("cpu"), attention="native")
+        self.runtime = SimpleNamespace(device=torch.device("cpu"), attention="native")
         self.loads = 1
         self.variant = None
         self.bad_files: dict[str, str] = {}
@@ -78,7 +78,7 @@ class SteppedModel:
         self.fault: Exception | None = None
 
     def render(self, job: Any, check: Callable[[], None], on_step: Callable[[int, int], None]) -> Iterator[Any]:
-        for chunk in range(job.checkpoint.next_chunk if job.checkpoint else 0, 3):
+        for chunk in range(job.resume_point.next_chunk if job.resume_point else 0, 3):
             for step in range(STEPS):
                 self.allowed.acquire()
                 check()
@@ -88,7 +88,7 @@ class SteppedModel:
                 on_step(chunk, step)
                 self.done.append((chunk, step))
             frames = np.full((16, 4, 4, 3), chunk, np.uint8)
-            yield GeneratedChunk(chunk, frames, Checkpoint(chunk + 1, torch.zeros(1, 3, 5, 4, 4)))
+            yield GeneratedChunk(chunk, frames, ResumePoint(chunk + 1, torch.zeros(1, 3, 5, 4, 4)))
 
     def unloadable(self) -> dict[str, str]:
         return self.bad_files
@@ -170,7 +170,7 @@ class Stream(threading.Thread):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch) -> None:
-    monkeypatch.setattr(file_watch, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(file_watch, "CHECK_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -202,7 +202,7 @@ def test_a_render_comes_step_by_step_and_chunk_by_chunk(server) -> None:
     chunks = [stream.next("chunk") for _ in range(3)]
     assert [chunk["index"] for chunk in chunks] == [0, 1, 2]
     assert [np.frombuffer(chunk["frames"], np.uint8).reshape(chunk["shape"]).mean() for chunk in chunks] == [0, 1, 2]
-    assert [Checkpoint.from_bytes(chunk["checkpoint"]).next_chunk for chunk in chunks] == [1, 2, 3]
+    assert [ResumePoint.from_bytes(chunk["checkpoint"]).next_chunk for chunk in chunks] == [1, 2, 3]
     stream.next("done")
     until(lambda: server.health()["state"] == "ready")
     assert server.metric('infinitetalk_renders_total{outcome="done"}') == 1
@@ -231,7 +231,7 @@ def test_it_answers_while_the_file_system_of_the_weights_hangs(server, monkeypat
             back.wait(60)
         return {"1-fast": "It is empty."}
 
-    monkeypatch.setattr(file_watch, "FIRST_LOOK_SECONDS", 0.1 if hangs_from == 0 else 20)
+    monkeypatch.setattr(file_watch, "FIRST_CHECK_SECONDS", 0.1 if hangs_from == 0 else 20)
     server.model.unloadable = look
     server.health()
     until(lambda: len(looks) > hangs_from)
@@ -239,7 +239,7 @@ def test_it_answers_while_the_file_system_of_the_weights_hangs(server, monkeypat
     said = [server.health()["unloadable"] for _ in range(20)]
     assert said == [{"1-fast": "It is empty."} if hangs_from else {}] * 20
     assert server.metric("infinitetalk_unloadable_variants") == hangs_from
-    assert looks == ["look-at-files"] * (hangs_from + 1)  # One thread hangs, however often it is asked.
+    assert looks == ["check-files"] * (hangs_from + 1)  # One thread hangs, however often it is asked.
     back.set()
     until(lambda: server.health()["unloadable"] != {})
 
@@ -387,4 +387,4 @@ def big_chunks(self, job: Any, check: Callable[[], None], on_step: Callable[[int
     for chunk in range(12):
         self.made += 1
         frames = np.zeros((16, 512, 512, 3), np.uint8)
-        yield GeneratedChunk(chunk, frames, Checkpoint(chunk + 1, torch.zeros(1, 3, 5, 4, 4)))
+        yield GeneratedChunk(chunk, frames, ResumePoint(chunk + 1, torch.zeros(1, 3, 5, 4, 4)))

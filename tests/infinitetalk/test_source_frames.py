@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from infinitetalk.conditioning.source import SourceVideo, StillPicture, open_source
+from infinitetalk.conditioning.source import SourceVideo, StillImage, open_source
 from infinitetalk.errors import InvalidInput
 
 
@@ -94,7 +94,7 @@ def test_a_picture_stands_upright_and_still(tmp_path: Path) -> None:
 
     source = open_source(tmp_path / "a.png")
 
-    assert isinstance(source, StillPicture)
+    assert isinstance(source, StillImage)
     assert source.is_still
     assert source.frame(0) is source.frame(500)
     assert source.frame(0).shape == (30, 20, 3)

@@ -11,32 +11,34 @@ import pytest
 import torch
 
 from infinitetalk.acceleration.memory_plan import PLANS
-from infinitetalk.checkpoints.load_networks import LoraFile
+from infinitetalk.checkpoints.load_transformer import LoraFile
 from infinitetalk.checkpoints.merge import merge
 from infinitetalk.errors import InfiniteTalkError, InvalidInput
-from infinitetalk.sampling.resume_point import Checkpoint
-from infinitetalk.server.model import Hardware, Readiness, WarmModel
+from infinitetalk.sampling.resume_point import ResumePoint
+from infinitetalk.server.loaded_model import Readiness
+from infinitetalk.server.model import ModelWorker
 from infinitetalk.server.protocol import RenderJob
+from infinitetalk.server.runtime_options import RuntimeOptions
 from infinitetalk.server.variants import Variant, VariantLoader
 from tests.infinitetalk.conftest import CHUNKS, FRAMES
 from tests.infinitetalk.test_server import SETTINGS, job
 
 CPU = torch.device("cpu")
-HARDWARE = Hardware(CPU, torch.float32, torch.float32, "native", compiled=False)
+RUNTIME = RuntimeOptions(CPU, torch.float32, torch.float32, "native", compiled=False)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_garbage() -> Iterator[None]:
     """gc.collect() takes longer than loading tiny networks."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(WarmModel, "_free", lambda self: None)
+        monkeypatch.setattr(ModelWorker, "_free", lambda self: None)
         yield
 
 
 @pytest.fixture(scope="module")
-def start(weights: Path) -> Callable[[], WarmModel]:
-    def start() -> WarmModel:
-        model = WarmModel(weights, VariantLoader(weights, [], torch.float32, CPU), HARDWARE, PLANS["resident"])
+def start(weights: Path) -> Callable[[], ModelWorker]:
+    def start() -> ModelWorker:
+        model = ModelWorker(weights, VariantLoader(weights, [], torch.float32, CPU), RUNTIME, PLANS["resident"])
         model.start(Variant(lora=None)).result(60)
         return model
 
@@ -44,7 +46,7 @@ def start(weights: Path) -> Callable[[], WarmModel]:
 
 
 @pytest.fixture(scope="module")
-def started(start) -> WarmModel:
+def started(start) -> ModelWorker:
     """For tests that leave it as it was."""
     return start()
 
@@ -59,7 +61,7 @@ def ask(portrait: Path, voice: Path) -> Callable[..., RenderJob]:
     return ask
 
 
-def render(model: WarmModel, given: RenderJob, check: Callable[[], None] = lambda: None) -> list:
+def render(model: ModelWorker, given: RenderJob, check: Callable[[], None] = lambda: None) -> list:
     return list(model.render(given, check, lambda chunk, step: None))
 
 
@@ -86,7 +88,7 @@ def test_a_render_goes_on_from_any_chunk_to_the_same_frames(start, started, ask)
 
     assert len(whole) == 3
     for chunk in whole:
-        resumed = render(other, ask(checkpoint=chunk.checkpoint.to_bytes()))
+        resumed = render(other, ask(checkpoint=chunk.resume_point.to_bytes()))
         assert [later.index for later in resumed] == list(range(chunk.index + 1, 3))
         for later in resumed:
             assert np.array_equal(later.frames, whole[later.index].frames)
@@ -110,7 +112,7 @@ def test_two_voices_take_the_file_for_two(start, ask, voice) -> None:
 
 def run_out_of_memory(monkeypatch, *, plans: set[str], chunk: int = 0) -> None:
     """With these plans, from a chunk on."""
-    original = WarmModel._render
+    original = ModelWorker._render
 
     def run_out(self, given, plan, checkpoint, check, on_step):
         for made in original(self, given, plan, checkpoint, check, on_step):
@@ -118,7 +120,7 @@ def run_out_of_memory(monkeypatch, *, plans: set[str], chunk: int = 0) -> None:
                 raise torch.OutOfMemoryError("CUDA out of memory")
             yield made
 
-    monkeypatch.setattr(WarmModel, "_render", run_out)
+    monkeypatch.setattr(ModelWorker, "_render", run_out)
 
 
 def test_out_of_memory_it_goes_on_after_the_last_chunk_with_the_plan_that_takes_less(
@@ -172,7 +174,7 @@ def test_weights_that_do_not_fit_take_the_smaller_plan_from_the_start(weights, a
         return original(self, variant, plan)
 
     monkeypatch.setattr(VariantLoader, "load", load)
-    model = WarmModel(weights, VariantLoader(weights, [], torch.float32, CPU), HARDWARE, PLANS["resident"])
+    model = ModelWorker(weights, VariantLoader(weights, [], torch.float32, CPU), RUNTIME, PLANS["resident"])
 
     model.start(Variant(lora=None)).result(60)
 
@@ -184,7 +186,7 @@ def test_a_render_that_is_asked_for_while_it_loads_waits_and_runs(weights, ask, 
     loaded: Future[None] = Future()
     original = VariantLoader.load
     monkeypatch.setattr(VariantLoader, "load", lambda *given: (loaded.result(60), original(*given))[1])
-    model = WarmModel(weights, VariantLoader(weights, [], torch.float32, CPU), HARDWARE, PLANS["resident"])
+    model = ModelWorker(weights, VariantLoader(weights, [], torch.float32, CPU), RUNTIME, PLANS["resident"])
     model.start(Variant(lora=None))
     assert model.readiness == Readiness.LOADING
     checks = []
@@ -204,7 +206,7 @@ def test_damaged_weights_end_the_start(weights, tmp_path) -> None:
     next((tmp_path / "weights").rglob("diffusion_pytorch_model-*.safetensors")).write_bytes(b"damaged")
     loader = VariantLoader(tmp_path / "weights", [], torch.float32, CPU)
 
-    model = WarmModel(tmp_path / "weights", loader, HARDWARE, PLANS["resident"])
+    model = ModelWorker(tmp_path / "weights", loader, RUNTIME, PLANS["resident"])
 
     assert isinstance(model.start(Variant(lora=None)).exception(60), InfiniteTalkError)
     # transformers changes its classes while it loads, for all threads: the next test's models would be others.
@@ -240,4 +242,4 @@ def test_a_checkpoint_of_another_size_is_refused(started, ask) -> None:
     motion = torch.zeros(1, 3, 5, 64, 64)
 
     with pytest.raises(InvalidInput, match="another size"):
-        render(started, ask(checkpoint=Checkpoint(1, motion).to_bytes()))
+        render(started, ask(checkpoint=ResumePoint(1, motion).to_bytes()))

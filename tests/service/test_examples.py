@@ -270,8 +270,8 @@ def test_the_librarys_example_without_a_gpu_makes_a_film(tmp_path: Path) -> None
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
 
     run = subprocess.run(
-        ["bash", "-ec", tiny], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100
+        ["bash", "-ec", tiny], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=500
     )
 
     assert run.returncode == 0, run.stderr
-    assert (tmp_path / "film.mp4").read_bytes()[4:8] == b"ftyp"
+    assert (tmp_path / "video.mp4").read_bytes()[4:8] == b"ftyp"

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from render.engines.frame_size import BUCKETS, fit, frame_size
+from infinitetalk.buckets import BUCKETS
+from render.engines.frame_size import fit, frame_size
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 
 from accounts.errors import ServiceError
+from infinitetalk.buckets import BUCKETS, nearest_bucket
 from render.engines.base import RenderInputs
 from render.engines.draft.engine import DraftEngine
 from render.engines.faces import FaceFinder, talking_faces
-from render.engines.frame_size import BUCKETS, fit, frame_size, nearest_size
+from render.engines.frame_size import fit, frame_size
 from render.engines.framing import crop_with_faces
 from render.engines.infinitetalk import InfiniteTalkEngine
 from render.parameters import Parameters
@@ -149,4 +150,4 @@ def test_what_is_left_of_a_source_has_the_size_of_the_whole(resolution) -> None:
         size = frame_size(height, width, resolution)
         scale = max(size[0] / height, size[1] / width)
         shown = min(height, round(size[0] / scale)), min(width, round(size[1] / scale))
-        assert nearest_size(*shown, BUCKETS[resolution]) == size
+        assert nearest_bucket(*shown, BUCKETS[resolution]) == size
