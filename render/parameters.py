@@ -1,4 +1,8 @@
-"""The parameters of a render: names, defaults and presets, as the API documents them."""
+"""The parameters of a render: names, defaults and presets, as the API documents them.
+
+This is the service's only definition of the presets: engines get resolved parameters. `infinitetalk` has its own for its
+command line, because it knows nothing of the service.
+"""
 
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -18,7 +22,7 @@ PRESETS: dict[str, dict[str, int | float]] = {
         "lora_scale": 0.0,
     },
 }
-QUALITY_SHIFT_720P = 11.0  # More pixels need more of the schedule at high noise.
+QUALITY_SHIFT_720P = 11.0  # More pixels need more of the steps at high noise.
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,13 @@ class Parameters:
     sample_audio_guide_scale: float = 6.0
     lora_scale: float = 1.0
     color_correction_strength: float = 0.2
-    frame_num: int | None = None  # forced length; None: as long as the voice
+    frame_num: int | None = None  # length of the video in frames; None: as long as the voice
 
     @classmethod
-    def resolve(cls, given: dict[str, Any]) -> "Parameters":
-        """Defaults, then the preset's values, then what was given explicitly. Unknown names are ignored."""
+    def resolve(cls, requested: dict[str, Any]) -> "Parameters":
+        """The requested values; for what is missing or None the preset's, else the defaults. Ignores unknown names."""
         known = {field.name for field in fields(cls)}
-        explicit = {name: value for name, value in given.items() if name in known and value is not None}
+        explicit = {name: value for name, value in requested.items() if name in known and value is not None}
         preset: dict[str, Any] = dict(PRESETS.get(explicit.get("preset", ""), {}))
         if explicit.get("preset") == "quality" and explicit.get("resolution") == "720p":
             preset["sample_shift"] = QUALITY_SHIFT_720P

@@ -26,7 +26,7 @@ from render.node_faults import NodeFault, recognised
 from render.pipeline import media_inspection
 from render.queue import tickets
 from render.storage import content_types, media
-from render.storage.errors import Reason, StorageFailure
+from render.storage.failures import Reason, StorageFailure
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ TAKEN_OVER = timedelta(days=1)  # in which a check that has stored a file either
 
 def check_next() -> bool:
     """Check the asset whose turn it is; False when there is none, or machine or storage cannot work."""
-    node = nodes.beat(COMMON_QUEUE)
+    node = nodes.heartbeat(COMMON_QUEUE)
     if not nodes.can_work(node):
         return False
     asset = claim(node)
@@ -109,7 +109,7 @@ def _bring(asset: Asset, path: Path) -> str:
     try:
         num_bytes = media.size(asset.key)
         if num_bytes == asset.num_bytes:
-            num_bytes, sha256 = media.bring(asset.key, path)
+            num_bytes, sha256 = media.download(asset.key, path)
     except media.MissingObject:
         raise ServiceError("upload_missing", "The file was said to be complete, and is not there.") from None
     if num_bytes != asset.num_bytes:

@@ -1,7 +1,8 @@
-"""The size of a render's frames and the framing of its source in them: one rule for the draft and the final.
+"""The size of a render's frames, and how its source is scaled to it: the same for the draft and the final video.
 
-The bucket tables are the published InfiniteTalk code's (`ASPECT_RATIO_627` and `ASPECT_RATIO_960` in
-`wan/utils/multitalk_utils.py`): the model was trained on these sizes.
+The tables of sizes are those of the published InfiniteTalk code (`ASPECT_RATIO_627` and `ASPECT_RATIO_960` in
+`wan/utils/multitalk_utils.py`): the model was trained on these sizes. The model has the same tables and the same crop in
+`infinitetalk.buckets`; tests/render/engines compares them.
 """
 
 import math
@@ -60,12 +61,12 @@ BUCKETS: dict[str, dict[float, tuple[int, int]]] = {
 
 
 def frame_size(source_height: int, source_width: int, resolution: str) -> tuple[int, int]:
-    """(height, width) in pixels of the published model's bucket for such a source."""
+    """(height, width) in pixels of the published model's frames for a source of this size."""
     return nearest_size(source_height, source_width, BUCKETS[resolution])
 
 
 def nearest_size(source_height: int, source_width: int, buckets: Mapping[float, tuple[int, int]]) -> tuple[int, int]:
-    """(height, width) of the bucket whose named ratio is nearest to the source's; the first wins a tie."""
+    """(height, width) of the bucket whose ratio is nearest to the source's; of two equally near ones the first."""
     ratio = source_height / source_width
     return buckets[min(buckets, key=lambda named: abs(named - ratio))]
 
@@ -81,17 +82,17 @@ def source_size(inputs: RenderInputs) -> tuple[int, int]:
         return image.height, image.width
 
 
-def fit(picture: NDArray[np.uint8], height: int, width: int, crop: Crop | None = None) -> NDArray[np.uint8]:
-    """Scale an H x W x 3 picture, or this part of it, until it covers height x width, then cut out the centre.
+def fit(image: NDArray[np.uint8], height: int, width: int, crop: Crop | None = None) -> NDArray[np.uint8]:
+    """Scale an H x W x 3 image, or its part `crop`, until it covers height x width, then cut out the centre.
 
-    Bilinear on uint8 by Pillow and Python's round-half-to-even, as the model's own preparation does.
+    Bilinear on uint8 by Pillow, with Python's round-half-to-even, as the model's own preparation does it.
     """
     if crop is not None:
         top, left, rows, columns = crop
-        picture = np.ascontiguousarray(picture[top : top + rows, left : left + columns])
-    source_height, source_width = picture.shape[:2]
+        image = np.ascontiguousarray(image[top : top + rows, left : left + columns])
+    source_height, source_width = image.shape[:2]
     scale = max(height / source_height, width / source_width)
     scaled_height, scaled_width = math.ceil(scale * source_height), math.ceil(scale * source_width)
-    scaled = Image.fromarray(picture).resize((scaled_width, scaled_height), Image.Resampling.BILINEAR)
+    scaled = Image.fromarray(image).resize((scaled_width, scaled_height), Image.Resampling.BILINEAR)
     top, left = round((scaled_height - height) / 2), round((scaled_width - width) / 2)
     return np.asarray(scaled)[top : top + height, left : left + width]

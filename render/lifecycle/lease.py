@@ -34,7 +34,7 @@ class Draining(Exception):
 
 
 class Lease:
-    """Also the `Hold` that an engine is given."""
+    """Also the `RenderLease` that an engine is given."""
 
     def __init__(self, claim: Claim) -> None:
         self._claim = claim

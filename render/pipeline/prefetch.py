@@ -4,7 +4,7 @@ import logging
 from typing import cast
 
 from render.queue import tickets
-from render.sources import Sources, keys_of
+from render.sources import Sources, source_keys
 from render.storage import media
 
 logger = logging.getLogger(__name__)
@@ -18,11 +18,11 @@ def prefetch(queue_name: str, failed: set[str]) -> None:
     failed: keys that were tried in vain, and are not tried ahead again; it is kept up to date here.
     """
     renders = tickets.claimable(queue_name).exclude(sources__isnull=True)[:RENDERS_AHEAD]
-    keys = {key for render in renders for key in keys_of(cast(Sources, render.sources))}
+    keys = {key for render in renders for key in source_keys(cast(Sources, render.sources))}
     failed &= keys  # Else it would grow for as long as the process lives.
     for key in keys - failed:
         try:
-            media.keep_source(key)
+            media.cache_source(key)
         except (OSError, media.DamagedObject, media.MissingObject):
             logger.warning("Not fetched ahead: %s", key, exc_info=True)
             failed.add(key)

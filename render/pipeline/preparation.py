@@ -122,7 +122,7 @@ def _fetch_stored(source: str, destination: Path, param: str) -> Path:
     """A file of the tenant's own, which was uploaded; `source` was made by us, never by a customer."""
     sha256, _, key = source.removeprefix(media.STORED).partition("/")
     try:
-        media.download(key, destination, sha256=sha256)
+        media.download_verified(key, destination, sha256=sha256)
     except media.MissingObject as error:
         raise ServiceError("asset_not_found", "The asset was deleted.", param=param) from error
     return destination

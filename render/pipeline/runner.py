@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from accounts.errors import ServiceError
-from render.cluster.db_retry import outlast
+from render.cluster.db_retry import retry_through_outage
 from render.engines import registry
-from render.engines.base import FPS, Checkpoint, Crop, FrameRange, Plan, RenderInputs
+from render.engines.base import FPS, Checkpoint, Crop, FrameRange, RenderInputs, RenderPlan
 from render.fence import CancelRequested, Claim, Fenced
 from render.lifecycle import progress, transitions
 from render.lifecycle.lease import Draining, Lease
@@ -33,7 +33,7 @@ from render.queue import tickets
 from render.sources import Sources
 from render.speech.base import SpeechUnavailable
 from render.storage import media
-from render.storage.errors import StorageFailure
+from render.storage.failures import StorageFailure
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,9 @@ def run(claim: Claim) -> None:
         try:
             with recognised(), work_folder(claim) as folder:
                 # What the database cannot take now is done again from the last segment, by the same attempt.
-                outlast(lambda: _make_film(claim, lease, Path(tempfile.mkdtemp(dir=folder))), check=lease.check)
+                retry_through_outage(
+                    lambda: _make_film(claim, lease, Path(tempfile.mkdtemp(dir=folder))), check=lease.check
+                )
         except Fenced:
             logger.info("Render %s attempt %d was ended by somebody else", claim.render_id, claim.attempt)
         except CancelRequested:
@@ -159,7 +161,7 @@ def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) ->
                 render_seconds=now - mark,
                 progress=progress.of_rendering((segment.index + 1) / len(plan.segments)),
             )
-            outlast(record, check=lease.check)
+            retry_through_outage(record, check=lease.check)
             lease.moved_on()
             pieces.forget_state(last_state)
             last_state = state_key
@@ -184,8 +186,8 @@ def upload_and_finish(claim: Claim, lease: Lease, render: Render, video: Path, f
     """Store the film and end the render in one transaction."""
     lease.check()
     _enter(claim, lease, Phase.UPLOADING, progress.ASSEMBLED)
-    video_key = media.store_film(video, render, claim, lease.report_upload)
-    poster_key = media.store_film(folder / "poster.jpg", render, claim)
+    video_key = media.store_video(video, render, claim, lease.report_upload)
+    poster_key = media.store_video(folder / "poster.jpg", render, claim)
     transitions.finish(
         claim,
         video_key=video_key,
@@ -226,12 +228,12 @@ def _sound(render: Render, folder: Path, lease: Lease) -> list[tuple[Path, float
     return [(_fetch(key, folder, lease), offset) for key, offset in _sources(render)["sound"]]
 
 
-def _plan(render: Render) -> Plan:
+def _plan(render: Render) -> RenderPlan:
     """What a newer version has written beside it is left out: nodes of two versions work on the same renders."""
     stored = cast(dict[str, Any], render.plan)
     segments = tuple(FrameRange(span["start"], span["stop"]) for span in stored["segments"])
     crop = (render.sources or {}).get("crop") or stored.get("crop")  # in the plan for some weeks
-    return Plan(
+    return RenderPlan(
         stored["width"],
         stored["height"],
         stored["num_frames"],
@@ -248,7 +250,7 @@ def _checkpoint(segment: Segment, folder: Path) -> Checkpoint:
 def _storage_failed(claim: Claim, failure: StorageFailure) -> None:
     """The render is kept, and goes on from what is stored; nothing is rendered twice because of it."""
     logger.warning("Render %s: %s", claim.render_id, failure)
-    detail = f"The media storage did not take or give a file (reason: {failure.reason.word})."
+    detail = f"The media storage did not take or give a file (reason: {failure.reason.value})."
     error = ServiceError("upload_failed", detail)
     if failure.reason.passes_later:
         _unless_fenced(transitions.retry_later, claim, error, trace=traceback.format_exc(), of_storage=True)
@@ -258,6 +260,6 @@ def _storage_failed(claim: Claim, failure: StorageFailure) -> None:
 
 def _unless_fenced(end, *arguments, **named) -> None:  # type: ignore[no-untyped-def]
     try:
-        outlast(partial(end, *arguments, **named))
+        retry_through_outage(partial(end, *arguments, **named))
     except Fenced:
         logger.info("The render was ended by somebody else meanwhile")

@@ -11,7 +11,7 @@ from render.fence import Claim
 from render.lifecycle.lease import Lease
 from render.models import Render
 from render.storage import media
-from render.storage.errors import StorageFailure
+from render.storage.failures import StorageFailure
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ def store(path: Path, render: Render, claim: Claim, lease: Lease) -> str:
     deadline = time.monotonic() + settings.STORAGE_PATIENCE_SECONDS
     while True:
         try:
-            return media.store_piece(path, render, claim)
+            return media.store_segment(path, render, claim)
         except StorageFailure as failure:
             if not failure.reason.passes_later or time.monotonic() > deadline:
                 raise

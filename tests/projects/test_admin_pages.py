@@ -69,13 +69,13 @@ def make_rows(alice, number_of_rows: int) -> None:
                 id=f"{number}-{success}", name="ticket", func="math.floor", args=(1,), result="done", success=success,
                 started=timezone.now(), stopped=timezone.now(),
             )  # fmt: skip
-    claim = transitions.claim_next("cpu", nodes.beat("cpu"))
+    claim = transitions.claim_next("cpu", nodes.heartbeat("cpu"))
     assert claim is not None
     Render.objects.filter(pk=claim.render_id).update(
         sources={"portrait": "sources/p.png", "video": None, "voices": ["sources/v.wav"], "sound": [["s/v.wav", 1.5]]},
         plan={"segments": [[0, 25]]},
     )
-    Attempt.objects.create(render_id=claim.render_id, number=7, node=nodes.beat("gpu"), outcome="done")
+    Attempt.objects.create(render_id=claim.render_id, number=7, node=nodes.heartbeat("gpu"), outcome="done")
     Segment.objects.create(
         render_id=claim.render_id, index=0, attempt=1, key="renders/segment.mp4", num_bytes=10, frames=25
     )

@@ -20,7 +20,7 @@ from render.media.video import output_video
 from render.models import Render, State
 from render.pipeline import preparation, runner, segments
 from render.storage import media
-from render.storage.errors import Reason, StorageFailure
+from render.storage.failures import Reason, StorageFailure
 from tests.engines import InstantEngine
 
 pytestmark = pytest.mark.django_db
@@ -95,8 +95,8 @@ STEPS: dict[str, tuple[list[tuple[object, str]], int]] = {
         6,
     ),
     "each segment": ([(tests.engines.time, "sleep")], 4),
-    "each segment, rendered and stored": ([(tests.engines.time, "sleep"), (media, "store_piece")], 8),
-    "joining and upload": ([(output_video, "assemble_film"), (output_video, "poster"), (media, "store_film")], 4),
+    "each segment, rendered and stored": ([(tests.engines.time, "sleep"), (media, "store_segment")], 8),
+    "joining and upload": ([(output_video, "assemble_film"), (output_video, "poster"), (media, "store_video")], 4),
 }
 
 
@@ -146,7 +146,7 @@ def test_waiting_for_the_storage_with_a_segment_has_its_own_limit(
 ) -> None:
     settings.STORAGE_PATIENCE_SECONDS = 0.4
     tries = iter(range(3))
-    real = media.store_piece
+    real = media.store_segment
 
     def away(*arguments) -> str:
         if next(tries, None) is not None:
@@ -154,7 +154,7 @@ def test_waiting_for_the_storage_with_a_segment_has_its_own_limit(
             raise StorageFailure(Reason.UNAVAILABLE, "away")
         return real(*arguments)
 
-    monkeypatch.setattr(media, "store_piece", away)
+    monkeypatch.setattr(media, "store_segment", away)
     render = enqueue()
 
     runner.run(claim())
@@ -164,7 +164,7 @@ def test_waiting_for_the_storage_with_a_segment_has_its_own_limit(
 
 
 @pytest.mark.parametrize(
-    "step", [(isolated, "normalise_voice"), (output_video, "assemble_film"), (media, "store_film")]
+    "step", [(isolated, "normalise_voice"), (output_video, "assemble_film"), (media, "store_video")]
 )
 def test_what_stands_still_is_tried_again_where_it_was(enqueue, claim, slowness, rendered, step) -> None:
     render = enqueue()
@@ -320,7 +320,7 @@ def test_the_database_may_be_away_after_hours_of_work(monkeypatch, settings) -> 
         raise OperationalError("away")
 
     ends[:] = [away, away, away, lambda: "done"]  # Each after hours of work.
-    assert db_retry.outlast(step) == "done"
+    assert db_retry.retry_through_outage(step) == "done"
 
 
 def test_tries_that_only_wait_for_a_connection_do_not_go_on_for_ever(monkeypatch, settings) -> None:
@@ -332,7 +332,7 @@ def test_tries_that_only_wait_for_a_connection_do_not_go_on_for_ever(monkeypatch
         raise OperationalError("timeout expired")
 
     with pytest.raises(OperationalError):
-        db_retry.outlast(step)
+        db_retry.retry_through_outage(step)
     assert settings.RENDER_OUTAGE_SECONDS < clock.now < settings.RENDER_OUTAGE_SECONDS + 100
 
 

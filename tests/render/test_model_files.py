@@ -47,7 +47,7 @@ def waiting(enqueue):
 
 def say(node: Node, unloadable: dict[str, str] | None = None, state: str = "ready") -> None:
     status = EngineStatus(state == "ready", model_state=state, unloadable=unloadable or {})
-    nodes.note_model(node, {"infinitetalk": status})
+    nodes.record_model(node, {"infinitetalk": status})
 
 
 def wait(seconds: float, **of) -> None:
@@ -61,10 +61,10 @@ def wait(seconds: float, **of) -> None:
 def node(settings, db):
     def beat(name: str, unloadable: dict[str, str] | None = None, **changes) -> Node:
         settings.NODE_NAME = name
-        node = nodes.beat("gpu")
+        node = nodes.heartbeat("gpu")
         say(node, unloadable)
         Node.objects.filter(pk=node.pk).update(**changes)
-        return nodes.beat("gpu") if "heartbeat_at" not in changes else node
+        return nodes.heartbeat("gpu") if "heartbeat_at" not in changes else node
 
     return beat
 
@@ -234,27 +234,16 @@ def test_since_when_files_are_bad_outlives_a_restart_and_ends_when_they_are_good
 ) -> None:
     render, worker = waiting(), node("bad", BAD)
     wait(LONG)
-    worker = nodes.beat("gpu")
+    worker = nodes.heartbeat("gpu")
 
     for state, unloadable in said:
         say(worker, unloadable, state)
-        worker = nodes.beat("gpu")
+        worker = nodes.heartbeat("gpu")
     say(worker, BAD)
     reaper.run()
 
     render.refresh_from_db()
     assert (render.state == State.FAILED) == is_same_fault
-
-
-@pytest.mark.django_db
-def test_a_node_of_an_older_version_which_does_not_say_since_when_ends_nothing(waiting, node) -> None:
-    render = waiting()
-    node("old", unloadable=BAD), Node.objects.update(unloadable_since={})
-
-    reaper.run()
-
-    render.refresh_from_db()
-    assert render.state == State.QUEUED
 
 
 @pytest.mark.django_db
@@ -269,7 +258,7 @@ def test_a_file_put_back_is_used_again(waiting, node) -> None:
 def test_of_a_server_that_does_not_answer_nothing_is_known(waiting, node) -> None:
     render, worker = waiting(), node("bad", BAD)
 
-    nodes.note_model(worker, {"infinitetalk": EngineStatus(False, model_state="down")})
+    nodes.record_model(worker, {"infinitetalk": EngineStatus(False, model_state="down")})
     reaper.run()
 
     render.refresh_from_db()

@@ -18,10 +18,10 @@ from render.engines.base import (
     Crop,
     EngineStatus,
     FrameRange,
-    Hold,
-    Plan,
     RenderedSegment,
     RenderInputs,
+    RenderLease,
+    RenderPlan,
 )
 from render.engines.draft.draft_mark import DraftMark
 from render.engines.draft.dubbed_video import DubbedVideo, SourceVideo, check_faces
@@ -43,7 +43,7 @@ class DraftEngine:
     def status(self) -> EngineStatus:
         return EngineStatus(available=True)
 
-    def plan(self, inputs: RenderInputs, parameters: Parameters) -> Plan:
+    def plan(self, inputs: RenderInputs, parameters: Parameters) -> RenderPlan:
         """Size and segments. Raises ServiceError `no_face` when the source lacks a face for each voice."""
         source_height, source_width = source_size(inputs)
         height, width = frame_size(source_height, source_width, parameters.resolution)
@@ -55,10 +55,15 @@ class DraftEngine:
         num_frames = parameters.frame_num or max(1, round(voice_seconds(inputs.voices[0]) * FPS))
         starts = range(0, num_frames, SEGMENT_FRAMES)
         segments = tuple(FrameRange(start, min(start + SEGMENT_FRAMES, num_frames)) for start in starts)
-        return Plan(width=width, height=height, num_frames=num_frames, segments=segments, crop=crop)
+        return RenderPlan(width=width, height=height, num_frames=num_frames, segments=segments, crop=crop)
 
     def segments(
-        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None, hold: Hold
+        self,
+        inputs: RenderInputs,
+        parameters: Parameters,
+        plan: RenderPlan,
+        resume: Checkpoint | None,
+        lease: RenderLease,
     ) -> Iterator[RenderedSegment]:
         """Yield the segments in order. A checkpoint holds no state: every frame depends on its index alone."""
         first = resume.next_segment if resume else 0
@@ -86,7 +91,7 @@ class DraftEngine:
 
 
 def _frame_source(
-    inputs: RenderInputs, parameters: Parameters, plan: Plan
+    inputs: RenderInputs, parameters: Parameters, plan: RenderPlan
 ) -> Callable[[FrameRange], Callable[[int], Picture]]:
     """What makes a segment ready and returns the function that draws its frames."""
     speeches = [speech_track(voice, plan.num_frames) for voice in inputs.voices]

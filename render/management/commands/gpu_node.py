@@ -44,7 +44,7 @@ class Command(BaseCommand):
         self._stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
-        node = nodes.beat(QUEUE)
+        node = nodes.heartbeat(QUEUE)
         Node.objects.filter(pk=node.pk).update(draining=False)  # It may have been drained to be stopped.
         cluster, started, quick_ends = self._start_queue(), time.monotonic(), 0
         # Of its own, so that a slow storage does not make the node look dead.
@@ -80,9 +80,9 @@ class Command(BaseCommand):
     def _report(self) -> None:
         close_old_connections()
         try:
-            node = nodes.beat(QUEUE)
+            node = nodes.heartbeat(QUEUE)
             nodes.can_work(node)
-            nodes.note_model(node, registry.statuses(QUEUE))
+            nodes.record_model(node, registry.statuses(QUEUE))
         except Error:
             logger.exception("The database is away; trying again")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand
-from django.db import DatabaseError, close_old_connections
+from django.db import Error, close_old_connections
 
 from render.lifecycle import reaper
 
@@ -23,5 +23,5 @@ class Command(BaseCommand):
             close_old_connections()
             try:
                 reaper.run()
-            except DatabaseError:
+            except Error:
                 logger.exception("The database is away; trying again")

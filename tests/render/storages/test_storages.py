@@ -12,7 +12,7 @@ from render.storage import links
 from render.storage.backends.cloudinary import CloudinaryStorage
 from render.storage.backends.files import SignedFileStorage
 from render.storage.backends.s3 import SignedS3Storage
-from render.storage.errors import Reason, StorageFailure
+from render.storage.failures import Reason, StorageFailure
 from tests.cloudinary_server import CLOUD, KEY, SECRET, Cloudinary, running_cloudinary
 from tests.s3_server import running_s3
 
