@@ -1,7 +1,7 @@
 """Which errors of Django mean that the database is unavailable, so that the same call may succeed later.
 
-It is defined here because `accounts` is the lowest layer: every other one may import it. A loop that must go on whatever
-the database answers catches `django.db.Error` instead, the base class of all its errors.
+It is defined here because `accounts` is the lowest layer: every other one may import it. A loop that must go on after
+any error of the database catches `django.db.Error` instead, their base class.
 """
 
 from django.db import InterfaceError, OperationalError

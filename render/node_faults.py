@@ -69,7 +69,7 @@ def is_local_disk_error(error: OSError) -> bool:
 
 
 def worker_folders() -> tuple[Path, Path]:
-    """The folders that a worker writes to. Raises FileNotFoundError if the machine has no folder for temporary files."""
+    """The folders that a worker writes to. Raises FileNotFoundError if there is none for temporary files."""
     return Path(settings.WORK_DIR), Path(tempfile.gettempdir())
 
 

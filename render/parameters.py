@@ -1,7 +1,7 @@
 """The parameters of a render: names, defaults and presets, as the API documents them.
 
-This is the service's only definition of the presets: engines get resolved parameters. `infinitetalk` has its own for its
-command line, because it knows nothing of the service.
+This is the service's only definition of the presets: engines get resolved parameters. `infinitetalk.presets` has those
+of the model's command line, which knows nothing of the service.
 """
 
 from dataclasses import asdict, dataclass, fields

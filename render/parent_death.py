@@ -9,7 +9,7 @@ _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 def die_with_parent() -> None:
-    """Have the kernel kill this process when the thread that started it ends (prctl(2)). Does nothing except on Linux."""
+    """Have the kernel kill this process when the thread that started it ends (prctl(2)). Only Linux can do this."""
     if sys.platform != "linux":
         return
     parent = os.getppid()

@@ -27,7 +27,7 @@ MAX_ERRORS = 50  # that are told of one request
 MAX_DETAIL = 3000  # characters
 
 # In this order: the first class that matches counts.
-CODES = {
+CODES: dict[type[Exception], str] = {
     exceptions.ParseError: "malformed",
     exceptions.AuthenticationFailed: "unauthenticated",
     exceptions.NotAuthenticated: "unauthenticated",

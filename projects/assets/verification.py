@@ -22,7 +22,7 @@ from render.lifecycle.transitions import COMMON_QUEUE
 from render.machine import nodes, work_folder
 from render.media.isolation.calls import Check
 from render.models import Node
-from render.node_faults import NodeFault, recognised
+from render.node_faults import NodeFault, as_node_faults
 from render.pipeline import media_inspection
 from render.queue import tickets
 from render.storage import content_types, media
@@ -59,7 +59,7 @@ def _check_claimed(asset: Asset, node: Node) -> bool:
     try:
         if asset.checks - asset.put_offs > MAX_CHECKS:
             raise ServiceError("worker_lost", f"The check of the file was broken off {MAX_CHECKS} times.")
-        with recognised(), work_folder.locked_folder(f"check-a{asset.checks}") as folder, Keeper(asset) as keeper:
+        with as_node_faults(), work_folder.locked_folder(f"check-a{asset.checks}") as folder, Keeper(asset) as keeper:
             _check(asset, folder, keeper.check)
     except NodeFault as fault:
         logger.warning("Asset %s waits for another machine, or for this one: %s", asset.pk, fault)

@@ -31,7 +31,7 @@ class PatientBroker(ORM):  # type: ignore[misc]
     """django-q2's broker with four changes.
 
     1. An error of the database makes the pusher and the monitor wait. In django-q2 they end with the first one, and
-       here the whole cluster ends with them (`render.cluster.hardening`): a short outage would kill every running render.
+       here the cluster ends with them (`render.cluster.hardening`): a short outage would kill every running render.
     2. A ticket is due by the database's clock. By a machine's own clock, a machine that is late would get no tickets.
     3. A node that drains takes no tickets: its tickets would be lost until the next top-up. Nor does a node with a
        fault, unless all nodes have one: some work needs no disk, such as webhooks, and deletions make room.

@@ -63,7 +63,7 @@ class _Worker(_DiesWithParent):
 
 
 def _pushing(pusher: Callable[..., Any]) -> Callable[..., Any]:
-    """The pusher with a watchdog thread, and with a broker that takes no ticket while the previous one still waits for a
+    """The pusher with a watchdog thread, and with a broker that takes no ticket while the previous one waits for a
     worker: a ticket that waits in memory keeps its place before more urgent ones, and no other node can take it.
     """
 

@@ -75,7 +75,7 @@ class RenderLease(Protocol):
         """The fencing token, which grows with each claim of the render."""
 
     def check(self) -> None:
-        """Raise the error that ends the attempt, if the lease is lost. Cheap: an engine calls it about once a second."""
+        """Raise the error that ends the attempt if the lease is lost. Cheap: to be called about once a second."""
 
     def seconds_left(self) -> float:
         """After so many seconds the lease expires, unless it is renewed."""

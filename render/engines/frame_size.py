@@ -1,7 +1,7 @@
 """The size of a render's frames, and how its source is scaled to it: the same for the draft and the final video.
 
 The tables of sizes are those of the published InfiniteTalk code (`ASPECT_RATIO_627` and `ASPECT_RATIO_960` in
-`wan/utils/multitalk_utils.py`): the model was trained on these sizes. The model has the same tables and the same crop in
+`wan/utils/multitalk_utils.py`): the model was trained on these sizes. The same tables and the same crop stand in
 `infinitetalk.buckets`; tests/render/engines compares them.
 """
 

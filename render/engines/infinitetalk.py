@@ -242,7 +242,7 @@ def _variant(parameters: Parameters, speakers: int) -> str:
 def _raise_reported(message: Message, variant: str) -> NoReturn:
     """Raise what an error of the model server means for the render.
 
-    The server's own sentence is in the raised error or in its cause, so the node's fault or the render's trace shows it.
+    The server's sentence is in the raised error or in its cause, so the node's fault or the render's trace shows it.
     It is not shown to customers: it may name files of the machine.
     """
     code, detail = message["code"], message["detail"]

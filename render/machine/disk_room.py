@@ -1,4 +1,4 @@
-"""Whether this machine can write a render's files: free space, free inodes, a writable disk; checked every few seconds."""
+"""Whether this machine can write a render's files: free space, free inodes, a writable disk."""
 
 import os
 import tempfile

@@ -120,7 +120,7 @@ def store_segment(path: Path, render: Render, claim: Claim) -> str:
 def store_video(
     path: Path, render: Render, claim: Claim, report_share: Callable[[float], None] = lambda share: None
 ) -> str:
-    """Store a finished video or its poster; return its key. `report_share` is called with 0 to 1 as the file is read."""
+    """Store a finished video or its poster; return its key. report_share: called with 0 to 1 while the file is read."""
     key = _key_of_attempt(path, render, claim)
     _save(path, key, report_share)
     return key

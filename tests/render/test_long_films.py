@@ -19,6 +19,7 @@ from render.media.isolation import calls as isolated
 from render.media.video import output_video
 from render.models import Render, State
 from render.pipeline import preparation, runner, segments
+from render.pipeline.growth import GrowthCheck
 from render.storage import media
 from render.storage.failures import Reason, StorageFailure
 from tests.engines import InstantEngine
@@ -129,7 +130,7 @@ def test_files_that_come_slowly_are_steps_forward(enqueue, claim, slowness, monk
 
 def test_a_long_source_film_is_decoded_for_as_long_as_its_file_grows(tmp_path) -> None:
     moved: list[int] = []
-    check = preparation._noticing_growth(tmp_path, lambda: None, lambda: moved.append(1))
+    check = GrowthCheck(tmp_path, lambda: None, lambda: moved.append(1), interval_seconds=0)
     path = tmp_path / ".video.mp4"
 
     for size, moves in [(0, 0), (100, 1), (100, 1), (300, 2), (200, 2)]:
@@ -139,6 +140,18 @@ def test_a_long_source_film_is_decoded_for_as_long_as_its_file_grows(tmp_path) -
     path.rename(tmp_path / "video.mp4")
     check()
     assert len(moved) == 2
+
+
+def test_the_files_are_not_listed_for_each_block_that_is_read(tmp_path, monkeypatch) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    listings: list[Path] = []
+    monkeypatch.setattr(Path, "iterdir", lambda folder: listings.append(folder) or iter(()))
+    check = GrowthCheck(tmp_path, lambda: None, lambda: None, interval_seconds=3600)
+
+    for _ in range(1000):
+        check()
+
+    assert listings == [tmp_path]
 
 
 def test_waiting_for_the_storage_with_a_segment_has_its_own_limit(

@@ -14,14 +14,14 @@ from accounts.errors import PROBLEM_TYPES
 from accounts.models import Plan, UsageEntry
 from render import node_faults, tasks
 from render.admin.nodes import NodeAdmin
-from render.engines.base import EngineStatus, FrameRange
+from render.engines.base import EngineStatus, FrameRange, RenderPlan
 from render.engines.infinitetalk import _variant
 from render.lifecycle import reaper, transitions
 from render.machine import nodes
 from render.models import Attempt, Node, Phase, Render, State
 from render.node_faults import NodeFault
 from render.parameters import Parameters
-from render.pipeline import runner
+from render.pipeline import local_inputs, runner
 from render.queue import tickets
 from tests.engines import InstantEngine
 
@@ -311,7 +311,7 @@ def test_what_is_prepared_knows_its_variant_and_its_plan_is_as_older_nodes_read_
     render.refresh_from_db()
     assert (render.state, render.variant) == (State.FINISHED, "1-fast")
     assert render.plan.keys() == {"width", "height", "num_frames", "segments"}
-    assert runner._plan(render).crop == CROP
+    assert local_inputs.plan_of(render).crop == CROP
 
 
 @pytest.mark.django_db
@@ -321,14 +321,14 @@ def test_a_plan_of_a_newer_version_is_read_without_what_this_one_does_not_know(e
     span = {"start": 0, "stop": 25, "scene": 1}
     render.plan = {"width": 64, "height": 48, "num_frames": 25, "segments": [span], **of_newer_version}
 
-    assert runner._plan(render) == runner.Plan(64, 48, 25, (FrameRange(0, 25),))
+    assert local_inputs.plan_of(render) == RenderPlan(64, 48, 25, (FrameRange(0, 25),))
     render.sources = {"crop": list(CROP)}
-    assert runner._plan(render).crop == CROP
+    assert local_inputs.plan_of(render).crop == CROP
 
 
 @pytest.mark.django_db
 def test_the_fault_keeps_its_variant(node) -> None:
-    with pytest.raises(NodeFault) as caught, node_faults.recognised():
+    with pytest.raises(NodeFault) as caught, node_faults.as_node_faults():
         raise NodeFault(WHY, variant="1-fast")
 
     assert caught.value.variant == "1-fast"

@@ -88,7 +88,8 @@ class SignedFileStorage(FileSystemStorage, MediaStorage):
         partial = _new_incoming()
         with _failures():
             try:
-                super()._save(partial, content)  # type: ignore[misc]  # It locks the file while it writes.
+                # It locks the file while it writes.
+                FileSystemStorage._save(self, partial, content)  # type: ignore[attr-defined]
                 private_folder(final.parent)
                 os.replace(self.path(partial), final)
             except BaseException:
@@ -99,14 +100,14 @@ class SignedFileStorage(FileSystemStorage, MediaStorage):
 
     def _open(self, name: str, mode: str = "rb") -> File:  # type: ignore[type-arg]
         try:
-            file: File = super()._open(name, mode)  # type: ignore[misc,type-arg]
+            file: File = FileSystemStorage._open(self, name, mode)  # type: ignore[attr-defined,type-arg]
             return file
         except PermissionError as error:
             raise StorageFailure(Reason.CREDENTIALS, str(error)) from error
 
     def delete(self, name: str) -> None:
         with _failures():
-            super().delete(name)
+            FileSystemStorage.delete(self, name)
 
     def delete_folder(self, name: str) -> int:
         folder = Path(self.path(name))
@@ -127,12 +128,12 @@ class SignedFileStorage(FileSystemStorage, MediaStorage):
     def url(self, name: str | None) -> str:
         expires = link_expiry()
         query = {"expires": expires, "signature": _links.signature(f"{name}:{expires}")}
-        return f"{super().url(name)}?{urlencode(query)}"
+        return f"{FileSystemStorage.url(self, name)}?{urlencode(query)}"
 
     def staff_url(self, name: str) -> str:
         expires = int(time.time()) + STAFF_LINK_SECONDS
         query = {"expires": expires, "staff_signature": _staff_links.signature(f"{name}:{expires}")}
-        return f"{super().url(name)}?{urlencode(query)}"
+        return f"{FileSystemStorage.url(self, name)}?{urlencode(query)}"
 
     def direct_upload(self, name: str, *, content_type: str, num_bytes: int, sha256: str, seconds: int) -> DirectUpload:
         # All that must be known before the body is read, so that no database is needed for that.

@@ -39,7 +39,7 @@ IN_MEMORY_BYTES = 8 * 2**20  # A larger file that is read goes through the disk.
 LONGEST_LINK_SECONDS = 7 * 24 * 3600  # of Signature Version 4
 
 
-class SignedS3Storage(S3Storage, MediaStorage):  # type: ignore[misc]
+class SignedS3Storage(S3Storage, MediaStorage):
     """Private objects, read with presigned links. botocore itself repeats requests that may succeed at once."""
 
     def __init__(self, **options: Any) -> None:
@@ -65,18 +65,18 @@ class SignedS3Storage(S3Storage, MediaStorage):  # type: ignore[misc]
 
     def _save(self, name: str, content: File) -> str:  # type: ignore[type-arg]
         with _failures():
-            saved: str = super()._save(name, content)
+            saved: str = S3Storage._save(self, name, content)
         return saved
 
     def _open(self, name: str, mode: str = "rb") -> File:  # type: ignore[type-arg]
         with _failures():
-            file: File = super()._open(name, mode)  # type: ignore[type-arg]
+            file: File = S3Storage._open(self, name, mode)  # type: ignore[type-arg]
             file.file  # noqa: B018  # Downloads the object now, so that its errors are raised inside `_failures`.
         return file
 
     def delete(self, name: str) -> None:
         with _failures():
-            super().delete(name)
+            S3Storage.delete(self, name)
 
     def delete_folder(self, name: str) -> int:
         with _failures():
@@ -87,19 +87,19 @@ class SignedS3Storage(S3Storage, MediaStorage):  # type: ignore[misc]
 
     def exists(self, name: str) -> bool:
         with _failures():
-            is_there: bool = super().exists(name)
+            is_there: bool = S3Storage.exists(self, name)
         return is_there
 
     def size(self, name: str) -> int:
         with _failures():
-            num_bytes: int = super().size(name)
+            num_bytes: int = S3Storage.size(self, name)
         return num_bytes
 
-    def url(self, name: str, *args: Any, **kwargs: Any) -> str:
+    def url(self, name: str | None) -> str:
         def make(expiry: int) -> str:
             seconds = min(expiry - int(time.time()), LONGEST_LINK_SECONDS)
             with _failures():  # Signing needs credentials.
-                link: str = super(SignedS3Storage, self).url(name, expire=seconds)
+                link: str = S3Storage.url(self, name, expire=seconds)
             return link
 
         return cached_link(f"{self.bucket_name}:{name}", make)
