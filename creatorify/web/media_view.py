@@ -92,6 +92,7 @@ def _require_signature(query: QueryDict, path: str) -> None:
 
 
 def _require_not_suspended(path: str) -> None:
+    """See docs/accounts.md, "Suspended tenants"."""
     tenant_id = objects.tenant_id_of(path)
     if tenant_id is None:
         return

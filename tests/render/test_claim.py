@@ -56,6 +56,15 @@ def test_the_plans_limit_of_concurrent_renders_holds(enqueue, claim) -> None:
 
 
 @pytest.mark.django_db
+def test_what_a_suspended_tenant_has_queued_is_rendered_all_the_same(enqueue, claim, acme) -> None:
+    """As docs/accounts.md says: suspension closes the access and stops no accepted work."""
+    render = enqueue()
+    Tenant.objects.filter(pk=acme.pk).update(suspended_at=timezone.now())
+
+    assert claim().render_id == render.pk
+
+
+@pytest.mark.django_db
 def test_a_draining_node_claims_nothing(enqueue, claim) -> None:
     enqueue()
     Node.objects.filter(pk=nodes.heartbeat("cpu").pk).update(draining=True)

@@ -1,9 +1,12 @@
 """The reaper's clock, what it swallows, and what it sends on."""
 
+import os
+import signal
 from datetime import timedelta
 
 import pytest
 from django.conf import settings
+from django.core.management import call_command
 from django.db import InterfaceError, OperationalError
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -145,6 +148,29 @@ def test_an_error_of_the_database_is_the_loops_to_handle(listeners, error) -> No
     listeners(fail)
     with pytest.raises(error, match="away"):
         reaper.run()
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_the_loop_goes_on_when_the_database_is_back(settings, monkeypatch, error) -> None:
+    settings.REAPER_INTERVAL_SECONDS = 0.0
+    runs: list[str] = []
+
+    def run() -> int:
+        runs.append("run")
+        if len(runs) == 1:
+            raise error("away")
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 0
+
+    monkeypatch.setattr(reaper, "run", run)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        call_command("reaper")
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+    assert len(runs) >= 2
 
 
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError])

@@ -1,3 +1,5 @@
+"""`manage.py reaper`: the loop that runs the reaper, beside the schedule of django-q2."""
+
 import logging
 import signal
 import threading
@@ -24,4 +26,4 @@ class Command(BaseCommand):
             try:
                 reaper.run()
             except Error:
-                logger.exception("The database is away; trying again")
+                logger.exception("The database is unavailable; trying again")
