@@ -115,7 +115,8 @@ class Engine(Protocol):
         resume: Checkpoint | None,
         lease: RenderLease,
     ) -> Iterator[RenderedSegment]:
-        """Yield the segments in order, from `resume.next_segment` on, or from the first.
+        """Yield the segments in order, from `resume.next_segment` on, or from the first. (Every engine repeats this
+        signature, and only that.)
 
         Raises what `lease.check` raises, NodeFault, or ServiceError.
         """

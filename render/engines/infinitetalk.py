@@ -9,13 +9,11 @@ import time
 import wave
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
 
 import httpx
 import msgpack
 import numpy as np
 
-from accounts.errors import PROBLEM_TYPES, ServiceError
 from render.engines.base import (
     FPS,
     Checkpoint,
@@ -28,7 +26,7 @@ from render.engines.base import (
 )
 from render.engines.frame_size import BUCKETS, nearest_size, source_size
 from render.engines.framing import crop_with_faces
-from render.node_faults import NodeFault
+from render.engines.model_server_errors import Message, ServerLost, raise_reported
 from render.parameters import Parameters
 
 CHUNK_FRAMES = 81  # frames that the model makes at once, as it was trained
@@ -39,16 +37,6 @@ PATIENCE_SECONDS = 120.0  # How long a server that restarts is waited for.
 LOSSES_IN_A_ROW = 3  # The attempt fails after so many losses of the server without a chunk in between.
 SILENCE_SECONDS = 30.0  # A server that works sends a message each second.
 EXTENSIONS_PER_LEASE = 3  # The server is told of a renewed lease so often in its time.
-
-Message = dict[str, Any]
-
-
-class ServerLost(Exception):
-    """The model server has ended, or is about to."""
-
-
-class ModelServerError(Exception):
-    """An error that the model server has reported: its code and its sentence."""
 
 
 class InfiniteTalkEngine:
@@ -115,10 +103,12 @@ class InfiniteTalkEngine:
         lease: RenderLease,
     ) -> Iterator[RenderedSegment]:
         """Yield the chunks in order. If the server ends meanwhile, wait for it and resume after the last chunk."""
+        variant = _variant(parameters, len(inputs.voices))
         checkpoint, losses = resume, 0
         while checkpoint is None or checkpoint.next_segment < len(plan.segments):
             try:
-                for segment in self._stream(inputs, parameters, plan, checkpoint, lease):
+                job = self._job(inputs, parameters, plan, checkpoint, lease)
+                for segment in self._stream(job, variant, len(plan.segments), lease):
                     checkpoint, losses = segment.checkpoint, 0
                     yield segment
             except (httpx.TransportError, ServerLost) as lost:
@@ -128,29 +118,21 @@ class InfiniteTalkEngine:
                     raise ServerLost(f"The model server was lost {losses} times in a row") from lost
                 self._wait_for_server(lease)
 
-    def _stream(
-        self,
-        inputs: RenderInputs,
-        parameters: Parameters,
-        plan: RenderPlan,
-        checkpoint: Checkpoint | None,
-        lease: RenderLease,
-    ) -> Iterator[RenderedSegment]:
-        job = self._job(inputs, parameters, plan, checkpoint, lease)
-        variant = _variant(parameters, len(inputs.voices))
+    def _stream(self, job: Message, variant: str, num_segments: int, lease: RenderLease) -> Iterator[RenderedSegment]:
+        """Send one job and yield its chunks. Raises ServerLost and httpx.TransportError when the server is lost."""
         unpacker = msgpack.Unpacker(max_buffer_size=0)  # A chunk in 720p is larger than its default of 100 MB.
         extended_at, lease_seconds = time.monotonic(), job["lease_seconds"]
         with self._client.stream("POST", "/renders", content=msgpack.packb(job)) as response:
             if response.is_error:
-                _raise_reported(msgpack.unpackb(response.read()), variant)
+                raise_reported(msgpack.unpackb(response.read()), variant)
             for block in response.iter_raw():
                 unpacker.feed(block)
                 for message in unpacker:
                     if message["type"] == "error":
-                        _raise_reported(message, variant)
+                        raise_reported(message, variant)
                     if message["type"] == "step":
                         done = message["chunk"] + message["step"] / message["steps"]
-                        lease.report(done / len(plan.segments))
+                        lease.report(done / num_segments)
                     if message["type"] == "chunk":
                         yield _segment(message)
                 lease.check()  # If it raises, the connection ends, and with it the server's work within one step.
@@ -237,29 +219,6 @@ def _variant(parameters: Parameters, speakers: int) -> str:
     # "scaled": not from a merged file, which has its LoRA at full strength.
     scaled = "-scaled" if parameters.lora_scale not in (0, 1) else ""
     return f"{speakers}-{_lora(parameters) or 'none'}{scaled}"
-
-
-def _raise_reported(message: Message, variant: str) -> NoReturn:
-    """Raise what an error of the model server means for the render.
-
-    The server's sentence is in the raised error or in its cause, so the node's fault or the render's trace shows it.
-    It is not shown to customers: it may name files of the machine.
-    """
-    code, detail = message["code"], message["detail"]
-    reported = ModelServerError(f"The model server answered {code}: {detail}")
-    if code in ("gpu_failed", "aborted"):
-        raise ServerLost(detail) from reported
-    if code == "model_file_missing":
-        raise NodeFault(f"The model server: {detail}", variant=variant) from reported
-    if code in ("machine_failed", "file_unreadable", "attention_missing", "attention_unusable"):
-        raise NodeFault(f"The model server: {detail}") from reported
-    if code == "gpu_out_of_memory":
-        raise ServiceError(code, "The GPU has too little memory for this render.") from reported
-    if code in ("image_invalid", "video_invalid"):
-        raise ServiceError(code, PROBLEM_TYPES[code].title + ".", param="image_url") from reported
-    if code in ("audio_invalid", "audio_empty"):
-        raise ServiceError(code, PROBLEM_TYPES[code].title + ".", param="audio_url") from reported
-    raise reported
 
 
 def _seconds(voice: Path) -> float:

@@ -31,7 +31,8 @@ from render.engines import frame_size
 from render.engines import infinitetalk as bridge
 from render.engines.base import Checkpoint, RenderInputs
 from render.engines.faces import FaceFinder
-from render.engines.infinitetalk import InfiniteTalkEngine, ModelServerError, ServerLost
+from render.engines.infinitetalk import InfiniteTalkEngine
+from render.engines.model_server_errors import ModelServerError, ServerLost
 from render.fence import Fenced
 from render.node_faults import NodeFault
 from render.parameters import PRESETS, Parameters
