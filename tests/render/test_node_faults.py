@@ -322,7 +322,7 @@ def test_a_claim_by_a_node_with_room_takes_no_more_queries_than_before(enqueue, 
 def test_the_disk_is_looked_at_once_in_a_while(monkeypatch) -> None:
     looks: list[int] = []
     monkeypatch.setattr(disk_room, "CHECK_SECONDS", 60)
-    monkeypatch.setattr(disk_room, "_look", lambda: looks.append(1) or "")
+    monkeypatch.setattr(disk_room, "_find_fault", lambda: looks.append(1) or "")
     for _ in range(50):
         assert disk_room.fault() == ""
     assert len(looks) == 1
@@ -332,7 +332,7 @@ def test_what_is_only_kept_for_later_makes_room_first(settings, monkeypatch) -> 
     sources = settings.WORK_DIR / "sources"
     sources.mkdir(parents=True)
     (sources / "kept").write_bytes(b"x")
-    monkeypatch.setattr(disk_room, "_look", lambda: "full" if (sources / "kept").exists() else "")
+    monkeypatch.setattr(disk_room, "_find_fault", lambda: "full" if (sources / "kept").exists() else "")
 
     assert disk_room.fault() == ""
     assert not (sources / "kept").exists()

@@ -109,7 +109,7 @@ def test_what_cannot_be_fetched_ahead_is_left_to_the_render_and_told_once(enqueu
 
     assert cached(settings) >= {Path(key).name for key in sources["voices"]}
     assert [record.getMessage() for record in caplog.records if record.name == "render.pipeline.prefetch"] == [
-        f"Not fetched ahead: {sources['portrait']}"
+        f"Not downloaded ahead: {sources['portrait']}"
     ]
     assert failed == {sources["portrait"]}
     Render.objects.update(not_before=timezone.now() + timedelta(hours=1))
