@@ -212,10 +212,12 @@ def _delete_dead_asset(asset: Asset) -> None:
 def _abandoned(deadline: float) -> bool:
     """What a process was receiving or storing when it was killed, and no asset names."""
     has_deleted = False
+    tried: set[str] = set()  # Mostly both storages are the same folder.
     for storage in media.every_storage():
         for name in storage.abandoned(seconds=settings.UPLOAD_SECONDS):
-            if discards.is_named(name):
+            if name in tried or discards.is_named(name):
                 continue
+            tried.add(name)
             try:
                 storage.delete(name)
                 has_deleted = True

@@ -47,11 +47,9 @@ def plan_text(plan: Mapping[str, Any] | None) -> str:
     """The size, and the first and the last frame of each segment."""
     if not plan:
         return NOTHING
-    segments = [f"{span['start']} to {span['stop'] - 1}" for span in plan["segments"]]
-    return format_html(
-        "{} x {} pixels, {} frames; segments: {}",
-        plan["width"],
-        plan["height"],
-        plan["num_frames"],
-        ", ".join(segments),
-    )
+    try:
+        size, num_frames = f"{plan['width']} x {plan['height']} pixels", plan["num_frames"]
+        segments = ", ".join(f"{span['start']} to {span['stop'] - 1}" for span in plan["segments"])
+    except (KeyError, TypeError):  # Of another version: the page must open all the same.
+        return preformatted(plan)
+    return f"{size}, {num_frames} frames; segments: {segments}"

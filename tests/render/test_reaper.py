@@ -163,6 +163,8 @@ def test_the_loop_goes_on_when_the_database_is_back(settings, monkeypatch, error
         return 0
 
     monkeypatch.setattr(reaper, "run", run)
+    # It would close the test's own connection.
+    monkeypatch.setattr("render.management.commands.reaper.close_old_connections", lambda: None)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         call_command("reaper")
