@@ -1,3 +1,5 @@
+"""The Django app `render`."""
+
 import mimetypes
 
 from django.apps import AppConfig
@@ -10,6 +12,6 @@ class RenderConfig(AppConfig):
         from render.cluster import hardening
 
         hardening.install()
-        # The pieces of a film; many systems know .ts as a file of Qt's translators (video/mp2t: RFC 3555).
+        # Segments of a video (RFC 3555). Many systems take .ts for a translation file of Qt.
         mimetypes.add_type("video/mp2t", ".ts")
-        mimetypes.add_type("audio/wav", ".wav")  # Python knows only its older name.
+        mimetypes.add_type("audio/wav", ".wav")  # Python knows only the older name, audio/x-wav.

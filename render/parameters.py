@@ -1,4 +1,8 @@
-"""The parameters of a render: names, defaults and presets, as the API documents them."""
+"""The parameters of a render: names, defaults and presets, as the API documents them.
+
+This is the service's only definition of the presets: engines get resolved parameters. `infinitetalk.presets` has those
+of the model's command line, which knows nothing of the service.
+"""
 
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -33,13 +37,13 @@ class Parameters:
     sample_audio_guide_scale: float = WITHOUT_PRESET.audio_guidance_scale
     lora_scale: float = 1.0
     color_correction_strength: float = COLOR_CORRECTION_STRENGTH
-    frame_num: int | None = None  # forced length; None: as long as the voice
+    frame_num: int | None = None  # length of the video in frames; None: as long as the voice
 
     @classmethod
-    def resolve(cls, given: dict[str, Any]) -> "Parameters":
-        """Defaults, then the preset's values, then what was given explicitly. Unknown names are ignored."""
+    def resolve(cls, requested: dict[str, Any]) -> "Parameters":
+        """The requested values; for what is missing or None the preset's, else the defaults. Ignores unknown names."""
         known = {field.name for field in fields(cls)}
-        explicit = {name: value for name, value in given.items() if name in known and value is not None}
+        explicit = {name: value for name, value in requested.items() if name in known and value is not None}
         name, preset = explicit.get("preset", ""), {}
         if name in PRESETS:
             shift = MODEL_PRESETS[name].shift(explicit.get("resolution", cls.resolution))

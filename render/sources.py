@@ -1,21 +1,21 @@
-"""What `prepare` leaves for the steps after it."""
+"""The types of `Render.sources` and `Render.warnings`, which the step `prepare` writes for the steps after it."""
 
 from typing import NotRequired, TypedDict
 
 
 class Speech(TypedDict):
-    """What was spoken of a script, kept in the media storage for the customer."""
+    """The spoken script, which is kept in the media storage for the customer."""
 
     key: str
-    sha256: str
+    sha256: str  # in hex
     num_bytes: int
     duration_seconds: float
 
 
 class SourceWarning(TypedDict):
-    """Something is wrong with a customer's file, and a film can still be made of it."""
+    """Something is wrong with a customer's file, but a video can still be made from it."""
 
-    param: str  # of the request, that has named the file
+    param: str  # of the request, which named the file
     code: str
     detail: str
 
@@ -26,12 +26,14 @@ class Sources(TypedDict):
     portrait: str | None
     video: str | None
     voices: list[str]
-    sound: list[tuple[str, float]]  # each voice as it came, and the second at which it starts
+    sound: list[tuple[str, float]]  # each voice in its own quality, and the second at which it starts
     speech: NotRequired[Speech]
-    crop: NotRequired[tuple[int, int, int, int]]  # what is shown of the portrait or video, as `Plan.crop`
+    crop: NotRequired[
+        tuple[int, int, int, int]
+    ]  # the part of the portrait or video that is shown, as `RenderPlan.crop`
 
 
-def keys_of(sources: Sources) -> list[str]:
-    """Of all its files but the speech, which is the customer's."""
+def source_keys(sources: Sources) -> list[str]:
+    """The storage keys of all files except the speech, which belongs to the customer."""
     keys = [sources["portrait"], sources["video"], *sources["voices"], *(key for key, _ in sources["sound"])]
     return [key for key in keys if key]

@@ -1,4 +1,4 @@
-"""What django-q2 runs. The names are stored in tickets and schedules: they never change."""
+"""The tasks that django-q2 runs. Their names are stored in tickets and schedules, so they never change."""
 
 import time
 
@@ -11,33 +11,36 @@ from render.pipeline import runner
 from render.queue import tickets
 
 FAULTY_PAUSE_SECONDS = 0.5
-PATIENCE_SECONDS = 30.0  # with an engine of this node that is not available, before the ticket is given up
+ENGINE_PATIENCE_SECONDS = 30.0  # How long a ticket waits for an engine of this node that is not available.
 
 
 def run_ticket(queue_name: str) -> None:
-    """A free worker takes the render whose turn it is, if there is one."""
+    """Claim the queue's next render, if there is one, and work on it."""
     claim = _claim(queue_name)
     if claim is not None:
         runner.run(claim)
 
 
 def run_reaper() -> None:
+    """Scheduled, beside the loop of `manage.py reaper`: either may be down."""
     reaper.run()
 
 
 def run_canary(queue_name: str) -> None:
-    watchdog.sing(queue_name)
-    if nodes.can_work(nodes.beat(queue_name)):
+    """The watchdog's task: show that this worker works, and remove what killed ones have left."""
+    watchdog.answer(queue_name)
+    if nodes.can_work(nodes.heartbeat(queue_name)):
         work_folder.sweep()
 
 
 def _claim(queue_name: str) -> Claim | None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    """The next render that this node can do, waiting a while for its engines; None if there is none."""
+    deadline = time.monotonic() + ENGINE_PATIENCE_SECONDS
     while True:
         engines = registry.statuses(queue_name)
         missing = [name for name, status in engines.items() if not status.available]
-        node = nodes.beat(queue_name)
-        nodes.note_model(node, engines)
+        node = nodes.heartbeat(queue_name)
+        nodes.record_model(node, engines)
         if not nodes.can_work(node):
             _leave_to_others(queue_name)
             return None
@@ -53,6 +56,6 @@ def _claim(queue_name: str) -> Claim | None:
 
 
 def _leave_to_others(queue_name: str) -> None:
-    """This node has taken a ticket for what it cannot do. It is slow to take the next one."""
+    """Put back the ticket of a render that this node cannot do, and pause, so that another node takes it first."""
     tickets.top_up(queue_name)
     time.sleep(FAULTY_PAUSE_SECONDS)

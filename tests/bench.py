@@ -33,7 +33,7 @@ from render.media.video.output_video import assemble_video
 from render.media.video.segment_file import encode_segment
 from render.models import Render
 from render.parameters import Parameters
-from tests.engines import FreeHold
+from tests.engines import FreeLease
 from tests.stack import running_service, scratch_database, served_sources, unlimited_plan
 
 ACCEPTS = 200
@@ -78,7 +78,7 @@ def _draft_run(inputs: RenderInputs, folder: Path):  # type: ignore[no-untyped-d
     pieces = []
     sound = [(folder / "speech.wav", 0.0)]
     with open_segment_audio(sound, plan.num_frames) as piece_sound:
-        for segment in engine.segments(inputs, parameters, plan, None, FreeHold()):
+        for segment in engine.segments(inputs, parameters, plan, None, FreeLease()):
             pieces.append(folder / f"{segment.index}.ts")
             start_frame = plan.segments[segment.index].start
             encode_segment(segment.frames, pieces[-1], start_frame=start_frame, audio=piece_sound)

@@ -121,6 +121,16 @@ def _own_folders(settings, tmp_path: Path) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _no_renewal_of_rows_that_are_not_committed(request: pytest.FixtureRequest, settings) -> None:
+    """A lease is renewed over another connection, which does not see the rows of a test that commits nothing: a render
+    that takes longer than the time until the first renewal would be lost.
+    """
+    marker = request.node.get_closest_marker("django_db")
+    if marker is None or not marker.kwargs.get("transaction"):
+        settings.RENDER_LEASE_RENEW_SECONDS = 3600
+
+
+@pytest.fixture(autouse=True)
 def _room_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
     """What another test has had logged in this second leaves no line out."""
     limits: dict[str, LineLimit] = defaultdict(LineLimit)

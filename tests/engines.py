@@ -10,11 +10,20 @@ from uuid import UUID
 import numpy as np
 
 from infinitetalk.buckets import CHUNK_FRAMES, MOTION_FRAMES
-from render.engines.base import FPS, Checkpoint, EngineStatus, FrameRange, Hold, Plan, RenderedSegment, RenderInputs
+from render.engines.base import (
+    FPS,
+    Checkpoint,
+    EngineStatus,
+    FrameRange,
+    RenderedSegment,
+    RenderInputs,
+    RenderLease,
+    RenderPlan,
+)
 from render.parameters import Parameters
 
 
-class FreeHold:
+class FreeLease:
     """What an engine is given when nobody will ever take the render from it."""
 
     render_id = UUID(int=0)
@@ -41,16 +50,21 @@ class InstantEngine:
     def status(self) -> EngineStatus:
         return EngineStatus(available=True)
 
-    def plan(self, inputs: RenderInputs, parameters: Parameters) -> Plan:
+    def plan(self, inputs: RenderInputs, parameters: Parameters) -> RenderPlan:
         with wave.open(str(inputs.voices[0])) as voice:
             seconds = voice.getnframes() / voice.getframerate()
         num_frames = parameters.frame_num or max(1, round(seconds * FPS))
         length = self.frames_per_segment
         ranges = tuple(FrameRange(start, min(start + length, num_frames)) for start in range(0, num_frames, length))
-        return Plan(width=64, height=48, num_frames=num_frames, segments=ranges)
+        return RenderPlan(width=64, height=48, num_frames=num_frames, segments=ranges)
 
     def segments(
-        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None, hold: Hold
+        self,
+        inputs: RenderInputs,
+        parameters: Parameters,
+        plan: RenderPlan,
+        resume: Checkpoint | None,
+        lease: RenderLease,
     ) -> Iterator[RenderedSegment]:
         for index in range(resume.next_segment if resume else 0, len(plan.segments)):
             time.sleep(self.seconds_per_segment)
@@ -72,7 +86,12 @@ class StatefulEngine(InstantEngine):
     name = "stateful"
 
     def segments(
-        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None, hold: Hold
+        self,
+        inputs: RenderInputs,
+        parameters: Parameters,
+        plan: RenderPlan,
+        resume: Checkpoint | None,
+        lease: RenderLease,
     ) -> Iterator[RenderedSegment]:
         level = resume.state[0] if resume and resume.state else parameters.seed % 100
         for index in range(resume.next_segment if resume else 0, len(plan.segments)):
@@ -97,20 +116,25 @@ class PacedEngine(StatefulEngine):
     name = "paced"
     seconds_per_second = 7.6 / 60
 
-    def plan(self, inputs: RenderInputs, parameters: Parameters) -> Plan:
+    def plan(self, inputs: RenderInputs, parameters: Parameters) -> RenderPlan:
         plan = super().plan(inputs, parameters)
         stops = [*range(CHUNK_FRAMES, plan.num_frames, CHUNK_FRAMES - MOTION_FRAMES), plan.num_frames]
         return replace(plan, segments=tuple(map(FrameRange, [0, *stops[:-1]], stops)))
 
     def segments(
-        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None, hold: Hold
+        self,
+        inputs: RenderInputs,
+        parameters: Parameters,
+        plan: RenderPlan,
+        resume: Checkpoint | None,
+        lease: RenderLease,
     ) -> Iterator[RenderedSegment]:
         checkpoint = resume
         for span in plan.segments[resume.next_segment if resume else 0 :]:
             index = checkpoint.next_segment if checkpoint else 0
             with Path(inputs.prompt).open("a") as history:  # One write of one line: whole, whoever else writes.
-                history.write(f"{hold.attempt} {index}\n")
+                history.write(f"{lease.attempt} {index}\n")
             time.sleep((span.stop - span.start) / FPS * self.seconds_per_second)
-            segment = next(super().segments(inputs, parameters, plan, checkpoint, hold))
+            segment = next(super().segments(inputs, parameters, plan, checkpoint, lease))
             checkpoint = segment.checkpoint
             yield segment

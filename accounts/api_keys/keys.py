@@ -107,7 +107,7 @@ def authenticate(plain: str, *, ip_address: str | None = None) -> ApiKey:
         raise ServiceError("key_expired", "This API key has expired or was revoked.")
     if not is_allowed_from(key, ip_address):
         raise ServiceError("ip_not_allowed", "This API key may not be used from this address.")
-    if key.tenant.suspended_at is not None:
+    if key.tenant.suspended_at is not None:  # Accepted work goes on: docs/accounts.md, "Suspended tenants".
         raise ServiceError("tenant_suspended", "This account is suspended.")
     return key
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
-from django.db import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
@@ -14,9 +13,10 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler as drf_exception_handler
 
+from accounts.database_errors import DATABASE_UNAVAILABLE
 from accounts.errors import CONTENT_TYPE, PROBLEM_TYPES, ServiceError, problem
-from render.node_faults import is_of_disk
-from render.storage.errors import StorageFailure
+from render.node_faults import is_local_disk_error
+from render.storage.failures import StorageFailure
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ MAX_ERRORS = 50  # that are told of one request
 MAX_DETAIL = 3000  # characters
 
 # In this order: the first class that matches counts.
-CODES = {
+CODES: dict[type[Exception], str] = {
     exceptions.ParseError: "malformed",
     exceptions.AuthenticationFailed: "unauthenticated",
     exceptions.NotAuthenticated: "unauthenticated",
@@ -40,7 +40,7 @@ CODES = {
     exceptions.UnsupportedMediaType: "unsupported_media_type",
     exceptions.Throttled: "rate_limited",
     RequestDataTooBig: "payload_too_large",
-    OperationalError: "unavailable",  # The database is away, or starts anew.
+    **dict.fromkeys(DATABASE_UNAVAILABLE, "unavailable"),
 }
 
 
@@ -112,7 +112,7 @@ def _problem_of(exc: Exception) -> dict[str, Any] | None:
         return _problem_of_validation(exc)
     if isinstance(exc, StorageFailure):
         return problem("unavailable", "The media storage cannot be used at the moment; ask again soon.")
-    if isinstance(exc, OSError) and is_of_disk(exc):
+    if isinstance(exc, OSError) and is_local_disk_error(exc):
         return problem("unavailable", "This server has no room to take the request now.")
     code = next((code for kind, code in CODES.items() if isinstance(exc, kind)), None)
     if code is None:

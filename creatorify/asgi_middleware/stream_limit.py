@@ -10,7 +10,7 @@ from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from accounts.api_keys import keys
 from accounts.api_keys.authentication import presented_key
@@ -59,7 +59,7 @@ class StreamLimit:
             return self._tenants.get(prefix or "")
         try:
             tenant = await _query_tenant(prefix)
-        except DatabaseError:
+        except Error:
             return None
         if tenant is not None:
             if len(self._tenants) >= MAX_KNOWN_KEYS:

@@ -15,8 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-from django.db import OperationalError, connection
+from django.db import connection
 
+from accounts.database_errors import DATABASE_UNAVAILABLE
 from accounts.errors import ServiceError
 from creatorify.asgi_middleware.asgi import Application, Receive, Scope, Send
 from creatorify.asgi_middleware.problem_response import send_problem
@@ -117,7 +118,7 @@ def _answered(call: Callable[..., Result], *arguments: object) -> Result:
         if error.__cause__ is not None:
             logger.warning("An upload was not taken: %s", error.__cause__)
         raise
-    except OperationalError as error:
+    except DATABASE_UNAVAILABLE as error:
         logger.error("The database is away", exc_info=error)
         raise ServiceError("unavailable", "Temporarily unavailable.") from error
     except Exception as error:

@@ -3,11 +3,12 @@
 import logging
 from collections.abc import Callable
 
-from django.db import DatabaseError, connection
+from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from accounts.database_errors import DATABASE_UNAVAILABLE
 from creatorify.middleware.request_id import HEALTH
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ def _health(request: HttpRequest) -> JsonResponse:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
-    except DatabaseError:
+    except DATABASE_UNAVAILABLE:
         logger.exception("The health check cannot reach the database")
         return JsonResponse({"status": "unavailable"}, status=503)
     return JsonResponse({"status": "ok"})

@@ -4,25 +4,23 @@ Only a signed link that has not expired is answered, and none while its tenant i
 storage itself does this better.
 """
 
-import errno
 import logging
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO
 
-from django.core.exceptions import PermissionDenied, SuspiciousFileOperation
-from django.db import OperationalError
+from django.core.exceptions import PermissionDenied
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.utils.cache import get_conditional_response
 from django.utils.http import http_date, parse_http_date_safe, quote_etag
 from django.views.decorators.http import require_safe
 
+from accounts.database_errors import DATABASE_UNAVAILABLE
 from accounts.models import Tenant
 from creatorify.api import errors
 from render.storage import media as objects
-from render.storage.backends.files import SignedFileStorage, is_signed, is_signed_for_staff
+from render.storage.backends.files import is_signed, is_signed_for_staff
 from render.storage.content_types import content_type_of
 
 logger = logging.getLogger(__name__)
@@ -47,7 +45,7 @@ def media(request: HttpRequest, path: str) -> HttpResponseBase:
         response = HttpResponse(NO_LINK, status=403, content_type=TEXT)
     except Http404:
         response = HttpResponse(NO_FILE, status=404, content_type=TEXT)
-    except (OSError, OperationalError) as error:
+    except (OSError, *DATABASE_UNAVAILABLE) as error:
         logger.error("%s cannot be served now: %s", path, error)
         response = errors.unavailable(request)
     # Any page may play and read it, and the errors: the address cannot be guessed, and nothing depends on a cookie.
@@ -94,6 +92,7 @@ def _require_signature(query: QueryDict, path: str) -> None:
 
 
 def _require_not_suspended(path: str) -> None:
+    """See docs/accounts.md, "Suspended tenants"."""
     tenant_id = objects.tenant_id_of(path)
     if tenant_id is None:
         return
@@ -103,18 +102,10 @@ def _require_not_suspended(path: str) -> None:
 
 def _open(path: str) -> BinaryIO:
     """Raises Http404 for what is not there; OSError where this machine or its disk fails."""
-    storage = objects.storage_of(path)
-    if not isinstance(storage, SignedFileStorage):
-        raise Http404
     try:
-        # `path` refuses what leads out of the folder, `open` what is not a file.
-        return Path(storage.path(path)).open("rb")
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, SuspiciousFileOperation):
+        return objects.storage_of(path).open_served(path)
+    except FileNotFoundError:
         raise Http404 from None
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            raise Http404 from None
-        raise
 
 
 def _requested_span(request: HttpRequest, whole: range, *, etag: str, modified: int) -> range | None:

@@ -24,8 +24,9 @@ from projects.admin.timeline import time_line
 from projects.models import Project, Take
 from projects.presentation.projects import represent_one
 from projects.presentation.serializers import ProjectSerializer
-from render.admin.media import keys_of, look_link
+from render.admin.media import media_keys, media_link
 from render.admin.renders import EngineFilter, QueueFilter, RenderAdmin, error_text, state_text
+from render.admin.request_fields import audio_order_text, script_text, values_table, warnings_list
 from render.models import Render, State
 
 # Of the API's answer: each opens a film or a picture for whoever has it.
@@ -60,7 +61,7 @@ class TakeInline(ReadOnlyInline):
     def files(self, take: Take) -> str:
         if take.project.deleted_at is not None:
             return NOTHING  # The films of a deleted project are removed, their keys stay.
-        links = [(look_link(take.render_id, name, key, name),) for name, key in keys_of(take.render).items()]
+        links = [(media_link(take.render_id, name, key, name),) for name, key in media_keys(take.render).items()]
         return format_html_join(", ", "{}", links) or NOTHING
 
     @admin.display
@@ -108,7 +109,7 @@ class ProjectAdmin(ReadOnlyAdmin):
         (None, {"fields": ["id", "title", "state", "error", "latest_render", "tenant", "user_id", "api_key"]}),
         ("When", {"fields": ["created_at", "updated_at", "deleted_at"]}),
         ("What was asked", {"fields": [
-            "description", "image", "audio", "spoken", "audio_2", "audio_order", "prompt",
+            "description", "image", "audio", "spoken", "audio_2", "order", "prompt",
             "asked_parameters", "given_metadata", "webhook_url", "given_warnings",
         ]}),
         ("As the tenant sees it", {
@@ -199,15 +200,19 @@ class ProjectAdmin(ReadOnlyAdmin):
 
     @admin.display(description="script")
     def spoken(self, project: Project) -> str:
-        return preformatted(project.script)
+        return script_text(project.script)
 
     @admin.display(description="second audio")
     def audio_2(self, project: Project) -> str:
         return source_link(project.audio_url_2)
 
+    @admin.display(description="audio order")
+    def order(self, project: Project) -> str:
+        return audio_order_text(project.audio_order, project.audio_url_2)
+
     @admin.display(description="parameters")
     def asked_parameters(self, project: Project) -> str:
-        return preformatted(project.parameters)
+        return values_table(project.parameters)
 
     @admin.display(description="metadata")
     def given_metadata(self, project: Project) -> str:
@@ -216,7 +221,7 @@ class ProjectAdmin(ReadOnlyAdmin):
     @admin.display(description="warnings")
     def given_warnings(self, project: Project) -> str:
         render = Render.objects.filter(pk=project.latest_id).first()  # type: ignore[attr-defined]
-        return preformatted([*project.warnings, *(render.warnings if render else [])])
+        return warnings_list([*project.warnings, *(render.warnings if render else [])])
 
 
 def _without_links(shown: Any) -> Any:

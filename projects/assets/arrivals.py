@@ -19,8 +19,8 @@ from accounts.errors import ServiceError
 from projects.assets import services as assets
 from projects.models import Asset
 from render.storage import media
-from render.storage.backends.files import IncomingFile, SignedFileStorage, UploadToken, read_upload_token
-from render.storage.errors import StorageFailure
+from render.storage.backends.files import UploadToken, read_upload_token
+from render.storage.failures import StorageFailure
 
 BLOCK_BYTES = 256 * 1024  # What is written, and kept in memory, at once.
 
@@ -34,9 +34,9 @@ class Arrival:
     def __init__(self, token: str) -> None:
         self._announced = _read(token)
         storage = media.storage_of(self._announced.name)
-        if not isinstance(storage, SignedFileStorage):
+        if not storage.service_receives_uploads:
             raise ServiceError("not_found", "Files are not sent to this service here.")
-        self._file = IncomingFile(storage)
+        self._file = storage.incoming_file()
         self._digest = hashlib.sha256()
         self._received = 0
         self._is_over = False

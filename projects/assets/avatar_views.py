@@ -18,6 +18,7 @@ from accounts.models import Scope, Tenant
 from projects.assets import references
 from projects.assets.services import ASSET
 from projects.models import Asset, Avatar, Project
+from render.engines import no_face
 
 PARAM = "image_url"
 MAX_AVATARS = 1000  # of a tenant, and as many of its test keys
@@ -101,7 +102,7 @@ class AvatarViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
                 param=PARAM,
             )
         if not asset.facts["faces"]:
-            raise ServiceError("no_face", "No face was found in the picture.", param=PARAM)
+            raise no_face.none_found(param=PARAM)
         avatar = Avatar.objects.create(tenant=key.tenant, is_test=key.is_test, name=given["name"], asset=asset)
         avatar.refresh_from_db()
         return Response(AvatarSerializer(avatar).data, status=201)

@@ -5,9 +5,7 @@ each of which takes as long as a check may, holds one worker. What a claim costs
 """
 
 import logging
-import threading
 from datetime import timedelta
-from typing import Self
 
 from django.db import Error, connection, transaction
 from django.db.models import Exists, F, OuterRef, QuerySet, Subquery
@@ -16,6 +14,7 @@ from django.db.models.functions import Now
 
 from accounts.models import Tenant
 from projects.models import Asset, CheckTurn
+from render.cluster.claim_thread import ClaimThread
 from render.models import Node
 from render.queue import tickets
 
@@ -69,24 +68,15 @@ def later(seconds: float) -> CombinedExpression:
     return Now() + timedelta(seconds=seconds)
 
 
-class Keeper:
+class Keeper(ClaimThread):
     """Renews a claim from a thread with a database connection of its own: a storage may need long for one call, which
     ends by the storage's own time limit. A process that is frozen renews nothing, and loses the claim.
     """
 
     def __init__(self, asset: Asset) -> None:
+        super().__init__(name=f"check-{asset.pk}")
         self._asset = asset
         self._lost = False
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name=f"check-{asset.pk}", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
     def check(self) -> None:
         """Raises CheckLost when the claim is not ours any more."""
@@ -94,16 +84,13 @@ class Keeper:
             raise CheckLost
 
     def _keep(self) -> None:
-        try:
-            while not self._lost and not self._stop.wait(RENEW_SECONDS):
-                try:
-                    ours = held(self._asset).filter(deleted_at=None)
-                    self._lost = not ours.update(check_after=later(WORKER_SECONDS))
-                except Error as error:
-                    logger.warning("The check of asset %s: the database is away: %s", self._asset.pk, error)
-                    connection.close()
-        finally:
-            connection.close()
+        while not self._lost and not self._stop.wait(RENEW_SECONDS):
+            try:
+                ours = held(self._asset).filter(deleted_at=None)
+                self._lost = not ours.update(check_after=later(WORKER_SECONDS))
+            except Error as error:
+                logger.warning("The check of asset %s: the database is away: %s", self._asset.pk, error)
+                connection.close()
 
 
 def _due() -> QuerySet[Asset]:

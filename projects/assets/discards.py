@@ -15,7 +15,7 @@ from django.utils import timezone
 from projects import enqueue
 from projects.models import Asset, DiscardedObject
 from render.storage import media
-from render.storage.errors import StorageFailure
+from render.storage.failures import StorageFailure
 
 logger = logging.getLogger(__name__)
 

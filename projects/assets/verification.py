@@ -22,11 +22,11 @@ from render.lifecycle.transitions import COMMON_QUEUE
 from render.machine import nodes, work_folder
 from render.media.isolation.calls import Check
 from render.models import Node
-from render.node_faults import NodeFault, recognised
+from render.node_faults import NodeFault, as_node_faults
 from render.pipeline import media_inspection
 from render.queue import tickets
 from render.storage import content_types, media
-from render.storage.errors import Reason, StorageFailure
+from render.storage.failures import Reason, StorageFailure
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ TAKEN_OVER = timedelta(days=1)  # in which a check that has stored a file either
 
 def check_next() -> bool:
     """Check the asset whose turn it is; False when there is none, or machine or storage cannot work."""
-    node = nodes.beat(COMMON_QUEUE)
+    node = nodes.heartbeat(COMMON_QUEUE)
     if not nodes.can_work(node):
         return False
     asset = claim(node)
@@ -59,7 +59,7 @@ def _check_claimed(asset: Asset, node: Node) -> bool:
     try:
         if asset.checks - asset.put_offs > MAX_CHECKS:
             raise ServiceError("worker_lost", f"The check of the file was broken off {MAX_CHECKS} times.")
-        with recognised(), work_folder.locked_folder(f"check-a{asset.checks}") as folder, Keeper(asset) as keeper:
+        with as_node_faults(), work_folder.locked_folder(f"check-a{asset.checks}") as folder, Keeper(asset) as keeper:
             _check(asset, folder, keeper.check)
     except NodeFault as fault:
         logger.warning("Asset %s waits for another machine, or for this one: %s", asset.pk, fault)
@@ -109,7 +109,7 @@ def _bring(asset: Asset, path: Path) -> str:
     try:
         num_bytes = media.size(asset.key)
         if num_bytes == asset.num_bytes:
-            num_bytes, sha256 = media.bring(asset.key, path)
+            num_bytes, sha256 = media.download(asset.key, path)
     except media.MissingObject:
         raise ServiceError("upload_missing", "The file was said to be complete, and is not there.") from None
     if num_bytes != asset.num_bytes:

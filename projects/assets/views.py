@@ -33,7 +33,6 @@ from projects.assets.upload_types import announced_type
 from projects.models import Asset
 from projects.presentation.serializers import PROBLEM, ProblemField
 from render.storage import media
-from render.storage.backends.files import SignedFileStorage
 from render.storage.links import DirectUpload
 
 STATES = Asset.State.choices
@@ -200,7 +199,7 @@ class UploadViewSet(OwnAssets):
         )
         if not is_new:
             return Response(self._body(asset))
-        direct = media.storage_of(asset.key).direct_upload(  # type: ignore[attr-defined]
+        direct = media.storage_of(asset.key).direct_upload(
             asset.key,
             content_type=asset.content_type,
             num_bytes=asset.num_bytes,
@@ -228,7 +227,7 @@ class UploadViewSet(OwnAssets):
         """
         asset = self.get_object()
         if asset.state == Asset.State.WAITING and asset.uploaded_at is None:
-            if isinstance(media.storage_of(asset.key), SignedFileStorage):
+            if media.storage_of(asset.key).service_receives_uploads:
                 raise ServiceError("invalid_state", "The file has not arrived.")
             assets.arrived(asset)
         return Response(self._body(asset), status=202)

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from accounts.api_keys import keys
 from accounts.models import ApiKey
@@ -92,7 +92,7 @@ class Watcher:
             try:
                 await self._end_without_access()
                 found = await _query({waiter.project_id for waiter in self._waiters})
-            except DatabaseError:
+            except Error:
                 logger.exception("The database is away; trying again")
             else:
                 for waiter in list(self._waiters):

@@ -13,14 +13,13 @@ from typing import TypeVar
 
 from django.conf import settings
 from django.contrib.sessions.models import Session
-from django.core.files.storage import storages
-from django.db import InterfaceError, OperationalError
 from django.db.models import CharField, DurationField, Exists, ExpressionWrapper, F, Model, OuterRef, Q, QuerySet, Value
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast, Now
 from django_q.models import Task
 
 from accounts.api import idempotency
+from accounts.database_errors import DATABASE_UNAVAILABLE
 from accounts.models import IdempotentResponse
 from projects import enqueue
 from projects.assets import discards
@@ -30,8 +29,7 @@ from projects.models.webhooks import EventType, WebhookEvent
 from projects.retention import project_deletion
 from render.models import TERMINAL_STATES, Attempt, Render
 from render.storage import media, removal
-from render.storage.backends.files import SignedFileStorage
-from render.storage.errors import StorageFailure
+from render.storage.failures import StorageFailure
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +61,7 @@ def run() -> None:
     deadline = time.monotonic() + SECONDS_AT_ONCE
     steps: list[Callable[[float], bool]] = [
         partial(_each, "test_projects", old_test_projects(), "updated_at", _delete_test_project),
-        partial(_each, "films", films(), "completed_at", removal.delete_films),
+        partial(_each, "films", films(), "completed_at", removal.delete_videos),
         partial(_each, "work", work(), "completed_at", _delete_work),
         partial(_each, "speech", speech(), "created_at", _delete_speech),
         partial(_each, "dead_assets", dead_assets(), "created_at", _delete_dead_asset),
@@ -80,7 +78,7 @@ def run() -> None:
     for step in steps:
         try:
             is_left |= step(deadline)
-        except (OperationalError, InterfaceError):
+        except DATABASE_UNAVAILABLE:
             raise  # The database is away, for the other steps, too.
         except Exception:
             logger.exception("A step of the retention has broken off, the next one goes on")
@@ -132,7 +130,7 @@ def _each(step: str, due: QuerySet[Row], by: str, delete: Callable[[Row], object
             row_id = str(row.pk)
             try:
                 delete(row)
-            except (OperationalError, InterfaceError):
+            except DATABASE_UNAVAILABLE:
                 raise
             except _InUse:
                 _set_aside(step, row_id, IN_USE_AGAIN, failures=0, error="It is in use.")
@@ -213,12 +211,13 @@ def _delete_dead_asset(asset: Asset) -> None:
 
 def _abandoned(deadline: float) -> bool:
     """What a process was receiving or storing when it was killed, and no asset names."""
-    used = [storage for storage in (storages["default"], storages["work"]) if isinstance(storage, SignedFileStorage)]
     has_deleted = False
-    for storage in {storage.location: storage for storage in used}.values():  # Mostly both are the same folder.
+    tried: set[str] = set()  # Mostly both storages are the same folder.
+    for storage in media.every_storage():
         for name in storage.abandoned(seconds=settings.UPLOAD_SECONDS):
-            if discards.is_named(name):
+            if name in tried or discards.is_named(name):
                 continue
+            tried.add(name)
             try:
                 storage.delete(name)
                 has_deleted = True

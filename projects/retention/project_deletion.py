@@ -7,11 +7,12 @@ import logging
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import transaction
 from django.db.models import Exists, F, Max, OuterRef, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from accounts.database_errors import DATABASE_UNAVAILABLE
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, IdempotentResponse
 from projects import enqueue
@@ -22,7 +23,7 @@ from projects.models.webhooks import WebhookEvent
 from render.lifecycle import transitions
 from render.models import TERMINAL_STATES, Render
 from render.storage import removal
-from render.storage.errors import StorageFailure
+from render.storage.failures import StorageFailure
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def sweep_next() -> bool:
     except StorageFailure as failure:
         logger.warning("The media of the deleted project %s are still there: %s", deletion.project_id, failure)
         return not failure.reason.passes_at_once  # The others would only wait for the same storage.
-    except (OperationalError, InterfaceError):
+    except DATABASE_UNAVAILABLE:
         raise  # The database is away.
     except Exception:  # The claim has put it off, so that it keeps back no other one.
         logger.exception("The deleted project %s could not be swept, it is tried again later", deletion.project_id)
@@ -87,7 +88,7 @@ def _due() -> QuerySet[Deletion]:
 
 def _sweep(deletion: Deletion) -> None:
     renders = Render.objects.filter(take__project=deletion.project)
-    deleted = sum(removal.delete_films(render) + removal.delete_work(render) for render in renders)
+    deleted = sum(removal.delete_videos(render) + removal.delete_work(render) for render in renders)
     _forget(deletion.project)
     deleted += sum(assets.delete_stray_speech(render) for render in renders.all())
     # A worker that was told to stop may just have been storing something, and hangs no longer than this.

@@ -5,11 +5,12 @@ import logging
 from collections.abc import Sequence
 from datetime import timedelta
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from rest_framework.renderers import JSONRenderer
 
+from accounts.database_errors import DATABASE_UNAVAILABLE
 from projects import enqueue
 from projects.models import Project, Take
 from projects.models.webhooks import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
@@ -90,7 +91,7 @@ def _hand_out_next() -> bool:
     try:
         with transaction.atomic():
             _hand_out(event)
-    except (OperationalError, InterfaceError):
+    except DATABASE_UNAVAILABLE:
         raise  # The database is away; that says nothing about the event.
     except Exception as error:
         _put_off(event, error)

@@ -4,10 +4,11 @@ import logging
 from collections.abc import Iterable
 from datetime import timedelta
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 
+from accounts.database_errors import DATABASE_UNAVAILABLE
 from accounts.models import ApiKey, UsageThreshold
 from projects.models import Take
 from projects.models.webhooks import EventType, WebhookEndpoint, WebhookEvent
@@ -30,7 +31,7 @@ def note(**_: object) -> None:
         try:
             with transaction.atomic():
                 outbox.note_once([*find()])
-        except (OperationalError, InterfaceError):
+        except DATABASE_UNAVAILABLE:
             raise
         except Exception:  # One kind of news must not keep back the others.
             logger.exception("News were not noted: %s", find.__name__)

@@ -1,4 +1,4 @@
-"""A look at a tenant's media from the admin: each one is written down."""
+"""Links from the admin to a tenant's media files. The audit log gets an entry for each file that is opened."""
 
 from typing import Any
 from uuid import UUID
@@ -15,34 +15,35 @@ from render.models import Render
 from render.storage import media
 
 
-def keys_of(render: Render) -> dict[str, str]:
-    """Name -> key in the media storage, of all that a render was given and has made."""
+def media_keys(render: Render) -> dict[str, str]:
+    """The keys in the media storage of a render's sources and results, by a name for each."""
     sources: dict[str, Any] = render.sources or {}
-    found = {
+    keys = {
         "video": render.video_key,
         "poster": render.poster_key,
         "portrait": sources.get("portrait"),
         "source-video": sources.get("video"),
     }
-    found |= {f"voice-{number}": key for number, key in enumerate(sources.get("voices", []), 1)}
-    found |= {f"sound-{number}": key for number, (key, _) in enumerate(sources.get("sound", []), 1)}
-    return {name: key for name, key in found.items() if key}
+    keys |= {f"voice-{number}": key for number, key in enumerate(sources.get("voices", []), 1)}
+    keys |= {f"sound-{number}": key for number, (key, _) in enumerate(sources.get("sound", []), 1)}
+    return {name: key for name, key in keys.items() if key}
 
 
-def look_link(render_id: UUID, name: str, key: str | None, text: str) -> str:
+def media_link(render_id: UUID, name: str, key: str | None, text: str) -> str:
+    """A link to `open_media`. name: see `media_keys`, or `segment-` and its index. key: empty if there is no file."""
     if not key:
         return NOTHING
     url = reverse("admin:render_render_media", args=[render_id, name])
     return format_html('<a href="{}" target="_blank" rel="noopener">{}</a>', url, text)
 
 
-def look(request: HttpRequest, render_id: UUID, name: str) -> HttpResponse:
-    """Redirects to the file. Needs the permission `render.view_media`."""
+def open_media(request: HttpRequest, render_id: UUID, name: str) -> HttpResponse:
+    """Redirect to the file. Needs the permission `render.view_media`."""
     if not request.user.has_perm("render.view_media"):
         raise PermissionDenied
     render = get_object_or_404(Render.objects.select_related("tenant"), pk=render_id)
     segments = {f"segment-{segment.index}": segment.key for segment in render.segments.all()}
-    key = {**segments, **keys_of(render)}.get(name)
+    key = {**segments, **media_keys(render)}.get(name)
     if key is None:
         raise Http404
     audit.record("media.view", render, request=request, tenant=render.tenant, details={"name": name})

@@ -1,4 +1,4 @@
-"""Nodes, for support staff: what they do, and draining them."""
+"""The pages of nodes, for support staff: what each node does, and the actions to drain it."""
 
 from django.contrib import admin, messages
 from django.db.models import Count, Q, QuerySet
@@ -11,18 +11,21 @@ from render.models import Node, State
 
 @admin.register(Node)
 class NodeAdmin(ReadOnlyAdmin):
+    # fmt: off
     list_display = [
-        *("name", "queue", "work", "fault", "model_state", "gpu", "memory_plan"),
-        *("last_seen", "running", "created_at"),
+        "name", "queue", "work", "fault", "model_state", "gpu", "memory_plan", "last_seen", "running", "created_at",
     ]
+    # fmt: on
     list_filter = ["queue", "draining", "model_state"]
     search_fields = ["name"]
     date_hierarchy = "created_at"
     ordering = ["-heartbeat_at"]
+    # fmt: off
     fields = [
-        *("name", "queue", "work", "fault", "fault_since", "rests_until", "model_state", "gpu", "memory_plan"),
-        *("bad_files", "running", "last_seen", "heartbeat_at", "canary_at", "created_at"),
+        "name", "queue", "work", "fault", "fault_since", "rests_until", "model_state", "gpu", "memory_plan",
+        "bad_files", "running", "last_seen", "heartbeat_at", "canary_at", "created_at",
     ]
+    # fmt: on
     actions = ["drain", "undrain"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Node]:
@@ -46,11 +49,11 @@ class NodeAdmin(ReadOnlyAdmin):
 
     @admin.display(empty_value="none")
     def bad_files(self, node: Node) -> str | None:
-        """Each fault once, with the variants of the model that it concerns."""
+        """One line for each reason, with the variants of the model that cannot be loaded because of it."""
         variants: dict[str, list[str]] = {}
-        for variant, why in sorted(node.unloadable.items()):
-            variants.setdefault(why, []).append(variant)
-        return "\n".join(f"{why} ({', '.join(names)})" for why, names in variants.items()) or None
+        for variant, reason in sorted(node.unloadable.items()):
+            variants.setdefault(reason, []).append(variant)
+        return "\n".join(f"{reason} ({', '.join(names)})" for reason, names in variants.items()) or None
 
     @admin.display(ordering="running")
     def running(self, node: Node) -> int:

@@ -1,13 +1,13 @@
-"""A look at django-q2's tables, in place of its own forms."""
+"""Read-only pages of django-q2's tables, in place of its own forms."""
 
-import django_q.admin  # noqa: F401  # Registers its own forms, which are taken away below.
+import django_q.admin  # noqa: F401  # Registers its own forms, which are removed below.
 from django.contrib import admin
 from django.db.models import Model
 from django_q.models import Failure, OrmQ, Schedule, Success
 
 from accounts.admin.base import ReadOnlyAdmin, preformatted
 
-# A form that writes a Schedule runs any function by its dotted path, and "resubmit" runs a task again.
+# django-q2's form for a Schedule could run any function by its dotted path, and its "resubmit" runs a task again.
 _queue_models: list[type[Model]] = [Failure, OrmQ, Schedule, Success]
 for _model in _queue_models:
     if admin.site.is_registered(_model):

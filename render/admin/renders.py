@@ -1,4 +1,4 @@
-"""Renders, for support staff. Only `lifecycle` changes a state."""
+"""The pages of renders, for support staff. They only read, but for the action `cancel`."""
 
 from typing import Any
 
@@ -20,7 +20,8 @@ from accounts.admin.base import (
 from accounts.errors import ServiceError
 from accounts.models import UsageEntry
 from render.admin import media as media_admin
-from render.admin.media import keys_of, look_link
+from render.admin.media import media_keys, media_link
+from render.admin.request_fields import audio_order_text, plan_text, script_text, values_table
 from render.engines import registry
 from render.lifecycle import transitions
 from render.models import TERMINAL_STATES, Attempt, Render, Segment, State
@@ -39,7 +40,7 @@ def error_text(code: str | None, message: str | None) -> str:
 
 
 class EngineFilter(admin.SimpleListFilter):
-    """By what is installed: to find out what is in the table would read all of it."""
+    """Offers the installed engines: to find those of the table's rows would read all of it."""
 
     title = parameter_name = "engine"
     field = "engine"
@@ -71,12 +72,12 @@ class AttemptInline(ReadOnlyInline):
 
 class SegmentInline(ReadOnlyInline):
     model = Segment
-    fields = ["index", "attempt", "frames", "num_bytes", "piece", "created_at"]
+    fields = ["index", "attempt", "frames", "num_bytes", "file", "created_at"]
     classes = ["collapse"]
 
     @admin.display
-    def piece(self, segment: Segment) -> str:
-        return look_link(segment.render_id, f"segment-{segment.index}", segment.key, "Open")
+    def file(self, segment: Segment) -> str:
+        return media_link(segment.render_id, f"segment-{segment.index}", segment.key, "Open")
 
 
 @admin.register(Render)
@@ -93,7 +94,7 @@ class RenderAdmin(ReadOnlyAdmin):
     # fmt: off
     fieldsets = [
         (None, {"fields": ["id", "tenant", "engine", "queue"]}),
-        ("What came of it", {"fields": [
+        ("Result", {"fields": [
             "state", "phase", "percent", "cancel_requested_at", "error", "error_param",
             "video", "poster", "duration_seconds", "usage",
         ]}),
@@ -102,10 +103,10 @@ class RenderAdmin(ReadOnlyAdmin):
             "created_at", "started_at", "completed_at", "not_before",
             "attempt", "node", "lease_until", "heartbeat_at", "crashes", "failures",
         ]}),
-        ("What was asked", {"fields": [
-            "image", "audio", "spoken", "audio_2", "audio_order", "prompt", "asked_parameters",
+        ("Request", {"fields": [
+            "image", "audio", "spoken", "audio_2", "order", "prompt", "requested_parameters",
         ]}),
-        ("What was prepared", {
+        ("Preparation", {
             "fields": ["prepared_sources", "num_frames", "segments_total", "variant", "prepared_plan"],
             "classes": ["collapse"],
         }),
@@ -113,11 +114,11 @@ class RenderAdmin(ReadOnlyAdmin):
     # fmt: on
 
     def get_urls(self) -> list[URLPattern]:
-        media = self.admin_site.admin_view(media_admin.look)
-        return [path("<uuid:render_id>/media/<str:name>/", media, name="render_render_media"), *super().get_urls()]
+        view = self.admin_site.admin_view(media_admin.open_media)
+        return [path("<uuid:render_id>/media/<str:name>/", view, name="render_render_media"), *super().get_urls()]
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
-        # Nobody has Django's change permission here, it would open the form.
+        # `has_change_permission` would open the form.
         return request.user.has_perm("render.change_render")
 
     def buttons(self, obj: Render) -> dict[str, str]:
@@ -136,7 +137,7 @@ class RenderAdmin(ReadOnlyAdmin):
                 self.message_user(request, f"Render {render} is canceled.", messages.SUCCESS)
             else:
                 self.message_user(
-                    request, f"Render {render} is asked to stop, its worker obeys soon.", messages.SUCCESS
+                    request, f"Render {render} will be canceled by its worker in a moment.", messages.SUCCESS
                 )
 
     @admin.display(description="state", ordering="state")
@@ -153,11 +154,11 @@ class RenderAdmin(ReadOnlyAdmin):
 
     @admin.display
     def video(self, render: Render) -> str:
-        return look_link(render.pk, "video", render.video_key, "Watch the video")
+        return media_link(render.pk, "video", render.video_key, "Watch the video")
 
     @admin.display
     def poster(self, render: Render) -> str:
-        return look_link(render.pk, "poster", render.poster_key, "Open the poster")
+        return media_link(render.pk, "poster", render.poster_key, "Open the poster")
 
     @admin.display
     def usage(self, render: Render) -> str:
@@ -177,22 +178,26 @@ class RenderAdmin(ReadOnlyAdmin):
 
     @admin.display(description="script")
     def spoken(self, render: Render) -> str:
-        return preformatted(render.script)
+        return script_text(render.script)
 
     @admin.display(description="second audio")
     def audio_2(self, render: Render) -> str:
         return external_link(render.audio_url_2)
 
+    @admin.display(description="audio order")
+    def order(self, render: Render) -> str:
+        return audio_order_text(render.audio_order, render.audio_url_2)
+
     @admin.display(description="parameters")
-    def asked_parameters(self, render: Render) -> str:
-        return preformatted(render.parameters)
+    def requested_parameters(self, render: Render) -> str:
+        return values_table(render.parameters)
 
     @admin.display(description="plan")
     def prepared_plan(self, render: Render) -> str:
-        return preformatted(render.plan)
+        return plan_text(render.plan)
 
     @admin.display(description="sources")
     def prepared_sources(self, render: Render) -> str:
-        made = ("video", "poster")
-        links = [(look_link(render.pk, name, key, name),) for name, key in keys_of(render).items() if name not in made]
+        sources = {name: key for name, key in media_keys(render).items() if name not in ("video", "poster")}
+        links = [(media_link(render.pk, name, key, name),) for name, key in sources.items()]
         return format_html_join(", ", "{}", links) or NOTHING

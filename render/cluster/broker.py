@@ -1,4 +1,4 @@
-"""django-q2's broker on our database, for processes that outlive an outage of it and whose clocks may be wrong."""
+"""django-q2's broker on our database. It survives an outage of the database and does not rely on machines' clocks."""
 
 import logging
 import time
@@ -21,56 +21,57 @@ from render.queue.tickets import CHORE_MARK, RUN_TICKET
 logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 0.5
-FULL_PAUSE_SECONDS = 0.01  # Until it is looked again whether a worker has taken the ticket before.
-LOOK_SECONDS = 5.0  # between two looks at this machine's disk
-MAX_TICKETS = 1000  # for renders, of a queue
-CHORE_SECONDS = 600  # After which a chore counts as done: its end may have come while the database was away.
+FULL_PAUSE_SECONDS = 0.01  # between two checks whether a worker has taken the previous ticket
+NODE_CHECK_SECONDS = 5.0  # between two checks of this machine's disk
+MAX_TICKETS = 1000  # for renders, in one queue
+CHORE_SECONDS = 600  # After so long a chore counts as done: its end may have been lost in an outage of the database.
 
 
 class PatientBroker(ORM):  # type: ignore[misc]
-    """As published, the pusher and the monitor end with the first error of the database; as a cluster here ends with
-    them, see `render.cluster.hardening`, a short outage would kill every render at work. These two wait instead.
+    """django-q2's broker with four changes.
 
-    And a ticket is due by the database's clock: by a machine's own, one that is late would get none. A node that drains
-    takes none: with it the ticket would be gone, and the others would wait for the next top-up. A node that has a fault
-    of its own leaves them to the others, too. If there are none it takes them: what needs no disk is still done, as
-    webhooks and the deletions that make room.
-
-    A ticket that is of no render is of a chore, such as to check uploads. Whoever takes it does what is due, so one of
-    each chore is enough, however often it is rung for. Its key is the queue's name, CHORE_MARK, and the chore. On each
-    node, renders and chores take turns; and while one worker does a chore, the others go to renders first.
+    1. An error of the database makes the pusher and the monitor wait. In django-q2 they end with the first one, and
+       here the cluster ends with them (`render.cluster.hardening`): a short outage would kill every running render.
+    2. A ticket is due by the database's clock. By a machine's own clock, a machine that is late would get no tickets.
+    3. A node that drains takes no tickets: its tickets would be lost until the next top-up. Nor does a node with a
+       fault, unless all nodes have one: some work needs no disk, such as webhooks, and deletions make room.
+    4. A ticket that is not for a render is for a chore, such as the check of uploads. The worker that takes it does
+       everything that is due, so one ticket for each chore is enough. Its key is the queue's name, CHORE_MARK and the
+       name of the chore. On each node renders and chores take turns; while one worker does a chore, the others prefer
+       renders.
     """
 
-    is_full: Callable[[], bool] = staticmethod(lambda: False)  # Whether a ticket that was taken waits for a worker.
-    _looked_at = -LOOK_SECONDS
+    is_full: Callable[[], bool] = staticmethod(lambda: False)  # Whether a ticket waits for a worker.
+    _node_checked_at = -NODE_CHECK_SECONDS
     _can_work = True
     _chore_was_last = False
-    _chores: frozenset[int] = frozenset()  # The tickets of chores that this node has taken and not done, as last seen.
+    _chores: frozenset[int] = frozenset()  # Tickets of chores that this node had not done at its last look at them.
 
     def enqueue(self, task: str) -> Any:
         chore = SignedPackage.loads(task)["func"]
         tickets = self.get_connection()
         if chore == RUN_TICKET:
-            # Nobody takes them now. The reaper adds what is missing when somebody does again.
+            # No node takes tickets now. When one does again, the reaper adds the missing ones.
             if tickets.filter(key=self.list_key)[:MAX_TICKETS].count() >= MAX_TICKETS:
                 return None
             return tickets.create(key=self.list_key, payload=task, lock=Now()).pk
         key = f"{self.list_key}{CHORE_MARK}{chore}"
         with transaction.atomic(savepoint=False):
-            # One that waits already is enough, if nobody takes it before our commit, whose changes he would not see:
-            # so it is locked until then. Nobody waits for that lock: who finds it locked takes, or adds, another one.
+            # A waiting ticket is enough, unless a worker takes it before this transaction commits and so does not see
+            # its changes: hence the ticket is locked until the commit. No process waits for the lock: one that finds
+            # the ticket locked takes, or adds, another one.
             waiting = tickets.filter(key=key, lock__lte=Now()).select_for_update(skip_locked=True, no_key=True).first()
             return (waiting or tickets.create(key=key, payload=task, lock=Now())).pk
 
     def dequeue(self) -> Any:
         try:
-            self._look_after_node()
+            self._check_node()
             if self.is_full():
                 time.sleep(FULL_PAUSE_SECONDS)
                 return None
             ticket = self._take()
         except Error as error:
-            logger.warning("No tickets, the database is away: %s", error)
+            logger.warning("No tickets, the database is unavailable: %s", error)
             connection.close()
             time.sleep(PAUSE_SECONDS)
             return None
@@ -83,17 +84,18 @@ class PatientBroker(ORM):  # type: ignore[misc]
         try:
             return super().acknowledge(task_id)
         except Error as error:
-            # It is only a ticket: it comes once more, hours later, and finds nothing to do.
-            logger.warning("Ticket %s is left, the database is away: %s", task_id, error)
+            # Harmless: the ticket is delivered again hours later, and its worker finds nothing to do.
+            logger.warning("Ticket %s stays, the database is unavailable: %s", task_id, error)
             connection.close()
             return None
 
-    def _look_after_node(self) -> None:
-        if time.monotonic() > self._looked_at + LOOK_SECONDS:
-            self._looked_at = time.monotonic()
-            self._can_work = nodes.can_work(nodes.beat(self.list_key))
+    def _check_node(self) -> None:
+        if time.monotonic() > self._node_checked_at + NODE_CHECK_SECONDS:
+            self._node_checked_at = time.monotonic()
+            self._can_work = nodes.can_work(nodes.heartbeat(self.list_key))
 
     def _take(self) -> Any:
+        """Lock and return the next due ticket that this node may take; None if there is none."""
         tickets = self.get_connection()
         own = Node.objects.filter(name=settings.NODE_NAME, queue=self.list_key)
         with transaction.atomic():

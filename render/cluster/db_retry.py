@@ -1,43 +1,67 @@
-"""The database may be away for a while; what a worker has in its hands is worth more than that while."""
+"""Retry a step through a database outage, rather than lose what a worker has just rendered."""
 
 import logging
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import tenacity
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
+
+from accounts.database_errors import DATABASE_UNAVAILABLE
 
 logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 1.0
-# Longer than it takes to notice that the database is away: the time for a connection to each of its addresses, or the
-# keepalives of one that is open.
+# Longer than it takes to notice that the database is unavailable: the time for a connection to each of its addresses,
+# or the keepalives of an open one.
 WORKED_SECONDS = 60.0
 
 Result = TypeVar("Result")
 
 
-def outlast(step: Callable[[], Result], *, check: Callable[[], None] = lambda: None) -> Result:
-    """Do a step that may be done again until the database takes it, for RENDER_OUTAGE_SECONDS after the first failure.
+def retry_through_outage(step: Callable[[], Result], *, check: Callable[[], None] = lambda: None) -> Result:
+    """Call `step` until the database is available, for RENDER_OUTAGE_SECONDS after the first failure of an outage.
 
-    That time begins anew when the step has worked for WORKED_SECONDS before it failed: the database had come back.
+    A step that has worked for more than WORKED_SECONDS before it fails begins a new outage: the database had come back.
 
-    check: called before each further try; what it raises ends the waiting. The step may have been done although it
-    raised: the connection can break after the commit.
+    step: must allow repetition. It may have succeeded although it raised: a connection can break after the commit.
+    check: called before each further try; an exception from it ends the retries.
     """
-    deadline: float | None = None  # Not from now on: the step itself may take hours.
-    while True:
-        started = time.monotonic()
-        try:
-            return step()
-        except (OperationalError, InterfaceError) as error:
-            now = time.monotonic()
-            if deadline is None or now - started > WORKED_SECONDS:
-                deadline = now + settings.RENDER_OUTAGE_SECONDS
-            if now > deadline:
-                raise
-            logger.warning("The database is away, trying again: %s", error)
-            connection.close()
+    outage = _Outage()
+
+    def before_pause(state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        logger.warning("The database is unavailable, trying again: %s", error)
+        connection.close()
         check()
-        time.sleep(PAUSE_SECONDS)
+
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(DATABASE_UNAVAILABLE),
+        before=outage.try_begins,
+        stop=outage.is_too_long,
+        before_sleep=before_pause,
+        wait=tenacity.wait_fixed(PAUSE_SECONDS),
+        sleep=time.sleep,
+        reraise=True,
+    )
+    return retrying(step)
+
+
+class _Outage:
+    """How long the database has been unavailable. All times are of the monotonic clock."""
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self._try_began = 0.0
+
+    def try_begins(self, state: tenacity.RetryCallState) -> None:
+        self._try_began = time.monotonic()
+
+    def is_too_long(self, state: tenacity.RetryCallState) -> bool:
+        """Called when a try has failed."""
+        now = time.monotonic()
+        if self._began is None or now - self._try_began > WORKED_SECONDS:
+            self._began = now
+        return now > self._began + settings.RENDER_OUTAGE_SECONDS

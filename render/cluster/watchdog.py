@@ -1,7 +1,9 @@
-"""Whether a queue's workers work: every minute its pusher hands them a task that writes down that it ran.
+"""Whether a queue's workers work: its pusher regularly gives them a task that records that it ran.
 
-A worker that dies is noticed at once, see `render.cluster.hardening`. This finds what nobody has thought of: processes
-that are all alive, and do nothing. The cluster then ends, and whoever supervises it starts a new one.
+The death of a worker is noticed at once, see `render.cluster.hardening`. The watchdog is for unforeseen faults in which
+all processes are alive and do nothing. It ends the cluster, and the cluster's supervisor starts a new one.
+
+In the database and in the settings the task is called a canary.
 """
 
 import contextlib
@@ -23,29 +25,29 @@ from render.models import Node, State
 
 logger = logging.getLogger(__name__)
 
-SILENCES = 10  # canaries in a row without an answer; a large upload's check alone may take some minutes
+SILENCES = 10  # After so many tasks without an answer the cluster ends; a large upload's check may take minutes.
 
 
 def watch(task_queue: Any, queue: str, *, exit_status: int) -> None:
-    """Runs beside the pusher for as long as that lives."""
-    heard_at = time.monotonic()
+    """Run for as long as the pusher lives; end the process with `exit_status` when the workers do nothing."""
+    answered_at = time.monotonic()
     while True:
         _send(task_queue, queue)
         time.sleep(settings.CANARY_SECONDS)
         if _is_alive(queue):
-            heard_at = time.monotonic()
-        elif time.monotonic() - heard_at > SILENCES * settings.CANARY_SECONDS:
+            answered_at = time.monotonic()
+        elif time.monotonic() - answered_at > SILENCES * settings.CANARY_SECONDS:
             logger.critical("The workers of queue %s do nothing: the cluster ends", queue)
             os._exit(exit_status)
 
 
-def sing(queue: str) -> None:
-    """The task itself, in a worker."""
+def answer(queue: str) -> None:
+    """The task: record that a worker has run it."""
     Node.objects.update_or_create(name=settings.NODE_NAME, queue=queue, defaults={"canary_at": Now()})
 
 
 def _send(task_queue: Any, queue: str) -> None:
-    # Past the broker, where the canaries of all nodes would mix. What a task is to django-q2: django_q.tasks.async_task
+    # Not by the broker, which would give it to any node. The fields are those of django_q.tasks.async_task.
     task = {
         "id": uuid.uuid4().hex,
         "name": f"canary-{queue}",
@@ -54,12 +56,12 @@ def _send(task_queue: Any, queue: str) -> None:
         "kwargs": {},
         "started": timezone.now(),
     }
-    with contextlib.suppress(Full):  # They are busy, or stuck: what they hold and what they last did tells which.
+    with contextlib.suppress(Full):  # The workers are busy, or stuck: `_is_alive` tells which.
         task_queue.put_nowait(task)
 
 
 def _is_alive(queue: str) -> bool:
-    """Whether a worker has answered lately or holds a render, which its lease watches over."""
+    """Whether a worker has answered lately, or holds a render: for that its lease is responsible."""
     close_old_connections()
     try:
         lately = Q(canary_at__gt=Now() - timedelta(seconds=2 * settings.CANARY_SECONDS))
@@ -67,4 +69,4 @@ def _is_alive(queue: str) -> bool:
         return node.filter(lately | Q(renders__state=State.RUNNING)).exists()
     except Error:
         connection.close()
-        return True  # Nobody can answer now.
+        return True  # While the database is unavailable no worker can answer.

@@ -1,7 +1,7 @@
-"""What an engine is: normalised files and parameters in, segments of frames out.
+"""The interface of an engine: it turns normalised files and parameters into segments of frames.
 
 An engine is deterministic: the same inputs, parameters and seed give the same frames on every node, whether a render
-ran through or was resumed from a checkpoint. The runner relies on this when it renders on after a crash.
+ran through or was resumed from a checkpoint. The runner relies on this when it resumes a render after a crash.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from render.parameters import Parameters
 
 Crop = tuple[int, int, int, int]  # top, left, height, width: a part of the source, in its pixels
-FPS = 25  # InfiniteTalk's frame rate; the draft keeps it, so that both have the same frames
+FPS = 25  # InfiniteTalk's frame rate; the draft has the same, so that both have the same number of frames.
 
 
 @dataclass(frozen=True)
@@ -25,64 +25,68 @@ class RenderInputs:
 
     portrait: Path | None  # upright RGB PNG
     video: Path | None  # H.264 mp4 at FPS, upright, without sound
-    voices: tuple[Path, ...]  # one per speaker, left to right: WAV, 16 kHz mono s16, all as long as the whole scene
+    voices: tuple[Path, ...]  # one per speaker, left to right: WAV, 16 kHz mono s16, each as long as the whole video
     prompt: str
 
 
 @dataclass(frozen=True)
 class FrameRange:
+    """A range of the video's frames, which are counted from 0."""
+
     start: int  # first frame
     stop: int  # one past the last frame
 
 
 @dataclass(frozen=True)
-class Plan:
+class RenderPlan:
+    """What a render will give: the size of its frames and its segments."""
+
     width: int  # pixels, even
-    height: int
+    height: int  # pixels, even
     num_frames: int
     segments: tuple[FrameRange, ...]  # cover range(num_frames) without gap or overlap
-    variant: str = ""  # of the model, for an engine whose nodes may lack some of its files
-    crop: Crop | None = None  # what is shown of the source; None: its middle
+    variant: str = ""  # of the model, for an engine whose nodes may lack the files of some variants; else empty
+    crop: Crop | None = None  # the part of the source that is shown; None: its middle
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """From where a render goes on, also on another node."""
+    """The point from which a render can be resumed, on any node."""
 
-    next_segment: int
-    state: bytes | None = None  # what the engine needs besides its inputs; opaque to the runner
+    next_segment: int  # index of the first segment that is not rendered yet
+    state: bytes | None = None  # the engine's own data besides its inputs; only the engine reads it
 
 
 @dataclass(frozen=True)
 class RenderedSegment:
     index: int
     frames: NDArray[np.uint8]  # T x H x W x 3, RGB
-    checkpoint: Checkpoint
+    checkpoint: Checkpoint  # to resume after this segment
 
 
-class Hold(Protocol):
-    """The right to go on with a render, which may be lost at any time: it was canceled, or the lease has run out."""
+class RenderLease(Protocol):
+    """The right to go on with a render. It may be lost at any time, by a cancel or because it has expired."""
 
     @property
     def render_id(self) -> UUID: ...
 
     @property
     def attempt(self) -> int:
-        """The fencing token: it grows with each claim of the render."""
+        """The fencing token, which grows with each claim of the render."""
 
     def check(self) -> None:
-        """Raises what ends the attempt, once the hold is lost. Cheap; an engine should call it each second or so."""
+        """Raise the error that ends the attempt if the lease is lost. Cheap: to be called about once a second."""
 
     def seconds_left(self) -> float:
-        """How long the hold is good for if nobody renews it."""
+        """After so many seconds the lease expires, unless it is renewed."""
 
     def report(self, rendered: float) -> None:
-        """Say how far the engine is within a segment: from 0 to 1, of the whole film."""
+        """Report the progress within a segment. rendered: the share of the whole video, from 0 to 1."""
 
 
 @dataclass(frozen=True)
 class EngineStatus:
-    """What an engine has to say of itself on this node."""
+    """The state of an engine on this node."""
 
     available: bool
     model_state: str = ""  # loading, ready, busy, down; empty for an engine without a model server
@@ -96,12 +100,23 @@ class Engine(Protocol):
     min_audio_seconds: float  # a shorter voice is refused with `audio_too_short`
 
     def status(self) -> EngineStatus:
-        """Asked before a render is taken."""
+        """Called before a render is claimed, so it must be quick."""
 
-    def plan(self, inputs: RenderInputs, parameters: Parameters) -> Plan:
-        """Size and segments, without rendering. Raises ServiceError for inputs it cannot work with (`no_face`)."""
+    def plan(self, inputs: RenderInputs, parameters: Parameters) -> RenderPlan:
+        """Size and segments, without rendering. Raises ServiceError for inputs that the engine cannot use, such as
+        `no_face` (see `render.engines.no_face`).
+        """
 
     def segments(
-        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None, hold: Hold
+        self,
+        inputs: RenderInputs,
+        parameters: Parameters,
+        plan: RenderPlan,
+        resume: Checkpoint | None,
+        lease: RenderLease,
     ) -> Iterator[RenderedSegment]:
-        """Yield the segments in order, from `resume.next_segment` on."""
+        """Yield the segments in order, from `resume.next_segment` on, or from the first. (Every engine repeats this
+        signature, and only that.)
+
+        Raises what `lease.check` raises, NodeFault, or ServiceError.
+        """

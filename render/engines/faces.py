@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from accounts.errors import ServiceError
+from render.engines import no_face
 
 RgbImage = NDArray[np.uint8]  # H x W x 3, RGB
 Points = NDArray[np.float32]  # N x 2, pixels (x, y)
@@ -162,22 +162,16 @@ def talking_faces(faces: list[Face], count: int) -> list[Face]:
     Raises ServiceError `no_face` when there are fewer; it tells what is wrong with the image.
     """
     if not faces:
-        detail = "No face was found. Send a picture in which the face is large, not covered and looks at the camera."
-        raise ServiceError("no_face", detail, param="image_url")
+        raise no_face.none_found()
     large = [face for face in faces if face.width >= MIN_WIDTH]
     usable = [face for face in large if abs(face.yaw) <= MAX_YAW]
     if len(usable) >= count:
         return sorted(usable[:count], key=lambda face: float(face.centre[0]))
     if count > 1 and len(usable) == 1:
-        raise ServiceError(
-            "no_face",
-            "Two voices were given, but only one face was found. Send a picture with two faces, or one voice.",
-            param="image_url",
-        )
+        raise no_face.one_for_two_voices()
     if not large:
-        detail = f"The face is too small: it would be {faces[0].width:.0f} pixels wide, {MIN_WIDTH:.0f} are needed."
-        raise ServiceError("no_face", detail, param="image_url")
-    raise ServiceError("no_face", "The face is turned away from the camera.", param="image_url")
+        raise no_face.too_small(faces[0].width, MIN_WIDTH)
+    raise no_face.turned_away()
 
 
 def _anchors() -> Points:

@@ -1,4 +1,4 @@
-"""The size of a render's frames and the framing of its source in them: one rule for the draft and the final.
+"""The size of a render's frames, and how its source is scaled to it: the same for the draft and the final video.
 
 The tables of sizes and the crop rule are the model's: `infinitetalk.buckets`.
 """
@@ -28,14 +28,14 @@ def source_size(inputs: RenderInputs) -> tuple[int, int]:
         return image.height, image.width
 
 
-def fit(picture: NDArray[np.uint8], height: int, width: int, crop: Crop | None = None) -> NDArray[np.uint8]:
-    """Scale an H x W x 3 picture, or this part of it, until it covers height x width, then cut out the centre.
+def fit(image: NDArray[np.uint8], height: int, width: int, crop: Crop | None = None) -> NDArray[np.uint8]:
+    """Scale an H x W x 3 image, or its part `crop`, until it covers height x width, then cut out the centre.
 
     Bilinear on uint8 by Pillow, as in `infinitetalk.conditioning.image.resize_and_crop`.
     """
     if crop is not None:
         top, left, rows, columns = crop
-        picture = np.ascontiguousarray(picture[top : top + rows, left : left + columns])
-    plan = center_crop(picture.shape[0], picture.shape[1], (height, width))
-    scaled = Image.fromarray(picture).resize(plan.resized[::-1], Image.Resampling.BILINEAR)
+        image = np.ascontiguousarray(image[top : top + rows, left : left + columns])
+    plan = center_crop(image.shape[0], image.shape[1], (height, width))
+    scaled = Image.fromarray(image).resize(plan.resized[::-1], Image.Resampling.BILINEAR)
     return np.asarray(scaled)[plan.rows, plan.columns]

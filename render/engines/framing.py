@@ -8,7 +8,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from accounts.errors import ServiceError
+from render.engines import no_face
 from render.engines.base import Crop, RenderInputs
 from render.engines.faces import MAX_YAW, MIN_WIDTH, Face, FaceFinder, RgbImage
 from render.engines.frame_size import source_size
@@ -74,8 +74,7 @@ def _crop(faces: list[Face], count: int, source: tuple[int, int], shown: tuple[i
         starts = [_start(chosen, axis, source[axis], shown[axis]) for axis in (0, 1)]
         if starts[0] is not None and starts[1] is not None:
             return starts[0], starts[1], *shown
-    detail = "The faces are too far apart: no part of the picture that fits into a film shows one for each voice."
-    raise ServiceError("no_face", detail, param="image_url")
+    raise no_face.too_far_apart()
 
 
 def _start(faces: Sequence[Face], axis: int, length: int, shown: int) -> int | None:

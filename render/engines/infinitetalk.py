@@ -1,7 +1,7 @@
-"""InfiniteTalk on a GPU: a thin client of the model server (`python -m infinitetalk serve`), which holds the networks.
+"""InfiniteTalk on a GPU: a client of the model server (`python -m infinitetalk serve`), which holds the networks.
 
-The server runs on the same machine and renders ahead: while this process encodes and stores a chunk, the next one is
-denoised.
+The server runs on the same machine and renders ahead: while this process encodes and stores a chunk, the server already
+denoises the next one.
 """
 
 import json
@@ -9,34 +9,34 @@ import time
 import wave
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import msgpack
 import numpy as np
 
-from accounts.errors import PROBLEM_TYPES, ServiceError
 from infinitetalk.buckets import PUBLISHED_SIZES, Sizes, nearest_bucket, plan_chunks
 from infinitetalk.presets import PRESETS
-from render.engines.base import FPS, Checkpoint, EngineStatus, FrameRange, Hold, Plan, RenderedSegment, RenderInputs
+from render.engines.base import (
+    FPS,
+    Checkpoint,
+    EngineStatus,
+    FrameRange,
+    RenderedSegment,
+    RenderInputs,
+    RenderLease,
+    RenderPlan,
+)
 from render.engines.frame_size import source_size
 from render.engines.framing import crop_with_faces
-from render.node_faults import NodeFault
+from render.engines.model_server_errors import Message, ServerLost, raise_reported
 from render.parameters import Parameters
 
-# Below some ten steps neighbouring ones differ too much for TeaCache to leave any out.
-TEACACHE_FROM_STEPS = 20
+TEACACHE_FROM_STEPS = 20  # With fewer steps, neighbouring ones differ too much for TeaCache to leave any out.
 TEACACHE_THRESHOLD = PRESETS["quality"].teacache_threshold
-PATIENCE_SECONDS = 120.0  # with a server that starts anew
-LOSSES_IN_A_ROW = 3  # of the server, without a chunk in between, before this attempt is given up
-SILENCE_SECONDS = 30.0  # A server that lives says something each second.
-EXTENSIONS_PER_LEASE = 3
-
-Message = dict[str, Any]
-
-
-class ServerLost(Exception):
-    """The model server has died, or is about to."""
+PATIENCE_SECONDS = 120.0  # How long a server that restarts is waited for.
+LOSSES_IN_A_ROW = 3  # The attempt fails after so many losses of the server without a chunk in between.
+SILENCE_SECONDS = 30.0  # A server that works sends a message each second.
+EXTENSIONS_PER_LEASE = 3  # The server is told of a renewed lease so often in its time.
 
 
 class InfiniteTalkEngine:
@@ -44,8 +44,8 @@ class InfiniteTalkEngine:
     min_audio_seconds = 0.5
 
     def __init__(self, socket: str, sizes: str = "") -> None:
-        """socket: of the model server. sizes: the config.json of the server's base model, only if it is a tiny
-        checkpoint with other sizes than the published ones, see `infinitetalk.buckets.Sizes`.
+        """socket: path of the model server's socket. sizes: path of the config.json of the server's base model, only if
+        that is a tiny checkpoint with other sizes than the published ones, see `infinitetalk.buckets.Sizes`.
         """
         self._client = httpx.Client(
             transport=httpx.HTTPTransport(uds=socket),
@@ -59,19 +59,21 @@ class InfiniteTalkEngine:
             health = self._client.get("/health").raise_for_status().json()
         except httpx.HTTPError:
             return EngineStatus(available=False, model_state="down")
-        state = health["state"]
-        # While it loads, another node may be ready for the render.
-        available = state != "loading"
         return EngineStatus(
-            available,
-            model_state=state,
+            available=health["state"] != "loading",  # Meanwhile another node may be ready for the render.
+            model_state=health["state"],
             gpu=health["gpu"],
             memory_plan=health["plan"],
-            unloadable=health.get("unloadable", {}),  # An older server does not look.
+            unloadable=health["unloadable"],
         )
 
-    def plan(self, inputs: RenderInputs, parameters: Parameters) -> Plan:
-        """Size and chunks, computed without the model: it may be on another machine."""
+    def plan(self, inputs: RenderInputs, parameters: Parameters) -> RenderPlan:
+        """Size and chunks, computed without the model, which may be on another machine.
+
+        Unlike the draft, this engine accepts a source in which `FaceFinder` finds no face: the model also animates
+        drawings, statues and faces in profile, which the finder does not know. `no_face` comes only from the crop, when
+        the faces that it has found do not fit into one frame.
+        """
         height, width = nearest_bucket(*source_size(inputs), self._sizes.buckets[parameters.resolution])
         num_frames = parameters.frame_num or max(1, round(_seconds(inputs.voices[0]) * FPS))
         chunks = plan_chunks(
@@ -79,85 +81,94 @@ class InfiniteTalkEngine:
             num_frames_per_chunk=self._sizes.num_frames_per_chunk,
             motion_frames=self._sizes.motion_frames,
         )
-        segments = tuple(FrameRange(chunk.start + chunk.keep_from, min(chunk.stop, num_frames)) for chunk in chunks)
-        variant = _variant(parameters, len(inputs.voices))
-        crop = crop_with_faces(inputs, height, width)
-        return Plan(width, height, num_frames, segments, variant=variant, crop=crop)
+        return RenderPlan(
+            width,
+            height,
+            num_frames,
+            tuple(FrameRange(chunk.start + chunk.keep_from, min(chunk.stop, num_frames)) for chunk in chunks),
+            variant=_variant(parameters, len(inputs.voices)),
+            crop=crop_with_faces(inputs, height, width),
+        )
 
     def segments(
-        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None, hold: Hold
+        self,
+        inputs: RenderInputs,
+        parameters: Parameters,
+        plan: RenderPlan,
+        resume: Checkpoint | None,
+        lease: RenderLease,
     ) -> Iterator[RenderedSegment]:
-        """Yield the chunks in order. A server that dies meanwhile is waited for, and goes on after the last chunk."""
+        """Yield the chunks in order. If the server ends meanwhile, wait for it and resume after the last chunk."""
+        variant = _variant(parameters, len(inputs.voices))
         checkpoint, losses = resume, 0
         while checkpoint is None or checkpoint.next_segment < len(plan.segments):
             try:
-                for segment in self._stream(inputs, parameters, plan, checkpoint, hold):
+                job = self._job(inputs, parameters, plan, checkpoint, lease)
+                for segment in self._stream(job, variant, len(plan.segments), lease):
                     checkpoint, losses = segment.checkpoint, 0
                     yield segment
             except (httpx.TransportError, ServerLost) as lost:
-                hold.check()
+                lease.check()
                 losses += 1
                 if losses == LOSSES_IN_A_ROW:
                     raise ServerLost(f"The model server was lost {losses} times in a row") from lost
-                self._wait_for_server(hold)
+                self._wait_for_server(lease)
 
-    def _stream(
-        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, checkpoint: Checkpoint | None, hold: Hold
-    ) -> Iterator[RenderedSegment]:
-        job = self._job(inputs, parameters, plan, checkpoint, hold)
-        variant = _variant(parameters, len(inputs.voices))
+    def _stream(self, job: Message, variant: str, num_segments: int, lease: RenderLease) -> Iterator[RenderedSegment]:
+        """Send one job and yield its chunks. Raises ServerLost and httpx.TransportError when the server is lost."""
         unpacker = msgpack.Unpacker(max_buffer_size=0)  # A chunk in 720p is larger than its default of 100 MB.
-        told, lease_seconds = time.monotonic(), job["lease_seconds"]
+        extended_at, lease_seconds = time.monotonic(), job["lease_seconds"]
         with self._client.stream("POST", "/renders", content=msgpack.packb(job)) as response:
             if response.is_error:
-                raise _failure(msgpack.unpackb(response.read()), variant)
-            for piece in response.iter_raw():
-                unpacker.feed(piece)
+                raise_reported(msgpack.unpackb(response.read()), variant)
+            for block in response.iter_raw():
+                unpacker.feed(block)
                 for message in unpacker:
                     if message["type"] == "error":
-                        raise _failure(message, variant)
+                        raise_reported(message, variant)
                     if message["type"] == "step":
-                        # The server leaves out steps that change nothing; an older one says nothing of them.
-                        steps = message.get("steps", parameters.sample_steps)
-                        done = message["chunk"] + message["step"] / steps
-                        hold.report(done / len(plan.segments))
+                        done = message["chunk"] + message["step"] / message["steps"]
+                        lease.report(done / num_segments)
                     if message["type"] == "chunk":
                         yield _segment(message)
-                # The server hears of it by the connection's end, and stops within one step.
-                hold.check()
-                if time.monotonic() - told > lease_seconds / EXTENSIONS_PER_LEASE:
-                    told, lease_seconds = time.monotonic(), hold.seconds_left()
-                    self._extend(hold, lease_seconds)
+                lease.check()  # If it raises, the connection ends, and with it the server's work within one step.
+                if time.monotonic() - extended_at > lease_seconds / EXTENSIONS_PER_LEASE:
+                    extended_at, lease_seconds = time.monotonic(), lease.seconds_left()
+                    self._extend(lease, lease_seconds)
 
-    def _extend(self, hold: Hold, lease_seconds: float) -> None:
-        """A server that is not told so for a while gives the render up: its worker may be frozen."""
+    def _extend(self, lease: RenderLease, lease_seconds: float) -> None:
+        """Tell the server that the lease is renewed. Without this it gives the render up: the worker may be frozen."""
         self._client.post(
-            f"/renders/{hold.render_id}/{hold.attempt}", content=msgpack.packb({"lease_seconds": lease_seconds})
+            f"/renders/{lease.render_id}/{lease.attempt}", content=msgpack.packb({"lease_seconds": lease_seconds})
         )
 
-    def _wait_for_server(self, hold: Hold) -> None:
+    def _wait_for_server(self, lease: RenderLease) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while self.status().model_state == "down":
-            hold.check()
+            lease.check()
             if time.monotonic() > deadline:
                 raise ServerLost(f"No model server answered for {PATIENCE_SECONDS:g} s")
             time.sleep(0.5)
 
     def _job(
-        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, checkpoint: Checkpoint | None, hold: Hold
+        self,
+        inputs: RenderInputs,
+        parameters: Parameters,
+        plan: RenderPlan,
+        checkpoint: Checkpoint | None,
+        lease: RenderLease,
     ) -> Message:
         teacache = parameters.preset == "quality" and parameters.sample_steps >= TEACACHE_FROM_STEPS
         return {
-            "render_id": str(hold.render_id),
-            "attempt": hold.attempt,
-            "lease_seconds": hold.seconds_left(),
+            "render_id": str(lease.render_id),
+            "attempt": lease.attempt,
+            "lease_seconds": lease.seconds_left(),
             "source": str((inputs.portrait or inputs.video or Path()).resolve()),
             "voices": [str(voice.resolve()) for voice in inputs.voices],
             "prompt": inputs.prompt,
             "seed": parameters.seed,
             "size": [plan.height, plan.width],
-            # Not named for the middle: a server of the version before knows only that.
-            **({"crop": list(plan.crop)} if plan.crop else {}),
+            "crop": list(plan.crop) if plan.crop else None,
             "num_frames": plan.num_frames,
             "lora": _lora(parameters),
             "lora_scale": parameters.lora_scale or 1.0,
@@ -176,6 +187,17 @@ class InfiniteTalkEngine:
         }
 
 
+def chunk_ranges(num_frames: int, *, chunk_frames: int, motion_frames: int) -> tuple[FrameRange, ...]:
+    """The frames that each chunk adds to the video.
+
+    Must agree with the model's `infinitetalk.sampling.scheduler.plan_chunks`, whose chunks also contain the motion
+    frames; tests/render/engines/test_infinitetalk_engine.py compares them.
+    """
+    stops = [*range(chunk_frames, num_frames, chunk_frames - motion_frames), num_frames]
+    starts = [0, *stops[:-1]]
+    return tuple(FrameRange(start, stop) for start, stop in zip(starts, stops, strict=True))
+
+
 def _segment(message: Message) -> RenderedSegment:
     frames = np.frombuffer(message["frames"], np.uint8).reshape(message["shape"])
     index = message["index"]
@@ -189,28 +211,10 @@ def _lora(parameters: Parameters) -> str | None:
 
 
 def _variant(parameters: Parameters, speakers: int) -> str:
-    """As the model server calls it, see `infinitetalk.server.variants`."""
-    # A merged file holds a LoRA at full strength only.
+    """The model server's name for the variant, see `infinitetalk.server.variants`."""
+    # "scaled": not from a merged file, which has its LoRA at full strength.
     scaled = "-scaled" if parameters.lora_scale not in (0, 1) else ""
     return f"{speakers}-{_lora(parameters) or 'none'}{scaled}"
-
-
-def _failure(message: Message, variant: str) -> Exception:
-    """What an error of the model server means for the render."""
-    code, detail = message["code"], message["detail"]
-    if code in ("gpu_failed", "aborted"):
-        return ServerLost(detail)
-    if code == "model_file_missing":
-        return NodeFault(f"The model server: {detail}", variant=variant)
-    if code in ("machine_failed", "file_unreadable"):
-        return NodeFault(f"The model server: {detail}")
-    if code == "gpu_out_of_memory":
-        return ServiceError(code, "The GPU has too little memory for this render.")
-    if code in ("image_invalid", "video_invalid"):
-        return ServiceError(code, PROBLEM_TYPES[code].title + ".", param="image_url")
-    if code in ("audio_invalid", "audio_empty"):
-        return ServiceError(code, PROBLEM_TYPES[code].title + ".", param="audio_url")
-    return RuntimeError(f"The model server answered {code}: {detail}")
 
 
 def _seconds(voice: Path) -> float:

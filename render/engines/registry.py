@@ -1,4 +1,4 @@
-"""Which engines this installation has."""
+"""The engines of this installation, as the setting RENDER_ENGINES names them."""
 
 from functools import cache
 from importlib import import_module
@@ -15,35 +15,39 @@ def names() -> list[str]:
 
 
 def require(name: str) -> None:
-    """Raises ServiceError `engine_unavailable` for an engine that no node here can run."""
+    """Raise ServiceError `engine_unavailable` for an engine that is not installed."""
     if name not in settings.RENDER_ENGINES:
         raise ServiceError("engine_unavailable", f"The engine {name} is not available here.", param="parameters.engine")
 
 
 def require_known(name: str) -> None:
-    """For what asks for an engine and gets another: it need not be installed. Raises ServiceError, as `require`."""
+    """The same for a request that another engine will serve, such as one of a test key: an engine that this version
+    knows is accepted even if it is not installed.
+    """
     if name not in settings.KNOWN_ENGINES:
         require(name)
 
 
 def queue_of(name: str) -> str:
+    """The queue whose nodes have this engine."""
     queue: str = settings.RENDER_ENGINES[name]["queue"]
     return queue
 
 
 @cache
-def _load(path: str, options: tuple[tuple[str, Any], ...]) -> Engine:
-    # Imported on first use: the web process lists engines and must not load what they need.
+def _create(path: str, options: tuple[tuple[str, Any], ...]) -> Engine:
+    # Imported on first use: web processes list the engines and must not import the engines' libraries.
     module, _, name = path.rpartition(".")
     engine: Engine = getattr(import_module(module), name)(**dict(options))
     return engine
 
 
 def get(name: str) -> Engine:
+    """The engine, which is created once in each process."""
     entry: dict[str, Any] = settings.RENDER_ENGINES[name]
-    return _load(entry["class"], tuple(entry.get("options", {}).items()))
+    return _create(entry["class"], tuple(entry.get("options", {}).items()))
 
 
 def statuses(queue: str) -> dict[str, EngineStatus]:
-    """What the engines of a queue say of themselves on this node."""
+    """The state of each engine of a queue on this node, by the engine's name."""
     return {name: get(name).status() for name in names() if queue_of(name) == queue}

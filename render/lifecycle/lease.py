@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 import traceback
-from typing import Self
 from uuid import UUID
 
 from django.conf import settings
@@ -21,6 +20,7 @@ from django.db import Error, connection
 from accounts.errors import ServiceError
 from render import fence
 from render.cluster import ticket_clock
+from render.cluster.claim_thread import ClaimThread
 from render.fence import Claim, Fenced
 from render.lifecycle import progress, transitions
 
@@ -33,28 +33,19 @@ class Draining(Exception):
     """The node takes a rest; the render is to go on elsewhere."""
 
 
-class Lease:
-    """Also the `Hold` that an engine is given."""
+class Lease(ClaimThread):
+    """Also the `RenderLease` that an engine is given."""
 
     def __init__(self, claim: Claim) -> None:
+        super().__init__(name=f"lease-{claim.render_id}")
         self._claim = claim
         self._progress: int | None = None  # in percent, written with the next renewal
         self._furthest = 0.0  # that was reported: from 0 to 1 of the film rendered, from 1 to 2 of it uploaded
         self._lost = False
         self._draining = False
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name=f"lease-{claim.render_id}", daemon=True)
         self._worker = threading.get_ident()
         self.moved_on()
         self._renewed()
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
     @property
     def render_id(self) -> UUID:

@@ -11,10 +11,11 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, OperationalError, transaction
+from django.db import transaction
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Now
 
+from accounts.database_errors import DATABASE_UNAVAILABLE
 from accounts.errors import ServiceError
 from render.lifecycle import transitions
 from render.machine import nodes
@@ -30,9 +31,6 @@ MISSED_RUNS = 2
 def run() -> int:
     """Reap and top up once; return how many renders were reaped."""
     reaped = 0 if _in_grace() else _reap_expired()
-    for left in Render.objects.filter(state=State.QUEUED).exclude(cancel_requested_at=None):
-        with _alone(f"The cancel of render {left.pk}"):
-            transitions.request_cancel(left)  # Of an earlier version, which forgot the cancel here.
     for name in Render.objects.filter(state=State.QUEUED).order_by().values_list("queue", flat=True).distinct():
         with _alone(f"What no node of queue {name} can render"):
             _fail_unloadable(name)
@@ -41,7 +39,7 @@ def run() -> int:
             if added:
                 logger.info("Added %d tickets to queue %s", added, name)
     for receiver, outcome in housekeeping.send_robust(sender=None):
-        if isinstance(outcome, DatabaseError):
+        if isinstance(outcome, DATABASE_UNAVAILABLE):
             raise outcome
         if isinstance(outcome, Exception):
             logger.error("%s failed", receiver, exc_info=outcome)
@@ -112,7 +110,7 @@ def _alone(what: str) -> Iterator[None]:
     """What fails here keeps back nothing else; it is logged, and tried again in the next run."""
     try:
         yield
-    except (OperationalError, InterfaceError):
+    except DATABASE_UNAVAILABLE:
         raise  # The database is away.
     except Exception:
         logger.exception("%s failed", what)

@@ -1,4 +1,4 @@
-"""What only one process of a machine does at a time."""
+"""A lock that one process of a machine can hold at a time."""
 
 import fcntl
 from typing import IO
@@ -10,7 +10,9 @@ from render.storage.private_folder import private_folder
 
 
 def try_lock(name: str) -> IO[str] | None:
-    """Held until the file is closed or the process dies; None when another one holds it."""
+    """Return the open lock file: the lock is held until it is closed or the process ends. None if another process
+    holds the lock.
+    """
     private_folder(settings.WORK_DIR)
     file: IO[str] = (settings.WORK_DIR / f"{quote(name, safe='')}.lock").open("w")
     try:

@@ -1,7 +1,6 @@
-"""This machine's row among the nodes."""
+"""The rows of nodes: what this machine reports about itself, and which machines can work."""
 
 import logging
-import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
@@ -18,18 +17,18 @@ from render.queue import tickets
 logger = logging.getLogger(__name__)
 
 REST_SECONDS = 30
-MISSED_CANARIES = 3
+MISSED_CHECKS = 3  # of the watchdog, in a row, after which a node counts as dead
 RESTS = Q(rests_until__gt=Now())
 
 
-def beat(queue: str) -> Node:
-    """Find or make this machine's node for a queue and note that it lives."""
+def heartbeat(queue: str) -> Node:
+    """Return this machine's node for a queue, with the time of this call; it is created by the first one."""
     node, _ = Node.objects.update_or_create(name=settings.NODE_NAME, queue=queue, defaults={"heartbeat_at": Now()})
     return node
 
 
-def note_model(node: Node, engines: Mapping[str, EngineStatus]) -> None:
-    """Write down what the node's model server says of itself, if it has one and the row says something else."""
+def record_model(node: Node, engines: Mapping[str, EngineStatus]) -> None:
+    """Store what the node's model server reports, if there is one and something has changed."""
     for status in engines.values():
         known = (node.gpu, node.memory_plan)
         facts = known if status.model_state == "down" else (status.gpu, status.memory_plan)
@@ -37,14 +36,14 @@ def note_model(node: Node, engines: Mapping[str, EngineStatus]) -> None:
             node.model_state, (node.gpu, node.memory_plan) = status.model_state, facts
             node.save(update_fields=["model_state", "gpu", "memory_plan"])
         if status.model_state:
-            _note_unloadable(node, status)
+            _record_unloadable(node, status)
 
 
-def _note_unloadable(node: Node, status: EngineStatus) -> None:
-    # A server that does not answer may come back with good files, so what it said before is forgotten.
+def _record_unloadable(node: Node, status: EngineStatus) -> None:
+    # A server that does not answer may come back with good files, so its last report is dropped.
     unloadable = dict(status.unloadable)
     since: dict[str, float] = {name: node.unloadable_since.get(name, 0.0) for name in unloadable}
-    if status.model_state in ("down", "loading"):  # The same fault goes on if a restart does not mend it.
+    if status.model_state in ("down", "loading"):  # Kept, in case the same fault is there after a restart.
         since = {**node.unloadable_since, **since}
     if (node.unloadable, node.unloadable_since) == (unloadable, since):
         return
@@ -55,21 +54,24 @@ def _note_unloadable(node: Node, status: EngineStatus) -> None:
 
 
 def can_work(node: Node) -> bool:
-    """Whether this machine has room to work and has rested, which its row then says. node: fresh from `beat`."""
+    """Whether this machine has room on its disk and no rest to keep. Updates its row. node: fresh from `heartbeat`."""
     if fault := disk_room.fault():
-        _note(node.pk, fault)
+        _record_fault(node.pk, fault)
         return False
-    return not node.fault or _mended(node)
+    return not node.fault or _end_fault(node)
 
 
 def rest(node_id: int, fault: str) -> None:
-    """After a fault in the middle of some work, whose files are gone now, so that there seems to be room again."""
-    _note(node_id, fault)
+    """Take no work for REST_SECONDS, after a fault in the middle of a render.
+
+    Without this rest the machine would go on at once: the render's files are gone, so the disk seems to have room.
+    """
+    _record_fault(node_id, fault)
     Node.objects.filter(pk=node_id).update(rests_until=Now() + timedelta(seconds=REST_SECONDS))
 
 
-def _note(node_id: int, fault: str) -> None:
-    """In the node's row; logged once, when it begins."""
+def _record_fault(node_id: int, fault: str) -> None:
+    """Store a fault in the node's row. The log gets one line, when the fault begins."""
     fault = fault[: Node._meta.get_field("fault").max_length]
     rows = Node.objects.filter(pk=node_id)
     if rows.filter(fault="").update(fault=fault, fault_since=Now()):
@@ -78,7 +80,8 @@ def _note(node_id: int, fault: str) -> None:
         rows.exclude(fault=fault).update(fault=fault)
 
 
-def _mended(node: Node) -> bool:
+def _end_fault(node: Node) -> bool:
+    """Clear the node's fault, unless it still rests; return whether it can work."""
     rows = Node.objects.filter(pk=node.pk)
     if rows.filter(RESTS).exists():
         return False
@@ -89,15 +92,15 @@ def _mended(node: Node) -> bool:
 
 
 def alive() -> QuerySet[Node]:
-    lately = Now() - timedelta(seconds=MISSED_CANARIES * settings.CANARY_SECONDS)
+    lately = Now() - timedelta(seconds=MISSED_CHECKS * settings.CANARY_SECONDS)
     return Node.objects.filter(Q(heartbeat_at__gte=lately) | Q(canary_at__gte=lately))
 
 
 def unloadable_everywhere(queue: str) -> dict[str, str]:
     """Variants of the model that no living machine of a queue has been able to load for MODEL_FILES_PATIENCE_SECONDS,
-    and what each machine says of it.
+    with what each machine reports about the variant, one a line.
 
-    A machine that says nothing of a variant can load it. One of an older version does not say since when it cannot.
+    A machine that reports nothing about a variant can load it.
     """
     machines = list(alive().filter(queue=queue).order_by("name"))
     if not any(node.unloadable for node in machines):
@@ -108,8 +111,8 @@ def unloadable_everywhere(queue: str) -> dict[str, str]:
 
 
 def _unloadable_since(node: Node, latest: float) -> set[str]:
-    """latest: seconds of Unix time."""
-    return {name for name in node.unloadable if node.unloadable_since.get(name, math.inf) <= latest}
+    """The variants that the node cannot load since `latest`, in Unix seconds, or before."""
+    return {name for name in node.unloadable if node.unloadable_since[name] <= latest}
 
 
 def _database_time() -> datetime:

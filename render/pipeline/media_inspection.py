@@ -1,4 +1,4 @@
-"""What a customer's file is, read to its end: the facts that are shown before it is used in a film."""
+"""The inspection of a customer's file: its kind and its facts, which the API shows before the file is used."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -16,20 +16,22 @@ PARAM = "file"
 
 
 def inspect(path: Path, folder: Path, *, max_audio_seconds: float, check: Check) -> tuple[str, dict[str, Any]]:
-    """Return its kind, `image`, `video` or `audio`, and facts of it that JSON can hold.
+    """Return the kind of the file, `image`, `video` or `audio`, and its facts, which JSON can express.
 
-    A voice is decoded to its end, so its length is exact. Of a film, which is dear to decode, only the packets are
-    counted, and the length is what its container says. A file that a render would refuse as damaged is refused here;
-    the warning of a little damage comes with the render. The face boxes are shares of the upright picture's width and
-    height, the widest first. Raises ServiceError with `PARAM`, OSError when the disk does not take what is written, and
-    whatever `check` raises, which is called all the time.
+    Sound is decoded to its end, so its length is exact. A video is expensive to decode, so only its packets are
+    counted, and its length is the container's. A file that a render would refuse as damaged is refused here, too; the
+    warning of a small damage comes with the render. The boxes of the faces are shares of the upright image's width and
+    height, the widest face first.
+
+    folder: for files that are made on the way. check: called often; an exception from it ends the inspection. Raises
+    ServiceError with the parameter `PARAM`, and OSError when the disk cannot be written to.
     """
     facts = isolated.probe(path, param=PARAM, check=check)
     match facts:
         case ImageFacts():
             portrait = isolated.normalise_portrait(path, folder / "portrait.png", param=PARAM, check=check)
-            with Image.open(portrait.path) as picture:
-                faces = FaceFinder().find(np.asarray(picture))
+            with Image.open(portrait.path) as image:
+                faces = FaceFinder().find(np.asarray(image))
             boxes = [_box(face, portrait.width, portrait.height) for face in faces]
             return "image", {"format": facts.format, "width": facts.width, "height": facts.height, "faces": boxes}
         case AudioFacts():

@@ -1,10 +1,10 @@
-"""Brings the sources of the next renders to a node while it still works on the one before."""
+"""Downloads the sources of the next renders to a node while it still works on the current one."""
 
 import logging
 from typing import cast
 
 from render.queue import tickets
-from render.sources import Sources, keys_of
+from render.sources import Sources, source_keys
 from render.storage import media
 
 logger = logging.getLogger(__name__)
@@ -13,16 +13,16 @@ RENDERS_AHEAD = 2  # Another node may take the first of them.
 
 
 def prefetch(queue_name: str, failed: set[str]) -> None:
-    """Fetch what the node does not have yet. A failure costs nothing: the render fetches it again, and reports it.
+    """Download the sources that the node does not have yet. A failure is harmless: the render tries again itself.
 
-    failed: keys that were tried in vain, and are not tried ahead again; it is kept up to date here.
+    failed: keys whose download has failed, which are not tried here again. This function updates it.
     """
     renders = tickets.claimable(queue_name).exclude(sources__isnull=True)[:RENDERS_AHEAD]
-    keys = {key for render in renders for key in keys_of(cast(Sources, render.sources))}
-    failed &= keys  # Else it would grow for as long as the process lives.
+    keys = {key for render in renders for key in source_keys(cast(Sources, render.sources))}
+    failed &= keys  # Otherwise it would grow as long as the process runs.
     for key in keys - failed:
         try:
-            media.keep_source(key)
+            media.cache_source(key)
         except (OSError, media.DamagedObject, media.MissingObject):
-            logger.warning("Not fetched ahead: %s", key, exc_info=True)
+            logger.warning("Not downloaded ahead: %s", key, exc_info=True)
             failed.add(key)

@@ -1,6 +1,5 @@
-"""From the customer's addresses to normalised files in the media storage."""
+"""The step `prepare`: from the customer's URLs and script to normalised files in the media storage."""
 
-import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,9 +18,12 @@ from render.media.isolation.calls import Check
 from render.media.probe import VideoFacts
 from render.media.video.source_video import SourceVideo
 from render.models import Render
+from render.pipeline.growth import GrowthCheck
 from render.sources import Sources, SourceWarning, Speech
 from render.speech.registry import Script, speak
 from render.storage import media
+
+GROWTH_CHECKS_PER_TIMEOUT = 100
 
 
 def prepare_sources(
@@ -33,16 +35,17 @@ def prepare_sources(
     check: Check,
     moved_on: Callable[[], None] = lambda: None,
 ) -> tuple[Sources, list[SourceWarning]]:
-    """Fetch or speak, check, normalise, store; also return what is wrong with the files.
+    """Fetch or speak the sources, check, normalise and store them; return them with the warnings about the files.
 
-    Raises ServiceError with the parameter at fault, SpeechUnavailable.
-
-    `check` is called all the time while files are fetched or decoded; what it raises ends that, and is raised here.
-    `moved_on` is called when some of it is done.
+    folder: for the local files. min_audio_seconds: of each voice. num_frames: the forced length of the video, if any.
+    check: called often while files are fetched or decoded; an exception from it ends that, and is raised here.
+    moved_on: called whenever something has been done. Raises ServiceError with the parameter at fault, StorageFailure,
+    DamagedObject, SpeechUnavailable.
     """
-    check = _noticing_growth(folder, check, moved_on)
-    addresses = {"image_url": render.image_url, "audio_url": render.audio_url, "audio_url_2": render.audio_url_2}
-    fetched = _fetch_all({param: url for param, url in addresses.items() if url}, folder, check)
+    interval = settings.RENDER_TIMEOUT_SECONDS / GROWTH_CHECKS_PER_TIMEOUT
+    check = GrowthCheck(folder, check, moved_on, interval_seconds=interval)
+    urls = {"image_url": render.image_url, "audio_url": render.audio_url, "audio_url_2": render.audio_url_2}
+    fetched = _fetch_all({param: url for param, url in urls.items() if url}, folder, check)
     moved_on()
     image = fetched.pop("image_url")
     max_seconds = render.tenant.plan.max_audio_seconds
@@ -59,13 +62,15 @@ def prepare_sources(
 
     def store(path: Path) -> str:
         moved_on()
-        return media.store_source(path, render, lambda share: moved_on())
+        key = media.store_source(path, render, lambda share: moved_on())
+        path.rename(media.local_path(key, folder))  # The engine finds the file there.
+        return key
 
     portrait = video = None
     if isinstance(isolated.probe(image, param="image_url", check=check), VideoFacts):
-        path = folder / "video.mp4"
-        film = isolated.normalise_video(image, path, max_seconds=seconds, param="image_url", check=check)
-        warnings += _damage("image_url", film)
+        path = folder / "source.mp4"
+        source_video = isolated.normalise_video(image, path, max_seconds=seconds, param="image_url", check=check)
+        warnings += _damage("image_url", source_video)
         video = store(path)
     else:
         path = folder / "portrait.png"
@@ -82,31 +87,15 @@ def prepare_sources(
     return sources, warnings
 
 
-def _noticing_growth(folder: Path, check: Check, moved_on: Callable[[], None]) -> Check:
-    """The same `check`; each time it finds more in the folder than ever before, `moved_on` is called."""
-    most = 0
+def _fetch_all(urls: dict[str, str], folder: Path, check: Check) -> dict[str, Path]:
+    """Fetch the files at the same time. urls: by parameter. Returns the files by parameter."""
 
-    def look() -> None:
-        nonlocal most
-        check()
-        num_bytes = 0
-        for path in folder.iterdir():
-            with contextlib.suppress(FileNotFoundError):  # A partial file has just got its name.
-                num_bytes += path.stat().st_size
-        if num_bytes > most:
-            most = num_bytes
-            moved_on()
-
-    return look
-
-
-def _fetch_all(addresses: dict[str, str], folder: Path, check: Check) -> dict[str, Path]:
-    def bring(param: str) -> Path:
-        if addresses[param].startswith(media.STORED):
-            return _fetch_stored(addresses[param], folder / param, param)
+    def fetch_one(param: str) -> Path:
+        if urls[param].startswith(media.STORED):
+            return _fetch_stored(urls[param], folder / param, param)
         max_bytes = settings.MAX_IMAGE_BYTES if param == "image_url" else settings.MAX_AUDIO_BYTES
         return fetch(
-            addresses[param],
+            urls[param],
             folder / param,
             limits=FetchLimits(max_bytes=max_bytes, total_seconds=settings.DOWNLOAD_TIMEOUT_SECONDS),
             allow_private=settings.ALLOW_PRIVATE_MEDIA_URLS,
@@ -116,14 +105,14 @@ def _fetch_all(addresses: dict[str, str], folder: Path, check: Check) -> dict[st
         ).path
 
     with ThreadPoolExecutor() as pool:
-        return dict(zip(addresses, pool.map(bring, addresses), strict=True))
+        return dict(zip(urls, pool.map(fetch_one, urls), strict=True))
 
 
 def _fetch_stored(source: str, destination: Path, param: str) -> Path:
-    """A file of the tenant's own, which was uploaded; `source` was made by us, never by a customer."""
+    """Fetch a file that the tenant has uploaded. `source` was made by this service, never by a customer."""
     sha256, _, key = source.removeprefix(media.STORED).partition("/")
     try:
-        media.download(key, destination, sha256=sha256)
+        media.download_verified(key, destination, sha256=sha256)
     except media.MissingObject as error:
         raise ServiceError("asset_not_found", "The asset was deleted.", param=param) from error
     return destination
@@ -140,12 +129,13 @@ def _store_speech(spoken: Path, voice: Voice, render: Render) -> Speech:
     )
 
 
-def _damage(param: str, found: Voice | SourceVideo) -> list[SourceWarning]:
-    if not found.lost_seconds:
+def _damage(param: str, file: Voice | SourceVideo) -> list[SourceWarning]:
+    """The warning about a damaged file, if it is damaged."""
+    if not file.lost_seconds:
         return []
     detail = (
-        f"The file is damaged or was cut off: {max(0.01, found.lost_seconds):.2f} s of it could not be read. The"
-        " film was made without that part."
+        f"The file is damaged or was cut off: {max(0.01, file.lost_seconds):.2f} s of it could not be read. The"
+        " video was made without that part."
     )
     return [SourceWarning(param=param, code="damaged", detail=detail)]
 

@@ -1,4 +1,4 @@
-"""What an engine has rendered, on its way to the storage: segments, and the checkpoints to go on from."""
+"""Storing what an engine has rendered: segments, and the checkpoints from which the render can be resumed."""
 
 import logging
 import time
@@ -11,41 +11,44 @@ from render.fence import Claim
 from render.lifecycle.lease import Lease
 from render.models import Render
 from render.storage import media
-from render.storage.errors import StorageFailure
+from render.storage.failures import StorageFailure
 
 logger = logging.getLogger(__name__)
 
-STORAGE_TRIES = 40  # to store a segment, over STORAGE_PATIENCE_SECONDS
+STORAGE_TRIES = 40  # to store a segment, spread over STORAGE_PATIENCE_SECONDS
 
 
 def store(path: Path, render: Render, claim: Claim, lease: Lease) -> str:
-    """Return its key. Patiently: giving up would throw away what the engine has just rendered."""
+    """Store a segment or a checkpoint; return its key. Raises StorageFailure and what `lease.check` raises.
+
+    It tries for STORAGE_PATIENCE_SECONDS: giving up would throw away what the engine has just rendered.
+    """
     deadline = time.monotonic() + settings.STORAGE_PATIENCE_SECONDS
     while True:
         try:
-            return media.store_piece(path, render, claim)
+            return media.store_segment(path, render, claim)
         except StorageFailure as failure:
             if not failure.reason.passes_later or time.monotonic() > deadline:
                 raise
             logger.warning("Render %s: a segment waits for the storage: %s", claim.render_id, failure)
         lease.check()
-        lease.moved_on()  # This waiting has a limit of its own.
+        lease.moved_on()  # STORAGE_PATIENCE_SECONDS limits this wait, not RENDER_TIMEOUT_SECONDS.
         time.sleep(settings.STORAGE_PATIENCE_SECONDS / STORAGE_TRIES)
 
 
 def store_state(segment: RenderedSegment, render: Render, claim: Claim, lease: Lease, folder: Path) -> str:
-    """Return the key of its checkpoint; empty if the engine needs none."""
+    """Store the checkpoint after a segment; return its key, empty for an engine without a state. Raises as `store`."""
     if segment.checkpoint.state is None:
         return ""
     path = folder / f"state-{segment.index:05d}.bin"
     path.write_bytes(segment.checkpoint.state)
     key = store(path, render, claim, lease)
-    (folder / Path(key).name).unlink()  # Tens of megabytes each, and only a later attempt reads it.
+    path.unlink()  # Tens of megabytes, which only another attempt would read.
     return key
 
 
-def forget_state(key: str) -> None:
-    """Of the segment before the last one: nobody goes on from there, and those of a long film would fill a disk."""
+def delete_state(key: str) -> None:
+    """Delete the checkpoint before the last one: no attempt resumes there, and a long video has many of them."""
     try:
         if key:
             media.delete(key)

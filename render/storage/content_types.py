@@ -1,11 +1,11 @@
-"""The type under which a stored file is served: by its name, and the names of uploads by what they were found to be."""
+"""Content types of stored files, by the suffix of their names; and the suffix for a checked upload."""
 
 import mimetypes
 from pathlib import PurePosixPath
 from typing import Any
 
 UNKNOWN = "application/octet-stream"
-# The tables of a machine differ from another's, and the name of a file is what all have in common.
+# Written out here, because the tables that `mimetypes` reads differ from machine to machine.
 TYPES = {
     ".jpg": "image/jpeg",
     ".png": "image/png",
@@ -37,35 +37,59 @@ TYPES = {
     ".au": "audio/basic",
     ".wma": "audio/x-ms-wma",
 }
-# Pillow's and FFmpeg's names of formats, of the latter the first of several.
+# By Pillow's or FFmpeg's name of the format; FFmpeg lists several names, of which the first counts.
 _IMAGES = {
-    **{"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "AVIF": ".avif", "HEIF": ".heic"},
-    **{"GIF": ".gif", "BMP": ".bmp", "TIFF": ".tif"},
+    "JPEG": ".jpg",
+    "MPO": ".jpg",
+    "PNG": ".png",
+    "WEBP": ".webp",
+    "AVIF": ".avif",
+    "HEIF": ".heic",
+    "GIF": ".gif",
+    "BMP": ".bmp",
+    "TIFF": ".tif",
 }
 _VIDEOS = {
-    **{"mov": ".mp4", "matroska": ".mkv", "ogg": ".ogv", "mpegts": ".ts", "mpeg": ".mpg", "avi": ".avi"},
-    **{"asf": ".wmv", "flv": ".flv"},
+    "mov": ".mp4",
+    "matroska": ".mkv",
+    "ogg": ".ogv",
+    "mpegts": ".ts",
+    "mpeg": ".mpg",
+    "avi": ".avi",
+    "asf": ".wmv",
+    "flv": ".flv",
 }
 _SOUNDS = {
-    **{"mov": ".m4a", "matroska": ".webm", "ogg": ".ogg", "wav": ".wav", "mp3": ".mp3", "flac": ".flac"},
-    **{"aac": ".aac", "aiff": ".aiff", "amr": ".amr", "asf": ".wma", "ac3": ".ac3", "eac3": ".eac3", "au": ".au"},
+    "mov": ".m4a",
+    "matroska": ".webm",
+    "ogg": ".ogg",
+    "wav": ".wav",
+    "mp3": ".mp3",
+    "flac": ".flac",
+    "aac": ".aac",
+    "aiff": ".aiff",
+    "amr": ".amr",
+    "asf": ".wma",
+    "ac3": ".ac3",
+    "eac3": ".eac3",
+    "au": ".au",
 }
-_OF_KIND = {"image": _IMAGES, "video": _VIDEOS, "audio": _SOUNDS}
+_SUFFIXES = {"image": _IMAGES, "video": _VIDEOS, "audio": _SOUNDS}
 WEBM_CODECS = ("vp8", "vp9", "av1")
 
 
 def content_type_of(name: str) -> str:
-    """Of a stored file, by the suffix of its name."""
+    """The content type of a stored file, by the suffix of its name."""
     suffix = PurePosixPath(name).suffix.lower()
     return TYPES.get(suffix) or mimetypes.guess_type(f"file{suffix}")[0] or UNKNOWN
 
 
 def suffix_of(kind: str, facts: dict[str, Any]) -> str:
-    """The suffix for a file of this kind; empty for what no browser plays.
+    """The suffix for an uploaded file; empty for a format that no browser shows or plays.
 
     kind, facts: as `render.pipeline.media_inspection` returns them.
     """
-    suffix = _OF_KIND[kind].get(facts["format"].partition(",")[0], "")
+    suffix = _SUFFIXES[kind].get(facts["format"].partition(",")[0], "")
     if suffix == ".mkv" and facts["codec"] in WEBM_CODECS:
         return ".webm"
     return suffix

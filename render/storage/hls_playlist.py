@@ -1,4 +1,4 @@
-"""The stored pieces of a film as a playlist of HLS (RFC 8216): it can be watched while the rest of it renders."""
+"""The stored segments of a video as an HLS playlist (RFC 8216): it can be watched while the rest still renders."""
 
 from math import ceil
 from typing import Any, cast
@@ -11,13 +11,13 @@ CONTENT_TYPE = "application/vnd.apple.mpegurl"
 
 
 def media_playlist(render: Render) -> str:
-    """The playlist (RFC 8216, 4.3) of what is recorded; one query. `render` has a plan.
+    """The media playlist (RFC 8216, 4.3) of the recorded segments, by one query. `render` must have a plan.
 
-    There is no EXT-X-MEDIA-SEQUENCE, which defaults to 0: by that tag Chromium's own player tells a broadcast, which it
-    joins at its end.
+    It has no EXT-X-MEDIA-SEQUENCE, which defaults to 0: Chromium's player takes a playlist with that tag for a live
+    broadcast and starts at its end.
     """
     plan = cast(dict[str, Any], render.plan)
-    # From the plan, because it must never change (4.3.3.1), whatever is there already.
+    # From the whole plan, because the value must never change (4.3.3.1).
     longest = max(span["stop"] - span["start"] for span in plan["segments"])
     lines = [
         "#EXTM3U",
@@ -25,9 +25,9 @@ def media_playlist(render: Render) -> str:
         f"#EXT-X-TARGETDURATION:{ceil(longest / FPS)}",
         "#EXT-X-PLAYLIST-TYPE:EVENT",
         "#EXT-X-INDEPENDENT-SEGMENTS",
-        "#EXT-X-START:TIME-OFFSET=0",  # else a player begins near the end, as with a broadcast
+        "#EXT-X-START:TIME-OFFSET=0",  # Without it players start near the end, as with a broadcast.
     ]
-    # Read after the render: once that is terminal, no segment can be added any more.
+    # The render was read before the segments: once it is terminal, no segment is added any more.
     for segment in render.segments.all():
         lines += [f"#EXTINF:{segment.frames / FPS:.2f},", media.link(segment.key)]
     if render.is_terminal:

@@ -1,6 +1,6 @@
-"""Files that are not whole yet: who writes one holds its lock, which ends with the process, however that ends.
+"""Incomplete files: a process that writes one holds a lock on it, which the kernel releases when the process ends.
 
-A file's age alone does not tell that its writer is dead: a machine's clock may jump, and a client may be slow.
+A file's age alone does not show that its writer is dead: a machine's clock may jump, and a client may be slow.
 """
 
 import fcntl
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def create(path: Path) -> int:
-    """A descriptor of a new file, to write to; the file is locked until it is closed. Raises OSError."""
+    """Return a descriptor for writing to a new file, which is locked until the descriptor is closed. Raises OSError."""
     while True:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
@@ -20,17 +20,17 @@ def create(path: Path) -> int:
             raise
         if is_there:
             return descriptor
-        os.close(descriptor)  # Somebody has taken it for abandoned, before it was locked.
+        os.close(descriptor)  # Another process has deleted it as abandoned, before it was locked.
 
 
 def is_being_written(path: Path) -> bool:
-    """Raises FileNotFoundError."""
+    """Whether a process holds the file's lock. Raises FileNotFoundError."""
     with path.open("rb") as file:
         return not _is_free(file.fileno())
 
 
 def delete_abandoned(path: Path) -> bool:
-    """Delete a file unless somebody writes it; whether it is gone."""
+    """Delete a file unless a process writes it; return whether it is gone."""
     try:
         with path.open("rb") as file:
             if not _is_free(file.fileno()):
@@ -42,7 +42,7 @@ def delete_abandoned(path: Path) -> bool:
 
 
 def _is_free(descriptor: int) -> bool:
-    """Whether nobody holds the lock. If so, nobody else gets it until the descriptor is closed."""
+    """Whether no writer holds the lock. If so, none can get it until the descriptor is closed."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

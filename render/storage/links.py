@@ -1,4 +1,4 @@
-"""Links to media that work for a while, and places to which a customer may send a file."""
+"""When links to media expire, and the request with which a customer uploads a file."""
 
 import time
 from collections.abc import Callable
@@ -10,18 +10,19 @@ from django.core.cache import cache
 
 @dataclass(frozen=True)
 class DirectUpload:
-    """One HTTP request by which a file reaches the storage: the file is its body, or the last field of a form."""
+    """An HTTP request that uploads a file: the file is the body, or the last field of a multipart form."""
 
     method: str  # PUT or POST
     url: str
     headers: dict[str, str] = field(default_factory=dict)
-    fields: dict[str, str] = field(default_factory=dict)  # of a multipart form, before its `file`
+    fields: dict[str, str] = field(default_factory=dict)  # of the form, before the field `file`; empty: no form
 
 
 def link_expiry() -> int:
-    """When a link made now ends, in Unix seconds: after MEDIA_LINK_SECONDS, or up to half as much earlier.
+    """When a link that is made now expires, in Unix seconds: between half of MEDIA_LINK_SECONDS and all of it ahead.
 
-    It moves in steps, so that a file's link, and the ETag of an answer that holds it, stay the same for a while.
+    The time moves in steps, so that a file's link, and the ETag of a response that contains it, stay the same for a
+    while.
     """
     step = max(settings.MEDIA_LINK_SECONDS // 2, 1)
     steps = int(time.time()) // step
@@ -29,8 +30,10 @@ def link_expiry() -> int:
     return expiry
 
 
-def kept_link(name: str, make: Callable[[int], str]) -> str:
-    """`make(expiry)`, once for each expiry: what signs the time of day, too, would give another link each time."""
+def cached_link(name: str, make: Callable[[int], str]) -> str:
+    """Return `make(expiry)`, called once for each expiry: some storages also sign the time of the call, so each call
+    would give another link.
+    """
     expiry = link_expiry()
     key = f"link:{expiry}:{name}"
     link: str | None = cache.get(key)

@@ -1,17 +1,17 @@
-"""Folders with customers' pictures, voices and films, which no other account of the machine may list or read."""
+"""Folders with customers' images, voices and videos, which no other account of the machine may list or read."""
 
 import contextlib
 from pathlib import Path
 
 
 def private_folder(path: Path) -> Path:
-    """Make the folder, unless it is there, and take it from everybody but its owner, what was made earlier too.
+    """Make a folder that only its owner may open, and return it. An existing one loses all other permissions.
 
-    What it needs above it is made for the owner alone, too.
+    Missing folders above it are made for the owner alone, too.
     """
     _make(path)
     if path.stat().st_mode & 0o077:
-        with contextlib.suppress(OSError):  # It is another account's, who decides, or on a disk that is read-only.
+        with contextlib.suppress(OSError):  # It belongs to another account, or the disk is read-only.
             path.chmod(0o700)
     return path
 
@@ -19,6 +19,6 @@ def private_folder(path: Path) -> Path:
 def _make(path: Path) -> None:
     try:
         path.mkdir(mode=0o700, exist_ok=True)
-    except FileNotFoundError:  # `parents=True` would leave those above open to all.
+    except FileNotFoundError:  # `parents=True` would make the folders above it readable for all.
         _make(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)

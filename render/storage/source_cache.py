@@ -1,6 +1,6 @@
-"""Source files kept on this machine, so that a render finds its own there when its turn comes.
+"""A cache of source files on this machine, so that a render need not download its own when its turn comes.
 
-Their names are the hashes of their content: a file is the same for every render and tenant, and never changes.
+A file's name is the hash of its content: the file is the same for every render and tenant, and never changes.
 """
 
 import contextlib
@@ -15,19 +15,20 @@ from django.conf import settings
 from render.storage import incomplete_files
 from render.storage.private_folder import private_folder
 
-PART = "."  # What the name of a file begins with that is not whole yet.
-UNUSED_SECONDS = 24 * 3600  # A customer's files stay no longer than they are of use.
+PART = "."  # The beginning of an incomplete file's name.
+UNUSED_SECONDS = 24 * 3600  # A file that was not used for so long is removed, because it is a customer's.
 
 
-def bring(name: str, download: Callable[[Path], None], *, link: Path | None = None) -> None:
-    """Have the file of this name here; `download` fetches it, checked, to the path it is given, if it is not.
+def provide(name: str, *, download: Callable[[Path], None], link: Path | None = None) -> None:
+    """Have the file of this name in the cache. If it is missing, `download(path)` must put it at a path, checked.
 
-    link: where it is to be found, too, whoever removes it here at this moment.
+    link: another name for the file, outside the cache. It stays when the file is removed from the cache, even if that
+    happens during this call.
     """
     folder = Path(settings.WORK_DIR) / "sources"
     path = folder / name
     with contextlib.suppress(FileNotFoundError):
-        os.utime(path)  # for `_trim`
+        os.utime(path)  # `_trim` reads when a file was last used.
         if link is not None:
             os.link(path, link)
         return
@@ -45,7 +46,7 @@ def bring(name: str, download: Callable[[Path], None], *, link: Path | None = No
 
 
 def clear() -> None:
-    """Remove all of it, for room on the disk. What renders have in use stays: they hold links of their own."""
+    """Empty the cache, for room on the disk. Renders keep the files they use, by links of their own."""
     folder = Path(settings.WORK_DIR) / "sources"
     with contextlib.suppress(FileNotFoundError):
         for path in folder.iterdir():
@@ -53,7 +54,10 @@ def clear() -> None:
 
 
 def _trim(folder: Path, *, keep: Path) -> None:
-    """Remove what was not used for longest. Renders hold links of their own, so nothing in use is lost."""
+    """Remove files that were not used for UNUSED_SECONDS, and the least recently used above SOURCE_CACHE_BYTES.
+
+    Renders keep the files they use, by links of their own.
+    """
     files = []
     for path in folder.iterdir():
         with contextlib.suppress(FileNotFoundError):
@@ -69,7 +73,7 @@ def _trim(folder: Path, *, keep: Path) -> None:
 
 
 def _remove(path: Path) -> bool:
-    """Unless another process is just fetching it."""
+    """Remove a file unless another process is downloading it; return whether it is gone."""
     if path.name.startswith(PART):
         return incomplete_files.delete_abandoned(path)
     path.unlink(missing_ok=True)

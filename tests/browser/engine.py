@@ -2,7 +2,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from render.engines.base import Checkpoint, Hold, Plan, RenderedSegment, RenderInputs
+from render.engines.base import Checkpoint, RenderedSegment, RenderInputs, RenderLease, RenderPlan
 from render.parameters import Parameters
 from tests.engines import InstantEngine
 
@@ -16,9 +16,14 @@ class HeldEngine(InstantEngine):
     name = "held"
 
     def segments(
-        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None, hold: Hold
+        self,
+        inputs: RenderInputs,
+        parameters: Parameters,
+        plan: RenderPlan,
+        resume: Checkpoint | None,
+        lease: RenderLease,
     ) -> Iterator[RenderedSegment]:
-        for segment in super().segments(inputs, parameters, plan, resume, hold):
+        for segment in super().segments(inputs, parameters, plan, resume, lease):
             deadline = time.monotonic() + PATIENCE_SECONDS
             while segment.index >= HELD_AT and not Path(inputs.prompt).exists():
                 if time.monotonic() > deadline:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from render.engines.base import Checkpoint, Hold, Plan, RenderedSegment, RenderInputs
+from render.engines.base import Checkpoint, RenderedSegment, RenderInputs, RenderLease, RenderPlan
 from render.parameters import Parameters
 from tests.engines import StatefulEngine
 
@@ -23,14 +23,19 @@ class BriefEngine(StatefulEngine):
         self._history = Path(history)
 
     def segments(
-        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None, hold: Hold
+        self,
+        inputs: RenderInputs,
+        parameters: Parameters,
+        plan: RenderPlan,
+        resume: Checkpoint | None,
+        lease: RenderLease,
     ) -> Iterator[RenderedSegment]:
-        for segment in super().segments(inputs, parameters, plan, resume, hold):
+        for segment in super().segments(inputs, parameters, plan, resume, lease):
             time.sleep(self.seconds_per_segment)
-            hold.check()
+            lease.check()
             self.before(segment.index)
             with self._history.open("a") as history:  # One write of one line: whole, whoever else writes.
-                history.write(f"{hold.render_id} {hold.attempt} {segment.index}\n")
+                history.write(f"{lease.render_id} {lease.attempt} {segment.index}\n")
             yield segment
 
     def before(self, index: int) -> None:

@@ -167,7 +167,7 @@ from accounts.errors import ServiceError
 from render import fence, lifecycle, nodes, progress, queue
 from render.models import Phase, Render
 
-node = nodes.beat("gpu")
+node = nodes.heartbeat("gpu")
 for end in ("hand_back", "hand_over", "retry_later", "fail", "cancel"):
     claim = lifecycle.claim_next("gpu", node)
     fence.renew(claim, progress=5)

@@ -2,7 +2,7 @@ import errno
 import logging
 
 import pytest
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from django.test import Client
 
 from accounts.api_keys import keys
@@ -111,9 +111,10 @@ def test_a_bug_while_the_key_is_read_is_not_shown_either(alice, monkeypatch):
     assert_problem(alice.get(PROJECTS), 500, "internal")
 
 
-def test_a_database_that_is_away_is_told_from_a_bug(alice, monkeypatch, caplog):
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_a_database_that_is_away_is_told_from_a_bug(alice, monkeypatch, caplog, error):
     def fail(*_, **__):
-        raise OperationalError("connection to server at 10.0.0.7 failed")
+        raise error("connection to server at 10.0.0.7 failed")
 
     monkeypatch.setattr(services, "create_project", fail)
 

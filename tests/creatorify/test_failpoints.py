@@ -171,5 +171,5 @@ def test_a_render_is_let_go_of_once(every_failpoint, rendering, step) -> None:
         assert render.attempts.count() == 1
         assert render.crashes + render.failures <= 1
 
-    nodes.beat("cpu")
+    nodes.heartbeat("cpu")
     every_failpoint(prepare, step, check, at_least=5)

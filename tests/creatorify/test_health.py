@@ -1,4 +1,5 @@
-from django.db import OperationalError
+import pytest
+from django.db import InterfaceError, OperationalError
 
 from creatorify.operations import health
 
@@ -10,10 +11,11 @@ def test_it_is_well_while_the_database_answers(client, db):
     assert "no-store" in response["Cache-Control"]
 
 
-def test_it_is_not_well_without_the_database(client, db, monkeypatch):
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_it_is_not_well_without_the_database(client, db, monkeypatch, error):
     class NoServer:
         def cursor(self):
-            raise OperationalError("no server")
+            raise error("no server")
 
     monkeypatch.setattr(health, "connection", NoServer())
 

@@ -10,10 +10,11 @@ from django.apps import apps
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.core.handlers.wsgi import WSGIHandler
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from creatorify.asgi_middleware.django_requests import DjangoRequests
+from creatorify.config import media_storages
 from creatorify.web import media_view
 from render.storage import links
 from render.storage.private_folder import private_folder
@@ -203,11 +204,12 @@ def test_a_file_that_cannot_be_read_now_may_be_asked_for_again(client, film, mon
     assert client.get(url).status_code == 200
 
 
-def test_while_the_database_is_away_a_file_may_be_asked_for_again(client, film, monkeypatch):
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_while_the_database_is_away_a_file_may_be_asked_for_again(client, film, monkeypatch, error):
     url = default_storage.url(f"{uuid.uuid4()}/film.mp4")
 
     def away(*arguments, **named):
-        raise OperationalError("The server closed the connection.")
+        raise error("The server closed the connection.")
 
     monkeypatch.setattr(media_view.Tenant.objects, "filter", away)
 
@@ -220,7 +222,12 @@ def test_it_is_read_only(client, film):
 
 def test_it_serves_nothing_when_the_media_are_stored_elsewhere(client, film, settings):
     genuine = link("renders/film.mp4")
-    settings.STORAGES = {**settings.STORAGES, "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"}}
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "default": media_storages.s3(
+            "other", endpoint_url="http://127.0.0.1:9", region="", access_key_id="", secret_access_key=""
+        ),
+    }
 
     gone = client.get(genuine)
     assert (gone.status_code, gone["Content-Type"]) == (404, "text/plain; charset=utf-8")

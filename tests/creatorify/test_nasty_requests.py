@@ -171,7 +171,7 @@ def rows(alice, charlie, django_user_model) -> dict[str, str]:
             "webhook-deliveries": str(ping(endpoint).pk),
         }
     RetentionFailure.objects.create(step="films", row_id="1", error="no", next_try_at=timezone.now())
-    nodes.beat("cpu")
+    nodes.heartbeat("cpu")
     return ids
 
 

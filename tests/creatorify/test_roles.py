@@ -48,7 +48,7 @@ def attempts(alice, plan):
     """Name -> does it with a client and tells whether it was done."""
     project = finished_project(alice)
     render = latest_render(project["id"])
-    node = nodes.beat("gpu")
+    node = nodes.heartbeat("gpu")
 
     def sees(url: str):
         return lambda client: client.get(url).status_code == 200

@@ -27,7 +27,7 @@ from projects.tasks import delete_media, tend_assets
 from render.models import Render, Segment
 from render.storage import media
 from render.storage.backends.files import SignedFileStorage
-from render.storage.errors import Reason, StorageFailure
+from render.storage.failures import Reason, StorageFailure
 from tests.cloudinary_server import running_cloudinary
 from tests.creatorify.test_tenancy import METHODS, OPEN, api_routes, concrete
 from tests.projects.steps import NEW, PROJECTS, claim, create, finish, finished_project

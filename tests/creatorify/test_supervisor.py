@@ -159,7 +159,7 @@ class Cluster:
         self.sentinel = multiprocessing.get_context("fork").Process(target=os._exit, args=(7,))
         self.sentinel.start()
         return os.getpid()
-cluster_hardening._growing_again(Cluster)().start()
+cluster_hardening._restarting(Cluster)().start()
 """
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "VAR_DIR": str(tmp_path)}
     environment["DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/none"

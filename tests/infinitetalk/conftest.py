@@ -34,7 +34,8 @@ def weights(tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("weights")
     write_tiny_checkpoint(folder)
-    (folder / hub.SIZES).write_text(json.dumps({"buckets": BUCKETS, **CHUNKS}))
+    config = folder / hub.BASE / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "sizes": {"buckets": BUCKETS, **CHUNKS}}))
     return folder
 
 

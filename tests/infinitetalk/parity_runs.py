@@ -103,7 +103,7 @@ class Run:
         return self.golden.tensors[f"chunk{number}/out/latent"][None]
 
     @torch.no_grad()
-    def checkpoint(self, number: int) -> ResumePoint:
+    def resume_point(self, number: int) -> ResumePoint:
         """What the reference goes on from after a chunk."""
         frame = self.source.frame(0)
         colours = resize_and_crop(frame, nearest_bucket(*frame.shape[:2], buckets_of(self.golden)))

@@ -33,7 +33,7 @@ def latest_render(project_id: str) -> Render:
 
 
 def claim(queue: str = "cpu") -> Claim:
-    claimed = transitions.claim_next(queue, nodes.beat(queue))
+    claimed = transitions.claim_next(queue, nodes.heartbeat(queue))
     assert claimed is not None
     return claimed
 

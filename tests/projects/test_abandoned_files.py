@@ -13,12 +13,13 @@ from django.core.files.base import ContentFile, File
 from django.core.files.storage import default_storage, storages
 
 from creatorify.asgi_middleware.routes import UPLOAD
+from creatorify.config import media_storages
 from projects.assets.arrivals import Arrival
 from projects.models import Asset
 from projects.retention import policy as retention
 from render.storage import media
 from render.storage.backends.files import SignedFileStorage
-from render.storage.errors import Reason, StorageFailure
+from render.storage.failures import Reason, StorageFailure
 from tests.projects.test_uploads import announce, stored
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("neighbour")]
@@ -72,8 +73,10 @@ def test_a_file_that_a_killed_process_was_storing_goes(alice, tmp_path, monkeypa
 
 
 def test_so_it_does_where_only_the_nodes_files_are_kept_here(settings) -> None:
-    memory = {"BACKEND": "django.core.files.storage.InMemoryStorage"}
-    settings.STORAGES = {**settings.STORAGES, "default": memory}
+    elsewhere = media_storages.s3(
+        "other", endpoint_url="http://127.0.0.1:9", region="", access_key_id="", secret_access_key=""
+    )
+    settings.STORAGES = {**settings.STORAGES, "default": elsewhere}
     storage = storages["work"]
     die_in(lambda: storage.save("work/state.bin", Watched(kill_itself)))
     [left] = Path(storage.path("incoming")).iterdir()

@@ -71,13 +71,13 @@ def make_rows(alice, number_of_rows: int) -> None:
                 id=f"{number}-{success}", name="ticket", func="math.floor", args=(1,), result="done", success=success,
                 started=timezone.now(), stopped=timezone.now(),
             )  # fmt: skip
-    claim = transitions.claim_next("cpu", nodes.beat("cpu"))
+    claim = transitions.claim_next("cpu", nodes.heartbeat("cpu"))
     assert claim is not None
     Render.objects.filter(pk=claim.render_id).update(
         sources={"portrait": "sources/p.png", "video": None, "voices": ["sources/v.wav"], "sound": [["s/v.wav", 1.5]]},
         plan={"segments": [[0, 25]]},
     )
-    Attempt.objects.create(render_id=claim.render_id, number=7, node=nodes.beat("gpu"), outcome="done")
+    Attempt.objects.create(render_id=claim.render_id, number=7, node=nodes.heartbeat("gpu"), outcome="done")
     Segment.objects.create(
         render_id=claim.render_id, index=0, attempt=1, key="renders/segment.mp4", num_bytes=10, frames=25
     )
@@ -198,3 +198,26 @@ def test_a_projects_page_leads_to_its_assets_and_shows_its_script(rows: Client, 
 
     assert f'href="{page(Asset, "change", asset.pk)}"' in html
     assert "Hello from a script" in html
+    assert "voice: heart, language: en" in html
+
+
+@pytest.mark.parametrize(("second_audio", "shown"), [("", False), ("https://example.com/other.wav", True)])
+def test_what_was_requested_is_shown_as_text_and_the_order_only_of_two_voices(rows: Client, alice, second_audio, shown):
+    warning = {"param": "script", "code": "tags_read_aloud", "detail": "Some tags <b> are read aloud."}
+    project = new_project(alice, audio_url_2=second_audio, warnings=[warning])
+    render = project.takes.get().render
+    span = {"start": 0, "stop": 25}
+    Render.objects.filter(pk=render.pk).update(
+        plan={"width": 64, "height": 48, "num_frames": 25, "segments": [span]},
+        parameters={"seed": 7, "frame_num": None},
+    )
+
+    of_project = rows.get(page(Project, "change", project.pk)).content.decode()
+    of_render = rows.get(page(Render, "change", render.pk)).content.decode()
+
+    assert "<li>script: Some tags &lt;b&gt; are read aloud. (tags_read_aloud)</li>" in of_project
+    assert "<tr><th>engine</th><td>instant</td></tr>" in of_project
+    assert "<tr><th>frame_num</th><td>default</td></tr>" in of_render
+    assert "64 x 48 pixels, 25 frames; segments: 0 to 24" in of_render
+    assert ("the left person, then the right one" in of_project) is shown
+    assert ("the left person, then the right one" in of_render) is shown

@@ -19,7 +19,7 @@ from projects.assets import verification
 from projects.models import Asset
 from render.machine import nodes, work_folder
 from render.media.isolation.client import DecodingTimeout
-from render.storage.errors import Reason, StorageFailure
+from render.storage.failures import Reason, StorageFailure
 from tests.stack import until
 
 WAIT_SECONDS = 20  # Until something has happened that takes moments.
@@ -38,7 +38,7 @@ def arrived():
 
 
 def claim() -> Asset | None:
-    return asset_claims.claim(nodes.beat("cpu"))
+    return asset_claims.claim(nodes.heartbeat("cpu"))
 
 
 def end(asset: Asset) -> None:
@@ -73,7 +73,7 @@ def test_tenants_take_turns_however_many_files_one_has_sent(arrived, acme, charl
 
 @pytest.mark.django_db
 def test_a_claim_costs_the_same_however_many_files_of_a_tenant_wait(acme, charlie) -> None:
-    now, statements, _ = timezone.now(), set(), nodes.beat("cpu")
+    now, statements, _ = timezone.now(), set(), nodes.heartbeat("cpu")
     facts = {"filename": "a.wav", "content_type": "audio/wav", "num_bytes": 1, "uploaded_at": now}
     for more in (10, 990):
         for tenant in (acme, charlie.tenant):

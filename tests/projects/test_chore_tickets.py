@@ -40,7 +40,7 @@ UPLOADS = 300
 
 
 def try_claim() -> Claim | None:
-    return transitions.claim_next("cpu", nodes.beat("cpu"))
+    return transitions.claim_next("cpu", nodes.heartbeat("cpu"))
 
 
 class Queue:

@@ -24,7 +24,7 @@ from render.machine import nodes
 from render.models import Render, Segment, State
 from render.storage import media
 from render.storage.backends.files import SignedFileStorage
-from render.storage.errors import Reason, StorageFailure
+from render.storage.failures import Reason, StorageFailure
 from tests.projects.steps import NEW, NO_SOURCES, PROJECTS, claim, create, finish, finished_project, latest_render
 
 
@@ -271,7 +271,7 @@ def test_creating_finalizing_canceling_and_deleting_at_once_never_block_each_oth
         finally:
             connection.close()
 
-    node = nodes.beat("cpu")
+    node = nodes.heartbeat("cpu")
     with ThreadPoolExecutor(10) as pool:
         futures = [pool.submit(act, number) for number in range(8)] + [pool.submit(work, number) for number in range(2)]
 

@@ -1,10 +1,13 @@
 """What streams are told. The whole way of a stream: tests/service/test_live.py."""
 
 import asyncio
-from uuid import uuid4
+from uuid import UUID, uuid4
 
-from projects.progress import sse
-from projects.progress.watcher import Snapshot
+import pytest
+from django.db import InterfaceError, OperationalError
+
+from projects.progress import sse, watcher
+from projects.progress.watcher import Snapshot, Watcher
 
 
 def test_streams_that_are_told_at_once_read_once_and_a_later_one_reads_anew(monkeypatch) -> None:
@@ -22,3 +25,21 @@ def test_streams_that_are_told_at_once_read_once_and_a_later_one_reads_anew(monk
         return [*at_once, await sse._read_once(key, read)]
 
     assert asyncio.run(tell()) == [*['{"video_url": "link 1"}'] * 3, '{"video_url": "link 2"}']
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_streams_wait_while_the_database_is_away(monkeypatch, error) -> None:
+    monkeypatch.setattr(watcher, "POLL_SECONDS", 0.0)
+    project_id, change = uuid4(), Snapshot(uuid4(), "running", "prepare", 1)
+    answers: list[Exception | dict[UUID, Snapshot]] = [error("away"), {project_id: change}]
+
+    async def query(project_ids: set[UUID]) -> dict[UUID, Snapshot]:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(watcher, "_query", query)
+
+    assert asyncio.run(Watcher().wait(project_id, None, seconds=60)) == change
+    assert answers == []

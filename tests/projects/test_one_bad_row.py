@@ -24,7 +24,7 @@ from render.models import Attempt, Render, State
 from render.queue import tickets
 from render.signals import housekeeping
 from render.storage import media
-from render.storage.errors import Reason, StorageFailure
+from render.storage.failures import Reason, StorageFailure
 from tests.projects.steps import claim, create, finished_project, latest_render
 
 pytestmark = pytest.mark.django_db

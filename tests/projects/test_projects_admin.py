@@ -26,7 +26,7 @@ def project(alice) -> Project:
 
 @pytest.fixture
 def failed(project: Project) -> Project:
-    claim = transitions.claim_next("cpu", nodes.beat("cpu"))
+    claim = transitions.claim_next("cpu", nodes.heartbeat("cpu"))
     transitions.fail(claim, ServiceError("worker_lost", "The engine gave up."), trace="Traceback: at /opt/node")
     return project
 

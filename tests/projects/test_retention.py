@@ -18,7 +18,7 @@ from projects.tasks import delete_media
 from render.lifecycle import progress, transitions
 from render.models import Attempt, Render, Segment
 from render.storage import media
-from render.storage.errors import Reason, StorageFailure
+from render.storage.failures import Reason, StorageFailure
 from tests.projects.steps import PROJECTS, claim, create, finish, finished_project, latest_render
 
 pytestmark = pytest.mark.django_db
@@ -145,21 +145,6 @@ def test_what_has_lost_its_segments_is_rendered_anew(alice) -> None:
     assert alice.post(project["urls"]["retry"]).status_code == 202
 
     assert latest_render(project["id"]).plan is None
-
-
-def test_sources_that_renders_once_shared_go_with_the_last_of_them(alice) -> None:
-    key = f"{media.WORK}{alice.tenant.pk}/sources/{'0' * 64}.png"
-    media.storage_of(key).save(key, ContentFile(b"portrait"))
-    renders = [latest_render(finished_project(alice)["id"]) for _ in range(2)]
-    Render.objects.update(sources={"portrait": key, "video": None, "voices": [], "sound": []})
-
-    age(renders[0], 8)
-    retention.run()
-    assert there([key]) == [key]
-
-    age(renders[1], 8)
-    retention.run()
-    assert there([key]) == []
 
 
 def test_a_storage_that_is_away_loses_nothing(old, monkeypatch) -> None:

@@ -14,7 +14,7 @@ from projects.models import Asset, Avatar, Project, RetentionFailure, Take
 from projects.retention import policy as retention
 from render.models import Render, State
 from render.storage.backends.files import SignedFileStorage
-from render.storage.errors import Reason, StorageFailure
+from render.storage.failures import Reason, StorageFailure
 from tests.projects.steps import create, finished_project, latest_render
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("neighbour")]

@@ -278,7 +278,7 @@ def test_a_second_reaper_leaves_what_the_first_one_is_taking(running) -> None:
 
 def test_a_second_worker_leaves_what_the_first_one_is_claiming(alice) -> None:
     create(alice)
-    node = nodes.beat("cpu")
+    node = nodes.heartbeat("cpu")
     with another_transaction() as other, never_waiting():
         lock(other, Render)
         assert transitions.claim_next("cpu", node) is None
@@ -290,7 +290,7 @@ def test_a_second_checker_leaves_what_the_first_one_is_taking(alice) -> None:
     Asset.objects.create(
         tenant=alice.tenant, filename="x", content_type="image/png", num_bytes=1, key="k", check_after=Now()
     )
-    node = nodes.beat("cpu")
+    node = nodes.heartbeat("cpu")
     with another_transaction() as other, never_waiting():
         lock(other, Asset)
         assert asset_claims.claim(node) is None
@@ -345,7 +345,7 @@ def test_rows_that_others_refer_to_are_locked_without_waiting(alice, endpoint) -
     """An insert holds a lock on what it refers to until its transaction ends, and there are many of them."""
     create(alice)
     create(alice)
-    node = nodes.beat("cpu")
+    node = nodes.heartbeat("cpu")
     ReaperClock.objects.get_or_create(pk=1)
     with another_transaction() as other, never_waiting():
         for model in (Tenant, Plan, ApiKey, Project, Render, Node, UsageEntry, WebhookEndpoint, Take, Asset):

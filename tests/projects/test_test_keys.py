@@ -115,9 +115,9 @@ def test_a_scenario_ends_the_render_as_it_says(tester, site, settings, scenario)
     runner.run(claim())
 
     shown = tester.get(project["urls"]["status"]).json()
-    expected = {**test_scenarios.OF_SOURCES, **test_scenarios.OF_RENDERING}[scenario]
+    expected = {**test_scenarios.BEFORE_RENDERING, **test_scenarios.AFTER_FIRST_SEGMENT}[scenario]
     assert (shown["status"], shown["error_code"]) == ("failed", expected)
-    assert latest_render(project["id"]).segments.exists() is (scenario in test_scenarios.OF_RENDERING)
+    assert latest_render(project["id"]).segments.exists() is (scenario in test_scenarios.AFTER_FIRST_SEGMENT)
     assert UsageEntry.objects.get().billed_seconds == 0
 
 

@@ -111,14 +111,14 @@ def test_a_link_that_is_used_again_while_it_is_checked_changes_nothing(alice, ch
     body, theirs = jpeg(alice, content), jpeg(charlie, content)
     send_directly(body, content)
     complete(alice, body)
-    real = media.bring
+    real = media.download
 
     def bring_and_swap(key, path):
         found = real(key, path)
         send_directly(body, page)
         return found
 
-    monkeypatch.setattr(media, "bring", bring_and_swap)
+    monkeypatch.setattr(media, "download", bring_and_swap)
     tend_assets()
 
     assert shown(alice, body)["state"] == "ready"
@@ -157,7 +157,7 @@ def test_what_is_larger_than_announced_is_not_fetched(alice, charlie, settings, 
         body, theirs = jpeg(alice, b"x" * 10), jpeg(charlie, b"x" * 10)
         send_directly(body, b"x" * 100_000)
         complete(alice, body)
-        monkeypatch.setattr(media, "bring", lambda *arguments: pytest.fail("It was fetched."))
+        monkeypatch.setattr(media, "download", lambda *arguments: pytest.fail("It was fetched."))
         tend_assets()
 
     assert shown(alice, body)["error"]["code"] == "size_mismatch"

@@ -254,7 +254,7 @@ def test_a_file_that_is_being_deleted_as_left_over_becomes_no_asset_s(alice, str
     strangers()
 
 
-@pytest.mark.parametrize("call", ["bring", "store_upload"])
+@pytest.mark.parametrize("call", ["download", "store_upload"])
 def test_a_check_keeps_its_claim_while_the_storage_takes_long(alice, strangers, voice, monkeypatch, call: str) -> None:
     monkeypatch.setattr(asset_claims, "RENEW_SECONDS", 0.05)
     asset = arrive(alice, voice)

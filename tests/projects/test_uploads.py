@@ -20,7 +20,7 @@ from projects.tasks import delete_media, tend_assets
 from render.machine import disk_room, work_folder
 from render.models import Node, Render, State
 from render.pipeline import media_inspection, runner
-from render.storage.errors import Reason, StorageFailure
+from render.storage.failures import Reason, StorageFailure
 from tests.cloudinary_server import running_cloudinary
 from tests.prices import full_prices
 from tests.projects.steps import NEW, PROJECTS, claim, create
@@ -382,7 +382,7 @@ def test_a_storage_that_is_away_is_waited_for(alice, voice, monkeypatch):
         raise StorageFailure(Reason.UNAVAILABLE, "away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(media, "bring", away)
+        patch.setattr(media, "download", away)
         tend_assets()
     assert alice.get(f"{ASSETS}/{body['upload_id']}").json()["state"] == "waiting"
     Asset.objects.update(check_after=timezone.now())

@@ -422,7 +422,7 @@ def test_a_deletion_that_is_due_is_rung_for_and_no_other(deletion) -> None:
 
 def test_files_of_all_sweeps_are_counted(deletion, monkeypatch) -> None:
     ended(deletion, timedelta(0))
-    monkeypatch.setattr(project_deletion.removal, "delete_films", lambda render: 2)
+    monkeypatch.setattr(project_deletion.removal, "delete_videos", lambda render: 2)
     monkeypatch.setattr(project_deletion.removal, "delete_work", lambda render: 3)
     monkeypatch.setattr(project_deletion.assets, "delete_stray_speech", lambda render: 4)
     for files in (9, 18):

@@ -67,6 +67,6 @@ def enqueue(acme: Tenant, site, settings) -> Callable[..., Render]:
 @pytest.fixture
 def claim(db) -> Callable[..., Claim | None]:
     def take(queue: str = "cpu") -> Claim | None:
-        return transitions.claim_next(queue, nodes.beat(queue))
+        return transitions.claim_next(queue, nodes.heartbeat(queue))
 
     return take

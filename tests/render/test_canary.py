@@ -43,7 +43,7 @@ def test_an_answer_is_proof_of_life_for_two_canaries(settings) -> None:
     settings.CANARY_SECONDS = 60
     assert not watchdog._is_alive("cpu")
 
-    watchdog.sing("cpu")
+    watchdog.answer("cpu")
     assert watchdog._is_alive("cpu")
     assert not watchdog._is_alive("gpu")
 
@@ -55,14 +55,14 @@ def test_an_answer_is_proof_of_life_for_two_canaries(settings) -> None:
 def test_a_node_that_holds_a_render_is_watched_by_its_lease(enqueue, claim, settings) -> None:
     enqueue()
     claim()
-    assert Node.objects.get(pk=nodes.beat("cpu").pk).canary_at is None
+    assert Node.objects.get(pk=nodes.heartbeat("cpu").pk).canary_at is None
 
     assert watchdog._is_alive("cpu")
 
 
 @pytest.mark.django_db(transaction=True)
 def test_nobody_is_taken_for_dead_while_the_database_is_away() -> None:
-    watchdog.sing("cpu")
+    watchdog.answer("cpu")
     Node.objects.update(canary_at=Now() - timedelta(hours=1))
 
     break_connection()

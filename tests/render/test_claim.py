@@ -56,9 +56,18 @@ def test_the_plans_limit_of_concurrent_renders_holds(enqueue, claim) -> None:
 
 
 @pytest.mark.django_db
+def test_what_a_suspended_tenant_has_queued_is_rendered_all_the_same(enqueue, claim, acme) -> None:
+    """As docs/accounts.md says: suspension closes the access and stops no accepted work."""
+    render = enqueue()
+    Tenant.objects.filter(pk=acme.pk).update(suspended_at=timezone.now())
+
+    assert claim().render_id == render.pk
+
+
+@pytest.mark.django_db
 def test_a_draining_node_claims_nothing(enqueue, claim) -> None:
     enqueue()
-    Node.objects.filter(pk=nodes.beat("cpu").pk).update(draining=True)
+    Node.objects.filter(pk=nodes.heartbeat("cpu").pk).update(draining=True)
 
     assert claim() is None
 
@@ -68,10 +77,10 @@ def test_a_render_whose_engine_is_away_is_left_to_others(enqueue) -> None:
     enqueue(engine="slow")
     other = enqueue()
 
-    claimed = transitions.claim_next("cpu", nodes.beat("cpu"), without_engines=["slow"])
+    claimed = transitions.claim_next("cpu", nodes.heartbeat("cpu"), without_engines=["slow"])
 
     assert claimed.render_id == other.pk
-    assert transitions.claim_next("cpu", nodes.beat("cpu"), without_engines=["slow"]) is None
+    assert transitions.claim_next("cpu", nodes.heartbeat("cpu"), without_engines=["slow"]) is None
 
 
 def test_a_worker_waits_for_an_engine_that_starts(enqueue, monkeypatch) -> None:
@@ -96,9 +105,9 @@ def test_a_worker_does_not_wait_for_an_engine_that_nobody_wants(db, monkeypatch)
 
 
 def test_a_nodes_row_says_what_its_model_server_says(db) -> None:
-    node = nodes.beat("gpu")
-    nodes.note_model(node, {"x": EngineStatus(True, model_state="ready", gpu="NVIDIA L40S", memory_plan="fp8")})
-    nodes.note_model(node, {"x": EngineStatus(False, model_state="down")})
+    node = nodes.heartbeat("gpu")
+    nodes.record_model(node, {"x": EngineStatus(True, model_state="ready", gpu="NVIDIA L40S", memory_plan="fp8")})
+    nodes.record_model(node, {"x": EngineStatus(False, model_state="down")})
 
     node = Node.objects.get(queue="gpu")
     assert (node.model_state, node.gpu, node.memory_plan) == ("down", "NVIDIA L40S", "fp8")
@@ -148,7 +157,7 @@ def test_workers_that_claim_at_once_get_different_renders_and_keep_the_limit(enq
     Plan.objects.update(max_concurrent=5)
     for _ in range(12):
         enqueue()
-    node = nodes.beat("cpu")
+    node = nodes.heartbeat("cpu")
 
     def take(_: int):
         try:

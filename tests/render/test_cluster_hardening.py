@@ -23,7 +23,7 @@ def test_every_process_of_the_queue_dies_with_its_parent() -> None:
     for function in (cluster.worker, cluster.pusher, cluster.monitor):
         assert isinstance(function, _DiesWithParent)
     assert cluster.Sentinel.__name__ == "CrashOnlySentinel"
-    assert qcluster.Cluster.__name__ == "GrowingAgainCluster"
+    assert qcluster.Cluster.__name__ == "RestartingCluster"
 
 
 def test_django_q_still_looks_the_patched_names_up_when_it_starts_processes() -> None:

@@ -331,7 +331,7 @@ class TestLeaseThread:
 
         enqueue()
         token = claim()
-        Node.objects.filter(pk=nodes.beat("cpu").pk).update(draining=True)
+        Node.objects.filter(pk=nodes.heartbeat("cpu").pk).update(draining=True)
 
         with Lease(token) as lease:
             sleep(0.5)

@@ -19,8 +19,9 @@ from render.media.isolation import calls as isolated
 from render.media.video import output_video
 from render.models import Render, State
 from render.pipeline import preparation, runner, segments
+from render.pipeline.growth import GrowthCheck
 from render.storage import media
-from render.storage.errors import Reason, StorageFailure
+from render.storage.failures import Reason, StorageFailure
 from tests.engines import InstantEngine
 
 pytestmark = pytest.mark.django_db
@@ -95,8 +96,11 @@ STEPS: dict[str, tuple[list[tuple[object, str]], int]] = {
         6,
     ),
     "each segment": ([(tests.engines.time, "sleep")], 4),
-    "each segment, rendered and stored": ([(tests.engines.time, "sleep"), (media, "store_piece")], 8),
-    "joining and upload": ([(output_video, "assemble_video"), (output_video, "save_poster"), (media, "store_film")], 4),
+    "each segment, rendered and stored": ([(tests.engines.time, "sleep"), (media, "store_segment")], 8),
+    "joining and upload": (
+        [(output_video, "assemble_video"), (output_video, "save_poster"), (media, "store_video")],
+        4,
+    ),
 }
 
 
@@ -129,7 +133,7 @@ def test_files_that_come_slowly_are_steps_forward(enqueue, claim, slowness, monk
 
 def test_a_long_source_film_is_decoded_for_as_long_as_its_file_grows(tmp_path) -> None:
     moved: list[int] = []
-    check = preparation._noticing_growth(tmp_path, lambda: None, lambda: moved.append(1))
+    check = GrowthCheck(tmp_path, lambda: None, lambda: moved.append(1), interval_seconds=0)
     path = tmp_path / ".video.mp4"
 
     for size, moves in [(0, 0), (100, 1), (100, 1), (300, 2), (200, 2)]:
@@ -141,12 +145,24 @@ def test_a_long_source_film_is_decoded_for_as_long_as_its_file_grows(tmp_path) -
     assert len(moved) == 2
 
 
+def test_the_files_are_not_listed_for_each_block_that_is_read(tmp_path, monkeypatch) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    listings: list[Path] = []
+    monkeypatch.setattr(Path, "iterdir", lambda folder: listings.append(folder) or iter(()))
+    check = GrowthCheck(tmp_path, lambda: None, lambda: None, interval_seconds=3600)
+
+    for _ in range(1000):
+        check()
+
+    assert listings == [tmp_path]
+
+
 def test_waiting_for_the_storage_with_a_segment_has_its_own_limit(
     enqueue, claim, slowness, monkeypatch, settings
 ) -> None:
     settings.STORAGE_PATIENCE_SECONDS = 0.4
     tries = iter(range(3))
-    real = media.store_piece
+    real = media.store_segment
 
     def away(*arguments) -> str:
         if next(tries, None) is not None:
@@ -154,7 +170,7 @@ def test_waiting_for_the_storage_with_a_segment_has_its_own_limit(
             raise StorageFailure(Reason.UNAVAILABLE, "away")
         return real(*arguments)
 
-    monkeypatch.setattr(media, "store_piece", away)
+    monkeypatch.setattr(media, "store_segment", away)
     render = enqueue()
 
     runner.run(claim())
@@ -164,7 +180,7 @@ def test_waiting_for_the_storage_with_a_segment_has_its_own_limit(
 
 
 @pytest.mark.parametrize(
-    "step", [(isolated, "normalise_voice"), (output_video, "assemble_video"), (media, "store_film")]
+    "step", [(isolated, "normalise_voice"), (output_video, "assemble_video"), (media, "store_video")]
 )
 def test_what_stands_still_is_tried_again_where_it_was(enqueue, claim, slowness, rendered, step) -> None:
     render = enqueue()
@@ -320,7 +336,7 @@ def test_the_database_may_be_away_after_hours_of_work(monkeypatch, settings) -> 
         raise OperationalError("away")
 
     ends[:] = [away, away, away, lambda: "done"]  # Each after hours of work.
-    assert db_retry.outlast(step) == "done"
+    assert db_retry.retry_through_outage(step) == "done"
 
 
 def test_tries_that_only_wait_for_a_connection_do_not_go_on_for_ever(monkeypatch, settings) -> None:
@@ -332,7 +348,7 @@ def test_tries_that_only_wait_for_a_connection_do_not_go_on_for_ever(monkeypatch
         raise OperationalError("timeout expired")
 
     with pytest.raises(OperationalError):
-        db_retry.outlast(step)
+        db_retry.retry_through_outage(step)
     assert settings.RENDER_OUTAGE_SECONDS < clock.now < settings.RENDER_OUTAGE_SECONDS + 100
 
 

@@ -25,14 +25,14 @@ ASKED_AT_MOST = 50  # times for an object, while a render is worked on
 def bounded(monkeypatch) -> None:
     """Whoever would ask without end is stopped."""
     asked: list[str] = []
-    real = media.bring
+    real = media.download
 
     def bring(key: str, path: Path) -> tuple[int, str]:
         asked.append(key)
         assert len(asked) <= ASKED_AT_MOST
         return real(key, path)
 
-    monkeypatch.setattr(media, "bring", bring)
+    monkeypatch.setattr(media, "download", bring)
 
 
 @pytest.fixture

@@ -14,14 +14,14 @@ from accounts.errors import PROBLEM_TYPES
 from accounts.models import Plan, UsageEntry
 from render import node_faults, tasks
 from render.admin.nodes import NodeAdmin
-from render.engines.base import EngineStatus, FrameRange
+from render.engines.base import EngineStatus, FrameRange, RenderPlan
 from render.engines.infinitetalk import _variant
 from render.lifecycle import reaper, transitions
 from render.machine import nodes
 from render.models import Attempt, Node, Phase, Render, State
 from render.node_faults import NodeFault
 from render.parameters import Parameters
-from render.pipeline import runner
+from render.pipeline import local_inputs, runner
 from render.queue import tickets
 from tests.engines import InstantEngine
 
@@ -47,7 +47,7 @@ def waiting(enqueue):
 
 def say(node: Node, unloadable: dict[str, str] | None = None, state: str = "ready") -> None:
     status = EngineStatus(state == "ready", model_state=state, unloadable=unloadable or {})
-    nodes.note_model(node, {"infinitetalk": status})
+    nodes.record_model(node, {"infinitetalk": status})
 
 
 def wait(seconds: float, **of) -> None:
@@ -61,10 +61,10 @@ def wait(seconds: float, **of) -> None:
 def node(settings, db):
     def beat(name: str, unloadable: dict[str, str] | None = None, **changes) -> Node:
         settings.NODE_NAME = name
-        node = nodes.beat("gpu")
+        node = nodes.heartbeat("gpu")
         say(node, unloadable)
         Node.objects.filter(pk=node.pk).update(**changes)
-        return nodes.beat("gpu") if "heartbeat_at" not in changes else node
+        return nodes.heartbeat("gpu") if "heartbeat_at" not in changes else node
 
     return beat
 
@@ -234,27 +234,16 @@ def test_since_when_files_are_bad_outlives_a_restart_and_ends_when_they_are_good
 ) -> None:
     render, worker = waiting(), node("bad", BAD)
     wait(LONG)
-    worker = nodes.beat("gpu")
+    worker = nodes.heartbeat("gpu")
 
     for state, unloadable in said:
         say(worker, unloadable, state)
-        worker = nodes.beat("gpu")
+        worker = nodes.heartbeat("gpu")
     say(worker, BAD)
     reaper.run()
 
     render.refresh_from_db()
     assert (render.state == State.FAILED) == is_same_fault
-
-
-@pytest.mark.django_db
-def test_a_node_of_an_older_version_which_does_not_say_since_when_ends_nothing(waiting, node) -> None:
-    render = waiting()
-    node("old", unloadable=BAD), Node.objects.update(unloadable_since={})
-
-    reaper.run()
-
-    render.refresh_from_db()
-    assert render.state == State.QUEUED
 
 
 @pytest.mark.django_db
@@ -269,7 +258,7 @@ def test_a_file_put_back_is_used_again(waiting, node) -> None:
 def test_of_a_server_that_does_not_answer_nothing_is_known(waiting, node) -> None:
     render, worker = waiting(), node("bad", BAD)
 
-    nodes.note_model(worker, {"infinitetalk": EngineStatus(False, model_state="down")})
+    nodes.record_model(worker, {"infinitetalk": EngineStatus(False, model_state="down")})
     reaper.run()
 
     render.refresh_from_db()
@@ -322,7 +311,7 @@ def test_what_is_prepared_knows_its_variant_and_its_plan_is_as_older_nodes_read_
     render.refresh_from_db()
     assert (render.state, render.variant) == (State.FINISHED, "1-fast")
     assert render.plan.keys() == {"width", "height", "num_frames", "segments"}
-    assert runner._plan(render).crop == CROP
+    assert local_inputs.plan_of(render).crop == CROP
 
 
 @pytest.mark.django_db
@@ -332,14 +321,14 @@ def test_a_plan_of_a_newer_version_is_read_without_what_this_one_does_not_know(e
     span = {"start": 0, "stop": 25, "scene": 1}
     render.plan = {"width": 64, "height": 48, "num_frames": 25, "segments": [span], **of_newer_version}
 
-    assert runner._plan(render) == runner.Plan(64, 48, 25, (FrameRange(0, 25),))
+    assert local_inputs.plan_of(render) == RenderPlan(64, 48, 25, (FrameRange(0, 25),))
     render.sources = {"crop": list(CROP)}
-    assert runner._plan(render).crop == CROP
+    assert local_inputs.plan_of(render).crop == CROP
 
 
 @pytest.mark.django_db
 def test_the_fault_keeps_its_variant(node) -> None:
-    with pytest.raises(NodeFault) as caught, node_faults.recognised():
+    with pytest.raises(NodeFault) as caught, node_faults.as_node_faults():
         raise NodeFault(WHY, variant="1-fast")
 
     assert caught.value.variant == "1-fast"

@@ -13,7 +13,7 @@ from render.models import Node, State
 
 @pytest.mark.django_db
 def test_it_drains_and_undrains(settings, capsys) -> None:
-    nodes.beat("gpu"), nodes.beat("cpu")
+    nodes.heartbeat("gpu"), nodes.heartbeat("cpu")
 
     call_command("node_drain", settings.NODE_NAME, queue="gpu")
     assert dict(Node.objects.values_list("queue", "draining")) == {"gpu": True, "cpu": False}

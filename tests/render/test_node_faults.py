@@ -30,7 +30,7 @@ from render.pipeline import runner
 from render.queue import tickets
 from render.speech.base import SpeechUnavailable
 from render.storage import media
-from render.storage.errors import Reason, StorageFailure
+from render.storage.failures import Reason, StorageFailure
 from tests.engines import InstantEngine
 
 DISK = [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO]
@@ -184,7 +184,7 @@ def test_sources_that_do_not_fit_into_the_cache_are_no_failure_of_the_render(enq
     render = enqueue(engine="stateful")
     runner.run(claim("cpu"))
     with monkeypatch.context() as broken:
-        broken.setattr(media, "keep_source", _raising(errno.ENOSPC))
+        broken.setattr(media, "cache_source", _raising(errno.ENOSPC))
         runner.run(claim("gpu"))
 
     render.refresh_from_db()
@@ -286,7 +286,7 @@ def test_a_fault_that_another_process_of_the_same_name_has_noted_stops_no_health
     render = enqueue()
     Node.objects.create(name=nodes.settings.NODE_NAME, queue="cpu", fault="no room", fault_since=timezone.now())
 
-    assert nodes.can_work(nodes.beat("cpu"))
+    assert nodes.can_work(nodes.heartbeat("cpu"))
     assert claim().render_id == render.pk
 
 
@@ -316,7 +316,7 @@ def test_tickets_are_left_to_others_only_where_one_can_work(monkeypatch, no_room
 @pytest.mark.django_db
 def test_a_claim_by_a_node_with_room_takes_no_more_queries_than_before(enqueue, django_assert_num_queries) -> None:
     enqueue()
-    node = nodes.beat("cpu")
+    node = nodes.heartbeat("cpu")
     with django_assert_num_queries(0):
         assert nodes.can_work(node)
 
@@ -324,7 +324,7 @@ def test_a_claim_by_a_node_with_room_takes_no_more_queries_than_before(enqueue, 
 def test_the_disk_is_looked_at_once_in_a_while(monkeypatch) -> None:
     looks: list[int] = []
     monkeypatch.setattr(disk_room, "CHECK_SECONDS", 60)
-    monkeypatch.setattr(disk_room, "_look", lambda: looks.append(1) or "")
+    monkeypatch.setattr(disk_room, "_find_fault", lambda: looks.append(1) or "")
     for _ in range(50):
         assert disk_room.fault() == ""
     assert len(looks) == 1
@@ -334,7 +334,7 @@ def test_what_is_only_kept_for_later_makes_room_first(settings, monkeypatch) -> 
     sources = settings.WORK_DIR / "sources"
     sources.mkdir(parents=True)
     (sources / "kept").write_bytes(b"x")
-    monkeypatch.setattr(disk_room, "_look", lambda: "full" if (sources / "kept").exists() else "")
+    monkeypatch.setattr(disk_room, "_find_fault", lambda: "full" if (sources / "kept").exists() else "")
 
     assert disk_room.fault() == ""
     assert not (sources / "kept").exists()

@@ -24,7 +24,7 @@ def test_a_step_is_done_again_when_the_database_is_back(enqueue) -> None:
     enqueue()
     break_connection()
 
-    assert db_retry.outlast(lambda: Render.objects.count()) == 1
+    assert db_retry.retry_through_outage(lambda: Render.objects.count()) == 1
 
 
 @pytest.mark.django_db(transaction=True)
@@ -36,7 +36,7 @@ def test_patience_ends(settings) -> None:
         raise OperationalError("away")
 
     with pytest.raises(OperationalError):
-        db_retry.outlast(step)
+        db_retry.retry_through_outage(step)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -48,7 +48,7 @@ def test_who_has_lost_the_render_waits_no_longer() -> None:
         raise Fenced
 
     with pytest.raises(Fenced):
-        db_retry.outlast(step, check=check)
+        db_retry.retry_through_outage(step, check=check)
 
 
 @pytest.fixture

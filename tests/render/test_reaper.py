@@ -1,16 +1,19 @@
 """The reaper's clock, what it swallows, and what it sends on."""
 
+import os
+import signal
 from datetime import timedelta
 
 import pytest
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.core.management import call_command
+from django.db import InterfaceError, OperationalError
 from django.db.models.functions import Now
 from django.utils import timezone
 from django_q.models import OrmQ
 
 from render.lifecycle import reaper, transitions
-from render.models import ReaperClock, Render, State
+from render.models import ReaperClock, Render
 from render.queue import tickets as queue
 from render.signals import housekeeping
 
@@ -137,13 +140,39 @@ def test_an_error_of_one_part_is_logged_and_keeps_nothing_from_the_others(dead, 
     assert told.exc_info is not None and str(told.exc_info[1]) == "broken part"
 
 
-def test_an_error_of_the_database_is_the_loops_to_handle(listeners) -> None:
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_an_error_of_the_database_is_the_loops_to_handle(listeners, error) -> None:
     def fail(**_: object) -> None:
-        raise DatabaseError("away")
+        raise error("away")
 
     listeners(fail)
-    with pytest.raises(DatabaseError, match="away"):
+    with pytest.raises(error, match="away"):
         reaper.run()
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_the_loop_goes_on_when_the_database_is_back(settings, monkeypatch, error) -> None:
+    settings.REAPER_INTERVAL_SECONDS = 0.0
+    runs: list[str] = []
+
+    def run() -> int:
+        runs.append("run")
+        if len(runs) == 1:
+            raise error("away")
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 0
+
+    monkeypatch.setattr(reaper, "run", run)
+    # It would close the test's own connection.
+    monkeypatch.setattr("render.management.commands.reaper.close_old_connections", lambda: None)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        call_command("reaper")
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+    assert len(runs) >= 2
 
 
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError])
@@ -161,17 +190,6 @@ def test_nothing_is_logged_as_failed_when_nothing_fails(dead, caplog) -> None:
     reaper.run()
 
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
-
-
-def test_a_forgotten_cancel_ends_that_render_alone(enqueue) -> None:
-    left, other = enqueue(), enqueue()
-    Render.objects.filter(pk=left.pk).update(cancel_requested_at=Now())
-
-    reaper.run()
-
-    left.refresh_from_db()
-    other.refresh_from_db()
-    assert (left.state, other.state) == (State.CANCELED, State.QUEUED)
 
 
 def test_each_queue_with_something_waiting_gets_its_tickets(enqueue) -> None:

@@ -48,7 +48,7 @@ def test_canceling_a_waiting_render_ends_it_and_releases_the_hold(admin_client: 
 
 
 def test_canceling_a_running_render_asks_its_worker(admin_client: Client, queued: Render):
-    transitions.claim_next("cpu", nodes.beat("cpu"))
+    transitions.claim_next("cpu", nodes.heartbeat("cpu"))
 
     said = act(admin_client, RENDERS, "cancel", queued)
 
@@ -133,7 +133,7 @@ def test_every_look_at_a_tenants_media_is_written_down(admin_client: Client, que
 
 
 def test_a_node_is_drained_and_undrained(admin_client: Client, db):
-    node = nodes.beat("gpu")
+    node = nodes.heartbeat("gpu")
 
     drained = act(admin_client, NODES, "drain", node)
     assert Node.objects.get().draining

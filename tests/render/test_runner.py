@@ -17,7 +17,7 @@ from render.machine.work_folder import work_folder
 from render.models import Attempt, Phase, Segment, State
 from render.parameters import Parameters
 from render.pipeline import runner
-from render.sources import keys_of
+from render.sources import source_keys
 from render.storage import media
 from tests.engines import InstantEngine, StatefulEngine
 from tests.render import hostile_media
@@ -375,6 +375,6 @@ def test_after_its_preparation_nothing_that_came_from_the_customer_is_read(enque
     runner.run(claim())
 
     render.refresh_from_db()
-    kinds = {key.rpartition(".")[2] for key in keys_of(render.sources)}
+    kinds = {key.rpartition(".")[2] for key in source_keys(render.sources)}
     assert render.state == State.FINISHED
     assert kinds == {"png", "wav", "flac"}

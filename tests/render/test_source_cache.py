@@ -29,7 +29,7 @@ def stored(tmp_path, acme):
 
 def keep(key: str) -> Path:
     """Fetch it ahead; where it lies then."""
-    media.keep_source(key)
+    media.cache_source(key)
     return Path(settings_of_django.WORK_DIR) / "sources" / Path(key).name
 
 
@@ -66,9 +66,9 @@ def test_what_was_not_used_for_longest_goes_first(stored, settings) -> None:
     now = time.time()
     os.utime(kept[0], (now - 60, now - 60))
     os.utime(kept[1], (now - 120, now - 120))
-    media.keep_source(keys[1])
+    media.cache_source(keys[1])
 
-    media.keep_source(keys[2])
+    media.cache_source(keys[2])
 
     assert cached(settings) == {Path(keys[1]).name, Path(keys[2]).name}
 
@@ -109,7 +109,7 @@ def test_what_cannot_be_fetched_ahead_is_left_to_the_render_and_told_once(enqueu
 
     assert cached(settings) >= {Path(key).name for key in sources["voices"]}
     assert [record.getMessage() for record in caplog.records if record.name == "render.pipeline.prefetch"] == [
-        f"Not fetched ahead: {sources['portrait']}"
+        f"Not downloaded ahead: {sources['portrait']}"
     ]
     assert failed == {sources["portrait"]}
     Render.objects.update(not_before=timezone.now() + timedelta(hours=1))
@@ -136,18 +136,18 @@ def test_what_another_process_is_fetching_is_not_cleared(stored, tmp_path, setti
     """However old it looks: its writer may be slow, and the clock may have jumped."""
     settings.SOURCE_CACHE_BYTES = 0
     key, other = stored(b"voice"), stored(b"other")
-    real, is_first = media.bring, [True]
+    real, is_first = media.download, [True]
 
     def bring(name, path):
         result = real(name, path)
         if is_first.pop() if is_first else False:
             os.utime(path, (0, 0))
             source_cache.clear()
-            media.keep_source(other)  # Which trims.
+            media.cache_source(other)  # Which trims.
             assert path.exists()
         return result
 
-    monkeypatch.setattr(media, "bring", bring)
+    monkeypatch.setattr(media, "download", bring)
     (tmp_path / "mine").mkdir()
 
     assert media.fetch(key, tmp_path / "mine").read_bytes() == b"voice"
@@ -158,8 +158,8 @@ def test_what_a_killed_process_was_fetching_is_cleared(stored, settings, monkeyp
     key = stored(b"voice")
     child = os.fork()
     if child == 0:
-        monkeypatch.setattr(media, "bring", lambda name, path: os.kill(os.getpid(), signal.SIGKILL))
-        media.keep_source(key)
+        monkeypatch.setattr(media, "download", lambda name, path: os.kill(os.getpid(), signal.SIGKILL))
+        media.cache_source(key)
     os.waitpid(child, 0)
     assert len(cached(settings)) == 1
 

@@ -16,7 +16,7 @@ from tests.engines import InstantEngine
 
 pytestmark = pytest.mark.django_db
 
-FILM, PIECE = "/film-", "/segment-"
+FILM, PIECE = "/video-", "/segment-"
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accounts.errors import ServiceError
+from render.engines import no_face
 from render.engines.base import FPS, Crop
 from render.engines.draft.mouth.drawing import Mouth
 from render.engines.draft.mouth.shape import MAX_OPENING, MouthPose
@@ -60,11 +61,7 @@ class SourceFrames:
 def check_faces(source: SourceFrames, count: int) -> None:
     """Raise ServiceError `no_face` when no probed frame shows `count` faces that can be moved."""
     finder = FaceFinder()
-    problem = ServiceError(
-        "no_face",
-        "No face was found. Send a film in which the face is large, not covered and looks at the camera.",
-        param="image_url",
-    )
+    problem = no_face.none_found("video")
     for _, image in source.frames(every=PROBE_EVERY):
         faces = finder.find(image)
         try:

@@ -17,10 +17,10 @@ from render.engines.base import (
     Crop,
     EngineStatus,
     FrameRange,
-    Hold,
-    Plan,
     RenderedSegment,
     RenderInputs,
+    RenderLease,
+    RenderPlan,
 )
 from render.engines.draft.draft_mark import DraftMark
 from render.engines.draft.dubbed_video import DubbedVideo, SourceFrames, check_faces
@@ -42,7 +42,7 @@ class DraftEngine:
     def status(self) -> EngineStatus:
         return EngineStatus(available=True)
 
-    def plan(self, inputs: RenderInputs, parameters: Parameters) -> Plan:
+    def plan(self, inputs: RenderInputs, parameters: Parameters) -> RenderPlan:
         """Size and segments. Raises ServiceError `no_face` when the source lacks a face for each voice."""
         source_height, source_width = source_size(inputs)
         height, width = frame_size(source_height, source_width, parameters.resolution)
@@ -54,10 +54,15 @@ class DraftEngine:
         num_frames = parameters.frame_num or max(1, round(voice_seconds(inputs.voices[0]) * FPS))
         starts = range(0, num_frames, SEGMENT_FRAMES)
         segments = tuple(FrameRange(start, min(start + SEGMENT_FRAMES, num_frames)) for start in starts)
-        return Plan(width=width, height=height, num_frames=num_frames, segments=segments, crop=crop)
+        return RenderPlan(width=width, height=height, num_frames=num_frames, segments=segments, crop=crop)
 
     def segments(
-        self, inputs: RenderInputs, parameters: Parameters, plan: Plan, resume: Checkpoint | None, hold: Hold
+        self,
+        inputs: RenderInputs,
+        parameters: Parameters,
+        plan: RenderPlan,
+        resume: Checkpoint | None,
+        lease: RenderLease,
     ) -> Iterator[RenderedSegment]:
         """Yield the segments in order. A checkpoint holds no state: every frame depends on its index alone."""
         first = resume.next_segment if resume else 0
@@ -87,7 +92,7 @@ class _FrameSource(Protocol):
 class _Drawing:
     """Draws segments: the frames of a source, with the mark of a draft."""
 
-    def __init__(self, source: _FrameSource, plan: Plan) -> None:
+    def __init__(self, source: _FrameSource, plan: RenderPlan) -> None:
         self._source = source
         self._height, self._width = plan.height, plan.width
         self._mark = DraftMark(plan.height, plan.width)
@@ -107,7 +112,7 @@ class _Drawing:
         self._mark.draw(frame)
 
 
-def _frame_source(inputs: RenderInputs, parameters: Parameters, plan: Plan) -> _FrameSource:
+def _frame_source(inputs: RenderInputs, parameters: Parameters, plan: RenderPlan) -> _FrameSource:
     speeches = [speech_track(voice, plan.num_frames) for voice in inputs.voices]
     if inputs.video is not None:
         source = SourceFrames(inputs.video, plan.height, plan.width, plan.crop)

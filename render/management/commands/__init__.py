@@ -1,0 +1,1 @@
+"""One module for each command; its help text says what it does."""

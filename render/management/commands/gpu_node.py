@@ -1,3 +1,5 @@
+"""`manage.py gpu_node`: the main process of one GPU's worker. It runs `manage.py qcluster` as its child."""
+
 import logging
 import os
 import signal
@@ -35,7 +37,7 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        # Two under one name would drain each other: both read and write the one row of it.
+        # Two processes with one name would drain each other, because they share the node's row.
         self._lock = host_lock.try_lock(f"gpu_node {settings.NODE_NAME}")
         if self._lock is None:
             raise CommandError(
@@ -44,17 +46,17 @@ class Command(BaseCommand):
         self._stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
-        node = nodes.beat(QUEUE)
-        Node.objects.filter(pk=node.pk).update(draining=False)  # It may have been drained to be stopped.
+        node = nodes.heartbeat(QUEUE)
+        Node.objects.filter(pk=node.pk).update(draining=False)  # Stopping the last one has drained it.
         cluster, started, quick_ends = self._start_queue(), time.monotonic(), 0
-        # Of its own, so that a slow storage does not make the node look dead.
+        # In a thread of its own, so that a slow storage does not make the node look dead.
         threading.Thread(target=self._prefetch, name="prefetch", daemon=True).start()
         reported_at = 0.0
         while not self._stop.wait(RESTART_SECONDS):
             if cluster.poll() is not None:
                 logger.error("The queue ended with status %d, a new one starts", cluster.returncode)
                 quick_ends = quick_ends + 1 if time.monotonic() < started + QUICK_SECONDS else 1
-                if quick_ends == QUICK_ENDS:  # Whoever supervises this process knows how long to wait.
+                if quick_ends == QUICK_ENDS:  # The supervisor of this process knows how long to wait.
                     raise CommandError(f"The queue ends at its start, {quick_ends} times in a row.")
                 cluster, started = self._start_queue(), time.monotonic()
             if time.monotonic() > reported_at + REPORT_SECONDS:
@@ -70,7 +72,7 @@ class Command(BaseCommand):
             cwd=settings.BASE_DIR,
             env={**os.environ, "Q_CLUSTER_NAME": QUEUE},
             stdin=subprocess.DEVNULL,
-            start_new_session=True,  # A Ctrl-C must reach this process alone: django-q2 hangs when all its own get it.
+            start_new_session=True,  # A Ctrl-C must reach this process alone: with it django-q2's processes would hang.
             preexec_fn=die_with_parent,
         )
 
@@ -80,11 +82,11 @@ class Command(BaseCommand):
     def _report(self) -> None:
         close_old_connections()
         try:
-            node = nodes.beat(QUEUE)
+            node = nodes.heartbeat(QUEUE)
             nodes.can_work(node)
-            nodes.note_model(node, registry.statuses(QUEUE))
+            nodes.record_model(node, registry.statuses(QUEUE))
         except Error:
-            logger.exception("The database is away; trying again")
+            logger.exception("The database is unavailable; trying again")
 
     def _prefetch(self) -> None:
         failed: set[str] = set()
@@ -95,10 +97,10 @@ class Command(BaseCommand):
             try:
                 prefetch(QUEUE, failed)
             except Error:
-                logger.exception("The database is away; trying again")
+                logger.exception("The database is unavailable; trying again")
 
     def _drain(self, node: Node) -> None:
-        """Wait until the render here is handed back or done. A second signal does not hasten it: SIGKILL does."""
+        """Wait until the current render is handed back or finished. Only SIGKILL ends this wait sooner."""
         Node.objects.filter(pk=node.pk).update(draining=True)
         while node.renders.filter(state=State.RUNNING).exists():
             threading.Event().wait(0.5)

@@ -1,3 +1,5 @@
+"""`manage.py node_drain`: take a machine out of work, for maintenance."""
+
 import time
 from argparse import ArgumentParser
 from typing import Any

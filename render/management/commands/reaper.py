@@ -1,3 +1,5 @@
+"""`manage.py reaper`: the loop that runs the reaper, beside the schedule of django-q2."""
+
 import logging
 import signal
 import threading
@@ -5,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand
-from django.db import DatabaseError, close_old_connections
+from django.db import Error, close_old_connections
 
 from render.lifecycle import reaper
 
@@ -23,5 +25,5 @@ class Command(BaseCommand):
             close_old_connections()
             try:
                 reaper.run()
-            except DatabaseError:
-                logger.exception("The database is away; trying again")
+            except Error:
+                logger.exception("The database is unavailable; trying again")

@@ -1,6 +1,6 @@
-"""Media on Cloudinary, by its SDK. Everything is of the type `authenticated`: nobody gets it without a signed link.
+"""Media on Cloudinary, by its SDK. Every file has the type `authenticated`: it cannot be read without a signed link.
 
-Names: https://cloudinary.com/documentation/upload_parameters. What Cloudinary calls a video may be a voice, too.
+For the parameters see https://cloudinary.com/documentation/upload_parameters. Cloudinary counts sound as video.
 """
 
 import mimetypes
@@ -16,16 +16,16 @@ import cloudinary.uploader
 import cloudinary.utils
 import httpx
 from django.core.files.base import File
-from django.core.files.storage import Storage
 from django.utils.deconstruct import deconstructible
 
-from render.storage.errors import Reason, StorageFailure, retried
-from render.storage.links import DirectUpload, kept_link
+from render.storage.backends.base import MediaStorage
+from render.storage.failures import Reason, StorageFailure, retried
+from render.storage.links import DirectUpload, cached_link
 
 KINDS = ("image", "video", "raw")  # Cloudinary's resource_type
-CHUNK_BYTES = 20_000_000  # What is larger goes up in pieces; Cloudinary takes no less than 5 MB for one.
-TIMEOUT_SECONDS = 60.0  # of silence, in one request
-IN_MEMORY_BYTES = 8 * 2**20  # A larger file that is read goes through the disk.
+CHUNK_BYTES = 20_000_000  # A larger file is sent in parts of this size; Cloudinary takes none below 5 MB.
+TIMEOUT_SECONDS = 60.0  # without a byte, in one request
+IN_MEMORY_BYTES = 8 * 2**20  # A larger file is read through the disk.
 
 
 class Resource(NamedTuple):
@@ -38,14 +38,14 @@ def resource_of(name: str) -> Resource:
     suffix = PurePosixPath(name).suffix
     content_type = mimetypes.guess_type(name)[0] or ""
     kind = content_type.partition("/")[0]
-    # A piece of a playlist is no video of its own.
+    # A segment of a playlist is no video of its own.
     if kind not in ("image", "video", "audio") or content_type == "video/mp2t":
         return Resource("raw", name, "")
     return Resource("image" if kind == "image" else "video", name.removesuffix(suffix), suffix[1:])
 
 
 class _Part:
-    """A file as the SDK wants it, which closes what it has read; another try must read it again."""
+    """A file that stays open when the SDK closes it, so that another try can read it again."""
 
     def __init__(self, content: File) -> None:  # type: ignore[type-arg]
         self.name = PurePosixPath(content.name or "file").name
@@ -59,21 +59,24 @@ class _Part:
 
 
 @deconstructible
-class CloudinaryStorage(Storage):
-    """api_url: of another region's or a local API. auth_token_key: of token-based delivery, hex, if the account has it;
-    links then lead to the CDN, else to the API's download of originals.
-    """
+class CloudinaryStorage(MediaStorage):
+    """Files of one Cloudinary account."""
 
     def __init__(
         self, *, cloud_name: str, api_key: str, api_secret: str, api_url: str = "", auth_token_key: str = ""
     ) -> None:
+        """api_url: of another region or of a test server.
+
+        auth_token_key: hex, of an account with token-based delivery. With it links lead to the CDN, without it to the
+        API's download of originals.
+        """
         self._account: dict[str, Any] = {"cloud_name": cloud_name, "api_key": api_key, "api_secret": api_secret}
         if api_url:
             self._account["upload_prefix"] = api_url
         self._auth_token_key = auth_token_key
 
     def get_available_name(self, name: str, max_length: int | None = None) -> str:
-        return name  # Names hold a content hash or an attempt: who writes one again writes the same.
+        return name  # It contains a content hash or an attempt: it is written again with the same content.
 
     @retried
     def _save(self, name: str, content: File) -> str:  # type: ignore[type-arg]
@@ -110,11 +113,11 @@ class CloudinaryStorage(Storage):
     def delete(self, name: str) -> None:
         resource = resource_of(name)
         with _failures():
-            # A missing one is no error: the answer is "not found".
+            # For a missing file it returns "not found" and raises nothing.
             cloudinary.uploader.destroy(resource.public_id, invalidate=True, **self._options(resource.kind))
 
     def delete_folder(self, name: str) -> int:
-        """Everything below it; returns how many objects that were. Of the admin API, so limited to some an hour."""
+        # By the admin API, which takes a limited number of requests an hour.
         return sum(self._delete_folder(name, kind) for kind in KINDS)
 
     @retried
@@ -122,11 +125,11 @@ class CloudinaryStorage(Storage):
         number, cursor = 0, None
         while True:
             with _failures():
-                answer = cloudinary.api.delete_resources_by_prefix(
+                response = cloudinary.api.delete_resources_by_prefix(
                     f"{name}/", invalidate=True, next_cursor=cursor, **self._options(kind)
                 )
-            number += len(answer["deleted"])
-            cursor = answer.get("next_cursor")
+            number += len(response["deleted"])
+            cursor = response.get("next_cursor")
             if not cursor:
                 return number
 
@@ -141,24 +144,24 @@ class CloudinaryStorage(Storage):
     def size(self, name: str) -> int:
         resource = resource_of(name)
         with _failures():
-            # Of the upload API: the admin API, which could tell, too, is limited to some requests an hour.
-            answer = cloudinary.uploader.explicit(resource.public_id, **self._options(resource.kind))
-        return int(answer["bytes"])
+            # By the upload API: the admin API takes a limited number of requests an hour.
+            response = cloudinary.uploader.explicit(resource.public_id, **self._options(resource.kind))
+        return int(response["bytes"])
 
     def url(self, name: str | None) -> str:
         assert name
         if not self._auth_token_key:
-            return kept_link(name, lambda expiry: self._download_url(name, expiry=expiry))
-        return kept_link(name, lambda expiry: self._delivery_url(name, expiry))
+            return cached_link(name, lambda expiry: self._download_url(name, expiry=expiry))
+        return cached_link(name, lambda expiry: self._delivery_url(name, expiry))
 
     def thumbnail_url(self, name: str, *, width: int) -> str:
-        """A smaller picture that Cloudinary makes of a stored one, or of the first frame of a film."""
-        return kept_link(
+        # Cloudinary makes it from a stored image, or from the first frame of a video.
+        return cached_link(
             f"{width}:{name}", lambda expiry: self._delivery_url(name, expiry, width=width, crop="limit", format="jpg")
         )
 
     def direct_upload(self, name: str, *, content_type: str, num_bytes: int, sha256: str, seconds: int) -> DirectUpload:
-        """A signed upload. Cloudinary takes it for an hour, however few the seconds are."""
+        # Cloudinary accepts the signature for an hour, whatever `seconds` says.
         resource = resource_of(name)
         signed = cloudinary.utils.sign_request(
             {"timestamp": cloudinary.utils.now(), "public_id": resource.public_id, "type": "authenticated"},
@@ -210,7 +213,7 @@ def _require_success(response: httpx.Response, name: str) -> None:
 
 @contextmanager
 def _failures() -> Iterator[None]:
-    """Raises StorageFailure, or FileNotFoundError, for what the SDK raises."""
+    """Raise StorageFailure, or FileNotFoundError, for the SDK's errors."""
     try:
         yield
     except cloudinary.exceptions.NotFound as error:
@@ -220,7 +223,7 @@ def _failures() -> Iterator[None]:
 
 
 def _reason(error: cloudinary.exceptions.Error) -> Reason:
-    """The SDK keeps the status as a class, or not at all, and Cloudinary tells most in its message."""
+    """By the error's class, which stands for some HTTP statuses, and by Cloudinary's message, which says more."""
     text = str(error).lower()
     match error:
         case cloudinary.exceptions.BadRequest() if "size too large" in text:

@@ -1,4 +1,4 @@
-"""Media as files of this machine, which the service serves itself to signed links that expire."""
+"""Media as files of this machine, which the service itself serves under signed links that expire."""
 
 import contextlib
 import errno
@@ -8,40 +8,41 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 from urllib.parse import urlencode
 
 from django.core import signing
+from django.core.exceptions import SuspiciousFileOperation
 from django.core.files.base import File
 from django.core.files.storage import FileSystemStorage
 from django.urls import reverse
 
 from render.storage import incomplete_files
-from render.storage.errors import Reason, StorageFailure
+from render.storage.backends.base import IncomingFile, MediaStorage
+from render.storage.failures import Reason, StorageFailure
 from render.storage.links import DirectUpload, link_expiry
 from render.storage.private_folder import private_folder
 
+# The salts only look like module paths. They never change: customers hold links that depend on them.
 _links = signing.Signer(salt="render.storages.files.link")
 _staff_links = signing.Signer(salt="render.storages.files.staff_link")
-STAFF_LINK_SECONDS = 3600  # As long as the longest film: whoever watches it asks for parts of it until its end.
 _UPLOAD_SALT = "render.storages.files.upload.2"
-INCOMING = (
-    "incoming"  # The folder of what customers send, until it is checked, and of what is stored, until it is whole.
-)
-UPLOAD_VIEW = "upload-content"  # The name of the route that takes a direct upload.
+
+STAFF_LINK_SECONDS = 3600  # As long as the longest video: a player requests parts of it until its end.
+INCOMING = "incoming"  # The folder of uploads that are not checked yet, and of files that are not written to their end.
+UPLOAD_VIEW = "upload-content"  # The name of the URL route that receives direct uploads.
 
 
 class UploadToken(NamedTuple):
-    name: str  # as given to `direct_upload`
+    """The announcement of a direct upload, carried by its URL."""
+
+    name: str  # of the file, as given to `direct_upload`
     num_bytes: int
     sha256: str  # in hex; empty if it was not announced
 
 
-class IncomingFile:
-    """A new file of the storage, written piece by piece under a name that nobody else has. Raises StorageFailure.
-
-    Until `release`, which must be called, nobody takes it for one whose writer was killed.
-    """
+class _LocalIncomingFile(IncomingFile):
+    """The file is made by the first `write`, and locked until `release`, so that it does not look abandoned."""
 
     def __init__(self, storage: "SignedFileStorage") -> None:
         self.name = _new_incoming()
@@ -54,11 +55,11 @@ class IncomingFile:
                 private_folder(self._path.parent)
                 self._descriptor = incomplete_files.create(self._path)
             remaining = memoryview(block)
-            while remaining:  # A write may take less than it is given.
+            while remaining:  # One call may write only a part.
                 remaining = remaining[os.write(self._descriptor, remaining) :]
 
     def flush(self) -> None:
-        """All is written. Raises StorageFailure if it was not: some network file systems tell that only at a close."""
+        # Some network file systems report a failed write only when the file is closed.
         if self._descriptor is not None:
             with _failures():
                 os.close(os.dup(self._descriptor))
@@ -70,22 +71,25 @@ class IncomingFile:
     def release(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
-            with contextlib.suppress(OSError):  # What it may tell now was told by `flush`.
+            with contextlib.suppress(OSError):  # `flush` has reported it.
                 os.close(descriptor)
 
 
-class SignedFileStorage(FileSystemStorage):
-    """Files that are either whole or not there: a killed writer leaves no torn file under a name that others trust.
+class SignedFileStorage(FileSystemStorage, MediaStorage):
+    """A file is written in the folder `incoming` and gets its name when it is complete.
 
-    What it does leave lies where `abandoned` finds it.
+    So a killed writer leaves no incomplete file under a final name; `abandoned` finds the one in `incoming`.
     """
+
+    service_receives_uploads = True
 
     def _save(self, name: str, content: File) -> str:  # type: ignore[type-arg]
         final = Path(self.path(name))
         partial = _new_incoming()
         with _failures():
             try:
-                super()._save(partial, content)  # type: ignore[misc]  # It locks the file while it writes.
+                # It locks the file while it writes.
+                FileSystemStorage._save(self, partial, content)  # type: ignore[attr-defined]
                 private_folder(final.parent)
                 os.replace(self.path(partial), final)
             except BaseException:
@@ -96,17 +100,16 @@ class SignedFileStorage(FileSystemStorage):
 
     def _open(self, name: str, mode: str = "rb") -> File:  # type: ignore[type-arg]
         try:
-            file: File = super()._open(name, mode)  # type: ignore[misc,type-arg]
+            file: File = FileSystemStorage._open(self, name, mode)  # type: ignore[attr-defined,type-arg]
             return file
         except PermissionError as error:
             raise StorageFailure(Reason.CREDENTIALS, str(error)) from error
 
     def delete(self, name: str) -> None:
         with _failures():
-            super().delete(name)
+            FileSystemStorage.delete(self, name)
 
     def delete_folder(self, name: str) -> int:
-        """Everything below it; returns how many objects that were."""
         folder = Path(self.path(name))
         number = sum(len(files) for _, _, files in os.walk(folder))
         with _failures(), contextlib.suppress(FileNotFoundError):
@@ -114,7 +117,6 @@ class SignedFileStorage(FileSystemStorage):
         return number
 
     def abandoned(self, *, seconds: float) -> Iterator[str]:
-        """Names of what was sent here, or was being stored, that nobody writes, and nobody has for so long."""
         folder = Path(self.path(INCOMING))
         with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
             for entry in entries:
@@ -124,21 +126,33 @@ class SignedFileStorage(FileSystemStorage):
                         yield f"{INCOMING}/{entry.name}"
 
     def url(self, name: str | None) -> str:
-        """A path of this site; only with its query the file is served."""
         expires = link_expiry()
         query = {"expires": expires, "signature": _links.signature(f"{name}:{expires}")}
-        return f"{super().url(name)}?{urlencode(query)}"
+        return f"{FileSystemStorage.url(self, name)}?{urlencode(query)}"
 
     def staff_url(self, name: str) -> str:
-        """The same for support staff: it ends sooner, but also opens what a suspended tenant has."""
         expires = int(time.time()) + STAFF_LINK_SECONDS
         query = {"expires": expires, "staff_signature": _staff_links.signature(f"{name}:{expires}")}
-        return f"{super().url(name)}?{urlencode(query)}"
+        return f"{FileSystemStorage.url(self, name)}?{urlencode(query)}"
 
     def direct_upload(self, name: str, *, content_type: str, num_bytes: int, sha256: str, seconds: int) -> DirectUpload:
-        """The token in the address holds all that is to be known before the body is read."""
+        # All that must be known before the body is read, so that no database is needed for that.
         token = signing.dumps([name, num_bytes, sha256], salt=_UPLOAD_SALT)
         return DirectUpload("PUT", reverse(UPLOAD_VIEW, args=[token]), headers={"Content-Type": content_type})
+
+    def incoming_file(self) -> IncomingFile:
+        return _LocalIncomingFile(self)
+
+    def open_served(self, name: str) -> BinaryIO:
+        try:
+            # `path` refuses names that lead out of the folder, `open` whatever is not a file.
+            return Path(self.path(name)).open("rb")
+        except (NotADirectoryError, IsADirectoryError, ValueError, SuspiciousFileOperation) as error:
+            raise FileNotFoundError(name) from error
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise FileNotFoundError(name) from error
+            raise
 
 
 def is_signed(name: str, expires: str, signature: str) -> bool:
@@ -147,7 +161,7 @@ def is_signed(name: str, expires: str, signature: str) -> bool:
 
 
 def is_signed_for_staff(name: str, expires: str, signature: str) -> bool:
-    """The same of `SignedFileStorage.staff_url`."""
+    """Whether a link's query was made by `SignedFileStorage.staff_url` and has not expired."""
     return _is_genuine(_staff_links, name, expires, signature)
 
 
@@ -160,7 +174,7 @@ def _is_genuine(signer: signing.Signer, name: str, expires: str, signature: str)
 
 
 def read_upload_token(token: str, *, seconds: int) -> UploadToken:
-    """What a direct upload is for. Raises signing.SignatureExpired or signing.BadSignature."""
+    """seconds: how long a token is valid. Raises signing.SignatureExpired or signing.BadSignature."""
     return UploadToken(*signing.loads(token, salt=_UPLOAD_SALT, max_age=seconds))
 
 
@@ -170,6 +184,7 @@ def _new_incoming() -> str:
 
 @contextlib.contextmanager
 def _failures() -> Iterator[None]:
+    """Raise StorageFailure for an OSError."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Media in a bucket that speaks S3's protocol, by django-storages: AWS, Cloudflare R2, Supabase Storage, MinIO."""
+"""Media in an S3 bucket, by django-storages: of AWS, Cloudflare R2, Supabase Storage, MinIO or any other S3 server."""
 
 import base64
 import time
@@ -19,9 +19,10 @@ from django.conf import settings
 from django.core.files.base import File
 from storages.backends.s3 import S3Storage
 
+from render.storage.backends.base import MediaStorage
 from render.storage.content_types import content_type_of
-from render.storage.errors import Reason, StorageFailure
-from render.storage.links import DirectUpload, kept_link
+from render.storage.failures import Reason, StorageFailure
+from render.storage.links import DirectUpload, cached_link
 
 CONFIGURATION = {
     "NoSuchBucket",
@@ -30,7 +31,7 @@ CONFIGURATION = {
     "AccessDenied",
     "AuthorizationHeaderMalformed",
 }
-# There are none, or the role's cannot be fetched.
+# No credentials are configured, or those of the machine's role cannot be fetched.
 NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError)
 FULL = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "ServiceQuotaExceededException"}
 LIMITED = {"SlowDown", "TooManyRequests", "ThrottlingException", "RequestLimitExceeded"}
@@ -38,8 +39,8 @@ IN_MEMORY_BYTES = 8 * 2**20  # A larger file that is read goes through the disk.
 LONGEST_LINK_SECONDS = 7 * 24 * 3600  # of Signature Version 4
 
 
-class SignedS3Storage(S3Storage):
-    """Private objects, reached by presigned links. botocore itself tries again what may pass at once."""
+class SignedS3Storage(S3Storage, MediaStorage):
+    """Private objects, read with presigned links. botocore itself repeats requests that may succeed at once."""
 
     def __init__(self, **options: Any) -> None:
         config = Config(
@@ -47,13 +48,13 @@ class SignedS3Storage(S3Storage):
             connect_timeout=5,
             read_timeout=60,
             retries={"mode": "standard", "total_max_attempts": settings.STORAGE_ATTEMPTS},
-            # Only where S3 insists: not every server knows the newer checksums.
+            # Only where S3 requires them: not every server knows the newer checksums.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
             s3={"addressing_style": "path"},
         )
         super().__init__(
-            file_overwrite=True,  # Names hold a content hash or an attempt: who writes one again writes the same.
+            file_overwrite=True,  # A name contains a content hash or an attempt: it is written again with the same.
             max_memory_size=IN_MEMORY_BYTES,
             client_config=config,
             **options,
@@ -64,48 +65,47 @@ class SignedS3Storage(S3Storage):
 
     def _save(self, name: str, content: File) -> str:  # type: ignore[type-arg]
         with _failures():
-            saved: str = super()._save(name, content)
+            saved: str = S3Storage._save(self, name, content)
         return saved
 
     def _open(self, name: str, mode: str = "rb") -> File:  # type: ignore[type-arg]
         with _failures():
-            file: File = super()._open(name, mode)  # type: ignore[type-arg]
-            file.file  # noqa: B018  # Brings it here, where its failures are known for what they are.
+            file: File = S3Storage._open(self, name, mode)  # type: ignore[type-arg]
+            file.file  # noqa: B018  # Downloads the object now, so that its errors are raised inside `_failures`.
         return file
 
     def delete(self, name: str) -> None:
         with _failures():
-            super().delete(name)
+            S3Storage.delete(self, name)
 
     def delete_folder(self, name: str) -> int:
-        """Everything below it; returns how many objects that were."""
         with _failures():
-            answers = self.bucket.objects.filter(Prefix=f"{self._normalize_name(name)}/").delete()
-        if failed := [error for answer in answers for error in answer.get("Errors", [])]:
-            raise StorageFailure(Reason.UNAVAILABLE, str(failed[0]))
-        return sum(len(answer.get("Deleted", [])) for answer in answers)
+            responses = self.bucket.objects.filter(Prefix=f"{self._normalize_name(name)}/").delete()
+        if errors := [error for response in responses for error in response.get("Errors", [])]:
+            raise StorageFailure(Reason.UNAVAILABLE, str(errors[0]))
+        return sum(len(response.get("Deleted", [])) for response in responses)
 
     def exists(self, name: str) -> bool:
         with _failures():
-            found: bool = super().exists(name)
-        return found
+            is_there: bool = S3Storage.exists(self, name)
+        return is_there
 
     def size(self, name: str) -> int:
         with _failures():
-            number: int = super().size(name)
-        return number
+            num_bytes: int = S3Storage.size(self, name)
+        return num_bytes
 
-    def url(self, name: str, *args: Any, **kwargs: Any) -> str:
+    def url(self, name: str | None) -> str:
         def make(expiry: int) -> str:
             seconds = min(expiry - int(time.time()), LONGEST_LINK_SECONDS)
             with _failures():  # Signing needs credentials.
-                link: str = super(SignedS3Storage, self).url(name, expire=seconds)
+                link: str = S3Storage.url(self, name, expire=seconds)
             return link
 
-        return kept_link(f"{self.bucket_name}:{name}", make)
+        return cached_link(f"{self.bucket_name}:{name}", make)
 
     def direct_upload(self, name: str, *, content_type: str, num_bytes: int, sha256: str, seconds: int) -> DirectUpload:
-        """A presigned PUT that takes exactly so many bytes, of this hash if there is one."""
+        # A presigned PUT, which S3 accepts only with exactly this size and hash.
         headers = {"Content-Type": content_type}
         signed = {"Bucket": self.bucket_name, "Key": name, "ContentType": content_type, "ContentLength": num_bytes}
         if sha256:
@@ -119,7 +119,7 @@ class SignedS3Storage(S3Storage):
 
 @contextmanager
 def _failures() -> Iterator[None]:
-    """Raises StorageFailure for what botocore raises; a missing object is a FileNotFoundError already."""
+    """Raise StorageFailure for botocore's errors; for a missing object django-storages raises FileNotFoundError."""
     try:
         yield
     except ClientError as error:

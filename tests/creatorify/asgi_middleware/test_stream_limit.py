@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from django.db import InterfaceError, OperationalError
 
 from accounts.api_keys import keys
 from accounts.models import ApiKey
@@ -107,3 +108,13 @@ def test_what_is_no_key_is_left_to_the_application_which_refuses_it(key) -> None
 
 def test_ordinary_requests_are_not_counted(alice) -> None:
     assert open_together([with_key(alice.plain_key, STATUS)] * 5) == [200] * 5
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_while_the_database_is_away_the_application_answers(alice, monkeypatch, error) -> None:
+    def away(prefix: str) -> None:
+        raise error("away")
+
+    monkeypatch.setattr(keys, "tenant_id_of", away)
+
+    assert open_together([with_key(alice.plain_key)] * 5) == [200] * 5

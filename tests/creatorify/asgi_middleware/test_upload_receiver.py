@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 from django.core.files.storage import default_storage
-from django.db import OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from accounts.models import Tenant
@@ -343,11 +343,12 @@ def test_what_is_not_awaited_is_refused_before_it_comes(
     assert put(token.url, CONTENT).status == 200
 
 
-def test_a_database_that_is_away_is_told(alice, announce, strangers, monkeypatch) -> None:
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_a_database_that_is_away_is_told(alice, announce, strangers, monkeypatch, error) -> None:
     upload = announce(alice)
 
     def away(*arguments):
-        raise OperationalError("The server closed the connection.")
+        raise error("The server closed the connection.")
 
     with monkeypatch.context() as patch:
         patch.setattr(arrivals, "_find", away)

@@ -9,10 +9,10 @@ import skimage.data
 from hibari import Hibari
 from PIL import Image
 
-from render.engines.base import FPS, Plan, RenderInputs
+from render.engines.base import FPS, RenderInputs, RenderPlan
 from render.engines.draft.engine import DraftEngine
 from render.parameters import Parameters
-from tests.engines import FreeHold
+from tests.engines import FreeLease
 
 SAMPLE_RATE = 16_000
 
@@ -43,12 +43,12 @@ def inputs(picture: Path, *voices: Path) -> RenderInputs:
     )
 
 
-def render(given: RenderInputs, **parameters) -> tuple[Plan, np.ndarray]:
+def render(given: RenderInputs, **parameters) -> tuple[RenderPlan, np.ndarray]:
     """The plan and all frames, T x H x W x 3."""
     engine, resolved = DraftEngine(), Parameters(seed=7, **parameters)
     plan = engine.plan(given, resolved)
     return plan, np.concatenate(
-        [segment.frames for segment in engine.segments(given, resolved, plan, None, FreeHold())]
+        [segment.frames for segment in engine.segments(given, resolved, plan, None, FreeLease())]
     )
 
 

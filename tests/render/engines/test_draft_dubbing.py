@@ -6,7 +6,7 @@ from render.engines.base import FPS, Checkpoint
 from render.engines.draft.dubbed_video import SourceFrames
 from render.engines.draft.engine import DraftEngine
 from render.parameters import Parameters
-from tests.engines import FreeHold
+from tests.engines import FreeLease
 from tests.render.engines.conftest import inputs, render, write_video
 from tests.render.engines.lip_sync import lip_sync
 
@@ -46,7 +46,7 @@ def test_the_mouth_is_moved_by_the_new_voice(film, speech, folder, filmed):
 def test_a_resumed_dubbing_has_the_same_frames(dubbed, film, speech):
     plan, frames = dubbed
     last = len(plan.segments) - 1
-    (segment,) = DraftEngine().segments(inputs(film, speech), Parameters(seed=7), plan, Checkpoint(last), FreeHold())
+    (segment,) = DraftEngine().segments(inputs(film, speech), Parameters(seed=7), plan, Checkpoint(last), FreeLease())
     assert np.array_equal(segment.frames, frames[50 * last :])
 
 

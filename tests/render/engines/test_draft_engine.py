@@ -12,7 +12,7 @@ from render.engines.draft.mouth.shape import MouthPose
 from render.engines.faces import FaceFinder
 from render.engines.frame_size import fit
 from render.parameters import Parameters
-from tests.engines import FreeHold
+from tests.engines import FreeLease
 from tests.render.engines.conftest import inputs, render, write_video
 from tests.render.engines.lip_sync import lip_sync, mouth_apertures
 
@@ -47,7 +47,7 @@ def test_a_plan_takes_the_size_from_the_picture_and_the_resolution(crop, size, a
 def test_a_resumed_render_has_the_same_frames(talk, portrait, speech):
     plan, frames = talk
     resumed = list(
-        DraftEngine().segments(inputs(portrait, speech), Parameters(seed=7), plan, Checkpoint(1), FreeHold())
+        DraftEngine().segments(inputs(portrait, speech), Parameters(seed=7), plan, Checkpoint(1), FreeLease())
     )
     assert [segment.index for segment in resumed] == list(range(1, len(plan.segments)))
     assert resumed[-1].checkpoint == Checkpoint(len(plan.segments))

@@ -22,7 +22,7 @@ def test_a_picture_without_a_person_is_refused(name, tmp_path, silence):
     error = refusal(getattr(skimage.data, name)(), tmp_path, silence)
     assert (error.code, error.detail, error.param) == (
         "no_face",
-        "No face was found. Send a picture in which the face is large, not covered and looks at the camera.",
+        "No face was found. Send an image in which the face is large, not covered and looks at the camera.",
         "image_url",
     )
 
@@ -42,7 +42,7 @@ def test_a_second_voice_needs_a_second_face(tmp_path, astronaut, silence):
     error = refusal(astronaut, tmp_path, silence, silence)
     assert (
         error.detail
-        == "Two voices were given, but only one face was found. Send a picture with two faces, or one voice."
+        == "Two voices were given, but only one face was found. Send an image with two faces, or one voice."
     )
     assert (error.code, error.param) == ("no_face", "image_url")
 

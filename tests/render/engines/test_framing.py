@@ -16,7 +16,7 @@ from render.engines.frame_size import fit, frame_size
 from render.engines.framing import crop_with_faces
 from render.engines.infinitetalk import InfiniteTalkEngine
 from render.parameters import Parameters
-from tests.engines import FreeHold
+from tests.engines import FreeLease
 from tests.render.engines.conftest import inputs, write_video
 
 SIDE = 300  # of the astronaut's head
@@ -137,7 +137,7 @@ def test_a_film_is_framed_by_its_first_faces(astronaut, silence, tmp_path) -> No
     parameters = Parameters(seed=1, frame_num=13)
 
     plan = DraftEngine().plan(source, parameters)
-    [segment] = DraftEngine().segments(source, parameters, plan, None, FreeHold())
+    [segment] = DraftEngine().segments(source, parameters, plan, None, FreeLease())
 
     assert plan.crop is not None and plan.crop[1] > 0
     assert len(talking_faces(FaceFinder().find(segment.frames[12]), 1)) == 1

@@ -1,4 +1,4 @@
-"""What every media storage must do, on each of them: files, Cloudinary's protocol, S3's protocol."""
+"""What `MediaStorage` declares, on each storage: files, Cloudinary's protocol, S3's protocol."""
 
 import hashlib
 from collections.abc import Iterator
@@ -6,13 +6,13 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from django.core.files.base import ContentFile
-from django.core.files.storage import Storage
 
 from render.storage import links
+from render.storage.backends.base import MediaStorage
 from render.storage.backends.cloudinary import CloudinaryStorage
 from render.storage.backends.files import SignedFileStorage
 from render.storage.backends.s3 import SignedS3Storage
-from render.storage.errors import Reason, StorageFailure
+from render.storage.failures import Reason, StorageFailure
 from tests.cloudinary_server import CLOUD, KEY, SECRET, Cloudinary, running_cloudinary
 from tests.s3_server import running_s3
 
@@ -57,7 +57,7 @@ def cloudinary_storage(cloud: Cloudinary, **changes: str) -> CloudinaryStorage:
 
 
 @pytest.fixture(params=["files", "cloudinary", "s3"])
-def storage(request, settings) -> Storage:
+def storage(request, settings) -> MediaStorage:
     if request.param == "files":
         return SignedFileStorage(allow_overwrite=True)
     if request.param == "cloudinary":
@@ -129,7 +129,7 @@ def test_a_link_stays_the_same_for_a_while(storage, settings, monkeypatch):
 
 @pytest.mark.parametrize("name", ["acme/voice.wav", "acme/notes.bin"])
 def test_a_customer_sends_a_file_straight_to_it(storage, name):
-    if isinstance(storage, SignedFileStorage):
+    if storage.service_receives_uploads:
         pytest.skip("this service takes it itself: tests/projects/test_uploads.py")
     digest = hashlib.sha256(FILM).hexdigest()
 
@@ -139,6 +139,71 @@ def test_a_customer_sends_a_file_straight_to_it(storage, name):
 
     with storage.open(name) as file:
         assert file.read() == FILM
+
+
+def test_support_staff_have_a_link_too(storage, get):
+    storage.save("acme/film.mp4", ContentFile(FILM))
+
+    assert get(storage.staff_url("acme/film.mp4")) == (200, FILM)
+
+
+def test_where_there_is_no_smaller_image_its_thumbnail_is_the_image(storage):
+    link = storage.thumbnail_url("acme/poster.jpg", width=320)
+
+    if isinstance(storage, CloudinaryStorage):
+        assert "c_limit,w_320" in link
+    else:
+        assert link == storage.url("acme/poster.jpg")
+
+
+def test_a_size_is_in_bytes_and_known_of_no_missing_file(storage):
+    storage.save("acme/film.mp4", ContentFile(FILM))
+
+    assert storage.size("acme/film.mp4") == len(FILM)
+    with pytest.raises(FileNotFoundError):
+        storage.size("acme/other.mp4")
+
+
+def test_either_this_service_receives_uploads_or_the_storage_itself(storage):
+    upload = storage.direct_upload("acme/a.wav", content_type="audio/wav", num_bytes=1, sha256="", seconds=60)
+
+    assert upload.url.startswith("/") is storage.service_receives_uploads
+    if storage.service_receives_uploads:
+        file = storage.incoming_file()
+        file.write(FILM)
+        file.flush()
+        assert list(storage.abandoned(seconds=-60)) == []  # It is being written.
+        file.release()
+        with storage.open(file.name) as stored:
+            assert stored.read() == FILM
+        assert list(storage.abandoned(seconds=-60)) == [file.name]
+        file.delete()
+        assert not storage.exists(file.name)
+    else:
+        with pytest.raises(NotImplementedError):
+            storage.incoming_file()
+        assert list(storage.abandoned(seconds=-60)) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["acme/none.mp4", "acme", "../settings.py", f"acme/{'x' * 300}.mp4", "acme/film.mp4/x"]
+)
+def test_this_service_serves_only_files_of_its_own(storage, name):
+    storage.save("acme/film.mp4", ContentFile(FILM))
+
+    with pytest.raises(FileNotFoundError):
+        storage.open_served(name)
+    if storage.service_receives_uploads:
+        with storage.open_served("acme/film.mp4") as file:
+            assert file.read() == FILM
+
+
+def test_a_storage_without_a_method_of_the_interface_cannot_be_made():
+    class Incomplete(MediaStorage):
+        pass
+
+    with pytest.raises(TypeError, match="delete_folder"):
+        Incomplete()
 
 
 def test_a_folder_goes_with_all_that_is_below_it_and_nothing_beside_it(storage, monkeypatch):
