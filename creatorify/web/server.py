@@ -20,7 +20,7 @@ from granian.server.mp import MPServer
 from creatorify.asgi_middleware import connections
 from creatorify.asgi_middleware.asgi import Application
 from creatorify.asgi_middleware.client_limits import READ_SECONDS
-from creatorify.config.start import read_settings
+from creatorify.config.start import faults_end_the_process, read_settings, start_database
 from creatorify.web.port import port_number
 from render.parent_death import die_with_parent
 
@@ -37,13 +37,15 @@ def main() -> None:
     # In this process, so that its faults show at the start, and the workers, which are forks, share its memory.
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "creatorify.settings")
     os.environ.setdefault("DATABASE_POOL_SIZE", "10")  # As in creatorify/asgi.py, which other servers may load.
-    read_settings()
-    from creatorify.asgi import application
+    with faults_end_the_process():
+        read_settings()
+        start_database()
+        from creatorify.asgi import application  # It needs the settings.
 
-    try:
-        BaseCommand().check()
-    except SystemCheckError as error:
-        sys.exit(str(error))
+        try:
+            BaseCommand().check()
+        except SystemCheckError as error:
+            sys.exit(str(error))
 
     def load() -> Application:
         die_with_parent()  # This process alone is watched and restarted.

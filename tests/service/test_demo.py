@@ -101,7 +101,7 @@ def another_owner(folder: Path) -> None:
 
 def made(folder: Path) -> str:
     """A whole database, whose server is then stopped."""
-    program = "import sys; from pathlib import Path; from creatorify import embedded_postgres as e;"
+    program = "import sys; from pathlib import Path; from creatorify.config import embedded_postgres as e;"
     program += "print(e.start_or_find(Path(sys.argv[1])))"
     run = subprocess.run([sys.executable, "-c", program, str(folder)], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
