@@ -8,7 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 from environ import Env
 
 # The embedded server's address is known when it has started: `embedded_backend` adds host, port and user then.
-EMBEDDED = {
+EMBEDDED: dict[str, Any] = {
     "ENGINE": "creatorify.config.embedded_backend",
     "NAME": "creatorify",
     "HOST": "",

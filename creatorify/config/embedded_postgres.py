@@ -1,7 +1,7 @@
 """The embedded Postgres: a server out of a Python wheel, with its data in the project's folder, on a unix socket.
 
-A process that uses the server signs in to it, in a file in its folder. The server stops when the last process signs out,
-at the orderly end of that process.
+A process that uses the server signs in to it, in a file in its folder, and signs out at its orderly end. When the last
+process signs out, the server stops.
 """
 
 import atexit
@@ -65,8 +65,7 @@ def start_or_find(data_directory: Path) -> str:
             logged = f"Its log is {log} and ends with:\n{end_of(log)}\n" if _size(log) > log_bytes else ""
             raise CannotStart(
                 f"The embedded Postgres in {data_directory} does not start: {reason}\n{logged}"
-                "Fix the cause, or move the folder away to begin with an empty database, or set DATABASE_URL to another "
-                "database."
+                "Fix that, or move the folder away for a new and empty database, or set DATABASE_URL to another one."
             ) from error
 
 
@@ -189,8 +188,8 @@ def _postmaster(data_directory: Path) -> psutil.Process | None:
 def _remove_stale_lock(data_directory: Path) -> None:
     """Remove the lock file of a server that does not run.
 
-    After a crash of the machine it may be empty, or contain the id of a process that is another program by now: Postgres
-    would refuse to start.
+    After a crash of the machine it may be empty, or contain a process id that another program has by now. With it,
+    Postgres would refuse to start.
     """
     lock = data_directory / "postmaster.pid"
     if not lock.exists() or _postmaster(data_directory) is not None:

@@ -1,4 +1,4 @@
-"""The start of every process: faults of the settings, the machine and the embedded database end it with one sentence."""
+"""The start of every process: a fault of the settings, machine or embedded database ends it with one sentence."""
 
 import contextlib
 import sys

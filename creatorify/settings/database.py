@@ -9,8 +9,8 @@ from creatorify.settings.base import VAR_DIR, env
 DATABASE_URL = env.text("DATABASE_URL")
 EMBEDDED_POSTGRES = None if DATABASE_URL else VAR_DIR / "postgres"  # the folder of the embedded server
 DATABASE_CA_FILE = env.file("DATABASE_CA_FILE")  # With it, the server's certificate and host name are verified.
-# Connections that one web process keeps. 0: no pool. creatorify/asgi.py sets it: the web server runs requests in threads,
-# which share a pool. The queue forks its processes, and a pool does not survive a fork.
+# Connections that one web process keeps; 0: no pool. creatorify/asgi.py sets it, because the threads of a web process
+# share a pool. The queue forks its processes, and a pool does not survive a fork.
 DATABASE_POOL_SIZE = env.whole("DATABASE_POOL_SIZE", 0)
 
 _parsed = database_url.parse(DATABASE_URL) if DATABASE_URL else database_url.EMBEDDED

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 UNLIMITED = resource.RLIM_INFINITY
 PROGRAM = """
 import resource
-from creatorify import connections
+from creatorify.asgi_middleware import connections
 connections.raise_descriptor_limit()
 print(*resource.getrlimit(resource.RLIMIT_NOFILE))
 """

@@ -56,7 +56,9 @@ def manage(var: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("command", [["help"], ["check"], ["spectacular", "--file", os.devnull], ["database_roles", "app"]])
+@pytest.mark.parametrize(
+    "command", [["help"], ["check"], ["spectacular", "--file", os.devnull], ["database_roles", "app"]]
+)
 def test_a_command_that_opens_no_connection_starts_no_server(data_directory: Path, command: list[str]) -> None:
     run = manage(data_directory.parent, *command)
 

