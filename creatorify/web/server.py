@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 
+from asgiref.typing import ASGI3Application
 from django.conf import settings
 from django.core.management.base import BaseCommand, SystemCheckError
 from granian.constants import HTTPModes, Interfaces
@@ -18,7 +19,6 @@ from granian.net import SocketHolder  # type: ignore[attr-defined]
 from granian.server.mp import MPServer
 
 from creatorify.asgi_middleware import connections
-from creatorify.asgi_middleware.asgi import Application
 from creatorify.asgi_middleware.client_limits import READ_SECONDS
 from creatorify.config.start import faults_end_the_process, read_settings, start_database
 from creatorify.web.port import port_number
@@ -47,7 +47,7 @@ def main() -> None:
         except SystemCheckError as error:
             sys.exit(str(error))
 
-    def load() -> Application:
+    def load() -> ASGI3Application:
         die_with_parent()  # This process alone is watched and restarted.
         return application
 
