@@ -96,7 +96,7 @@ class DjangoRequests:
 
 
 def _next_block(pieces: Iterator[bytes]) -> bytes:
-    """The next pieces, about BLOCK_BYTES; empty at the end. Reading them one by one would cost too many thread switches."""
+    """The next pieces, about BLOCK_BYTES; empty at the end. Each call costs a switch of threads."""
     block = b""
     try:
         while len(block) < BLOCK_BYTES and (piece := next(pieces, None)) is not None:

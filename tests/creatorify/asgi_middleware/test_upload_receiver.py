@@ -173,7 +173,7 @@ def test_a_disk_that_does_not_take_it_is_told_and_nothing_is_left(
     def full(*arguments) -> None:
         raise OSError(code, os.strerror(code))
 
-    steps = {"open": (files.written_files, "create"), "write": (files.os, "write"), "close": (files.os, "dup")}
+    steps = {"open": (files.incomplete_files, "create"), "write": (files.os, "write"), "close": (files.os, "dup")}
     with monkeypatch.context() as broken:
         broken.setattr(*steps[at], full)
         refused = put(upload["url"], CONTENT[:-1], CONTENT[-1:])
