@@ -1,4 +1,4 @@
-"""The API's documentation: an OpenAPI document made from the code, two readers for it, and the list of errors."""
+"""What the OpenAPI document has beyond the views: security, errors and short paths; and the page of all errors."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +26,7 @@ REQUEST_PROBLEMS = {
     "500": "A fault on our side.",
     "503": "Temporarily unavailable; see `Retry-After`.",
 }
-# What cannot happen to every operation.
+# The statuses that only some methods can have.
 ONLY_FOR_METHODS = {
     "402": ["post"],
     "409": ["post", "put", "delete"],
@@ -48,16 +48,16 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
         ]
 
     def get_security_requirement(self, auto_schema: AutoSchema) -> list[dict[str, list[Any]]]:
-        return [{name: []} for name in self.name]  # Either, not both.
+        return [{name: []} for name in self.name]  # one of the two
 
 
 def complete(result: dict[str, Any], **_: object) -> dict[str, Any]:
-    """Post-processing: paths without the optional slash, and the problems that every operation may answer."""
+    """Post-processing: paths without the optional slash, and the errors that every operation may respond with."""
     paths = {path.rstrip("/"): operations for path, operations in result["paths"].items()}
     for path, operations in paths.items():
         for method, operation in operations.items():
             for status in REQUEST_PROBLEMS:
-                if _may_answer(status, path, method, needs_key="security" in operation):
+                if _may_respond(status, path, method, needs_key="security" in operation):
                     operation["responses"].setdefault(status, {"$ref": f"#/components/responses/Problem{status}"})
             if method == "get":
                 operation["responses"].setdefault("304", {"$ref": "#/components/responses/NotModified"})
@@ -82,7 +82,7 @@ def errors(request: HttpRequest) -> HttpResponse:
     return render(request, "docs/errors.html", {"problem_types": by_status})
 
 
-def _may_answer(status: str, path: str, method: str, *, needs_key: bool) -> bool:
+def _may_respond(status: str, path: str, method: str, *, needs_key: bool) -> bool:
     if status == "404":
         return "{" in path
     return method in ONLY_FOR_METHODS.get(status, [method]) and (needs_key or status not in KEY_PROBLEMS)
@@ -101,8 +101,8 @@ def _problem_schemas() -> dict[str, Any]:
         "retryable": {"type": "boolean", "description": "Whether the same request may succeed later."},
         "billed": {"type": "boolean"},
     }
-    fault = _object({"param": maybe_text, "code": text, "detail": text})
-    of_request = {**problem, "request_id": text, "errors": {"type": "array", "items": fault}}
+    error = _object({"param": maybe_text, "code": text, "detail": text})
+    of_request = {**problem, "request_id": text, "errors": {"type": "array", "items": error}}
     return {
         "Problem": {
             **_object(of_request, required=[*problem, "request_id"]),

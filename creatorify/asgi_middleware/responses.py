@@ -8,7 +8,7 @@ from typing import Any
 from asgiref.typing import ASGISendCallable, HTTPResponseBodyEvent, HTTPResponseStartEvent, HTTPScope
 
 from accounts.errors import CONTENT_TYPE, problem
-from creatorify.middleware.request_id import log_answer
+from creatorify.middleware.request_id import log_response
 
 RETRY_SECONDS = 30
 
@@ -56,7 +56,7 @@ async def _send(
     *,
     began: float,
 ) -> None:
-    log_answer(request_id, scope["method"], scope["path"], status, began=began)
+    log_response(request_id, scope["method"], scope["path"], status, began=began)
     body = json.dumps(content).encode()
     common = [
         (b"content-type", content_type.encode()),

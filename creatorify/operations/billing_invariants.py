@@ -25,7 +25,9 @@ BILLING_INVARIANTS = [
         "A finished video is billed by the length of its segments; failed and canceled renders are not billed.",
         f"""
         SELECT r.id FROM render_render r JOIN accounts_usageentry u ON u.render_id = r.id
-        LEFT JOIN LATERAL (SELECT sum(s.frames) AS frames FROM render_segment s WHERE s.render_id = r.id) recorded ON true
+        LEFT JOIN LATERAL (
+            SELECT sum(s.frames) AS frames FROM render_segment s WHERE s.render_id = r.id
+        ) recorded ON true
         WHERE r.state IN {TERMINAL_STATES} AND {NOT_IMPORTED} AND r.work_deleted_at IS NULL AND u.billed_seconds <>
             CASE WHEN r.state = 'finished' THEN ceil(recorded.frames / {FPS}.0) ELSE 0 END
         """,

@@ -63,7 +63,7 @@ def test_another_port_is_told() -> None:
 
 @pytest.mark.parametrize("text", ["80000", "0", "-1", "x", "", "8e3", "\u0663"])
 def test_what_is_no_port(text: str) -> None:
-    with pytest.raises(ArgumentTypeError, match="a number from 1 to 65535 is wanted"):
+    with pytest.raises(ArgumentTypeError, match="it must be a number from 1 to 65535"):
         port_number(text)
 
 
