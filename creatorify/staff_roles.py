@@ -62,9 +62,9 @@ ROLES: dict[str, list[str]] = {
 
 def sync(**_: Any) -> None:
     """Receives `post_migrate` of the last app that has models: all permissions exist then."""
-    for name, permissions in ROLES.items():
-        group, _ = Group.objects.get_or_create(name=name)
-        group.permissions.set(_permissions(permissions))
+    for name, permission_names in ROLES.items():
+        group, _created = Group.objects.get_or_create(name=name)
+        group.permissions.set(_permissions(permission_names))
 
 
 def _permissions(names: Iterable[str]) -> list[Permission]:

@@ -12,7 +12,7 @@ def files() -> dict[str, Any]:
 
 
 def cloudinary(url: str, *, auth_token_key: str) -> dict[str, Any]:
-    """url: `cloudinary://KEY:SECRET@CLOUD`, from Cloudinary's console; `?upload_prefix=` is the API of another region."""
+    """url: `cloudinary://KEY:SECRET@CLOUD`, as its console shows it; `?upload_prefix=` is another region's API."""
     parts = urlsplit(url)
     if parts.scheme != "cloudinary" or not (parts.username and parts.password and parts.hostname):
         raise ImproperlyConfigured(
