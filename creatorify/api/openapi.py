@@ -12,18 +12,18 @@ from drf_spectacular.openapi import AutoSchema
 from accounts.errors import CONTENT_TYPE, PROBLEM_TYPES
 
 REQUEST_PROBLEMS = {
-    "400": "The request is malformed, or the cursor does not fit.",
+    "400": "The request is malformed, or the cursor is invalid.",
     "401": "The API key is missing, wrong, expired or revoked.",
     "402": "The quota or the spend cap of this month is used up.",
     "403": "The key lacks the scope or asks for more than it may do itself, or the account is suspended.",
     "404": "There is no such object in this account.",
     "408": "The body came too slowly.",
-    "409": "Not possible in the present state.",
+    "409": "Not possible in the current state of the object.",
     "413": "The body is too large.",
     "415": "The body is not JSON.",
-    "422": "A field is wrong: `param` names it, `errors` lists all.",
+    "422": "A field is wrong: `param` names the first, `errors` lists all.",
     "429": "Too many requests, waiting renders or uploads; see `Retry-After` and `RateLimit`.",
-    "500": "A fault on our side.",
+    "500": "An error of the service; it was logged.",
     "503": "Temporarily unavailable; see `Retry-After`.",
 }
 # The statuses that only some methods can have.
@@ -63,7 +63,7 @@ def complete(result: dict[str, Any], **_: object) -> dict[str, Any]:
                 operation["responses"].setdefault("304", {"$ref": "#/components/responses/NotModified"})
     components = result["components"]
     components["responses"] = {
-        "NotModified": {"description": "As it was with the ETag that `If-None-Match` names."},
+        "NotModified": {"description": "Unchanged since the ETag in `If-None-Match`."},
     } | {
         f"Problem{status}": {
             "description": description,
@@ -92,12 +92,12 @@ def _problem_schemas() -> dict[str, Any]:
     text = {"type": "string"}
     maybe_text = {"type": ["string", "null"]}
     problem = {
-        "type": {**text, "format": "uri-reference", "description": "Where the code is explained."},
+        "type": {**text, "format": "uri-reference", "description": "The explanation of the code."},
         "title": text,
         "status": {"type": "integer"},
-        "detail": {**text, "description": "For people; may change."},
+        "detail": {**text, "description": "A text for people; may change."},
         "code": {**text, "enum": list(PROBLEM_TYPES), "description": "For programs; stable."},
-        "param": {**maybe_text, "description": "The field at fault."},
+        "param": {**maybe_text, "description": "The wrong field."},
         "retryable": {"type": "boolean", "description": "Whether the same request may succeed later."},
         "billed": {"type": "boolean"},
     }

@@ -27,11 +27,11 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Creatorify API",
     "DESCRIPTION": """A portrait and a voice in, a talking-head video out.
 
-To begin: send a picture and a voice with `POST /uploads`, or give their public addresses; make the video with
-`POST /projects`; ask `GET /projects/{id}/status` until it is `finished`: then `video_url` leads to it. Every request
-needs your API key, in the header `X-API-Key`; *Authorize* sends it from this page.
+To begin, send an image and a voice with `POST /uploads`, or use their public URLs. Create the video with
+`POST /projects`. Poll `GET /projects/{id}/status` until `status` is `finished`: `video_url` is then the link to the
+video. Every request needs your API key in the header `X-API-Key`; *Authorize* sends it from this page.
 
-An error has a `code` for programs: [the list of all errors](/api/docs/errors).""",
+Every error has a `code` for programs: see [the list of all errors](/api/docs/errors).""",
     "VERSION": "1.0.0",  # of the API, whose paths begin with /api/v1; not of the program
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
