@@ -116,7 +116,7 @@ def test_a_broken_database_folder(var: Path, damage: Callable[[Path], None]) -> 
 
     said = said_by(start(var))
 
-    assert said.startswith(f"The embedded Postgres in {var}/postgres does not start: ")
+    assert said.splitlines()[1].startswith(f"The embedded Postgres in {var}/postgres does not start: ")
     # Of this start, or nothing at all: what an earlier one has logged would only lead astray.
     logged = log.read_text() if log.is_file() else ""
     assert (f"Its log is {log} and ends with:" in said) == (logged != before)
