@@ -263,7 +263,7 @@ def test_a_statement_can_be_read_by_programs_and_printed_for_people(alice, rows,
     for name, of_line in {"billed_seconds": "seconds", "amount_micros": "amount_micros"}.items():
         assert total[name] == of_usage[name] == sum(row[of_line] for row in told["lines"] + told["adjustments"])
     assert total["held_seconds"] == of_usage["held_seconds"] > 0
-    assert f"{total['billed_seconds']} s: {total['renders']} renders and the corrections" in page.content.decode()
+    assert f"{total['billed_seconds']} s, of {total['renders']} renders and the corrections" in page.content.decode()
     total = Decimal(told["totals"][0]["amount_micros"]) / 1_000_000
     assert f"{total:,.2f}" in page.content.decode().replace(f"{total:,.6f}".rstrip("0"), f"{total:,.2f}")
     assert "May 2026" in page.content.decode()
