@@ -1,4 +1,5 @@
-# Needs Python 3.11+, make and git; uv is used where it is on the PATH.
+# Needs Python 3.11+, make and git; uv is used where it is on the PATH. `make` alone prints the targets.
+.DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -6,49 +7,54 @@ RUN := $(VENV)/bin/python
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(RUN),$(RUN) -m pip install --quiet --disable-pip-version-check)
 
-# What the fault campaign is drawn from, and how large it is.
+# The seed of random choices in `chaos` and `mutants`, the renders of `chaos`, and the mutants that run at the same time.
 SEED ?= 1
 RENDERS ?= 200
-# How many changes of meaning are tried at a time.
 JOBS ?= 1
 
-.PHONY: demo test faults quality chaos chaos-all mutants contract load siege hostile check bench bench-web bench-scale bench-gpu constraints clean
+.PHONY: help demo dev test faults quality chaos chaos-all mutants contract load siege hostile check bench bench-web bench-scale bench-gpu constraints clean
 
-demo: $(VENV)/.demo  ## A real video: PORTRAIT=me.jpg SPEECH=me.wav. KEEP=1 leaves the service running, at PORT=8000.
+help:  ## Print this list.
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 13
+
+demo: $(VENV)/.demo  ## Make a real video; PORTRAIT=me.jpg SPEECH=me.wav: your own. KEEP=1: leave the service running, at PORT=8000.
 	$(RUN) manage.py demo $(if $(filter-out 0 no false,$(KEEP)),--keep) $(if $(PORT),--port "$(PORT)") \
 		$(if $(PORTRAIT),--portrait "$(PORTRAIT)") $(if $(SPEECH),--speech "$(SPEECH)")
 
-test: $(VENV)/.dev  ## Everything that CI runs.
-	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+dev: $(VENV)/.demo  ## Run web server, queue and reaper at PORT=8000, with DEBUG and a restart whenever a source file changes.
+	$(RUN) manage.py dev $(if $(PORT),--port "$(PORT)")
 
-faults: $(VENV)/.dev  ## Deaths of processes at every point, every configuration and full disk, a film of half an hour, compiling; 25 minutes.
-	$(RUN) -m pytest -m slow
+test: $(VENV)/.dev  ## Run the tests, in two processes; T=tests/x.py::test_y: one file or one test, in this process.
+	$(RUN) -m pytest $(if $(T),"$(T)",-n 2 --dist loadfile --no-loadscope-reorder)
 
-quality: $(VENV)/.dev  ## Measures: how well do the lips of the draft follow a voice? A minute.
+faults: $(VENV)/.dev  ## Run the slow tests: processes that die at every point, every configuration, full disks, a long video; 25 minutes. T=: one.
+	$(RUN) -m pytest -m slow $(if $(T),"$(T)")
+
+quality: $(VENV)/.dev  ## Measure how well the lips of the draft follow a voice; a minute.
 	$(RUN) -m pytest -m quality
 
-chaos: $(VENV)/.dev  ## Renders while all that can die dies: SEED=1 RENDERS=200; about two minutes.
+chaos: $(VENV)/.dev  ## Render while processes, database and storage fail at random: SEED=1 RENDERS=200; two minutes.
 	$(RUN) -m tests.chaos campaign --seed $(SEED) --renders $(RENDERS)
 
-chaos-all: $(VENV)/.dev  ## Five campaigns, each safeguard taken away, every single fault: an hour. Writes docs/reliability.md.
+chaos-all: $(VENV)/.dev  ## Run five campaigns, one without each safeguard, and every single fault; an hour. Writes docs/reliability.md.
 	$(RUN) -m tests.chaos all
 
-siege: $(VENV)/.dev  ## A minute of every attack at once, while a tenant polls.
+siege: $(VENV)/.dev  ## Run every attack at once for a minute, while a tenant polls.
 	$(RUN) -m tests.siege
 
-mutants: $(VENV)/.dev  ## A hundred small changes of meaning, drawn by SEED=1: which does no test notice? JOBS=2 tries two at a time.
+mutants: $(VENV)/.dev  ## Make a hundred random small changes of the code: which does no test notice? SEED=1, JOBS=2: two at a time.
 	$(RUN) -m tests.mutants --seed $(SEED) --jobs $(JOBS)
 
-load: $(VENV)/.dev  ## Requests at rising rates, beside a view that does nothing; some minutes.
+load: $(VENV)/.dev  ## Send requests at rising rates, compared with a view that does nothing; some minutes.
 	$(RUN) -m tests.load
 
-contract: $(VENV)/.dev  ## Thousands of requests made from the OpenAPI document: is every answer as documented? Half an hour.
+contract: $(VENV)/.dev  ## Send thousands of requests made from the OpenAPI document: is every response as documented? Half an hour.
 	$(RUN) -m tests.contract
 
-hostile: $(VENV)/.dev  ## Small files that are dear to decode, beside a tenant who must not notice; some minutes.
+hostile: $(VENV)/.dev  ## Send small files that are expensive to decode, beside a tenant who must not notice; some minutes.
 	$(RUN) -m tests.hostile
 
-check: $(VENV)/.dev  ## Style, types, import law, migrations.
+check: $(VENV)/.dev  ## Check style, types, the import law, migrations and settings.
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
@@ -56,21 +62,21 @@ check: $(VENV)/.dev  ## Style, types, import law, migrations.
 	$(RUN) manage.py makemigrations --check --dry-run
 	$(RUN) manage.py check
 
-bench: $(VENV)/.dev  ## Speed of the draft and of the service around an engine, as ratios of one run.
+bench: $(VENV)/.dev  ## Measure the draft engine and the service around an engine, as ratios within one run.
 	$(RUN) -m tests.bench
 
-bench-web: $(VENV)/.dev  ## The cost of a request in the web process, beside Django's own ASGI handler under uvicorn.
+bench-web: $(VENV)/.dev  ## Measure the cost of a request, compared with Django's own ASGI handler under uvicorn.
 	$(RUN) -m tests.bench_web
 
-bench-scale: $(VENV)/.dev  ## Lists, searches and reports with 100,000 projects.
+bench-scale: $(VENV)/.dev  ## Measure lists, searches and reports with 100,000 projects.
 	$(RUN) -m tests.bench_scale
 
-bench-gpu: $(VENV)/.dev  ## Speed and memory of the model on this machine's GPU, of the whole card and as on an L40S.
+bench-gpu: $(VENV)/.dev  ## Measure speed and memory of the model on this machine's GPU, with all its memory and with an L40S's.
 	mkdir -p var
 	$(RUN) -m infinitetalk bench --random-weights full --compile-cache var/compiled --json var/bench-gpu.json
 	$(RUN) -m infinitetalk bench --random-weights full --compile-cache var/compiled --memory-limit 44 --json var/bench-gpu-44.json
 
-# The environment is made by one make at a time: another one waits, and then looks again at what is to be done.
+# Only one make at a time installs the environment: a second one waits for the first, and then finds nothing to do.
 ifndef ALONE
 LOCKED = import fcntl, subprocess, sys; lock = open("Makefile"); fcntl.flock(lock, fcntl.LOCK_EX); sys.exit(subprocess.call(sys.argv[1:]))
 
@@ -90,7 +96,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(RUN)
 	touch $@ $(VENV)/.demo
 endif
 
-constraints: $(VENV)/.dev  ## Resolve every version anew.
+constraints: $(VENV)/.dev  ## Pin the newest allowed version of every package in constraints.txt.
 	$(INSTALL) uv
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras --upgrade pyproject.toml -o constraints.txt
 

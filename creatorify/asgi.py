@@ -1,22 +1,23 @@
-"""The web application: layers around Django that keep one client from stopping the others.
+"""The web application: Django, and the layers around it that keep one client from stopping the others.
 
-Django's ASGI handler serves what stays open for long, its synchronous handler everything else.
+Django's asynchronous handler serves event streams, which stay open for long; its synchronous one every other request.
 """
 
 import os
+from typing import cast
 
+from asgiref.typing import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
 from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "creatorify.settings")
 os.environ.setdefault("DATABASE_POOL_SIZE", "10")
-_handler = get_wsgi_application()
-_asynchronous_handler = get_asgi_application()
+_synchronous_handler = get_wsgi_application()
+_asynchronous_handler = cast(ASGI3Application, get_asgi_application())
 
-# Their settings are there only now.
+# The following modules need the settings, which are there only now.
 from django.conf import settings  # noqa: E402
 
-from creatorify.asgi_middleware.asgi import Receive, Scope, Send  # noqa: E402
 from creatorify.asgi_middleware.client_limits import ClientLimits  # noqa: E402
 from creatorify.asgi_middleware.cross_origin import CrossOriginUploads  # noqa: E402
 from creatorify.asgi_middleware.django_requests import DjangoRequests  # noqa: E402
@@ -26,18 +27,17 @@ from creatorify.asgi_middleware.stream_limit import StreamLimit  # noqa: E402
 from creatorify.asgi_middleware.upload_receiver import UploadReceiver  # noqa: E402
 
 MEDIA_THREADS = 4
-# One for each connection to the database; without a pool each thread keeps a connection of its own.
+# One thread for each connection of the pool; without a pool each thread keeps a connection of its own.
 _threads = settings.DATABASE_POOL_SIZE or 10
-_ordinary = LongPoll(DjangoRequests(_handler, threads=_threads))
-# Of their own: a disk of the network that hangs stops the videos on it, and not the API.
-_media = DjangoRequests(_handler, threads=MEDIA_THREADS)
+_ordinary = LongPoll(DjangoRequests(_synchronous_handler, threads=_threads))
+# Media have threads of their own: if a network disk hangs, the videos on it stop, and the API does not.
+_media = DjangoRequests(_synchronous_handler, threads=MEDIA_THREADS)
 
 
-async def _route(scope: Scope, receive: Receive, send: Send) -> None:
-    path = scope.get("path", "")
-    if scope["type"] != "http" or EVENTS.fullmatch(path):
+async def _route(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    if scope["type"] != "http" or EVENTS.fullmatch(scope["path"]):
         await _asynchronous_handler(scope, receive, send)
-    elif path.startswith(settings.MEDIA_URL):
+    elif scope["path"].startswith(settings.MEDIA_URL):
         await _media(scope, receive, send)
     else:
         await _ordinary(scope, receive, send)

@@ -1,30 +1,57 @@
-"""The roles of support staff, as groups: made and kept up to date whenever the database is migrated."""
+"""The roles of support staff, as groups of the admin. Every `migrate` creates them and sets their permissions."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from django.contrib.auth.models import Group, Permission
 
-SEEN = [
-    *("accounts.tenant", "accounts.plan", "accounts.apikey", "accounts.membership", "accounts.usageentry"),
-    *("accounts.usagethreshold", "projects.project", "projects.take", "projects.asset", "projects.avatar"),
-    *("projects.deletion", "projects.webhookendpoint", "projects.webhookdelivery"),
-    *("projects.webhookevent", "projects.retentionfailure"),
-    *("render.render", "render.attempt", "render.segment", "render.node"),
+VIEW = [
+    "accounts.view_tenant",
+    "accounts.view_plan",
+    "accounts.view_apikey",
+    "accounts.view_membership",
+    "accounts.view_usageentry",
+    "accounts.view_usagethreshold",
+    "projects.view_project",
+    "projects.view_take",
+    "projects.view_asset",
+    "projects.view_avatar",
+    "projects.view_deletion",
+    "projects.view_webhookendpoint",
+    "projects.view_webhookdelivery",
+    "projects.view_webhookevent",
+    "projects.view_retentionfailure",
+    "render.view_render",
+    "render.view_attempt",
+    "render.view_segment",
+    "render.view_node",
 ]
-VIEW = [f"{app}.view_{model}" for app, model in (name.split(".") for name in SEEN)]
 AGENT = [*VIEW, "render.view_media", "projects.cancel_project", "projects.retry_project", "render.change_render"]
 BILLING = [*VIEW, "accounts.credit_tenant", "accounts.view_report"]
 ADMIN = [
     *AGENT,
     *BILLING,
-    *("accounts.add_tenant", "accounts.change_tenant", "accounts.add_plan", "accounts.change_plan"),
-    *("accounts.add_apikey", "accounts.change_apikey", "accounts.add_membership", "accounts.change_membership"),
-    *("accounts.delete_membership", "accounts.view_auditentry", "render.change_node"),
-    *("auth.view_user", "auth.add_user", "auth.change_user", "auth.view_group"),
-    *("django_q.view_ormq", "django_q.view_success", "django_q.view_failure", "django_q.view_schedule"),
+    "accounts.add_tenant",
+    "accounts.change_tenant",
+    "accounts.add_plan",
+    "accounts.change_plan",
+    "accounts.add_apikey",
+    "accounts.change_apikey",
+    "accounts.add_membership",
+    "accounts.change_membership",
+    "accounts.delete_membership",
+    "accounts.view_auditentry",
+    "render.change_node",
+    "auth.view_user",
+    "auth.add_user",
+    "auth.change_user",
+    "auth.view_group",
+    "django_q.view_ormq",
+    "django_q.view_success",
+    "django_q.view_failure",
+    "django_q.view_schedule",
 ]
-# An agent helps with renders, and may give a tenant back what a bad one has cost; an admin runs the desk.
+# An agent helps with renders, and may credit a tenant for a bad one. An admin manages tenants, keys and staff.
 ROLES: dict[str, list[str]] = {
     "Viewer": VIEW,
     "Agent": [*AGENT, "accounts.credit_tenant"],
@@ -34,10 +61,10 @@ ROLES: dict[str, list[str]] = {
 
 
 def sync(**_: Any) -> None:
-    """For `post_migrate` of the last app, when all permissions are there."""
-    for name, wanted in ROLES.items():
-        group, _made = Group.objects.get_or_create(name=name)
-        group.permissions.set(_permissions(wanted))
+    """Receives `post_migrate` of the last app that has models: all permissions exist then."""
+    for name, permission_names in ROLES.items():
+        group, _created = Group.objects.get_or_create(name=name)
+        group.permissions.set(_permissions(permission_names))
 
 
 def _permissions(names: Iterable[str]) -> list[Permission]:

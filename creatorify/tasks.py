@@ -1,4 +1,4 @@
-"""What django-q2 runs by its schedule. The names are stored: they never change."""
+"""Tasks that django-q2 runs by its schedule. Their names are rows in the database, so they never change."""
 
 import logging
 
@@ -6,7 +6,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_invariants() -> None:
-    """A broken invariant is an error in the log, for whoever is to be woken by it."""
+    """Logs each broken invariant as an error, so that an alert can be set on it."""
     from creatorify.operations import invariants
 
     for finding in invariants.check():

@@ -1,3 +1,5 @@
+"""Every URL of the service."""
+
 from django.contrib import admin
 from django.templatetags.static import static
 from django.urls import include, path, re_path
@@ -32,6 +34,6 @@ urlpatterns = [
     re_path(r"^api/docs/?$", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     re_path(r"^api/docs/errors/?$", openapi.errors, name="errors"),
     re_path(r"^api/redoc/?$", SpectacularRedocView.as_view(url_name="schema"), name="redoc"),
-    # Last: what nothing above has taken.
+    # Last: every other path of the API.
     re_path(r"^api(?:/|$)", unknown_path),
 ]

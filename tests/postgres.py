@@ -20,6 +20,7 @@ from django.db import connection
 from psycopg import sql
 
 from creatorify.config import database_roles
+from creatorify.config.start import start_database
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 # The server is everybody's: what belongs to it, and not to one database, is named after the test process.
@@ -35,6 +36,7 @@ class Database:
 
     def url(self, role: str | None = None) -> str:
         """Through the server's unix socket, where it asks for no password."""
+        start_database()  # The embedded one is not there before: a test may use nothing but this.
         server = connection.settings_dict
         return f"postgresql://{role or server['USER']}@{quote(server['HOST'], safe='')}:{server['PORT']}/{self.name}"
 

@@ -15,6 +15,7 @@ from django.core.files.storage import default_storage
 from django.db import connection
 
 from accounts.models import Plan
+from creatorify.config.start import start_database
 from creatorify.demo.media import write_portrait, write_speech
 from creatorify.demo.supervisor import Supervisor, wait_until_listening
 
@@ -61,6 +62,7 @@ def running_service(
 
 def database_url() -> str:
     """Of the tests' database."""
+    start_database()
     database = connection.settings_dict
     return f"postgresql://{database['USER']}@{quote(database['HOST'], safe='')}:{database['PORT']}/{database['NAME']}"
 

@@ -1,4 +1,4 @@
-"""The one shape in which the API tells of an error: RFC 9457 problem details, for whatever went wrong, wherever."""
+"""The one shape of the API's errors, RFC 9457 problem details, whatever raised them: views, DRF or Django."""
 
 import logging
 from collections.abc import Iterator
@@ -23,10 +23,10 @@ logger = logging.getLogger(__name__)
 RATE_PROBLEM = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 API_PREFIX = "/api/"
 RETRY_SECONDS = 30
-MAX_ERRORS = 50  # that are told of one request
+MAX_ERRORS = 50  # in one response
 MAX_DETAIL = 3000  # characters
 
-# In this order: the first class that matches counts.
+# The first class that matches is used.
 CODES: dict[type[Exception], str] = {
     exceptions.ParseError: "malformed",
     exceptions.AuthenticationFailed: "unauthenticated",
@@ -45,20 +45,20 @@ CODES: dict[type[Exception], str] = {
 
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
-    """For DRF's setting. None for what is a bug: it goes on to Django, which logs it and calls `server_error`."""
-    # Lets DRF roll back, and brings the headers that it knows for its own exceptions.
+    """DRF's EXCEPTION_HANDLER. None for a bug: Django logs it and calls `server_error`."""
+    # DRF's handler rolls back the transaction, and knows the headers of DRF's exceptions.
     response = drf_exception_handler(exc, context)
     body = _problem_of(exc)
     if body is None:
         return None
     if isinstance(exc, StorageFailure):
-        logger.error("Answered with 503: the media storage says %s", exc)
+        logger.error("Responded with 503: the media storage says %s", exc)
     elif body["status"] == 503:
-        logger.error("Answered with 503: the database or this machine's disk", exc_info=exc)
+        logger.error("Responded with 503: the database or this machine's disk failed", exc_info=exc)
     headers = {name: value for name, value in (response.items() if response else []) if name != "Content-Type"}
     request = context["request"]
     if body["status"] == 401:
-        # Whatever raised it: without this header a 401 is not valid HTTP.
+        # HTTP requires this header with a 401.
         headers["WWW-Authenticate"] = context["view"].get_authenticate_header(request)
     if body["status"] in (429, 503):
         headers.setdefault("Retry-After", str(RETRY_SECONDS))
@@ -72,7 +72,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Django's handler400: what it refuses before any view, such as an unknown host."""
+    """Django's handler400, for requests that it refuses before any view, such as those with an unknown host."""
     if not request.path.startswith(API_PREFIX):
         return defaults.bad_request(request, exception)
     if isinstance(exception, RequestDataTooBig):
@@ -81,22 +81,22 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Django's handler500, after it has logged the exception."""
+    """Django's handler500. Django has logged the exception."""
     if not request.path.startswith(API_PREFIX):
         return defaults.server_error(request)
     return _response(request, problem("internal", "Something went wrong here. The error was logged."))
 
 
 def unavailable(request: HttpRequest) -> HttpResponse:
-    """For a view that is not of the API, and cannot answer because of this machine, its disk or the database."""
+    """The 503 of a view outside the API, if this machine, its disk or the database fails."""
     response = _response(request, problem("unavailable", "Temporarily unavailable."))
     response["Retry-After"] = str(RETRY_SECONDS)
     return response
 
 
-@csrf_exempt  # Else an unknown address would answer a POST with an HTML page about CSRF.
+@csrf_exempt  # Without it, a POST to an unknown path would get an HTML page about CSRF.
 def unknown_path(request: HttpRequest) -> HttpResponse:
-    """What no other API path has taken."""
+    """Every path below /api that has no view."""
     return _response(request, problem("not_found", "There is nothing at this address."))
 
 
@@ -125,7 +125,7 @@ def _problem_of(exc: Exception) -> dict[str, Any] | None:
 def _problem_of_validation(exc: exceptions.ValidationError) -> dict[str, Any]:
     every = list(_flat(exc.detail))
     errors, first = every[:MAX_ERRORS], every[0]
-    # One fault with a code of its own, such as `url_not_allowed`, is that problem; everything else is `invalid`.
+    # A single error with a code of its own, such as `url_not_allowed`, is that problem; all others are `invalid`.
     alone = len(every) == 1 and first["code"] in PROBLEM_TYPES
     detail = " ".join(f"{error['param']}: {error['detail']}" if error["param"] else error["detail"] for error in errors)
     code = first["code"] if alone else "invalid"
@@ -133,17 +133,17 @@ def _problem_of_validation(exc: exceptions.ValidationError) -> dict[str, Any]:
 
 
 def _shown(text: str, length: int = 300) -> str:
-    """A text that may repeat what was sent: bounded, and without half surrogates, which are no UTF-8."""
+    """A text that may repeat input: shortened, and without lone surrogates, which are not valid UTF-8."""
     shown = text.encode("utf-8", "backslashreplace").decode()
     return shown if len(shown) <= length else f"{shown[: length - 3]}..."
 
 
 def _flat(detail: Any, path: str = "") -> Iterator[dict[str, Any]]:
-    """DRF's nested errors as a list; `param` is the path of the field, such as `parameters.seed`."""
+    """DRF's nested errors as a flat sequence; `param` is the path of the field, such as `parameters.seed`."""
     if isinstance(detail, dict):
         for name, inner in detail.items():
-            own = path if name == api_settings.NON_FIELD_ERRORS_KEY else f"{path}.{name}".lstrip(".")
-            yield from _flat(inner, own)
+            inner_path = path if name == api_settings.NON_FIELD_ERRORS_KEY else f"{path}.{name}".lstrip(".")
+            yield from _flat(inner, inner_path)
     elif isinstance(detail, list):
         for index, inner in enumerate(detail):
             yield from _flat(inner, f"{path}.{index}" if isinstance(inner, dict) and inner else path)

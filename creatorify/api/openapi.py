@@ -1,4 +1,4 @@
-"""The API's documentation: an OpenAPI document made from the code, two readers for it, and the list of errors."""
+"""What the OpenAPI document has beyond the views: security, errors and short paths; and the page of all errors."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,21 +12,21 @@ from drf_spectacular.openapi import AutoSchema
 from accounts.errors import CONTENT_TYPE, PROBLEM_TYPES
 
 REQUEST_PROBLEMS = {
-    "400": "The request is malformed, or the cursor does not fit.",
+    "400": "The request is malformed, or the cursor is invalid.",
     "401": "The API key is missing, wrong, expired or revoked.",
     "402": "The quota or the spend cap of this month is used up.",
     "403": "The key lacks the scope or asks for more than it may do itself, or the account is suspended.",
     "404": "There is no such object in this account.",
     "408": "The body came too slowly.",
-    "409": "Not possible in the present state.",
+    "409": "Not possible in the current state of the object.",
     "413": "The body is too large.",
     "415": "The body is not JSON.",
-    "422": "A field is wrong: `param` names it, `errors` lists all.",
+    "422": "A field is wrong: `param` names the first, `errors` lists all.",
     "429": "Too many requests, waiting renders or uploads; see `Retry-After` and `RateLimit`.",
-    "500": "A fault on our side.",
+    "500": "An error of the service; it was logged.",
     "503": "Temporarily unavailable; see `Retry-After`.",
 }
-# What cannot happen to every operation.
+# The statuses that only some methods can have.
 ONLY_FOR_METHODS = {
     "402": ["post"],
     "409": ["post", "put", "delete"],
@@ -48,22 +48,22 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
         ]
 
     def get_security_requirement(self, auto_schema: AutoSchema) -> list[dict[str, list[Any]]]:
-        return [{name: []} for name in self.name]  # Either, not both.
+        return [{name: []} for name in self.name]  # one of the two
 
 
 def complete(result: dict[str, Any], **_: object) -> dict[str, Any]:
-    """Post-processing: paths without the optional slash, and the problems that every operation may answer."""
+    """Post-processing: paths without the optional slash, and the errors that every operation may respond with."""
     paths = {path.rstrip("/"): operations for path, operations in result["paths"].items()}
     for path, operations in paths.items():
         for method, operation in operations.items():
             for status in REQUEST_PROBLEMS:
-                if _may_answer(status, path, method, needs_key="security" in operation):
+                if _may_respond(status, path, method, needs_key="security" in operation):
                     operation["responses"].setdefault(status, {"$ref": f"#/components/responses/Problem{status}"})
             if method == "get":
                 operation["responses"].setdefault("304", {"$ref": "#/components/responses/NotModified"})
     components = result["components"]
     components["responses"] = {
-        "NotModified": {"description": "As it was with the ETag that `If-None-Match` names."},
+        "NotModified": {"description": "Unchanged since the ETag in `If-None-Match`."},
     } | {
         f"Problem{status}": {
             "description": description,
@@ -82,7 +82,7 @@ def errors(request: HttpRequest) -> HttpResponse:
     return render(request, "docs/errors.html", {"problem_types": by_status})
 
 
-def _may_answer(status: str, path: str, method: str, *, needs_key: bool) -> bool:
+def _may_respond(status: str, path: str, method: str, *, needs_key: bool) -> bool:
     if status == "404":
         return "{" in path
     return method in ONLY_FOR_METHODS.get(status, [method]) and (needs_key or status not in KEY_PROBLEMS)
@@ -92,17 +92,17 @@ def _problem_schemas() -> dict[str, Any]:
     text = {"type": "string"}
     maybe_text = {"type": ["string", "null"]}
     problem = {
-        "type": {**text, "format": "uri-reference", "description": "Where the code is explained."},
+        "type": {**text, "format": "uri-reference", "description": "The explanation of the code."},
         "title": text,
         "status": {"type": "integer"},
-        "detail": {**text, "description": "For people; may change."},
+        "detail": {**text, "description": "A text for people; may change."},
         "code": {**text, "enum": list(PROBLEM_TYPES), "description": "For programs; stable."},
-        "param": {**maybe_text, "description": "The field at fault."},
+        "param": {**maybe_text, "description": "The wrong field."},
         "retryable": {"type": "boolean", "description": "Whether the same request may succeed later."},
         "billed": {"type": "boolean"},
     }
-    fault = _object({"param": maybe_text, "code": text, "detail": text})
-    of_request = {**problem, "request_id": text, "errors": {"type": "array", "items": fault}}
+    error = _object({"param": maybe_text, "code": text, "detail": text})
+    of_request = {**problem, "request_id": text, "errors": {"type": "array", "items": error}}
     return {
         "Problem": {
             **_object(of_request, required=[*problem, "request_id"]),

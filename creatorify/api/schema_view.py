@@ -1,6 +1,6 @@
-"""The OpenAPI document over HTTP: made once in each process, however often and in whichever form it is asked for.
+"""The OpenAPI document over HTTP, generated once in each process.
 
-To make it takes a quarter of a second of CPU, and anybody may ask.
+Generating it takes a quarter of a second of CPU, and everybody may request it.
 """
 
 import functools
@@ -19,7 +19,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 RENDERERS = {renderer.media_type: renderer for renderer in SpectacularAPIView.renderer_classes}
-_making = Lock()
+_generating = Lock()
 
 
 class Document(NamedTuple):
@@ -28,12 +28,12 @@ class Document(NamedTuple):
 
 
 class SchemaView(SpectacularAPIView):
-    """As YAML or JSON. There is one version, in one language: what else a query asks for is not looked at."""
+    """As YAML or JSON. There is one version in one language, so other parameters of the query are ignored."""
 
     @extend_schema(exclude=True)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
         renderer: BaseRenderer = request.accepted_renderer
-        with _making:  # Those who ask at the same time wait for the one who makes it.
+        with _generating:  # Requests at the same time wait for the one that generates it.
             document = rendered(renderer.media_type)
         unchanged = get_conditional_response(request._request, document.etag)
         response = unchanged or HttpResponse(document.body, content_type=renderer.media_type)
@@ -45,7 +45,7 @@ class SchemaView(SpectacularAPIView):
 
 @functools.cache
 def rendered(media_type: str) -> Document:
-    """One for each of RENDERERS."""
+    """media_type: a key of RENDERERS."""
     body = force_bytes(RENDERERS[media_type]().render(_schema(), media_type, {}))
     return Document(body, quote_etag(hashlib.sha256(body).hexdigest()[:32]))
 
@@ -53,5 +53,5 @@ def rendered(media_type: str) -> Document:
 @functools.cache
 def _schema() -> dict[str, Any]:
     generator = SchemaGenerator()  # type: ignore[no-untyped-call]
-    made: dict[str, Any] = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
-    return made
+    schema: dict[str, Any] = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+    return schema

@@ -1,25 +1,36 @@
-"""Lets a web page of any other site send a file to an upload's address, and read what is answered, errors too."""
+"""Lets a web page of any other site send a file to an upload's URL, and read the response, errors too.
 
-from creatorify.asgi_middleware.asgi import Application, Message, Receive, Scope, Send
+Like the media links, the URL cannot be guessed and no cookie counts, so nothing is opened by this.
+"""
+
+from asgiref.typing import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
+
+from creatorify.asgi_middleware.responses import response_start
 from creatorify.asgi_middleware.routes import UPLOAD
-from projects.assets.upload_view import CROSS_ORIGIN
 
-_HEADERS = [(name.lower().encode(), value.encode()) for name, value in CROSS_ORIGIN.items()]
-_NAMES = {name for name, _ in _HEADERS}
+# The preflight request (Fetch Standard, 3.2.2) may name any header.
+HEADERS = [
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-allow-methods", b"PUT, OPTIONS"),
+    (b"access-control-allow-headers", b"Content-Type, *"),
+    (b"access-control-expose-headers", b"Request-Id, Retry-After"),
+    (b"access-control-max-age", b"7200"),
+]
+_NAMES = {name for name, _ in HEADERS}
 
 
 class CrossOriginUploads:
-    """ASGI middleware, the outermost: an answer of each layer below it gets the headers."""
+    """ASGI middleware. It is the outermost one, so that responses of every other layer get the headers."""
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: ASGI3Application) -> None:
         self._application = application
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def answer(message: Message) -> None:
+    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        async def send_with_headers(message: ASGISendEvent) -> None:
             if message["type"] == "http.response.start":
                 others = [(name, value) for name, value in message["headers"] if name not in _NAMES]
-                message = {**message, "headers": [*others, *_HEADERS]}
+                message = response_start(message["status"], [*others, *HEADERS])
             await send(message)
 
         is_upload = scope["type"] == "http" and UPLOAD.fullmatch(scope["path"])
-        await self._application(scope, receive, answer if is_upload else send)
+        await self._application(scope, receive, send_with_headers if is_upload else send)

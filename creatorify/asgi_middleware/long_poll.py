@@ -1,68 +1,93 @@
-"""`Prefer: wait=N` (RFC 7240) on a project's status: the answer waits until there is something new to tell.
+"""`Prefer: wait=N` (RFC 7240) on a project's status: the response waits until the status changes, N seconds at most.
 
-Around Django, and not in a view, where each request that waits would hold one of its threads.
+It is a layer around Django, because each request that waited in a view would hold a thread.
 """
 
 import asyncio
 import re
 from uuid import UUID
 
-from creatorify.asgi_middleware.asgi import Application, Message, Receive, Scope, Send, header
+from asgiref.typing import (
+    ASGI3Application,
+    ASGIReceiveCallable,
+    ASGIReceiveEvent,
+    ASGISendCallable,
+    ASGISendEvent,
+    HTTPScope,
+    Scope,
+)
+
+from creatorify.asgi_middleware.request_headers import header
+from creatorify.asgi_middleware.responses import response_start
 from creatorify.asgi_middleware.routes import STATUS
 from projects.progress.watcher import watcher
 
-MAX_SECONDS = 25  # Less than what clients and proxies wait for.
+MAX_SECONDS = 25  # Clients and proxies wait longer than that for a response.
 WAIT = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,6})(?=$|[,;\s])")
 
 
 class LongPoll:
-    def __init__(self, application: Application) -> None:
+    """ASGI middleware."""
+
+    def __init__(self, application: ASGI3Application) -> None:
         self._application = application
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        project = STATUS.fullmatch(scope.get("path", "")) if scope["type"] == "http" else None
-        wanted = WAIT.search(header(scope, b"prefer")) if project and scope["method"] == "GET" else None
-        if project is None or wanted is None:
+    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        if scope["type"] != "http" or scope["method"] != "GET":
             await self._application(scope, receive, send)
             return
-        project_id, seconds = UUID(project[1]), min(int(wanted[1]), MAX_SECONDS)
-        while (await receive()).get("more_body"):
-            pass  # A GET has no use for a body. What comes after it is the client's leaving.
-        gone = asyncio.ensure_future(receive())
+        project, wait = STATUS.fullmatch(scope["path"]), WAIT.search(header(scope, b"prefer"))
+        if project is None or wait is None:
+            await self._application(scope, receive, send)
+            return
+        project_id, seconds = UUID(project[1]), min(int(wait[1]), MAX_SECONDS)
+        while await _has_more_body(receive):
+            pass  # A GET has no use for a body. The message after it is the end of the connection.
+        disconnected = asyncio.ensure_future(receive())
         try:
             seen = await watcher().wait(project_id, None, seconds=MAX_SECONDS)
-            answer = await self._ask(scope)
-            # 304 is what a client gets that knows as much already.
-            may_change = answer[0]["status"] in (200, 304) and seen is not None and not seen.is_last
-            if may_change and not gone.done():
-                waiting = asyncio.ensure_future(watcher().wait(project_id, seen, seconds=seconds))
-                await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
-                waiting.cancel()
-                if gone.done():
+            response = await self._response(scope)
+            # 304: the client has this status already.
+            may_change = _status(response) in (200, 304) and seen is not None and not seen.is_last
+            if may_change and not disconnected.done():
+                change = asyncio.ensure_future(watcher().wait(project_id, seen, seconds=seconds))
+                await asyncio.wait({change, disconnected}, return_when=asyncio.FIRST_COMPLETED)
+                change.cancel()
+                if disconnected.done():
                     return
-                answer = await self._ask(scope)
+                response = await self._response(scope)
             applied = (b"preference-applied", f"wait={seconds}".encode())
-            for message in answer:
+            for message in response:
                 if message["type"] == "http.response.start":
-                    message = {**message, "headers": [*message["headers"], applied]}
+                    message = response_start(message["status"], [*message["headers"], applied])
                 await send(message)
         finally:
-            gone.cancel()
+            disconnected.cancel()
 
-    async def _ask(self, scope: Scope) -> list[Message]:
-        """What Django answers, with its authentication and all."""
-        messages: list[Message] = []
-        bodies = iter([{"type": "http.request", "body": b"", "more_body": False}])
+    async def _response(self, scope: HTTPScope) -> list[ASGISendEvent]:
+        """The messages of Django's whole response; Django checks the key, too."""
+        messages: list[ASGISendEvent] = []
+        is_read = False
 
-        async def receive() -> Message:
-            body = next(bodies, None)
-            if body is None:
-                await asyncio.Event().wait()  # Until Django is done, and stops to listen.
-            assert body is not None
-            return body
+        async def receive() -> ASGIReceiveEvent:
+            nonlocal is_read
+            if is_read:
+                await asyncio.Event().wait()  # for ever: Django cancels it when it has sent its response
+            is_read = True
+            return {"type": "http.request", "body": b"", "more_body": False}
 
-        async def send(message: Message) -> None:
+        async def send(message: ASGISendEvent) -> None:
             messages.append(message)
 
-        await self._application(dict(scope), receive, send)
+        await self._application({**scope}, receive, send)
         return messages
+
+
+async def _has_more_body(receive: ASGIReceiveCallable) -> bool:
+    return bool((await receive()).get("more_body"))
+
+
+def _status(response: list[ASGISendEvent]) -> int:
+    start = response[0]
+    assert start["type"] == "http.response.start"
+    return start["status"]

@@ -1,4 +1,4 @@
-"""System checks: settings that would only show their harm in production, told at start-up."""
+"""System checks of settings that would do harm only later, in production. Every process runs them at its start."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,9 +10,9 @@ from django.db import connection
 from accounts import prices
 from accounts.models import Plan
 
-# Whom Supabase lets in with a key that is in every browser.
+# Supabase's roles for requests with the public key, which is in every browser.
 PUBLIC_ROLES = ("anon", "authenticated")
-EXPOSED = """
+EXPOSED_TABLES = """
     SELECT tables.relname, roles.rolname
     FROM pg_class tables, pg_roles roles
     WHERE roles.rolname = ANY(%s)
@@ -26,7 +26,7 @@ EXPOSED = """
 
 @register()
 def check_queue(**_: Any) -> Iterable[CheckMessage]:
-    """A ticket must not come a second time while the first is still being worked on or waiting behind another."""
+    """A ticket must not be delivered again while it is worked on, or waits in a worker behind another ticket."""
     common = {name: value for name, value in settings.Q_CLUSTER.items() if name != "ALT_CLUSTERS"}
     clusters = {common["cluster_name"]: common}
     clusters |= {name: {**common, **changes} for name, changes in settings.Q_CLUSTER["ALT_CLUSTERS"].items()}
@@ -39,7 +39,7 @@ def check_queue(**_: Any) -> Iterable[CheckMessage]:
                 id="creatorify.E001",
             )
         if (cluster["guard_cycle"] * 4) % 1:
-            # It counts down to exactly zero: a step without an exact binary form never gets there.
+            # django-q2 counts down to exactly zero: steps without an exact binary form never reach it.
             yield Error(f"Q_CLUSTER {name}: guard_cycle must be a multiple of 0.25 s.", id="creatorify.E002")
 
 
@@ -65,7 +65,7 @@ def check_engines(**_: Any) -> Iterable[CheckMessage]:
 
 @register()
 def check_storage_credentials(**_: Any) -> Iterable[CheckMessage]:
-    """A warning: where a role gives them, it may be away for a moment, and the renders wait for it."""
+    """Only a warning: if the machine's role gives the credentials, its service may be away for a moment."""
     of_s3 = [entry["OPTIONS"] for entry in settings.STORAGES.values() if entry["BACKEND"].endswith("SignedS3Storage")]
     if all(options["access_key"] is not None for options in of_s3):
         return
@@ -86,8 +86,8 @@ def check_database_tls(**_: Any) -> Iterable[CheckMessage]:
     is_here = not host or host.startswith("/") or host in ("localhost", "127.0.0.1", "::1")
     if not is_here and database["OPTIONS"].get("sslmode") != "verify-full":
         yield Warning(
-            f"The connection to {host} is not verified: whoever is in between could read and change everything.",
-            hint="Set DATABASE_CA_FILE to the certificate that the database's provider offers for download.",
+            f"The connection to {host} is not verified: somebody in between could read and change everything.",
+            hint="Set DATABASE_CA_FILE to the CA certificate of the database's provider.",
             id="creatorify.W002",
         )
 
@@ -98,7 +98,7 @@ def check_exposed_schema(databases: Iterable[str] | None = None, **_: Any) -> It
     if not databases or "default" not in databases or connection.settings_dict["NAME"] is None:
         return
     with connection.cursor() as cursor:
-        cursor.execute(EXPOSED, [list(PUBLIC_ROLES)])
+        cursor.execute(EXPOSED_TABLES, [list(PUBLIC_ROLES)])
         exposed = [f"{name} ({role})" for name, role in cursor.fetchall()]
     if exposed:
         yield Warning(
@@ -110,10 +110,10 @@ def check_exposed_schema(databases: Iterable[str] | None = None, **_: Any) -> It
 
 @register(Tags.database)
 def check_prices(databases: Iterable[str] | None = None, **_: Any) -> Iterable[CheckMessage]:
-    """An engine may have been installed since a plan was saved. Runs with `check --database default` and `migrate`."""
+    """An engine may be newer than a plan. Runs with `check --database default` and with every `migrate`."""
     if not databases or "default" not in databases or Plan._meta.db_table not in connection.introspection.table_names():
         return
-    # Only these columns: before `migrate` others may not be there yet.
+    # Only these columns: before `migrate`, others may not exist yet.
     for plan in Plan.objects.only("name", "prices", "spend_cap_micros").order_by("name"):
         lacking = prices.missing(plan)
         if lacking:

@@ -1,7 +1,7 @@
-"""Roles of the database, as SQL: the service's own with a schema that nobody else sees, and a small one for GPU nodes.
+"""SQL that creates the database's roles: the service's own with a private schema, and one with few rights per GPU node.
 
-What a role's session needs (schema, time-outs) is set on the role itself: a pooler in transaction mode refuses start-up
-options, and what one client SETs would leak to the next.
+The schema and time-outs of a session are set on the role itself: a pooler in transaction mode refuses start-up options,
+and a SET of one client would stay in force for the next.
 """
 
 import secrets
@@ -9,18 +9,18 @@ from collections.abc import Iterator
 
 from psycopg import sql
 
-GPU_ROLE = "creatorify_gpu"  # Of all GPU nodes; each logs in with a role of its own that is a member of it.
+GPU_ROLE = "creatorify_gpu"  # has the rights of a GPU node; each node logs in with a role that is a member of it
 TIMEOUTS = {
     "statement_timeout": "60s",
     "lock_timeout": "20s",
     "idle_in_transaction_session_timeout": "60s",
 }
 
-# The renders that a node may see: what waits for a GPU, and what it holds or held last.
+# The renders that a node may see: those that wait for a GPU, and those that it works on or worked on last.
 _OWN_NODE = f"SELECT id FROM {{schema}}.render_node WHERE '{GPU_ROLE}_' || name = current_user"
 _VISIBLE_RENDER = "(queue = 'gpu' AND state = 'queued') OR node_id IN (" + _OWN_NODE + ")"
 _OF_VISIBLE_RENDER = "render_id IN (SELECT id FROM {schema}.render_render)"
-# Table -> which of its rows; the other tables that are granted below hold nothing of a tenant.
+# Table -> the rows that a node may see. The other tables in _GRANTS contain nothing of a tenant.
 _ROWS = {
     "render_render": _VISIBLE_RENDER,
     "render_attempt": _OF_VISIBLE_RENDER,
@@ -40,13 +40,13 @@ _GRANTS = [
     "SELECT ON {schema}.render_running_of_tenant",
     "SELECT ON {schema}.accounts_tenant",
     "SELECT ON {schema}.accounts_plan",
-    # To settle a hold, which reads nothing but the hold.
+    # To settle a hold; only the columns of the hold are read.
     "SELECT (render_id, billed_seconds, reserved_seconds, price_micros) ON {schema}.accounts_usageentry",
     "UPDATE (billed_seconds, amount_micros, gpu_seconds, cost_micros, settled_at) ON {schema}.accounts_usageentry",
     "SELECT (id, project_id, render_id) ON {schema}.projects_take",
     "SELECT (id, deleted_at) ON {schema}.projects_project",
     "UPDATE (updated_at) ON {schema}.projects_project",
-    # To note what has happened, if the tenant wants to know; never an endpoint's secret.
+    # To record webhook events if the tenant has an endpoint, whose secret is not granted.
     "SELECT (id, tenant_id, disabled_at) ON {schema}.projects_webhookendpoint",
     "SELECT (render_id, type), INSERT ON {schema}.projects_webhookevent",
     "SELECT, INSERT, UPDATE, DELETE ON {schema}.django_q_ormq",
@@ -55,21 +55,24 @@ _GRANTS = [
 
 
 def app_statements(*, role: str, password: str, schema: str) -> list[sql.Composed]:
-    """For a database that has nothing of the service yet, by one who may make roles."""
+    """For an empty database. They must run as a role that may create roles."""
     names = {"role": sql.Identifier(role), "schema": sql.Identifier(schema)}
-    made = [
+    statements = [
         sql.SQL("CREATE ROLE {role} LOGIN PASSWORD {password}").format(**names, password=sql.Literal(password)),
-        # PostgreSQL 16: who makes a role is not one of its members by itself.
+        # Since PostgreSQL 16 the creator of a role is not a member of it.
         sql.SQL("GRANT {role} TO CURRENT_USER").format(**names),
         sql.SQL("CREATE SCHEMA {schema} AUTHORIZATION {role}").format(**names),
         sql.SQL("REVOKE ALL ON SCHEMA {schema} FROM PUBLIC").format(**names),
         sql.SQL("ALTER ROLE {role} SET search_path = {schema}").format(**names),
     ]
-    return made + _timeouts(names["role"])
+    return statements + _timeouts(names["role"])
 
 
 def gpu_statements(*, node: str, password: str, app_role: str, schema: str) -> Iterator[sql.Composed]:
-    """For one node, by one who may make roles. All but the node's own role may be run again, after an upgrade, too."""
+    """For one node. They must run as a role that may create roles.
+
+    After an upgrade they are run again, without the CREATE ROLE of the node.
+    """
     login = sql.Identifier(login_role(node))
     group, owner = sql.Identifier(GPU_ROLE), sql.Identifier(app_role)
     yield sql.SQL("DO $$ BEGIN CREATE ROLE {group} NOLOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$").format(
@@ -86,21 +89,22 @@ def gpu_statements(*, node: str, password: str, app_role: str, schema: str) -> I
 
 
 def grant_statements(schema: str) -> Iterator[sql.Composed]:
-    """What GPU nodes may do, set anew; by the tables' owner."""
-    place, group = sql.Identifier(schema), sql.Identifier(GPU_ROLE)
-    for text in (
+    """Replace all rights of GPU nodes. They must run as the owner of the tables."""
+    schema_name, group = sql.Identifier(schema), sql.Identifier(GPU_ROLE)
+    statements = [
         "REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {group}",
         "REVOKE ALL ON ALL SEQUENCES IN SCHEMA {schema} FROM {group}",
         "GRANT USAGE ON SCHEMA {schema} TO {group}",
         *(f"GRANT {grant} TO {{group}}" for grant in _GRANTS),
-    ):
-        yield sql.SQL(text).format(schema=place, group=group)
+    ]
+    for statement in statements:
+        yield sql.SQL(statement).format(schema=schema_name, group=group)
     for table, rows in _ROWS.items():
         name = sql.Identifier(schema, table)
-        # The owner, the service itself, is not bound by it.
+        # It does not restrict the owner, which is the service itself.
         yield sql.SQL("ALTER TABLE {table} ENABLE ROW LEVEL SECURITY").format(table=name)
         yield sql.SQL("DROP POLICY IF EXISTS gpu_nodes ON {table}").format(table=name)
-        using = sql.SQL(rows).format(schema=place)
+        using = sql.SQL(rows).format(schema=schema_name)
         yield sql.SQL("CREATE POLICY gpu_nodes ON {table} TO {group} USING ({using})").format(
             table=name, group=group, using=using
         )

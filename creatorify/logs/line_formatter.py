@@ -1,14 +1,14 @@
-"""Log lines that a request can neither forge nor blow up, and that hold no secret."""
+"""The format of log lines: a request can neither forge lines nor fill the log, and secrets are left out."""
 
 import logging
 import re
 
 MAX_MESSAGE = 2000  # characters
-MAX_TRACE = 8000  # of it the end is kept, where the error is
-KEY = re.compile(r"(cf_(?:live|test)_[0-9A-Za-z]{8})_[0-9A-Za-z]+")  # Its prefix is no secret.
-SIGNED_PATH = re.compile(r"(/uploads/|/previews/)[^/\s?]+(?=/)")  # What stands there is all that one needs.
+MAX_TRACE = 8000  # characters of a traceback; its end is kept, where the error is
+KEY = re.compile(r"(cf_(?:live|test)_[0-9A-Za-z]{8})_[0-9A-Za-z]+")  # The group, its prefix, is not secret.
+SIGNED_PATH = re.compile(r"(/uploads/|/previews/)[^/\s?]+(?=/)")  # a token or signature
 SIGNED_QUERY = re.compile(r"(?i)\b((?:x-amz-)?(?:signature|credential|security-token|token|api_key|secret)=)[^&\s'\"]+")
-# Line ends of all kinds, and what steers a terminal.
+# Line ends of all kinds, and characters that control a terminal.
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -16,7 +16,7 @@ class LineFormatter(logging.Formatter):
     """One line a record; a traceback stands below it, indented, so that no line of it looks like a record's own."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        text = str(record.message)  # A copy: other handlers get the record as it was.
+        text = str(record.message)  # Kept, because other handlers get the same record.
         record.message = escaped(without_secrets(text[: 2 * MAX_MESSAGE]))[:MAX_MESSAGE]
         if len(text) > MAX_MESSAGE:
             record.message += f"... ({len(text)} characters)"
@@ -32,7 +32,7 @@ class LineFormatter(logging.Formatter):
 
 
 def escaped(text: str) -> str:
-    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def without_secrets(text: str) -> str:

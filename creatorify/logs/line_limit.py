@@ -1,4 +1,4 @@
-"""A limit of lines for what strangers can cause: to be refused costs them nothing, and must not fill the disk."""
+"""A limit of lines a second, for requests without a valid key: refused requests must not fill the disk."""
 
 import logging
 import threading
@@ -9,13 +9,13 @@ LINES_PER_SECOND = 20  # of each level
 
 
 class LineLimit(logging.Filter):
-    """Lets so many records a second pass, and counts the others. One whose `is_known` is true always passes."""
+    """Passes LINES_PER_SECOND records of each level and counts the others. Records with `is_known` always pass."""
 
     def __init__(self) -> None:
         super().__init__()
         self._lock = threading.Lock()
-        self._second = 0  # by the monotonic clock
-        self._lines: Counter[int] = Counter()  # of that second, by level
+        self._second = 0  # of the monotonic clock
+        self._lines: Counter[int] = Counter()  # in that second, by level
 
     def filter(self, record: logging.LogRecord) -> bool:
         if getattr(record, "is_known", False):

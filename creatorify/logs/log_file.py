@@ -1,13 +1,13 @@
-"""The end of a process's log, to be shown to whoever started it."""
+"""The end of a process's log, for the message that says why the process failed."""
 
 from pathlib import Path
 
 SHOWN_LINES, SHOWN_BYTES = 20, 16_384
-OWN_LINES = "supervisor:"  # What the supervisor's lines in a process's log begin with.
+OWN_LINES = "supervisor:"  # the beginning of lines that the supervisor writes into a process's log
 
 
 def end_of(log: Path) -> str:
-    """The last lines of a log, indented; what the supervisor itself has written there is left out."""
+    """The last lines of a log, indented, without those of the supervisor."""
     try:
         with log.open("rb") as file:
             file.seek(max(log.stat().st_size - SHOWN_BYTES, 0))

@@ -1,4 +1,4 @@
-"""Every response to a known tenant tells how many requests it has left."""
+"""Responses to a tenant whose key was accepted have the headers `RateLimit` and `RateLimit-Policy`."""
 
 from collections.abc import Callable
 

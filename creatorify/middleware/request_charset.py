@@ -1,7 +1,7 @@
-"""Requests are UTF-8, whatever charset their Content-Type names.
+"""Requests are read as UTF-8, whatever charset their Content-Type names.
 
-So are JSON (RFC 8259, 8.1) and what browsers send of forms. Django would take any of Python's codecs, such as `rot13`
-or `zlib`, for the query string, too; those that make no text end in a 500 while the request is still being made.
+JSON is UTF-8 (RFC 8259, 8.1), and browsers send forms in it. Django would use any codec of Python, such as `rot13` or
+`zlib`, for the query string too; codecs that do not yield text would end in a 500.
 """
 
 from typing import Any

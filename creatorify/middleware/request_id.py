@@ -1,4 +1,4 @@
-"""Every response carries a `Request-Id`, and so does every line that its request has logged."""
+"""Every response has a header `Request-Id`, and every log line of its request contains the same id."""
 
 import logging
 import time
@@ -12,8 +12,8 @@ from creatorify.logs.line_formatter import MAX_MESSAGE, without_secrets
 
 logger = logging.getLogger("creatorify.requests")
 
-HEALTH = "/healthz"  # Load balancers ask for it each second.
-MAX_PATH = 200  # characters of it in a line
+HEALTH = "/healthz"  # Load balancers ask it every second, so success is not logged.
+MAX_PATH = 200  # characters in a line
 _current: ContextVar[str] = ContextVar("request_id", default="-")
 
 
@@ -35,8 +35,8 @@ class RequestIdMiddleware:
             _current.reset(token)
 
 
-def log_answer(request_id: str, method: str, path: str, status: int, *, began: float) -> None:
-    """For what is answered before Django is asked. began: by `time.perf_counter`."""
+def log_response(request_id: str, method: str, path: str, status: int, *, began: float) -> None:
+    """For responses of the layers around Django. began: by `time.perf_counter`."""
     token = _current.set(request_id)
     try:
         _log(method, path, status, began, is_known=False)
@@ -45,27 +45,27 @@ def log_answer(request_id: str, method: str, path: str, status: int, *, began: f
 
 
 def _is_known(request: HttpRequest) -> bool:
-    """Whether an API key or somebody who has logged in asks."""
-    user = getattr(request, "_cached_user", None)  # Only if the view has looked: nobody is looked up for the log.
+    """Whether the request has a valid API key or the session of a user."""
+    user = getattr(request, "_cached_user", None)  # Set if the view has read the user; no query just for the log.
     return getattr(request, "is_of_tenant", False) or (user is not None and user.is_authenticated)
 
 
 def _log(method: str, path: str, status: int, began: float, *, is_known: bool) -> None:
-    """Of those who are not known only so many a second are logged, see `creatorify.logs.line_limit`."""
+    """Lines of requests that are not known are limited, see `creatorify.logs.line_limit`."""
     level = logging.WARNING if status >= 400 else logging.INFO
     if level > logging.INFO or path != HEALTH:
-        # Never the query: it may hold a signature.
-        shown = without_secrets(path[:MAX_MESSAGE])  # Before it is cut, which may leave half a secret.
+        # Never the query, which may contain a signature.
+        shown = without_secrets(path[:MAX_MESSAGE])  # before it is shortened, which could leave half a secret
         shown = shown if len(shown) <= MAX_PATH else f"{shown[:MAX_PATH]}..."
         milliseconds = 1000 * (time.perf_counter() - began)
         logger.log(level, "%s %s %d %.0f ms", method, shown, status, milliseconds, extra={"is_known": is_known})
 
 
 class RequestIdFilter(logging.Filter):
-    """Adds the id of the request that is being answered to each record; "-" where there is none."""
+    """Adds the id of the current request to each record; "-" if there is none."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        # Django logs what has failed after the middleware, and gives the request along.
+        # Django logs errors after the middleware has ended, and passes the request with the record.
         request = getattr(record, "request", None)
         record.request_id = getattr(request, "request_id", None) or _current.get()
         return True

@@ -1,4 +1,4 @@
-"""Who may keep an answer, and what a browser may do with it: decided here for every answer, by its address."""
+"""Caching and content security of every response, by its path: who may store it, and what a browser may do with it."""
 
 import re
 from collections.abc import Callable
@@ -9,11 +9,11 @@ from django.utils.cache import patch_vary_headers
 
 FRAMES = "frame-ancestors 'none'; base-uri 'none'"
 NOTHING = f"default-src 'none'; style-src 'unsafe-inline'; {FRAMES}; form-action 'none'"
-# Scripts are files of ours. Styles stand in the pages, too: Django's and the readers' own have `style` attributes.
+# Scripts are only our files. Styles may be in the page: Django's admin and the API docs have `style` attributes.
 PAGES = f"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; {FRAMES}"
 ADMIN = f"{PAGES}; connect-src 'self'; font-src 'self'; form-action 'self'"
-READERS = f"{PAGES}; connect-src 'self'; font-src 'self' data:; worker-src blob:; form-action 'none'"
-# A film, a sound or a picture that is opened by itself is a page, too: only that one file is shown in it.
+API_DOCS = f"{PAGES}; connect-src 'self'; font-src 'self' data:; worker-src blob:; form-action 'none'"
+# A browser shows a video, sound or image in a page of its own, which may load only that file.
 MEDIA = f"default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox; {FRAMES}"
 
 
@@ -21,25 +21,25 @@ MEDIA = f"default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsaf
 class Rule:
     path: re.Pattern[str]
     content_security_policy: str
-    cache_control: str = ""  # Empty: as the view says.
+    cache_control: str = ""  # empty: as the view sets it
     vary: tuple[str, ...] = ()
 
 
-# The first that matches counts.
+# The first rule that matches is used.
 RULES = [
-    Rule(re.compile(r"/api/(docs|redoc)(/|$)"), READERS),
+    Rule(re.compile(r"/api/(docs|redoc)(/|$)"), API_DOCS),
     Rule(re.compile(r"/api/schema(/|$)"), NOTHING),
-    # A client keeps an ETag itself, and may send it: nothing in between has to keep the answer for that.
+    # no-store is for proxies in between; a client may keep the ETag and send it in If-None-Match.
     Rule(re.compile(r"/api(/|$)"), NOTHING, "private, no-store", ("X-API-Key", "Authorization")),
     Rule(re.compile(r"/admin(/|$)"), ADMIN, "private, no-store", ("Cookie",)),
-    # Asked for again each time, since a link may have ended; what has not changed is not sent again.
+    # no-cache: the browser asks each time, because the link may have expired; an unchanged file is not sent again.
     Rule(re.compile(r"/media/"), MEDIA, "private, no-cache"),
     Rule(re.compile(r""), NOTHING),
 ]
 
 
 class SecurityHeadersMiddleware:
-    """The outermost that makes an answer's headers, so that errors and refusals have them, too."""
+    """Outside all middleware that may respond itself, so that errors have the headers, too."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response

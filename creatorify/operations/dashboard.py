@@ -1,4 +1,4 @@
-"""What waits, what runs and on which nodes, at this moment: a page of the admin."""
+"""Two pages of the admin: the queues and nodes at this moment, and the invariants."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from render.estimates.completion import estimate
 from render.models import Node, Render, State
 from render.queue.tickets import CHORE_MARK
 
-LOOKED_AT = 500  # of the waiting renders, the oldest: why they wait
+OLDEST_RENDERS = 500  # Only of so many waiting renders the reasons are counted.
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class QueueDepth:
     waiting: int
     running: int
     tickets: int
-    waits_since: datetime | None
-    reasons: list[tuple[str, int]]
+    waits_since: datetime | None  # the oldest waiting render
+    reasons: list[tuple[str, int]]  # why renders wait, with the number of renders
 
 
 def queue_depths() -> list[QueueDepth]:
-    """The same number of queries however much waits."""
+    """All queues that have renders, tickets or nodes. The number of queries does not depend on that of renders."""
     by_queue = (
         Render.objects.filter(state__in=[State.QUEUED, State.RUNNING])
         .order_by()
@@ -45,47 +45,45 @@ def queue_depths() -> list[QueueDepth]:
     depths: dict[str, Any] = {row["queue"]: row for row in by_queue}
     of_renders = OrmQ.objects.exclude(key__contains=CHORE_MARK)
     tickets = dict(of_renders.order_by().values_list("key").annotate(Count("pk")))
-    waiting = list(Render.objects.filter(state=State.QUEUED).order_by("created_at")[:LOOKED_AT])
+    waiting = list(Render.objects.filter(state=State.QUEUED).order_by("created_at")[:OLDEST_RENDERS])
     estimates = estimate(waiting)
     reasons: dict[str, Counter[str]] = {}
     for render in waiting:
         reason = estimates[render.pk].waiting_reason
         reasons.setdefault(render.queue, Counter())[str(reason)] += 1
-    nothing = {"waiting": 0, "running": 0, "since": None}
+    none = {"waiting": 0, "running": 0, "since": None}
     names = sorted({*depths, *tickets, *Node.objects.values_list("queue", flat=True)})
     return [
         QueueDepth(
-            name,
-            depths.get(name, nothing)["waiting"],
-            depths.get(name, nothing)["running"],
-            tickets.get(name, 0),
-            depths.get(name, nothing)["since"],
-            reasons.get(name, Counter()).most_common(),
+            name=name,
+            waiting=depths.get(name, none)["waiting"],
+            running=depths.get(name, none)["running"],
+            tickets=tickets.get(name, 0),
+            waits_since=depths.get(name, none)["since"],
+            reasons=reasons.get(name, Counter()).most_common(),
         )
         for name in names
     ]
 
 
 def operations_view(request: HttpRequest) -> HttpResponse:
-    if not request.user.has_perm("render.view_render"):
-        raise PermissionDenied
+    _require_permission(request)
     running = Render.objects.filter(state=State.RUNNING, node__isnull=False).select_related("tenant").order_by("pk")
-    at_work: dict[int | None, list[Render]] = {}
+    renders_of: dict[int | None, list[Render]] = {}
     for render in running:
-        at_work.setdefault(render.node_id, []).append(render)
+        renders_of.setdefault(render.node_id, []).append(render)
     context = {
         **admin.site.each_context(request),
         "title": "Operations",
         "depths": queue_depths(),
-        "nodes": [(node, at_work.get(node.pk, [])) for node in Node.objects.order_by("queue", "name")],
+        "nodes": [(node, renders_of.get(node.pk, [])) for node in Node.objects.order_by("queue", "name")],
     }
     return render_page(request, "admin/operations.html", context)
 
 
 def invariants_view(request: HttpRequest) -> HttpResponse:
-    """What must hold at every moment, checked now."""
-    if not request.user.has_perm("render.view_render"):
-        raise PermissionDenied
+    """Checks all invariants now."""
+    _require_permission(request)
     findings = {finding.invariant.name: finding for finding in invariants.check()}
     context = {
         **admin.site.each_context(request),
@@ -93,3 +91,8 @@ def invariants_view(request: HttpRequest) -> HttpResponse:
         "rows": [(invariant, findings.get(invariant.name)) for invariant in invariants.INVARIANTS],
     }
     return render_page(request, "admin/invariants.html", context)
+
+
+def _require_permission(request: HttpRequest) -> None:
+    if not request.user.has_perm("render.view_render"):
+        raise PermissionDenied

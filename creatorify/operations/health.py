@@ -1,4 +1,4 @@
-"""For load balancers, containers and the operator: does this process answer, and does it reach the database?"""
+"""`/healthz`, for load balancers and containers: does this process respond, and does it reach the database?"""
 
 import logging
 from collections.abc import Callable
@@ -15,10 +15,10 @@ logger = logging.getLogger(__name__)
 
 
 class HealthMiddleware:
-    """Answers before Django looks at the request's host and scheme: who asks for it knows an address and no name.
+    """Responds before Django checks the request's host and scheme.
 
-    A container asks at 127.0.0.1 and a load balancer at this machine's address, both without TLS. The answer says
-    nothing that they must not know.
+    A container asks 127.0.0.1, and a load balancer asks this machine's address, both without TLS and without the name
+    of the service. The response contains nothing secret.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:

@@ -1,4 +1,4 @@
-"""What a month has brought and cost: by tenant, engine, node and day. The sums are those of the usage rows."""
+"""The report of a month, a page of the admin: sums of usage rows by tenant, engine, node and day."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ SHOWN_ROWS = 200  # of a table
 
 @dataclass(frozen=True)
 class Row:
-    """In one currency."""
+    """One line of a table: a tenant, an engine or a node, in one currency."""
 
     name: str
     currency: str
@@ -62,7 +62,7 @@ class Row:
 
     @property
     def success_percent(self) -> float | None:
-        """Of those that were not canceled."""
+        """Finished renders of those that were not canceled; None if there is none."""
         ended = self.finished + self.failed
         return 100 * self.finished / ended if ended else None
 
@@ -88,16 +88,16 @@ def totals(period: Period) -> list[Row]:
 
 
 def by_node(period: Period) -> list[Row]:
-    """A render's money goes to the nodes by the time that it took on each; success is told by attempts."""
+    """A render's money is divided among its nodes by its seconds on each; finished and failed count attempts."""
     with connection.cursor() as cursor:
         cursor.execute(_BY_NODE, [*period.bounds])
         return [Row(*row) for row in cursor.fetchall()]
 
 
 def by_day(period: Period) -> list[Day]:
-    """Every day of the period, in each currency that it has."""
+    """Every day of the period, in each currency that the period has."""
     day = TruncDay("created_at", tzinfo=UTC)
-    found = {
+    sums = {
         (row["day"].date(), row["currency"]): (row["revenue"], row["cost"])
         for row in _entries(period)
         .order_by()
@@ -105,9 +105,9 @@ def by_day(period: Period) -> list[Day]:
         .values("day", "currency")
         .annotate(revenue=Sum("amount_micros"), cost=Sum("cost_micros"))
     }
-    currencies = sorted({currency for _, currency in found})
+    currencies = sorted({currency for _, currency in sums})
     days = [period.start + timedelta(days=number) for number in range((period.end - period.start).days)]
-    return [Day(day, currency, *found.get((day, currency), (0, 0))) for currency in currencies for day in days]
+    return [Day(day, currency, *sums.get((day, currency), (0, 0))) for currency in currencies for day in days]
 
 
 def report_view(request: HttpRequest, month: str | None = None) -> HttpResponse:
@@ -141,7 +141,7 @@ def report_view(request: HttpRequest, month: str | None = None) -> HttpResponse:
 
 
 def _shown(rows: list[Row]) -> tuple[list[Row], int]:
-    """The rows as they are, or of very many those with the most revenue; and how many are left out."""
+    """SHOWN_ROWS rows at most, those with the most revenue if there are more; and how many are left out."""
     if len(rows) <= SHOWN_ROWS:
         return rows, 0
     most = sorted(rows, key=lambda row: row.revenue_micros, reverse=True)
@@ -149,7 +149,7 @@ def _shown(rows: list[Row]) -> tuple[list[Row], int]:
 
 
 def _charts(days: list[Day], tallest: int) -> dict[str, list[dict[str, Any]]]:
-    """By currency, the bars of each day: heights in percent of the tallest."""
+    """Currency -> the two bars of each day, with their heights in percent of the tallest bar."""
     charts: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for day in days:
         heights = (100 * max(micros, 0) / tallest for micros in (day.revenue_micros, day.cost_micros))
@@ -163,10 +163,10 @@ def _entries(period: Period) -> QuerySet[UsageEntry]:
 
 
 def _rows(period: Period, name: str | None, group: Any) -> list[Row]:
+    """name: the column of Row.name, None for one row of each currency; group: its expression."""
     names = {"name": group} if name else {}
     finished = Q(billed_seconds__gt=0, render_id__isnull=False)
-    ended = Render.objects.filter(state=State.FAILED).values("pk")
-    failed = Q(render_id__in=ended)
+    failed = Q(render_id__in=Render.objects.filter(state=State.FAILED).values("pk"))
     rows = (
         _entries(period)
         .order_by()
@@ -184,14 +184,14 @@ def _rows(period: Period, name: str | None, group: Any) -> list[Row]:
     )
     return [
         Row(
-            row.get("name") or "adjustments",
-            row["currency"],
-            row["finished"],
-            row["failed"],
-            row["seconds"],
-            row["revenue_micros"],
-            row["gpu"],
-            row["cost"],
+            name=row.get("name") or "adjustments",
+            currency=row["currency"],
+            finished=row["finished"],
+            failed=row["failed"],
+            seconds=row["seconds"],
+            revenue_micros=row["revenue_micros"],
+            gpu_seconds=row["gpu"],
+            cost_micros=row["cost"],
         )
         for row in rows
     ]

@@ -1,0 +1,1 @@
+"""The web process: its server, its command line, and the view that serves local media files."""

@@ -1,4 +1,4 @@
-"""`python -m creatorify.web`: the web process."""
+"""`python -m creatorify.web` starts the web process."""
 
 from creatorify.web.server import main
 

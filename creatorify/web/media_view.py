@@ -1,7 +1,9 @@
-"""Media files of a local storage over HTTP, in ranges: without these browsers cannot seek and Safari does not play.
+"""Serves media files of a local storage, with byte ranges: without them browsers cannot seek and Safari plays nothing.
 
-Only a signed link that has not expired is answered, and none while its tenant is suspended. In production the media
-storage itself does this better.
+A link must be signed and not expired, and its tenant not suspended. With Cloudinary or S3 the storage serves the files.
+
+The view is not beside the storage that signs the links (`render.storage.backends.files`), because it uses
+`creatorify.api.errors`, which render may not import.
 """
 
 import logging
@@ -19,28 +21,25 @@ from django.views.decorators.http import require_safe
 from accounts.database_errors import DATABASE_UNAVAILABLE
 from accounts.models import Tenant
 from creatorify.api import errors
-from render.storage import media as objects
+from render.storage import media as media_storage
 from render.storage.backends.files import is_signed, is_signed_for_staff
 from render.storage.content_types import content_type_of
 
 logger = logging.getLogger(__name__)
 
 TEXT = "text/plain; charset=utf-8"
-NO_LINK = (
-    "This link is not valid, or not any more. Ask the API again for what it belongs to: its answer has a new one.\n"
-)
-NO_FILE = "There is no such file, or not any more.\n"
+NO_LINK = "This link is not valid, or has expired. Read the project or asset from the API again: it has a new link.\n"
+NO_FILE = "This file does not exist, or has been deleted.\n"
 PIECE_BYTES = 256 * 1024
-ONE_RANGE = re.compile(
-    r"bytes=([0-9]{0,18})-([0-9]{0,18})"
-)  # RFC 9110, 14.1.2; a request for several gets the whole file
+# RFC 9110, 14.1.2. A request for several ranges gets the whole file.
+ONE_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
 @require_safe
 def media(request: HttpRequest, path: str) -> HttpResponseBase:
     response: HttpResponseBase
     try:
-        response = _answer(request, path)
+        response = _file_or_error(request, path)
     except PermissionDenied:
         response = HttpResponse(NO_LINK, status=403, content_type=TEXT)
     except Http404:
@@ -48,12 +47,12 @@ def media(request: HttpRequest, path: str) -> HttpResponseBase:
     except (OSError, *DATABASE_UNAVAILABLE) as error:
         logger.error("%s cannot be served now: %s", path, error)
         response = errors.unavailable(request)
-    # Any page may play and read it, and the errors: the address cannot be guessed, and nothing depends on a cookie.
+    # Pages of any site may play the file and read errors: the link cannot be guessed, and no cookie counts.
     response["Access-Control-Allow-Origin"] = "*"
     return response
 
 
-def _answer(request: HttpRequest, path: str) -> HttpResponseBase:
+def _file_or_error(request: HttpRequest, path: str) -> HttpResponseBase:
     _require_signature(request.GET, path)
     file = _open(path)
     facts = os.fstat(file.fileno())
@@ -93,7 +92,7 @@ def _require_signature(query: QueryDict, path: str) -> None:
 
 def _require_not_suspended(path: str) -> None:
     """See docs/accounts.md, "Suspended tenants"."""
-    tenant_id = objects.tenant_id_of(path)
+    tenant_id = media_storage.tenant_id_of(path)
     if tenant_id is None:
         return
     if Tenant.objects.filter(pk=tenant_id, suspended_at__isnull=False).exists():
@@ -101,22 +100,22 @@ def _require_not_suspended(path: str) -> None:
 
 
 def _open(path: str) -> BinaryIO:
-    """Raises Http404 for what is not there; OSError where this machine or its disk fails."""
+    """Raises Http404 if there is no such file, OSError if this machine or its disk fails."""
     try:
-        return objects.storage_of(path).open_served(path)
+        return media_storage.storage_of(path).open_served(path)
     except FileNotFoundError:
         raise Http404 from None
 
 
 def _requested_span(request: HttpRequest, whole: range, *, etag: str, modified: int) -> range | None:
-    """The bytes that are asked for; None: all of them. An empty span cannot be satisfied (RFC 9110, 15.5.17)."""
+    """The requested bytes; None: all of them. An empty span cannot be satisfied (RFC 9110, 15.5.17)."""
     match = ONE_RANGE.fullmatch(request.headers.get("Range", ""))
     condition = request.headers.get("If-Range", etag)
     if request.method != "GET" or match is None or (condition != etag and parse_http_date_safe(condition) != modified):
         return None
     first, last = match.groups()
     if first:
-        # "5-2" is no range at all.
+        # "5-2" is not a range.
         return None if last and int(last) < int(first) else whole[int(first) : int(last) + 1 if last else None]
     if last:
         return whole[-int(last) :] if int(last) else range(0)
@@ -126,7 +125,7 @@ def _requested_span(request: HttpRequest, whole: range, *, etag: str, modified: 
 def _file_response(request: HttpRequest, file: BinaryIO, span: range) -> FileResponse:
     response = FileResponse(file, content_type=content_type_of(file.name))
     if not re.match(r"(audio|video)/|image/(?!svg)", response["Content-Type"]):
-        # A page, or a drawing with a script in it, would run with this site's cookies.
+        # An HTML page, or an SVG with a script, would run with this site's cookies.
         response["Content-Disposition"] = "attachment"
     response["Content-Length"] = str(len(span))
     if request.method == "HEAD":

@@ -1,10 +1,10 @@
-"""The port of the web server, as a command line names it."""
+"""Parsing of the option --port."""
 
 from argparse import ArgumentTypeError
 
 
 def port_number(text: str) -> int:
-    """For argparse's `type`."""
+    """For `type` of argparse. Raises ArgumentTypeError."""
     if not (text.isascii() and text.isdecimal() and 0 < int(text) < 65536):
-        raise ArgumentTypeError(f"{text} is no port: a number from 1 to 65535 is wanted")
+        raise ArgumentTypeError(f"{text} is not a port: it must be a number from 1 to 65535")
     return int(text)

@@ -1,7 +1,7 @@
 """The web process: `python -m creatorify.web --port 8000` serves `creatorify.asgi` with Granian.
 
-Granian, because it ends connections whose headers come too slowly, and accepts only as many connections as it may hold.
-Uvicorn has neither limit.
+Granian closes connections whose headers come too slowly, and accepts a limited number of connections. Uvicorn has
+neither limit.
 """
 
 import argparse
@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 
+from asgiref.typing import ASGI3Application
 from django.conf import settings
 from django.core.management.base import BaseCommand, SystemCheckError
 from granian.constants import HTTPModes, Interfaces
@@ -18,15 +19,16 @@ from granian.net import SocketHolder  # type: ignore[attr-defined]
 from granian.server.mp import MPServer
 
 from creatorify.asgi_middleware import connections
-from creatorify.asgi_middleware.asgi import Application
 from creatorify.asgi_middleware.client_limits import READ_SECONDS
-from creatorify.config.start import read_settings
+from creatorify.config.start import faults_end_the_process, read_settings, start_database
 from creatorify.web.port import port_number
 from render.parent_death import die_with_parent
 
-HEADER_SECONDS = 20  # To send the headers of a request, the pause before it included. Proxies must end theirs sooner.
+HEADER_SECONDS = (
+    20  # for the headers of a request and the pause before them; a proxy must close idle connections sooner
+)
 HEADER_BYTES = 64 * 1024
-STOP_SECONDS = 8  # For requests at work when the process is told to stop. Streams are resumed by their clients.
+STOP_SECONDS = 8  # for requests in work when the process stops; clients resume their streams elsewhere
 
 
 def main() -> None:
@@ -34,19 +36,21 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=port_number, default=8000, help="(default: %(default)s)")
     options = parser.parse_args()
-    # In this process, so that its faults show at the start, and the workers, which are forks, share its memory.
+    # Loaded before the workers are forked: so faults show at the start, and the workers share the memory.
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "creatorify.settings")
-    os.environ.setdefault("DATABASE_POOL_SIZE", "10")  # As in creatorify/asgi.py, which other servers may load.
-    read_settings()
-    from creatorify.asgi import application
+    os.environ.setdefault("DATABASE_POOL_SIZE", "10")  # as in creatorify/asgi.py, which another server may load
+    with faults_end_the_process():
+        read_settings()
+        start_database()
+        from creatorify.asgi import application  # It needs the settings.
 
-    try:
-        BaseCommand().check()
-    except SystemCheckError as error:
-        sys.exit(str(error))
+        try:
+            BaseCommand().check()
+        except SystemCheckError as error:
+            sys.exit(str(error))
 
-    def load() -> Application:
-        die_with_parent()  # This process alone is watched and restarted.
+    def load() -> ASGI3Application:
+        die_with_parent()  # Supervisors watch and restart only the parent.
         return application
 
     connections.raise_descriptor_limit()
@@ -54,10 +58,10 @@ def main() -> None:
         "creatorify.asgi:application",
         address=options.host,
         port=options.port,
-        interface=Interfaces.ASGINL,  # No lifespan: Django has none.
+        interface=Interfaces.ASGINL,  # without lifespan events, which Django does not handle
         workers=settings.WEB_CONCURRENCY,
         workers_kill_timeout=STOP_SECONDS,
-        # HTTP/1 only: while granian looks for HTTP/2's first bytes, a connection that sends none is never ended.
+        # HTTP/1 only: with HTTP/2, granian never closes a connection that sends nothing.
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(header_read_timeout=HEADER_SECONDS * 1000, max_buffer_size=HEADER_BYTES),
         websockets=False,
@@ -68,9 +72,9 @@ def main() -> None:
 
 
 class _Server(MPServer):
-    """Granian on a socket made here: its connections inherit its options, and no second server can share its port.
+    """Granian on a socket of ours: connections inherit its options, and no second server can share its port.
 
-    Overrides a private method: granian is pinned, and tests/service/test_web_process.py tries what comes of it.
+    It overrides a private method: granian is pinned, and tests/service/test_web_process.py tests the effect.
     """
 
     def _init_shared_socket(self) -> None:
@@ -79,7 +83,7 @@ class _Server(MPServer):
             listener = socket.create_server(address, family=family, backlog=self.backlog)
         except OSError as error:
             sys.exit(f"The web server cannot listen on {self.bind_addr} port {self.bind_port}: {error.strerror}")
-        # Else what a client has asked for and does not read would keep the connection open for ever.
+        # Without it, a client that does not read its response would keep the connection open for ever.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(READ_SECONDS * 1000))
         listener.setblocking(False)
         listener.set_inheritable(True)

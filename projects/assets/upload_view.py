@@ -1,7 +1,8 @@
-"""The address to which the file of an upload is sent, where the media are files of this machine.
+"""The URL to which the file of an upload is sent, if the media are files of this machine.
 
-Under ASGI, `creatorify.asgi_middleware.upload_receiver` takes the PUT before Django does, which would keep the whole
-body first. This view is what documents it, answers other methods, and takes the PUT under WSGI.
+In the web process `creatorify.asgi_middleware.upload_receiver` receives the PUT before Django does, which would keep
+the whole body first, and `cross_origin` beside it adds the headers for pages of other sites. This view documents the
+PUT, answers other methods, and receives the PUT where Django runs without those layers: in tests and `runserver`.
 """
 
 from typing import Any
@@ -18,16 +19,6 @@ from rest_framework.views import APIView
 from projects.assets.arrivals import BLOCK_BYTES, Arrival
 from projects.models import Asset
 from projects.presentation.serializers import PROBLEM
-
-# As for the media: any page may use it, since the address cannot be guessed, and nothing depends on a cookie. Of a page
-# that asks beforehand (a preflight, Fetch Standard 3.2.2) no header is refused.
-CROSS_ORIGIN = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Methods": "PUT, OPTIONS",
-    "Access-Control-Allow-Headers": "Content-Type, *",
-    "Access-Control-Expose-Headers": "Request-Id, Retry-After",
-    "Access-Control-Max-Age": "7200",
-}
 
 
 class _AnyBody(BaseParser):
@@ -79,12 +70,6 @@ class UploadContentView(APIView):
     def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:  # type: ignore[override]
         """What a browser asks before a page may send the file. It is told nothing of the upload."""
         return Response(status=204)
-
-    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
-        final = super().finalize_response(request, response, *args, **kwargs)
-        for name, value in CROSS_ORIGIN.items():
-            final[name] = value
-        return final
 
 
 def received(asset: Asset) -> dict[str, str]:

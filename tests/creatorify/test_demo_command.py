@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
-from django.core.management.base import CommandError
+from django.core.management.base import CommandError, OutputWrapper
 from django.db import OperationalError
 
-from creatorify.management.commands import demo
+from creatorify.demo import preparation
+from creatorify.demo.account import admin_password
+from creatorify.demo.example_files import ExampleFiles
 from creatorify.web.port import port_number
 
 OURS, THEIRS = {"api_url": "http://ours"}, {"api_url": "http://theirs"}
@@ -19,10 +21,10 @@ OURS, THEIRS = {"api_url": "http://ours"}, {"api_url": "http://theirs"}
 
 def test_the_examples_use_the_service_that_was_kept_first_and_then_the_next(tmp_path: Path) -> None:
     address = tmp_path / "api_url"
-    with demo._FilesOfExamples(tmp_path, OURS), demo._FilesOfExamples(tmp_path, THEIRS) as second:
+    with ExampleFiles(tmp_path, OURS), ExampleFiles(tmp_path, THEIRS) as second:
         assert (address.read_text(), second.are_ours) == ("http://ours", False)
         assert address.stat().st_mode & 0o077 == 0
-    with demo._FilesOfExamples(tmp_path, OURS) as first, demo._FilesOfExamples(tmp_path, THEIRS) as second:
+    with ExampleFiles(tmp_path, OURS) as first, ExampleFiles(tmp_path, THEIRS) as second:
         first.__exit__()
         second.write_if_first()
         assert (address.read_text(), second.are_ours) == ("http://theirs", True)
@@ -30,36 +32,38 @@ def test_the_examples_use_the_service_that_was_kept_first_and_then_the_next(tmp_
 
 @pytest.mark.django_db
 def test_the_password_is_made_once_and_ends_no_session(tmp_path: Path) -> None:
-    password = demo._password(tmp_path / "admin_password")
+    password = admin_password(tmp_path / "admin_password")
     user = User.objects.get(username="demo")
     assert user.check_password(password) and user.is_superuser
 
-    assert demo._password(tmp_path / "admin_password") == password
+    assert admin_password(tmp_path / "admin_password") == password
     assert User.objects.get(username="demo").password == user.password
     assert (tmp_path / "admin_password").stat().st_mode & 0o077 == 0
 
     user.set_password("something else")
     user.save()
-    assert demo._password(tmp_path / "admin_password") == password
+    assert admin_password(tmp_path / "admin_password") == password
     assert User.objects.get(username="demo").check_password(password)
 
 
 def test_another_port_is_told() -> None:
-    command = demo.Command(stdout=io.StringIO())
+    said = io.StringIO()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        chosen = command._free_port(port)
-    said = command.stdout.getvalue()
-    assert said == f"Port {port} cannot be used (Address already in use): the service uses port {chosen} instead.\n"
+        chosen = preparation.free_port(port, OutputWrapper(said))
+    assert (
+        said.getvalue()
+        == f"Port {port} cannot be used (Address already in use): the service uses port {chosen} instead.\n"
+    )
 
-    command = demo.Command(stdout=io.StringIO())
-    assert command._free_port(chosen) == chosen
-    assert command.stdout.getvalue() == ""
+    said = io.StringIO()
+    assert preparation.free_port(chosen, OutputWrapper(said)) == chosen
+    assert said.getvalue() == ""
 
 
 @pytest.mark.parametrize("text", ["80000", "0", "-1", "x", "", "8e3", "\u0663"])
 def test_what_is_no_port(text: str) -> None:
-    with pytest.raises(ArgumentTypeError, match="a number from 1 to 65535 is wanted"):
+    with pytest.raises(ArgumentTypeError, match="it must be a number from 1 to 65535"):
         port_number(text)
 
 
@@ -94,8 +98,8 @@ def test_only_the_embedded_servers_log_is_shown(tmp_path: Path, settings, monkey
     def refuse(*arguments: object, **options: object) -> None:
         raise OperationalError("Connection refused")
 
-    monkeypatch.setattr(demo, "call_command", refuse)
+    monkeypatch.setattr(preparation, "call_command", refuse)
 
-    with pytest.raises(CommandError, match="brought up to date: Connection refused") as told:
-        demo.Command()._migrate()
+    with pytest.raises(CommandError, match="be migrated: Connection refused") as told:
+        preparation.migrate()
     assert ("FATAL: from the embedded server" in str(told.value)) == embedded

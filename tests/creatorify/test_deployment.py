@@ -20,7 +20,7 @@ def named_in_the_example() -> list[str]:
 
 
 def test_every_variable_is_in_the_example_once() -> None:
-    settings = (ROOT / "creatorify" / "settings.py").read_text()
+    settings = "".join(path.read_text() for path in (ROOT / "creatorify" / "settings").glob("*.py"))
     read = set(re.findall(r'env\.[a-z]+\(\s*"([A-Z][A-Z0-9_]*)"', settings))
     compose = (ROOT / "deploy" / "docker" / "compose.yaml").read_text()
     read |= set(re.findall(r"\$\{([A-Z_]+)", compose))

@@ -1,8 +1,8 @@
 """A wrong environment variable: one sentence that names it, what was given and what is wanted, and no traceback."""
 
+import importlib
 import os
 import re
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 ROOT = Path(__file__).resolve().parents[2]
-SETTINGS = ROOT / "creatorify" / "settings.py"
+SETTINGS = "".join(path.read_text() for path in sorted((ROOT / "creatorify" / "settings").glob("*.py")))
 # So that every variable is read.
 GIVEN = {
     "DATABASE_URL": "postgresql://127.0.0.1:1/none",
@@ -21,17 +21,21 @@ GIVEN = {
     "S3_ACCESS_KEY_ID": "id",
     "S3_SECRET_ACCESS_KEY": "secret",
 }
-CHECKED = re.findall(r'env\.(?:whole|numbers?|flag|choices?|url|file|contact)\(\s*"([A-Z0-9_]+)"', SETTINGS.read_text())
+CHECKED = re.findall(r'env\.(?:whole|numbers?|flag|choices?|url|file|contact)\(\s*"([A-Z0-9_]+)"', SETTINGS)
 
 
 @pytest.fixture
 def read(monkeypatch, tmp_path: Path):
+    monkeypatch.setattr("creatorify.settings", sys.modules["creatorify.settings"])  # put back in the end
+
     def run(**environment: str) -> dict:
-        for name in (*re.findall(r'env\.[a-z]+\(\s*"([A-Z0-9_]+)"', SETTINGS.read_text()), "DJANGO_SETTINGS_MODULE"):
+        for name in (*re.findall(r'env\.[a-z]+\(\s*"([A-Z0-9_]+)"', SETTINGS), "DJANGO_SETTINGS_MODULE"):
             monkeypatch.delenv(name, raising=False)
         for name, value in {**GIVEN, "VAR_DIR": str(tmp_path), **environment}.items():
             monkeypatch.setenv(name, value)
-        return runpy.run_path(str(SETTINGS))
+        for name in [name for name in sys.modules if name.partition(".settings")[0] == "creatorify"]:
+            monkeypatch.delitem(sys.modules, name)  # So it is evaluated anew; afterwards the modules are put back.
+        return vars(importlib.import_module("creatorify.settings"))
 
     return run
 

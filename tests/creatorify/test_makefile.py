@@ -58,22 +58,38 @@ def test_of_two_first_starts_one_waits_for_the_environment(folder: Path) -> None
     assert (folder / "made").read_text() == "venv\n"
 
 
+def test_alone_it_prints_every_target(folder: Path) -> None:
+    printed, _ = make(folder).communicate(timeout=60)
+
+    [phony] = [line for line in (folder / "Makefile").read_text().splitlines() if line.startswith(".PHONY: ")]
+    texts = dict(line.split(maxsplit=1) for line in printed.splitlines())
+    assert texts.keys() == set(phony.split()[1:])
+    assert all(text.endswith(".") for text in texts.values())
+    assert not (folder / ".venv").exists()
+
+
 @pytest.mark.parametrize(
-    ("given", "options"),
+    ("arguments", "command"),
     [
-        ([], ""),
-        (["KEEP=0"], ""),
-        (["KEEP=1", "PORT=8010"], ' --keep --port "8010"'),
-        (["PORTRAIT=a b.jpg", "SPEECH=c.wav"], ' --portrait "a b.jpg" --speech "c.wav"'),
+        (["demo"], "manage.py demo"),
+        (["demo", "KEEP=0"], "manage.py demo"),
+        (["demo", "KEEP=1", "PORT=8010"], 'manage.py demo --keep --port "8010"'),
+        (["demo", "PORTRAIT=a b.jpg", "SPEECH=c.wav"], 'manage.py demo --portrait "a b.jpg" --speech "c.wav"'),
+        (["dev"], "manage.py dev"),
+        (["dev", "PORT=8010"], 'manage.py dev --port "8010"'),
+        (["test"], "-m pytest -n 2 --dist loadfile --no-loadscope-reorder"),
+        (["test", "T=tests/x.py::test_y[a b]"], '-m pytest "tests/x.py::test_y[a b]"'),
+        (["faults", "T=tests/x.py"], '-m pytest -m slow "tests/x.py"'),
     ],
 )
-def test_what_the_demo_is_given(folder: Path, given: list[str], options: str) -> None:
+def test_the_arguments_of_a_target(folder: Path, arguments: list[str], command: str) -> None:
     (folder / ".venv").mkdir()
     (folder / ".venv" / ".demo").touch()
+    (folder / ".venv" / ".dev").touch()
 
-    said, _ = make(folder, "--dry-run", "demo", *given).communicate(timeout=60)
+    printed, _ = make(folder, "--dry-run", *arguments).communicate(timeout=60)
 
-    assert " ".join(said.replace("\\\n", "").split()) == f".venv/bin/python manage.py demo{options}"
+    assert " ".join(printed.replace("\\\n", "").split()) == f".venv/bin/python {command}"
 
 
 def test_a_python_that_is_too_old_is_told(folder: Path) -> None:

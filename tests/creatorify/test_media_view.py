@@ -146,7 +146,7 @@ def test_without_a_genuine_signature_nothing_is_served(client, film):
     film.with_name("other.mp4").write_bytes(FILM)
     refused = client.get(f"/media/renders/other.mp4?{query}")
     assert (refused.status_code, refused["Content-Type"]) == (403, "text/plain; charset=utf-8")
-    assert b"Ask the API again" in refused.content
+    assert b"it has a new link" in refused.content
     assert client.get(path).status_code == 403
     assert client.get(genuine).status_code == 200
 

@@ -31,7 +31,7 @@ def second(monkeypatch):
 
 def refuse(times: int) -> None:
     for number in range(times):
-        request_id.log_answer(f"req_{number}", "PUT", "/api/v1/uploads/x/content", 404, began=time.perf_counter())
+        request_id.log_response(f"req_{number}", "PUT", "/api/v1/uploads/x/content", 404, began=time.perf_counter())
 
 
 def test_so_many_a_second_are_logged_and_the_others_counted(second, caplog) -> None:

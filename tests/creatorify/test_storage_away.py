@@ -338,7 +338,7 @@ def test_without_credentials_an_upload_and_a_link_are_answered_with_503_and_one_
         assert (refused.status_code, told["code"], told["retryable"]) == (503, "unavailable", True)
         assert refused["Retry-After"] and "redentials" not in told["detail"]
     lines = [record.getMessage() for record in caplog.records if record.name == "creatorify.api.errors"]
-    line = "Answered with 503: the media storage says wrong_credentials: Unable to locate credentials"
+    line = "Responded with 503: the media storage says wrong_credentials: Unable to locate credentials"
     assert lines == [line, line]
     assert Asset.objects.filter(tenant=alice.tenant).count() == 1  # Nothing is left of the upload.
     assert Asset.objects.filter(pk=theirs.pk).values().get() == before

@@ -73,7 +73,7 @@ def test_the_first_restart_comes_soon_and_a_healthy_while_makes_it_the_first_aga
 
 def test_a_process_that_cannot_start_is_told_with_the_end_of_its_log(tmp_path) -> None:
     with supervised(tmp_path, queue=DIES) as service:
-        until(lambda: service._lives["queue"].deaths)
+        until(lambda: service._states["queue"].deaths)
         with pytest.raises(ProcessFailed) as failed:
             service.check()
         until(service.failures)
@@ -88,7 +88,7 @@ def test_a_process_that_cannot_start_is_told_with_the_end_of_its_log(tmp_path) -
 def test_one_that_was_killed_once_can_start(tmp_path) -> None:
     with supervised(tmp_path) as service:
         service.processes["queue"].kill()
-        until(lambda: service._lives["queue"].deaths)
+        until(lambda: service._states["queue"].deaths)
         service.check()
 
 
@@ -117,7 +117,7 @@ def test_nothing_is_left_running(tmp_path, monkeypatch) -> None:
     deaf = ["sh", "-c", "trap '' TERM; sleep 1000 & sleep 1001; sleep 1002"]
     with supervised(tmp_path, queue=deaf, reaper=["sh", "-c", "sleep 1003 & echo $!; exit 1"]) as service:
         until(lambda: len(psutil.Process(service.processes["queue"].pid).children()) == 2)
-        until(lambda: service._lives["reaper"].deaths)
+        until(lambda: service._states["reaper"].deaths)
         pids = [process.pid for process in service.processes.values()]
         pids += [child.pid for child in psutil.Process(service.processes["queue"].pid).children(recursive=True)]
 
@@ -141,7 +141,7 @@ def test_a_log_that_cannot_be_written_is_no_end_of_the_supervisor(tmp_path) -> N
         log.unlink()
         log.mkdir()
         service.processes["queue"].kill()
-        until(lambda: service._lives["queue"].deaths >= 2)
+        until(lambda: service._states["queue"].deaths >= 2)
         log.rmdir()
         until(lambda: service.processes["queue"].poll() is None)
 
@@ -151,15 +151,15 @@ def test_a_queue_whose_processes_die_at_once_ends(tmp_path) -> None:
     program = """
 import os, django
 django.setup()
-from render import cluster_hardening
-cluster_hardening.RESTART_SECONDS = 0.01
+from render.cluster import hardening
+hardening.RESTART_SECONDS = 0.01
 class Cluster:
     def start(self):
         import multiprocessing
         self.sentinel = multiprocessing.get_context("fork").Process(target=os._exit, args=(7,))
         self.sentinel.start()
         return os.getpid()
-cluster_hardening._restarting(Cluster)().start()
+hardening._restarting(Cluster)().start()
 """
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "VAR_DIR": str(tmp_path)}
     environment["DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/none"

@@ -102,7 +102,7 @@ def another_owner(folder: Path) -> None:
 
 def made(folder: Path) -> str:
     """A whole database, whose server is then stopped."""
-    program = "import sys; from pathlib import Path; from creatorify import embedded_postgres as e;"
+    program = "import sys; from pathlib import Path; from creatorify.config import embedded_postgres as e;"
     program += "print(e.start_or_find(Path(sys.argv[1])))"
     run = subprocess.run([sys.executable, "-c", program, str(folder)], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
@@ -117,7 +117,7 @@ def test_a_broken_database_folder(var: Path, damage: Callable[[Path], None]) -> 
 
     said = said_by(start(var))
 
-    assert said.startswith(f"The embedded Postgres in {var}/postgres does not start: ")
+    assert said.splitlines()[1].startswith(f"The embedded Postgres in {var}/postgres does not start: ")
     # Of this start, or nothing at all: what an earlier one has logged would only lead astray.
     logged = log.read_text() if log.is_file() else ""
     assert (f"Its log is {log} and ends with:" in said) == (logged != before)
@@ -130,7 +130,7 @@ def test_migrations_that_fail(var: Path) -> None:  # noqa: F811
 
     said = said_by(start(var))
 
-    assert "The database cannot be brought up to date: " in said and "accounts_plan" in said
+    assert "The database cannot be migrated: " in said and "accounts_plan" in said
     embedded_postgres.PostgresServer._instances[var / "postgres"].cleanup()
 
 

@@ -1,0 +1,1 @@
+"""One module for each command. They are thin: the work is in other packages."""

@@ -1,3 +1,5 @@
+"""The invariants on the command line, for cron and for tests."""
+
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -7,8 +9,8 @@ from creatorify.operations import invariants
 
 class Command(BaseCommand):
     help = (
-        "Check that nothing is lost, billed twice or stuck. Prints a line for each invariant that is broken or could"
-        " not be checked, and exits with 1."
+        "Check that nothing is lost, billed twice or stuck. Prints a line for each invariant that is broken or could "
+        "not be checked, and then exits with 1."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:

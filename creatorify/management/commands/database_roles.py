@@ -1,3 +1,5 @@
+"""The SQL of `creatorify.config.database_roles` for an administrator to run."""
+
 from argparse import ArgumentParser
 from typing import Any
 
@@ -10,8 +12,8 @@ SCHEMA = ROLE = "creatorify"
 
 class Command(BaseCommand):
     help = (
-        "Print the SQL that makes the service's own role and schema (app), or the role of one GPU node (gpu), each "
-        "with a new password. Run it as the database's administrator: in Supabase, in the SQL editor."
+        "Print the SQL that creates the service's role and schema (app), or the role of one GPU node (gpu), with a new "
+        "password. Run the SQL as the database's administrator, in Supabase in the SQL editor."
     )
     requires_system_checks = []
 

@@ -1,4 +1,4 @@
-"""Django's `migrate`: two on one database wait for each other, and a database that is too old is refused."""
+"""Django's `migrate`, one at a time on a database; it refuses a database that is too old for this version."""
 
 import contextlib
 import time
@@ -11,28 +11,31 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
-LOCK = 6_021_023  # any number that nothing else in the database uses for an advisory lock
+LOCK = 6_021_023  # the key of an advisory lock: any number that nothing else in the database uses
 PAUSE_SECONDS = 0.2
 
 
 class Command(Migrate):
     def handle(self, *args: Any, **options: Any) -> None:
         with connections[options["database"]].cursor() as cursor:
-            # Tried again and again: a wait in the database would be ended by the time-outs of its role.
-            if not _is_taken(cursor):
+            # In a loop, because the time-outs of the role would end a wait in the database.
+            if not _try_lock(cursor):
                 self.stderr.write("Another migrate is at work on this database: waiting for its end.")
-                while not _is_taken(cursor):
+                while not _try_lock(cursor):
                     time.sleep(PAUSE_SECONDS)
             try:
                 _require_whole_history(connections[options["database"]])
                 super().handle(*args, **options)
             finally:
-                with contextlib.suppress(Error):  # The session is gone, and the lock with it.
+                with contextlib.suppress(Error):  # If the connection is lost, the lock is released already.
                     cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
 
 
 def _require_whole_history(connection: BaseDatabaseWrapper) -> None:
-    """Raises CommandError when only some of the migrations that one of ours replaces were applied."""
+    """Raises CommandError if only some of the migrations of version 0.1 were applied.
+
+    Django takes a migration that replaces others for applied only if all of them were.
+    """
     loader = MigrationLoader(None, load=False)
     loader.load_disk()
     applied = set(MigrationRecorder(connection).applied_migrations())
@@ -46,7 +49,7 @@ def _require_whole_history(connection: BaseDatabaseWrapper) -> None:
             )
 
 
-def _is_taken(cursor: Any) -> bool:
+def _try_lock(cursor: Any) -> bool:
     cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
-    taken: bool = cursor.fetchone()[0]
-    return taken
+    is_locked: bool = cursor.fetchone()[0]
+    return is_locked
