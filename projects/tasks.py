@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from projects import enqueue
+from projects.enqueue import enqueue_task
 
 SECONDS_AT_ONCE = 3.0  # What is left then is for another ticket: renders and chores take turns.
 
@@ -22,7 +22,7 @@ def tend_assets() -> None:
 def deliver_webhooks() -> None:
     from projects.webhooks import delivery, outbox
 
-    _work_off("deliver_webhooks", lambda: outbox.hand_out() > 0)
+    _work_off("deliver_webhooks", lambda: outbox.fan_out() > 0)
     delivery.send_in_background()
 
 
@@ -45,5 +45,5 @@ def _work_off(task: str, *steps: Callable[[], bool]) -> None:
     while steps:
         steps = tuple(step for step in steps if step())
         if steps and time.monotonic() > deadline:
-            enqueue.ring(task)
+            enqueue_task(task)
             return

@@ -26,7 +26,6 @@ MINIMUM_HOLD_SECONDS = 1  # Until the voice was measured: enough that an empty a
 FREE_RENDERS = 10_000  # a month
 
 
-@transaction.atomic
 def hold(
     tenant: Tenant,
     *,
@@ -38,7 +37,7 @@ def hold(
     user_label: str = "",
     seconds: int = MINIMUM_HOLD_SECONDS,
 ) -> UsageEntry:
-    """Open the usage row of a new render; seconds: as many as are known to be needed.
+    """Open the usage row of a new render, in the caller's transaction; seconds: as many as are known to be needed.
 
     api_key: None when staff have asked for it. is_test: it counts for nothing. Raises ServiceError `price_missing`,
     `quota_exceeded` or `spend_cap_reached`.

@@ -22,7 +22,7 @@ from projects.admin.assets import source_link
 from projects.admin.staff_actions import DEEDS
 from projects.admin.timeline import time_line
 from projects.models import Project, Take
-from projects.presentation.projects import represent_one
+from projects.presentation.projects import present_one
 from projects.presentation.serializers import ProjectSerializer
 from render.admin.media import keys_of, look_link
 from render.admin.renders import EngineFilter, QueueFilter, RenderAdmin, error_text, state_text
@@ -171,7 +171,7 @@ class ProjectAdmin(ReadOnlyAdmin):
 
     @admin.display(description="")
     def as_the_api_shows_it(self, project: Project) -> str:
-        return preformatted(_without_links(ProjectSerializer(represent_one(project)).data))
+        return preformatted(_without_links(ProjectSerializer(present_one(project)).data))
 
     @admin.display(ordering="latest_state")
     def state(self, project: Project) -> str:

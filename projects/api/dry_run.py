@@ -1,4 +1,4 @@
-"""What `POST /projects?dry_run=true` answers: whether it would be accepted, at what price and how soon."""
+"""The answer of `POST /projects?dry_run=true`: the price of the video, and how soon it would be made."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from rest_framework import serializers
 
 from accounts.models import UsageEntry
-from projects.presentation.projects import TYPES, Representation
+from projects.presentation.projects import TYPES, ProjectPresentation
 from projects.presentation.serializers import WarningSerializer
 from render.estimates.completion import WaitingReason
 
@@ -17,25 +17,27 @@ class CreateQuery(serializers.Serializer[Any]):
 
 @dataclass(frozen=True)
 class DryRun:
-    created: Representation
-    entry: UsageEntry
-    seconds_available: int  # this month, beside what it needs itself
-    is_measured: bool  # whether the hold is as long as the film
+    """A project that was made and is undone, with what it would cost."""
+
+    created: ProjectPresentation
+    hold: UsageEntry
+    seconds_available: int  # That the hold leaves of this month's quota.
+    has_true_length: bool  # Whether the hold is as long as the video.
 
     @property
     def seconds(self) -> int | None:
-        """Known if the number of frames is, or the voice is an asset; else once the render is prepared."""
-        return self.entry.reserved_seconds if self.is_measured else None
+        """Of output. None when neither the number of frames is given nor the voice is an asset: it is not measured yet."""
+        return self.hold.reserved_seconds if self.has_true_length else None
 
     @property
     def amount_micros(self) -> int | None:
-        return None if self.seconds is None else self.seconds * self.entry.price_micros
+        return None if self.seconds is None else self.seconds * self.hold.price_micros
 
 
 class PriceSerializer(serializers.Serializer[DryRun]):
-    currency = serializers.CharField(source="entry.currency")
+    currency = serializers.CharField(source="hold.currency")
     micros_per_second = serializers.IntegerField(
-        source="entry.price_micros", help_text="Price of a second of film, in millionths of the currency."
+        source="hold.price_micros", help_text="Price of a second of film, in millionths of the currency."
     )
     seconds = serializers.IntegerField(allow_null=True, help_text="Of output; null until the voice is measured.")
     amount_micros = serializers.IntegerField(allow_null=True)

@@ -16,8 +16,8 @@ from accounts.api.views import KeyedView
 from accounts.errors import ServiceError
 from accounts.models import Scope, Tenant
 from projects.assets import references
-from projects.assets.services import ASSET
-from projects.models import Asset, Avatar, Project
+from projects.assets.source_urls import ASSET, AVATAR, REFERENCE
+from projects.models import Asset, Avatar
 
 PARAM = "image_url"
 MAX_AVATARS = 1000  # of a tenant, and as many of its test keys
@@ -28,7 +28,7 @@ class AvatarRequest(serializers.Serializer[Any]):
     image_url = serializers.CharField(max_length=50, help_text="`asset:ID` of a picture with a face.")
 
     def validate_image_url(self, value: str) -> str:
-        if not (references.is_reference(value) and value.lower().startswith(ASSET)):
+        if not (REFERENCE.fullmatch(value) and value.lower().startswith(ASSET)):
             raise serializers.ValidationError("Must be `asset:ID`; upload the picture first.", code="invalid")
         return value
 
@@ -47,7 +47,7 @@ class AvatarSerializer(serializers.ModelSerializer[Avatar]):
         fields = ["id", "reference", "name", "image_url", "face", "created_at"]
 
     def get_reference(self, avatar: Avatar) -> str:
-        return f"{references.AVATAR}{avatar.pk}"
+        return f"{AVATAR}{avatar.pk}"
 
     def get_image_url(self, avatar: Avatar) -> str:
         return f"{ASSET}{avatar.asset_id}"
@@ -89,8 +89,7 @@ class AvatarViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
         Tenant.objects.select_for_update(no_key=True).get(pk=key.tenant_id)
         if self.get_queryset().count() >= MAX_AVATARS:
             raise ServiceError("invalid_state", f"There are {MAX_AVATARS} avatars already; delete one first.")
-        project = Project(tenant=key.tenant, is_test=key.is_test)
-        asset = references.find(project, given["image_url"], param=PARAM)
+        asset = references.find(key, given["image_url"], param=PARAM)
         # It must not be deleted meanwhile.
         asset = Asset.objects.select_for_update(no_key=True).get(pk=asset.pk)
         if asset.deleted_at is not None:
@@ -104,7 +103,6 @@ class AvatarViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
         if not asset.facts["faces"]:
             raise ServiceError("no_face", "No face was found in the picture.", param=PARAM)
         avatar = Avatar.objects.create(tenant=key.tenant, is_test=key.is_test, name=given["name"], asset=asset)
-        avatar.refresh_from_db()
         return Response(AvatarSerializer(avatar).data, status=201)
 
     @extend_schema(summary="Rename an avatar", request=AvatarChange)

@@ -1,4 +1,4 @@
-"""Whose upload is checked next, and who checks it.
+"""When uploads are checked, whose comes next, and which worker has it.
 
 One file of a tenant is checked at a time, its oldest first, and the tenants take turns: whoever sends twenty files,
 each of which takes as long as a check may, holds one worker. What a claim costs does not depend on how many files wait.
@@ -8,13 +8,15 @@ import logging
 import threading
 from datetime import timedelta
 from typing import Self
+from uuid import UUID
 
 from django.db import Error, connection, transaction
-from django.db.models import Exists, F, OuterRef, QuerySet, Subquery
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
 from accounts.models import Tenant
+from projects.enqueue import enqueue_task
 from projects.models import Asset, CheckTurn
 from render.models import Node
 from render.queue import tickets
@@ -23,10 +25,31 @@ logger = logging.getLogger(__name__)
 
 WORKER_SECONDS = 120  # After which a check is taken from a worker that has not renewed it.
 RENEW_SECONDS = 20
+OVERDUE = timedelta(seconds=10)  # Until then, the ticket of the upload itself is on its way.
+_WAITING = Q(state=Asset.State.WAITING)
 
 
 class CheckLost(Exception):
     """Another worker has the check now, or the asset was deleted."""
+
+
+def enqueue() -> None:
+    """Have the assets looked after soon. As for renders the ticket names no asset, so a lost one does no harm."""
+    enqueue_task("tend_assets")
+
+
+def enqueue_for(tenant_id: UUID) -> None:
+    """To be called when a render of the tenant is prepared, which may have kept the tenant's uploads waiting."""
+    if Asset.objects.filter(_WAITING, tenant=tenant_id, check_after__lte=Now(), deleted_at=None).exists():
+        enqueue()
+
+
+def enqueue_if_due(**_: object) -> None:
+    """For the reaper: what a dead worker has left, and uploads that never arrived."""
+    unchecked = _WAITING & Q(check_after__lt=Now() - OVERDUE)
+    expired = _WAITING & Q(uploaded_at=None, expires_at__lt=Now() - OVERDUE)
+    if Asset.objects.filter(unchecked | expired, deleted_at=None).exists():
+        enqueue()
 
 
 @transaction.atomic

@@ -7,12 +7,12 @@ import logging
 from datetime import datetime, timedelta
 
 from django.core.cache import cache
-from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from projects import enqueue
+from projects.due_rows import claim_first
+from projects.enqueue import enqueue_task
 from projects.models import Asset, DiscardedObject
 from render.storage import media
 from render.storage.errors import StorageFailure
@@ -30,7 +30,7 @@ USELESS = (Asset.State.EXPIRED, Asset.State.ERRORED)
 def discard(key: str, *, after: datetime | None = None) -> DiscardedObject:
     """Have the object deleted, unless an asset names it then. after: not before; else by the reaper's next round.
 
-    Who does not want to wait for that calls `ring`.
+    Call `enqueue` to have it deleted sooner.
     """
     return DiscardedObject.objects.create(key=key, **({} if after is None else {"delete_after": after}))
 
@@ -42,8 +42,9 @@ def discard_upload(asset: Asset) -> None:
         discard(asset.key, after=asset.expires_at + LAST_BODY)
 
 
-def ring() -> None:
-    enqueue.ring("delete_media")
+def enqueue() -> None:
+    """Have discarded objects deleted soon."""
+    enqueue_task("delete_media")
 
 
 def due() -> QuerySet[DiscardedObject]:
@@ -68,15 +69,12 @@ def delete_next() -> bool:
     return True
 
 
-@transaction.atomic
 def _claim() -> DiscardedObject | None:
-    discarded = due().order_by("delete_after").select_for_update(skip_locked=True, no_key=True).first()
-    if discarded is not None:
-        pause = min(FIRST_PAUSE_SECONDS * 2 ** min(discarded.tries, 10), LONGEST_PAUSE_SECONDS)
-        discarded.tries += 1
-        later = Now() + timedelta(seconds=pause)
-        DiscardedObject.objects.filter(pk=discarded.pk).update(tries=discarded.tries, delete_after=later)
-    return discarded
+    return claim_first(due().order_by("delete_after"), time_field="delete_after", again_after=_pause, counter="tries")
+
+
+def _pause(discarded: DiscardedObject) -> timedelta:
+    return timedelta(seconds=min(FIRST_PAUSE_SECONDS * 2 ** min(discarded.tries, 10), LONGEST_PAUSE_SECONDS))
 
 
 def is_named(key: str) -> bool:

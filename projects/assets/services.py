@@ -17,8 +17,9 @@ from django.utils import timezone
 
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Tenant
-from projects.assets import discards
-from projects.assets import queue as asset_queue
+from projects.assets import claims, discards
+from projects.assets.references import source_of
+from projects.assets.source_urls import ASSET
 from projects.models import Asset, Project
 from render.models import TERMINAL_STATES, Render
 from render.sources import Speech
@@ -27,7 +28,6 @@ from render.storage.content_types import UNKNOWN
 
 logger = logging.getLogger(__name__)
 
-ASSET = "asset:"  # What a project's source begins with when it is an asset's id.
 SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
 
 
@@ -58,7 +58,6 @@ def announce(key: ApiKey, *, filename: str, content_type: str, num_bytes: int, s
         key=f"{tenant.pk}/uploads/{asset_id}{suffix_of(filename, content_type)}",
         expires_at=timezone.now() + timedelta(seconds=settings.UPLOAD_SECONDS),
     )
-    asset.refresh_from_db()
     return asset, True
 
 
@@ -99,7 +98,7 @@ def arrived(asset: Asset, *, key: str | None = None) -> None:
     stored_as = {} if key is None else {"key": key}
     is_first = waiting.update(uploaded_at=Now(), check_after=Now(), **stored_as)
     if is_first:
-        asset_queue.ring()
+        claims.enqueue()
     asset.refresh_from_db()
     if asset.state == Asset.State.EXPIRED or asset.deleted_at is not None:
         raise upload_expired()
@@ -161,7 +160,7 @@ def delete(asset: Asset) -> None:
         raise ServiceError("invalid_state", "A project that is waiting needs it.")
     Asset.objects.filter(pk=asset.pk).update(deleted_at=Now())
     discards.discard_upload(asset)
-    discards.ring()
+    discards.enqueue()
 
 
 @transaction.atomic
@@ -192,11 +191,6 @@ def delete_stray_speech(render: Render) -> int:
 def own(of: ApiKey | Project) -> QuerySet[Asset]:
     """Of the same tenant, and made with the same kind of key."""
     return Asset.objects.filter(tenant=of.tenant_id, is_test=of.is_test, deleted_at=None)
-
-
-def source_of(asset: Asset) -> str:
-    """The asset as `Render` knows a source: where it is stored, and the hash that it must have."""
-    return f"{media.STORED}{asset.sha256}/{asset.key}"
 
 
 def suffix_of(filename: str, content_type: str) -> str:

@@ -13,8 +13,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.errors import ServiceError
-from projects.assets import discards
-from projects.assets import queue as asset_queue
+from projects.assets import claims, discards
 from projects.assets import services as assets
 from projects.assets.claims import CheckLost, Keeper, claim, held, is_wanted, later
 from projects.models import Asset, DiscardedObject
@@ -47,7 +46,7 @@ def check_next() -> bool:
     if asset is None:
         return False
     if is_wanted(node):
-        asset_queue.ring()  # Who is free may check another tenant's meanwhile.
+        claims.enqueue()  # Who is free may check another tenant's meanwhile.
     try:
         return _check_claimed(asset, node)
     finally:

@@ -28,7 +28,7 @@ from accounts.api.views import KeyedView
 from accounts.errors import PROBLEM_TYPES, ServiceError, problem
 from accounts.models import Scope
 from projects.assets import services as assets
-from projects.assets.services import ASSET
+from projects.assets.source_urls import ASSET
 from projects.assets.upload_types import announced_type
 from projects.models import Asset
 from projects.presentation.serializers import PROBLEM, ProblemField

@@ -6,12 +6,12 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from projects.models import MAX_TAKES, AudioOrder, Take
-from projects.presentation.projects import SHOWN_TAKES, STATUSES, TYPES, Representation, TakeRepresentation
+from projects.presentation.projects import SHOWN_TAKES, STATUSES, TYPES, ProjectPresentation, TakePresentation
 from render.estimates.completion import WaitingReason
 from render.models import Phase, State
 
 
-class TakeSerializer(serializers.Serializer[TakeRepresentation]):
+class TakeSerializer(serializers.Serializer[TakePresentation]):
     number = serializers.IntegerField(source="take.number")
     kind = serializers.ChoiceField(source="take.kind", choices=Take.Kind.choices)
     engine = serializers.CharField(source="take.render.engine")
@@ -38,9 +38,12 @@ class WarningSerializer(serializers.Serializer[dict[str, str]]):
 class UrlsSerializer(serializers.Serializer[dict[str, str]]):
     """Links, so that a client need not build them."""
 
-    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
-        # One of them is called `self`.
-        return {name: serializers.URLField() for name in ("self", "status", "events", "cancel", "retry", "finalize")}
+    self = serializers.URLField()
+    status = serializers.URLField()
+    events = serializers.URLField()
+    cancel = serializers.URLField()
+    retry = serializers.URLField()
+    finalize = serializers.URLField()
 
 
 PROBLEM = {"$ref": "#/components/schemas/Problem"}  # For an operation with a status that few others have.
@@ -51,7 +54,7 @@ class ProblemField(serializers.DictField):
     """The same members as in an error response."""
 
 
-class StatusSerializer(serializers.Serializer[Representation]):
+class StatusSerializer(serializers.Serializer[ProjectPresentation]):
     """How far the latest take of a project is."""
 
     id = serializers.UUIDField(source="project.id")
@@ -110,7 +113,7 @@ class ProjectSerializer(StatusSerializer):
     prompt = serializers.CharField(source="project.prompt", allow_null=True)
     parameters = serializers.DictField(source="project.parameters", help_text="As given, and the seed that was drawn.")
     metadata = serializers.DictField(source="project.metadata", child=serializers.CharField())
-    webhook_url = serializers.SerializerMethodField()
+    webhook_url = serializers.CharField(allow_null=True)
     test = serializers.BooleanField(source="project.is_test", help_text="Made with a test key.")
     warnings = WarningSerializer(many=True)
     call_id = serializers.CharField(source="render.id", help_text="Changes with each take; opaque.")
@@ -131,9 +134,6 @@ class ProjectSerializer(StatusSerializer):
     urls = UrlsSerializer()
     created_at = serializers.DateTimeField(source="project.created_at")
     updated_at = serializers.DateTimeField(source="project.updated_at")
-
-    def get_webhook_url(self, shown: Representation) -> str | None:
-        return shown.project.webhook_url or None
 
 
 class EnvelopeSerializer(serializers.Serializer[Any]):

@@ -22,9 +22,9 @@ from django_q.models import Task
 
 from accounts.api import idempotency
 from accounts.models import IdempotentResponse
-from projects import enqueue
 from projects.assets import discards
 from projects.assets import services as assets
+from projects.enqueue import enqueue_task
 from projects.models import Asset, Project, RetentionFailure, Take
 from projects.models.webhooks import EventType, WebhookEvent
 from projects.retention import project_deletion
@@ -85,7 +85,7 @@ def run() -> None:
         except Exception:
             logger.exception("A step of the retention has broken off, the next one goes on")
     if is_left:
-        enqueue.ring("keep_retention")
+        enqueue_task("keep_retention")
 
 
 def old_test_projects() -> QuerySet[Project]:

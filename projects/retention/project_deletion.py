@@ -14,9 +14,10 @@ from django.utils import timezone
 
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, IdempotentResponse
-from projects import enqueue
 from projects.assets import discards
 from projects.assets import services as assets
+from projects.due_rows import claim_first
+from projects.enqueue import enqueue_task
 from projects.models import Asset, Deletion, Project
 from projects.models.webhooks import WebhookEvent
 from render.lifecycle import transitions
@@ -40,18 +41,19 @@ def delete_project(project: Project, api_key: ApiKey | None) -> None:
     with transaction.atomic():
         if Project.objects.filter(pk=project.pk, deleted_at=None).update(deleted_at=Now(), updated_at=Now()):
             Deletion.objects.create(project=project, tenant=project.tenant, api_key=api_key)
-            ring()
+            enqueue()
     _stop(project)  # A take that was added meanwhile; from here on there can be no new one.
 
 
-def ring() -> None:
-    enqueue.ring("delete_media")
+def enqueue() -> None:
+    """Have the media of deleted projects deleted soon."""
+    enqueue_task("delete_media")
 
 
-def ring_if_due(**_: object) -> None:
+def enqueue_if_due(**_: object) -> None:
     """For the reaper: what a dead worker has left, a storage has refused, or is to be looked at once more."""
     if _due().exists() or discards.due().exists():
-        ring()
+        enqueue()
 
 
 def sweep_next() -> bool:
@@ -71,13 +73,9 @@ def sweep_next() -> bool:
     return True
 
 
-@transaction.atomic
 def _claim() -> Deletion | None:
-    deletion = _due().order_by("sweep_after").select_for_update(skip_locked=True, no_key=True).first()
-    if deletion is not None:
-        later = Now() + timedelta(seconds=AGAIN_SECONDS)
-        Deletion.objects.filter(pk=deletion.pk).update(sweep_after=later)
-    return deletion
+    due = _due().order_by("sweep_after")
+    return claim_first(due, time_field="sweep_after", again_after=lambda _: timedelta(seconds=AGAIN_SECONDS))
 
 
 def _due() -> QuerySet[Deletion]:

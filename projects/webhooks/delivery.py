@@ -197,7 +197,7 @@ def _note_failure(endpoint: WebhookEndpoint, answer: Answer) -> None:
             subject=f"disabled {endpoint.pk} {now:%Y-%m-%dT%H}",  # Once an hour, however often it is enabled again.
             data=disabled,
         )
-        outbox.note_once([event])
+        outbox.record_once([event])
     WebhookEndpoint.objects.filter(pk=endpoint.pk).update(**changes)
 
 

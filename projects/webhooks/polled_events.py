@@ -21,7 +21,7 @@ EXPIRING = timedelta(days=7)
 THRESHOLDS_OF = timedelta(days=1)  # An endpoint that comes later is not told what is long known.
 
 
-def note(**_: object) -> None:
+def record(**_: object) -> None:
     """For the reaper."""
     asked = [EventType.PROGRESS, EventType.THRESHOLD_REACHED, EventType.KEY_EXPIRING]
     if not WebhookEndpoint.objects.filter(disabled_at=None, events__overlap=asked).exists():
@@ -29,7 +29,7 @@ def note(**_: object) -> None:
     for find in (_progress, _thresholds, _expiring_keys):
         try:
             with transaction.atomic():
-                outbox.note_once([*find()])
+                outbox.record_once(list(find()))
         except (OperationalError, InterfaceError):
             raise
         except Exception:  # One kind of news must not keep back the others.

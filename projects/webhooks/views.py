@@ -244,7 +244,7 @@ class WebhookDeliveryViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, _
         delivery = self.get_object()
         _require_enabled(delivery.endpoint)
         WebhookDelivery.objects.filter(pk=delivery.pk).update(next_try_at=Now(), tries=0, delivered_at=None)
-        outbox.ring()
+        outbox.enqueue()
         delivery.refresh_from_db()
         return Response(DeliverySerializer(delivery).data, status=202)
 

@@ -22,7 +22,7 @@ from accounts.errors import ServiceError
 from render import fence
 from render.cluster import ticket_clock
 from render.fence import Claim, Fenced
-from render.lifecycle import progress, transitions
+from render.lifecycle import progress, retries, transitions
 
 logger = logging.getLogger(__name__)
 
@@ -154,4 +154,4 @@ class Lease:
         frame = sys._current_frames().get(self._worker)
         trace = "".join(traceback.format_stack(frame)) if frame else ""
         error = ServiceError("render_timeout", f"The render got no further for {limit} s.")
-        transitions.retry_later(self._claim, error, trace=trace)
+        retries.retry_later(self._claim, error, trace=trace)

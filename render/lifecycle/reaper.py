@@ -16,7 +16,7 @@ from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Now
 
 from accounts.errors import ServiceError
-from render.lifecycle import transitions
+from render.lifecycle import retries, transitions
 from render.machine import nodes
 from render.models import ReaperClock, Render, State
 from render.queue import tickets
@@ -86,7 +86,7 @@ def _reap_expired() -> int:
                 return reaped
             failed.append(render.pk)
             with _alone(f"The reaping of render {render.pk}"), transaction.atomic():
-                transitions.reap(render)
+                retries.reap(render)
                 failed.pop()
                 reaped += 1
                 logger.warning("Render %s lost its worker in attempt %d", render.pk, render.attempt)

@@ -18,8 +18,9 @@ from render.cluster.db_retry import outlast
 from render.engines import registry
 from render.engines.base import FPS, Checkpoint, Crop, FrameRange, Plan, RenderInputs
 from render.fence import CancelRequested, Claim, Fenced
-from render.lifecycle import progress, transitions
+from render.lifecycle import progress, retries, transitions
 from render.lifecycle.lease import Draining, Lease
+from render.lifecycle.planned_segments import WrongSegments, require_planned_segments
 from render.machine.work_folder import work_folder
 from render.media.video import output_video, segment_file
 from render.media.video.segment_audio import open_segment_sound
@@ -64,15 +65,18 @@ def run(claim: Claim) -> None:
         except (media.MissingObject, media.DamagedObject) as lost_object:
             logger.warning("Render %s: the storage has lost or damaged %s", claim.render_id, lost_object)
             lost = ServiceError("work_lost", "Files of the render were lost, also when it was begun anew.")
-            _unless_fenced(transitions.retry_later, claim, lost, trace=traceback.format_exc(), anew=True)
+            _unless_fenced(retries.retry_later, claim, lost, trace=traceback.format_exc(), anew=True)
         except SpeechUnavailable as failure:
             logger.warning("Render %s: speech: %s", claim.render_id, failure)
             speech = ServiceError("speech_failed", "The speech engine does not answer.", param="script")
-            _unless_fenced(transitions.retry_later, claim, speech, trace=traceback.format_exc())
+            _unless_fenced(retries.retry_later, claim, speech, trace=traceback.format_exc())
+        except WrongSegments as wrong:
+            logger.error("%s", wrong)
+            _unless_fenced(retries.render_again, claim, wrong, trace=traceback.format_exc())
         except Exception:  # Anything else may pass: a network that is away, a bug. Never lose the render.
             logger.exception("Render %s attempt %d failed", claim.render_id, claim.attempt)
             internal = ServiceError("internal", "The render failed because of an internal error.")
-            _unless_fenced(transitions.retry_later, claim, internal, trace=traceback.format_exc())
+            _unless_fenced(retries.retry_later, claim, internal, trace=traceback.format_exc())
     logger.info("Render %s attempt %d: %.1f s", claim.render_id, claim.attempt, time.monotonic() - started)
 
 
@@ -91,6 +95,7 @@ def _make_film(claim: Claim, lease: Lease, folder: Path) -> None:
         # This node has better to do.
         transitions.hand_over(claim, transitions.COMMON_QUEUE, Phase.ASSEMBLING)
         return
+    require_planned_segments(render)
     video = assemble(claim, lease, render, folder)
     upload_and_finish(claim, lease, render, video, folder)
 
@@ -251,7 +256,7 @@ def _storage_failed(claim: Claim, failure: StorageFailure) -> None:
     detail = f"The media storage did not take or give a file (reason: {failure.reason.word})."
     error = ServiceError("upload_failed", detail)
     if failure.reason.passes_later:
-        _unless_fenced(transitions.retry_later, claim, error, trace=traceback.format_exc(), of_storage=True)
+        _unless_fenced(retries.retry_later, claim, error, trace=traceback.format_exc(), of_storage=True)
     else:
         _unless_fenced(transitions.fail, claim, error, trace=traceback.format_exc())
 

@@ -12,7 +12,7 @@ from accounts.models import UsageEntry
 from creatorify.operations import invariants
 from projects.models import Project
 from render.fence import Claim, Fenced
-from render.lifecycle import progress, reaper, transitions
+from render.lifecycle import progress, reaper, retries, transitions
 from render.machine import nodes
 from render.models import Phase, Render, Segment, State
 from tests.failpoints import dies_at
@@ -143,7 +143,7 @@ def test_a_render_is_finished_and_billed_once(rendering) -> None:
     [
         lambda claimed: transitions.hand_over(claimed, "cpu", Phase.ASSEMBLING),
         transitions.hand_back,
-        lambda claimed: transitions.retry_later(claimed, ServiceError("internal", "A bug."), trace=""),
+        lambda claimed: retries.retry_later(claimed, ServiceError("internal", "A bug."), trace=""),
         lambda claimed: transitions.fail(claimed, ServiceError("no_face", "No face.")),
         transitions.cancel,
         lambda claimed: reaper.run(),

@@ -22,7 +22,7 @@ from projects.webhooks import outbox, polled_events
 from projects.webhooks.delivery import Answer
 from render import fence
 from render.fence import Claim
-from render.lifecycle import progress, reaper, transitions
+from render.lifecycle import progress, reaper, retries, transitions
 from render.models import Attempt, Node, Phase, Render, Segment, State
 from tests.neighbour import SECRET
 from tests.projects.steps import NO_SOURCES, PROJECTS, claim, create, finish, finished_project, latest_render
@@ -66,10 +66,10 @@ STEPS: dict[str, Callable[[Claim], object]] = {
     "hand over": lambda mine: transitions.hand_over(mine, "gpu", Phase.WAITING),
     "hand back": transitions.hand_back,
     "fail": lambda mine: transitions.fail(mine, ServiceError("no_face", "No face."), trace="trace"),
-    "try later": lambda mine: transitions.retry_later(mine, ServiceError("internal", "No."), trace="trace"),
+    "try later": lambda mine: retries.retry_later(mine, ServiceError("internal", "No."), trace="trace"),
     "cancel": transitions.cancel,
     "ask to cancel": lambda mine: transitions.request_cancel(Render.objects.get(pk=mine.render_id)),
-    "reap": lambda mine: transitions.reap(Render.objects.get(pk=mine.render_id)),
+    "reap": lambda mine: retries.reap(Render.objects.get(pk=mine.render_id)),
 }
 
 
@@ -280,7 +280,7 @@ def test_a_key_is_rotated_revoked_and_used_alone(alice, bob, acme) -> None:
 
 
 def everybody_hands_out() -> None:
-    while outbox.hand_out():
+    while outbox.fan_out():
         pass
 
 
@@ -394,11 +394,11 @@ def test_a_claim_counts_one_try_of_one_delivery(alice, endpoints) -> None:
 
 
 def test_news_of_progress_thresholds_and_keys_are_their_tenants(alice, charlie, endpoints) -> None:
-    polled_events.note()
+    polled_events.record()
     create(alice)
     claim()
     ApiKey.objects.filter(pk=charlie.key.pk).update(expires_at=Now() + timedelta(days=1))
-    polled_events.note()
+    polled_events.record()
     everybody_hands_out()
 
     told = WebhookDelivery.objects.filter(endpoint__in=endpoints.values())

@@ -7,7 +7,7 @@ from accounts.billing import quota
 from accounts.errors import ServiceError
 from accounts.models import AuditEntry, UsageEntry
 from projects.models import Take
-from render.lifecycle import transitions
+from render.lifecycle import retries, transitions
 from render.models import State
 from tests.prices import full_prices
 from tests.projects.steps import claim, create, finish, finished_project, latest_render
@@ -31,7 +31,7 @@ def failed(alice):
 
 def test_the_time_line_tells_the_whole_story_in_order(admin_client, alice):
     project = create(alice, parameters={"engine": "draft"})
-    transitions.retry_later(claim(), ServiceError("upload_failed", "No room."), trace="")
+    retries.retry_later(claim(), ServiceError("upload_failed", "No room."), trace="")
     alice.post(project["urls"]["cancel"])
     alice.post(project["urls"]["retry"])
     finish(claim())

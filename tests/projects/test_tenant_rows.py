@@ -136,7 +136,7 @@ def tell(caller, **fields) -> WebhookEvent:
     """Of a project that was canceled."""
     project = create(caller, **fields)
     caller.post(project["urls"]["cancel"])
-    while outbox.hand_out():
+    while outbox.fan_out():
         pass
     webhook_delivery.send_due()
     return WebhookEvent.objects.filter(project_id=project["id"]).latest("version")

@@ -276,7 +276,7 @@ def test_an_event_that_nobody_hands_out_is_rung_for_after_five_seconds(neighbour
     event = WebhookEvent.objects.latest("version")
     WebhookEvent.objects.filter(pk=event.pk).update(created_at=Now() - timedelta(seconds=seconds))
 
-    outbox.ring_if_due()
+    outbox.enqueue_if_due()
 
     assert rung() == times
 
@@ -293,7 +293,7 @@ def test_a_delivery_that_is_due_is_rung_for(delivery, changes, times) -> None:
     OrmQ.objects.all().delete()
     WebhookDelivery.objects.filter(pk=delivery.pk).update(**changes)
 
-    outbox.ring_if_due()
+    outbox.enqueue_if_due()
 
     assert rung() == times
 
@@ -302,7 +302,7 @@ def test_a_delivery_of_a_disabled_endpoint_is_not_rung_for(delivery, endpoint) -
     OrmQ.objects.all().delete()
     WebhookEndpoint.objects.filter(pk=endpoint.pk).update(disabled_at=Now())
 
-    outbox.ring_if_due()
+    outbox.enqueue_if_due()
 
     assert rung() == 0
 
@@ -312,18 +312,18 @@ def test_what_happens_is_rung_for_at_once_and_told_once(alice, endpoint) -> None
     assert rung() == 1
     render = Render.objects.get(take__project__tenant=alice.tenant)
     before = WebhookEvent.objects.count()
-    outbox.note(render)
+    outbox.record(render)
     assert (rung(), WebhookEvent.objects.count()) == (1, before)
 
 
 def test_a_subject_is_told_of_once(endpoint) -> None:
     events = [WebhookEvent(type=EventType.PING, subject=subject) for subject in ("a", "b")]
-    outbox.note_once(events[:1])
+    outbox.record_once(events[:1])
     assert rung() == 1
     OrmQ.objects.all().delete()
-    outbox.note_once([WebhookEvent(type=EventType.PING, subject="a")])
+    outbox.record_once([WebhookEvent(type=EventType.PING, subject="a")])
     assert rung() == 0
-    outbox.note_once([WebhookEvent(type=EventType.PING, subject="a"), events[1]])
+    outbox.record_once([WebhookEvent(type=EventType.PING, subject="a"), events[1]])
     assert rung() == 1
     assert WebhookEvent.objects.exclude(subject=None).count() == 2
 
@@ -334,10 +334,10 @@ def test_events_are_handed_out_oldest_first_and_so_many_at_once(alice, endpoint,
         create(alice)
     waiting = list(WebhookEvent.objects.filter(handed_out_at=None).order_by("version"))
 
-    assert outbox.hand_out() == 2
+    assert outbox.fan_out() == 2
     assert list(WebhookEvent.objects.filter(handed_out_at=None)) == waiting[2:]
-    assert outbox.hand_out() == 1
-    assert outbox.hand_out() == 0
+    assert outbox.fan_out() == 1
+    assert outbox.fan_out() == 0
 
 
 def test_progress_is_not_told_to_who_fails(alice, endpoint) -> None:
@@ -350,7 +350,7 @@ def test_progress_is_not_told_to_who_fails(alice, endpoint) -> None:
         type=EventType.PROGRESS, project_id=render.take.project_id, render_id=render.pk, subject="p"
     )
 
-    outbox.hand_out()
+    outbox.fan_out()
 
     assert [delivery.endpoint for delivery in event.deliveries.all()] == [good]
     assert WebhookDelivery.objects.filter(endpoint=endpoint, event__type=EventType.QUEUED).exists()
@@ -361,7 +361,7 @@ def test_a_deleted_projects_events_are_told_to_nobody(alice, endpoint) -> None:
     Render.objects.filter(take__project=project["id"]).update(state="queued")
     alice.delete(f"{PROJECTS}/{project['id']}")
 
-    assert outbox.hand_out()
+    assert outbox.fan_out()
 
     assert not WebhookDelivery.objects.filter(endpoint=endpoint).exists()
     assert not WebhookEvent.objects.filter(handed_out_at=None).exists()
@@ -411,12 +411,12 @@ def test_a_sweep_that_broke_off_is_another_workers_after_ten_minutes(deletion) -
 
 def test_a_deletion_that_is_due_is_rung_for_and_no_other(deletion) -> None:
     OrmQ.objects.all().delete()
-    project_deletion.ring_if_due()
+    project_deletion.enqueue_if_due()
     assert rung("projects.tasks.delete_media") == 1
     Deletion.objects.filter(pk=deletion.pk).update(sweep_after=Now() + timedelta(seconds=5))
-    project_deletion.ring_if_due()
+    project_deletion.enqueue_if_due()
     Deletion.objects.filter(pk=deletion.pk).update(sweep_after=Now(), completed_at=Now())
-    project_deletion.ring_if_due()
+    project_deletion.enqueue_if_due()
     assert rung("projects.tasks.delete_media") == 1
 
 

@@ -58,7 +58,7 @@ def endpoint(alice, receiver) -> dict:
 
 def deliver_webhooks() -> None:
     """As the ticket does, but here and now."""
-    while outbox.hand_out():
+    while outbox.fan_out():
         pass
     webhook_delivery.send_due()
 
@@ -103,7 +103,7 @@ def test_the_event_is_there_with_the_change_or_neither_is(alice, endpoint, monke
     create(alice)
     claimed = claim()
     before = WebhookEvent.objects.count()
-    monkeypatch.setattr(outbox, "ring", lambda: 1 / 0)
+    monkeypatch.setattr(outbox, "enqueue", lambda: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):
         transitions.fail(claimed, ServiceError("no_face", "No face."))

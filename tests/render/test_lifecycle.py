@@ -8,7 +8,7 @@ from accounts.errors import ServiceError
 from accounts.models import UsageEntry
 from render import fence
 from render.fence import Fenced
-from render.lifecycle import progress, reaper, transitions
+from render.lifecycle import progress, reaper, retries, transitions
 from render.lifecycle.lease import Lease
 from render.machine import nodes
 from render.models import Attempt, Node, Phase, ReaperClock, Render, Segment, State
@@ -150,7 +150,7 @@ def test_a_cancel_of_a_dead_worker_is_carried_out_by_the_reaper(prepared) -> Non
     [
         lambda claim: transitions.hand_over(claim, "gpu", Phase.WAITING),
         transitions.hand_back,
-        lambda claim: transitions.retry_later(claim, ServiceError("internal", "A bug."), trace=""),
+        lambda claim: retries.retry_later(claim, ServiceError("internal", "A bug."), trace=""),
     ],
     ids=["handed over", "handed back", "retried"],
 )

@@ -12,7 +12,7 @@ from django.db import OperationalError
 
 import tests.engines
 from render.cluster import db_retry, hardening, ticket_clock
-from render.lifecycle import lease, progress, transitions
+from render.lifecycle import lease, progress, retries, transitions
 from render.lifecycle.lease import Lease
 from render.machine import work_folder
 from render.media.isolation import calls as isolated
@@ -227,7 +227,7 @@ def test_a_long_film_may_lose_more_workers_than_a_short_one(enqueue, claim, sett
             prepare(claimed)
         if index is not None:
             record(claimed, index)
-        transitions.reap(Render.objects.get())
+        retries.reap(Render.objects.get())
         render.refresh_from_db()
         crashes.append(render.crashes)
 
@@ -243,7 +243,7 @@ def test_what_is_lost_each_time_is_not_rendered_for_ever(enqueue, claim, setting
         claimed = claim()
         prepare(claimed)  # Drops what was recorded.
         record(claimed, 0)
-        transitions.reap(Render.objects.get())
+        retries.reap(Render.objects.get())
         render.refresh_from_db()
         crashes.append(render.crashes)
 

@@ -281,7 +281,7 @@ def test_a_render_that_is_claimed_meanwhile_is_not_ended(waiting, node) -> None:
     render = waiting()
     transitions.claim_next("gpu", node("good"))
 
-    transitions.fail_waiting(render, transitions._canceled(), trace="")
+    transitions.fail_waiting(render, transitions.canceled(), trace="")
 
     render.refresh_from_db()
     assert render.state == State.RUNNING

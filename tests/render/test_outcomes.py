@@ -12,7 +12,7 @@ from accounts.errors import ServiceError
 from accounts.models import UsageEntry
 from render import fence
 from render.fence import CancelRequested, Claim, Fenced
-from render.lifecycle import progress, transitions
+from render.lifecycle import progress, retries, transitions
 from render.models import Attempt, Node, Phase, Render, Segment, State
 from render.signals import render_changed
 
@@ -204,7 +204,7 @@ def test_what_goes_on_elsewhere(mine, step, outcome) -> None:
 def test_a_failure_that_may_pass_waits_longer_each_time(mine, failures, wait) -> None:
     Render.objects.filter(pk=mine.render_id).update(failures=failures)
 
-    transitions.retry_later(mine, ERROR, trace="where")
+    retries.retry_later(mine, ERROR, trace="where")
 
     render = own(mine)
     assert (render.state, render.failures, render.storage_failures) == (State.QUEUED, failures + 1, 0)
@@ -216,7 +216,7 @@ def test_a_failure_that_may_pass_waits_longer_each_time(mine, failures, wait) ->
 def test_the_third_failure_is_the_last(mine) -> None:
     Render.objects.filter(pk=mine.render_id).update(failures=2, storage_failures=20)
 
-    transitions.retry_later(mine, ERROR, trace="where")
+    retries.retry_later(mine, ERROR, trace="where")
 
     assert (own(mine).state, own(mine).error_code, own(mine).failures) == (State.FAILED, "no_face", 3)
     assert (own(mine).error_trace, attempt(mine).outcome) == ("where", Attempt.Outcome.FAILED)
@@ -226,7 +226,7 @@ def test_the_third_failure_is_the_last(mine) -> None:
 def test_the_storage_gets_about_a_day(mine, failures, wait) -> None:
     Render.objects.filter(pk=mine.render_id).update(storage_failures=failures, failures=2)
 
-    transitions.retry_later(mine, ERROR, trace="where", of_storage=True)
+    retries.retry_later(mine, ERROR, trace="where", of_storage=True)
 
     render = own(mine)
     assert (render.storage_failures, render.failures) == (failures + 1, 2)
@@ -239,7 +239,7 @@ def test_the_storage_gets_about_a_day(mine, failures, wait) -> None:
 def test_a_crash(mine, crashes, wait) -> None:
     Render.objects.filter(pk=mine.render_id).update(crashes=crashes)
 
-    transitions.reap(own(mine))
+    retries.reap(own(mine))
 
     render = own(mine)
     assert render.crashes == crashes + 1
@@ -254,7 +254,7 @@ def test_a_crash(mine, crashes, wait) -> None:
 
 def test_a_crash_of_what_is_to_be_canceled(mine) -> None:
     transitions.request_cancel(own(mine))
-    transitions.reap(own(mine))
+    retries.reap(own(mine))
 
     assert (own(mine).state, own(mine).error_code) == (State.CANCELED, "canceled")
     assert attempt(mine).outcome == Attempt.Outcome.LEASE_LOST
@@ -275,7 +275,7 @@ STEPS = {
     "hand back": transitions.hand_back,
     "fail": lambda mine: transitions.fail(mine, ERROR),
     "cancel": transitions.cancel,
-    "try later": lambda mine: transitions.retry_later(mine, ERROR, trace=""),
+    "try later": lambda mine: retries.retry_later(mine, ERROR, trace=""),
     "finish": lambda mine: transitions.finish(mine, video_key="v", poster_key="p", duration_seconds=1),
 }
 LOST = {
