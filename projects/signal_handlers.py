@@ -9,7 +9,7 @@ from projects.assets import claims as asset_claims
 from projects.assets import services as assets
 from projects.models import Project
 from projects.retention import project_deletion
-from render.models import Phase, Render, State
+from render.models import TERMINAL_STATES, Phase, Render, State
 
 
 def touch_project(*, render: Render, is_new: bool = False, **_: object) -> None:
@@ -29,7 +29,10 @@ def sweep_deleted_project(*, render: Render, **_: object) -> None:
 
     Comes after `touch_project`, whose update waits for a deletion that is going on, so that it is seen here.
     """
-    if render.is_terminal and Project.objects.filter(takes__render=render, deleted_at__isnull=False).exists():
+    if (
+        render.state in TERMINAL_STATES
+        and Project.objects.filter(takes__render=render, deleted_at__isnull=False).exists()
+    ):
         project_deletion.enqueue()
 
 

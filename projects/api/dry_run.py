@@ -26,7 +26,7 @@ class DryRun:
 
     @property
     def seconds(self) -> int | None:
-        """Of output. None when neither the number of frames is given nor the voice is an asset: it is not measured yet."""
+        """Of output. None while the voice is not measured: no number of frames is given, and it is not an asset."""
         return self.hold.reserved_seconds if self.has_true_length else None
 
     @property

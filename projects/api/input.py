@@ -11,7 +11,7 @@ from accounts.api.fields import FiniteFloatField
 from accounts.api.names import RULE, is_name
 from projects.assets.source_urls import MAX_LENGTH, validate_source_url
 from projects.models import AudioOrder
-from projects.webhooks.urls import WebhookUrlField
+from projects.webhooks.fields import webhook_url_field
 from render.engines.base import FPS
 from render.parameters import MAX_SEED, PRESETS
 from render.pipeline import test_scenarios
@@ -175,7 +175,7 @@ class ProjectRequest(serializers.Serializer[Any]):
         allow_null=True,
         help_text=f"Yours, echoed: up to {MAX_METADATA} strings of up to 500 characters; a number becomes a string.",
     )
-    webhook_url = WebhookUrlField(
+    webhook_url = webhook_url_field(
         required=False,
         allow_null=True,
         allow_blank=True,

@@ -19,7 +19,8 @@ from psycopg.rows import dict_row
 from accounts.models import Tenant
 from projects.assets.source_urls import MAX_LENGTH
 from projects.models import AudioOrder, Project, Take
-from render.models import Phase, Render, State
+from render.lifecycle import submission
+from render.models import Render
 from render.parameters import MAX_SEED
 
 ENGINE = "infinitetalk"
@@ -85,7 +86,7 @@ def _import_batch(rows: list[dict[str, Any]], tenant: Tenant, outcome: Outcome, 
         outcome.imported += 1
     if not dry_run:
         with transaction.atomic():
-            Render.objects.bulk_create(renders)
+            submission.add_ended(renders)
             Project.objects.bulk_create(projects)
             Take.objects.bulk_create(takes)
 
@@ -110,8 +111,9 @@ def _rows_of(row: dict[str, Any], tenant: Tenant) -> tuple[Render, Project, Take
         "audio_url": row["audio_url"],
         "audio_order": order if order in AudioOrder.values else AudioOrder.LEFT_RIGHT,
     }
-    render = Render(
+    render = submission.ended_elsewhere(
         **common,
+        finished=finished,
         tenant=tenant,
         engine=ENGINE,
         queue=QUEUE,
@@ -120,8 +122,6 @@ def _rows_of(row: dict[str, Any], tenant: Tenant) -> tuple[Render, Project, Take
         # For another try: a render cannot be without a seed.
         parameters={"seed": secrets.randbelow(MAX_SEED + 1)}
         | {name: value for name, value in parameters.items() if value is not None},
-        state=State.FINISHED if finished else State.FAILED,
-        phase=Phase.UPLOADING,
         progress=100 if finished else min(max(row.get("progress") or 0, 0), 99),
         error_code="" if finished else "internal",
         error_message="" if finished else row.get("error_message") or "The older service did not finish it.",

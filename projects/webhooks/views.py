@@ -23,7 +23,7 @@ from accounts.errors import ServiceError
 from accounts.models import Scope, Tenant
 from projects.models.webhooks import EventType, WebhookDelivery, WebhookEndpoint, default_events, new_secret
 from projects.webhooks import outbox
-from projects.webhooks.urls import WebhookUrlField
+from projects.webhooks.fields import webhook_url_field
 
 MAX_ENDPOINTS = 20
 MAX_EVENTS = 50  # in one request, repeated ones too
@@ -32,7 +32,7 @@ TOLD = [(value, label) for value, label in EventType.choices if value != EventTy
 
 
 class EndpointRequest(serializers.Serializer[Any]):
-    url = WebhookUrlField(help_text="https; it is sent a POST for each event.")
+    url = webhook_url_field(help_text="https; it is sent a POST for each event.")
     description = serializers.CharField(max_length=200, required=False, allow_blank=True)
     events = UniqueListField(
         child=serializers.ChoiceField(choices=TOLD),
@@ -44,7 +44,7 @@ class EndpointRequest(serializers.Serializer[Any]):
 
 
 class EndpointChange(EndpointRequest):
-    url = WebhookUrlField(required=False)
+    url = webhook_url_field(required=False)
     enabled = serializers.BooleanField(required=False, help_text="Again, after it was disabled; or not any more.")
 
 

@@ -148,6 +148,7 @@ def request_cancel(render: Render) -> Render:
         close(render, State.CANCELED, canceled())
     elif render.state == State.RUNNING:
         Render.objects.filter(pk=render.pk, cancel_requested_at=None).update(cancel_requested_at=Now())
+        render.refresh_from_db()
         progress.moved_on(render)
     elif render.state != State.CANCELED:
         raise ServiceError(
