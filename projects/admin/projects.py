@@ -19,13 +19,13 @@ from accounts import audit
 from accounts.admin.base import NOTHING, ReadOnlyAdmin, ReadOnlyInline, object_link, preformatted, without_queries
 from accounts.errors import ServiceError
 from projects.admin.assets import source_link
-from projects.admin.staff_actions import DEEDS
-from projects.admin.timeline import time_line
+from projects.admin.staff_actions import STAFF_ACTIONS
+from projects.admin.timeline import timeline
 from projects.models import Project, Take
 from projects.presentation.projects import present_one
 from projects.presentation.serializers import ProjectSerializer
 from render.admin.media import keys_of, look_link
-from render.admin.renders import EngineFilter, QueueFilter, RenderAdmin, error_text, state_text
+from render.admin.renders import EngineFilter, QueueFilter, error_text, state_text
 from render.models import Render, State
 
 # Of the API's answer: each opens a film or a picture for whoever has it.
@@ -125,22 +125,23 @@ class ProjectAdmin(ReadOnlyAdmin):
         return projects.annotate(**{f"latest_{name}": Subquery(latest.values(f"render__{name}")[:1]) for name in names})
 
     def get_urls(self) -> list[URLPattern]:
-        deed = self.admin_site.admin_view(self.deed_view)
-        return [path("<uuid:project_id>/<str:name>/do/", deed, name="projects_project_deed"), *super().get_urls()]
+        view = self.admin_site.admin_view(self.staff_action_view)
+        route = path("<uuid:project_id>/<str:name>/do/", view, name="projects_project_staff_action")
+        return [route, *super().get_urls()]
 
-    def deed_view(self, request: HttpRequest, project_id: UUID, name: str) -> HttpResponse:
-        """A form that asks for the reason; then it is done."""
-        deed, project = DEEDS.get(name), self.get_object(request, str(project_id))
-        if deed is None or project is None:
+    def staff_action_view(self, request: HttpRequest, project_id: UUID, name: str) -> HttpResponse:
+        """Shows a form for the reason, and does the action when the form is sent."""
+        action, project = STAFF_ACTIONS.get(name), self.get_object(request, str(project_id))
+        if action is None or project is None:
             raise Http404
-        if not (self.has_view_permission(request) and request.user.has_perm(deed.permission)):
+        if not (self.has_view_permission(request) and request.user.has_perm(action.permission)):
             raise PermissionDenied
-        form = deed.form(request.POST or None)
+        form = action.form(request.POST or None)
         if request.method == "POST" and form.is_valid():
             try:
                 with transaction.atomic():
                     assert isinstance(request.user, User)
-                    told = deed.act(project, form.cleaned_data, request.user)
+                    message = action.act(project, form.cleaned_data, request.user)
                     values = {key: str(value) for key, value in form.cleaned_data.items() if key != "reason"}
                     audit.record(
                         f"project.{name}",
@@ -153,19 +154,21 @@ class ProjectAdmin(ReadOnlyAdmin):
             except ServiceError as error:
                 self.message_user(request, error.detail, messages.ERROR)
             else:
-                self.message_user(request, f"{deed.label}: {told}", messages.SUCCESS)
+                self.message_user(request, f"{action.label}: {message}", messages.SUCCESS)
             return redirect("admin:projects_project_change", project_id)
-        context = {**self.admin_site.each_context(request), "title": f"{deed.label}: {project}", "opts": self.opts}
-        return render_page(request, "admin/deed.html", {**context, "deed": deed, "form": form, "original": project})
+        context = {**self.admin_site.each_context(request), "title": f"{action.label}: {project}", "opts": self.opts}
+        return render_page(
+            request, "admin/staff_action.html", {**context, "action": action, "form": form, "original": project}
+        )
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         project = kwargs.get("obj")
         if project is not None:
-            context["moments"] = time_line(project)
-            context["deeds"] = {
-                name: deed.label
-                for name, deed in DEEDS.items()
-                if request.user.has_perm(deed.permission) and deed.possible(project.latest_state)
+            context["moments"] = timeline(project)
+            context["staff_actions"] = {
+                name: action.label
+                for name, action in STAFF_ACTIONS.items()
+                if request.user.has_perm(action.permission) and action.possible(project.latest_state)
             }
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -225,25 +228,3 @@ def _without_links(shown: Any) -> Any:
     if isinstance(shown, list):
         return [_without_links(value) for value in shown]
     return without_queries(shown) if isinstance(shown, str) else shown
-
-
-admin.site.unregister(Render)
-
-
-@admin.register(Render)
-class RenderOfProjectAdmin(RenderAdmin):
-    """The page of `render.admin.renders`, which knows no projects, with the way back to the project."""
-
-    list_display = ["short_id", "project", *RenderAdmin.list_display[1:]]
-    list_select_related = ["tenant", "node", "take__project"]
-    search_fields = [*RenderAdmin.search_fields, "take__project__title"]
-    id_lookups = [*RenderAdmin.id_lookups, "take__project"]
-    search_help_text = "Id of a render, project or tenant, or how a render's id starts; title, tenant, error, node."
-    fieldsets = [
-        (None, {"fields": ["id", "project", "tenant", "engine", "queue"]}),
-        *RenderAdmin.fieldsets[1:],
-    ]
-
-    @admin.display(ordering="take__project__title")
-    def project(self, render: Render) -> str:
-        return object_link(render.take.project) if hasattr(render, "take") else NOTHING

@@ -82,15 +82,15 @@ class AvatarViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
     @idempotent()
     @transaction.atomic
     def create(self, request: Request) -> Response:
-        wanted = AvatarRequest(data=request.data)
-        wanted.is_valid(raise_exception=True)
-        key, given = self.api_key, wanted.validated_data
-        # So that the count stays as it is.
+        serializer = AvatarRequest(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        key, fields = self.api_key, serializer.validated_data
+        # Locked, so that no other request adds one between the count and the insert.
         Tenant.objects.select_for_update(no_key=True).get(pk=key.tenant_id)
         if self.get_queryset().count() >= MAX_AVATARS:
             raise ServiceError("invalid_state", f"There are {MAX_AVATARS} avatars already; delete one first.")
-        asset = references.find(key, given["image_url"], param=PARAM)
-        # It must not be deleted meanwhile.
+        asset = references.find(key, fields["image_url"], param=PARAM)
+        # Locked, so that it is not deleted meanwhile.
         asset = Asset.objects.select_for_update(no_key=True).get(pk=asset.pk)
         if asset.deleted_at is not None:
             raise ServiceError("asset_not_found", "There is no such asset.", param=PARAM)
@@ -102,7 +102,7 @@ class AvatarViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
             )
         if not asset.facts["faces"]:
             raise ServiceError("no_face", "No face was found in the picture.", param=PARAM)
-        avatar = Avatar.objects.create(tenant=key.tenant, is_test=key.is_test, name=given["name"], asset=asset)
+        avatar = Avatar.objects.create(tenant=key.tenant, is_test=key.is_test, name=fields["name"], asset=asset)
         return Response(AvatarSerializer(avatar).data, status=201)
 
     @extend_schema(summary="Rename an avatar", request=AvatarChange)

@@ -16,6 +16,7 @@ from accounts.errors import ServiceError
 from accounts.models import ApiKey, IdempotentResponse
 from projects.assets import discards
 from projects.assets import services as assets
+from projects.assets.source_urls import ASSET
 from projects.due_rows import claim_first
 from projects.enqueue import enqueue_task
 from projects.models import Asset, Deletion, Project
@@ -123,9 +124,9 @@ def _forget(project: Project) -> None:
 
 def _delete_speech(project: Project) -> None:
     """What was spoken of its script, unless another project of the tenant uses it, too."""
-    if not project.audio_url.startswith(assets.ASSET):
+    if not project.audio_url.startswith(ASSET):
         return
-    asset_id = project.audio_url.removeprefix(assets.ASSET)
+    asset_id = project.audio_url.removeprefix(ASSET)
     asset = Asset.objects.filter(pk=asset_id, origin=Asset.Origin.SPEECH, deleted_at=None).first()
     if asset is not None:
         assets.delete_unused_speech(asset)

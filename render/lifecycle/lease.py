@@ -33,7 +33,7 @@ class Draining(Exception):
     """The node takes a rest; the render is to go on elsewhere."""
 
 
-class Lease:
+class RenderLease:
     """Also the `Hold` that an engine is given."""
 
     def __init__(self, claim: Claim) -> None:

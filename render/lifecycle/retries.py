@@ -1,5 +1,7 @@
 """What follows when an attempt ends without the video: another one after a delay, or the render's failure."""
 
+from typing import Any
+
 from django.conf import settings
 from django.db.models import Max, Min
 
@@ -17,7 +19,7 @@ def retry_later(claim: Claim, error: ServiceError, *, trace: str, of_storage: bo
     of_storage: the media storage failed, which is counted apart and gets about a day to come back.
     anew: begin again with the customer's files. `progress.prepared` then drops what was recorded before.
     """
-    changes: dict[str, object] = (
+    changes: dict[str, Any] = (
         {"sources": None, "queue": transitions.COMMON_QUEUE, "phase": Phase.PREPARE, "progress": 0} if anew else {}
     )
     counter = "storage_failures" if of_storage else "failures"

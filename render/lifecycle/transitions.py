@@ -31,7 +31,7 @@ from render.signals import render_changed
 COMMON_QUEUE = "cpu"  # Its nodes do for every engine what needs no GPU: prepare, assemble, upload.
 
 
-def enter_state(render: Render, state: State, *, is_new: bool = False, **changes: object) -> None:
+def enter_state(render: Render, state: State, *, is_new: bool = False, **changes: Any) -> None:
     """Write a state, with what changes together with it, and send `render_changed` once.
 
     Every change of a state passes here, in the caller's transaction. A new render is inserted, any other one is updated
@@ -164,7 +164,7 @@ def cancel(claim: Claim) -> None:
         close(render, State.CANCELED, canceled())
 
 
-def requeue(claim: Claim, render: Render, outcome: Attempt.Outcome, *, delay: float = 0, **changes: object) -> None:
+def requeue(claim: Claim, render: Render, outcome: Attempt.Outcome, *, delay: float = 0, **changes: Any) -> None:
     """End the attempt and queue the render again, for `delay` seconds from now; cancel it if that was requested."""
     if render.cancel_requested_at is not None:  # No node claims a render whose cancel was requested.
         end_attempt(claim, Attempt.Outcome.CANCELED)

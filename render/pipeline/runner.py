@@ -19,7 +19,7 @@ from render.engines import registry
 from render.engines.base import FPS, Checkpoint, Crop, FrameRange, Plan, RenderInputs
 from render.fence import CancelRequested, Claim, Fenced
 from render.lifecycle import progress, retries, transitions
-from render.lifecycle.lease import Draining, Lease
+from render.lifecycle.lease import Draining, RenderLease
 from render.lifecycle.planned_segments import WrongSegments, require_planned_segments
 from render.machine.work_folder import work_folder
 from render.media.video import output_video, segment_file
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 def run(claim: Claim) -> None:
     """Do a claimed render as far as this node can, and write down how it ended."""
     started = time.monotonic()
-    with Lease(claim) as lease:
+    with RenderLease(claim) as lease:
         try:
             with recognised(), work_folder(claim) as folder:
                 # What the database cannot take now is done again from the last segment, by the same attempt.
@@ -80,7 +80,7 @@ def run(claim: Claim) -> None:
     logger.info("Render %s attempt %d: %.1f s", claim.render_id, claim.attempt, time.monotonic() - started)
 
 
-def _make_film(claim: Claim, lease: Lease, folder: Path) -> None:
+def _make_film(claim: Claim, lease: RenderLease, folder: Path) -> None:
     render = Render.objects.select_related("tenant__plan").get(pk=claim.render_id)
     if render.sources is None:
         test_scenarios.act_before_rendering(render)
@@ -100,7 +100,7 @@ def _make_film(claim: Claim, lease: Lease, folder: Path) -> None:
     upload_and_finish(claim, lease, render, video, folder)
 
 
-def prepare(claim: Claim, lease: Lease, render: Render, folder: Path) -> None:
+def prepare(claim: Claim, lease: RenderLease, render: Render, folder: Path) -> None:
     """Fetch, check and normalise the sources, plan the film, and set the hold to its true price."""
     _enter(claim, lease, Phase.PREPARE, 1)
     engine = registry.get(render.engine)
@@ -130,7 +130,7 @@ def prepare(claim: Claim, lease: Lease, render: Render, folder: Path) -> None:
     )
 
 
-def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) -> None:
+def render_segments(claim: Claim, lease: RenderLease, render: Render, folder: Path) -> None:
     """Render what no earlier attempt has recorded, each segment stored before it is recorded."""
     _enter(claim, lease, Phase.LOADING, render.progress)
     engine = registry.get(render.engine)
@@ -174,7 +174,7 @@ def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) ->
             mark = now
 
 
-def assemble(claim: Claim, lease: Lease, render: Render, folder: Path) -> Path:
+def assemble(claim: Claim, lease: RenderLease, render: Render, folder: Path) -> Path:
     """Join the recorded segments by packet copy and add the voice."""
     _enter(claim, lease, Phase.ASSEMBLING, progress.RENDERED)
     segments = [_fetch(segment.key, folder, lease) for segment in render.segments.all()]
@@ -185,7 +185,7 @@ def assemble(claim: Claim, lease: Lease, render: Render, folder: Path) -> Path:
     return video
 
 
-def upload_and_finish(claim: Claim, lease: Lease, render: Render, video: Path, folder: Path) -> None:
+def upload_and_finish(claim: Claim, lease: RenderLease, render: Render, video: Path, folder: Path) -> None:
     """Store the film and end the render in one transaction."""
     lease.check()
     _enter(claim, lease, Phase.UPLOADING, progress.ASSEMBLED)
@@ -199,19 +199,19 @@ def upload_and_finish(claim: Claim, lease: Lease, render: Render, video: Path, f
     )
 
 
-def _enter(claim: Claim, lease: Lease, phase: Phase, percent: int) -> None:
+def _enter(claim: Claim, lease: RenderLease, phase: Phase, percent: int) -> None:
     progress.enter(claim, phase, progress=percent)
     lease.moved_on()
 
 
-def _fetch(key: str, folder: Path, lease: Lease) -> Path:
+def _fetch(key: str, folder: Path, lease: RenderLease) -> Path:
     lease.check()
     path = media.fetch(key, folder)
     lease.moved_on()
     return path
 
 
-def _inputs(render: Render, sources: Sources, folder: Path, lease: Lease) -> RenderInputs:
+def _inputs(render: Render, sources: Sources, folder: Path, lease: RenderLease) -> RenderInputs:
     def local(key: str | None) -> Path | None:
         return _fetch(key, folder, lease) if key else None
 
@@ -227,7 +227,7 @@ def _sources(render: Render) -> Sources:
     return cast(Sources, render.sources)
 
 
-def _sound(render: Render, folder: Path, lease: Lease) -> list[tuple[Path, float]]:
+def _sound(render: Render, folder: Path, lease: RenderLease) -> list[tuple[Path, float]]:
     return [(_fetch(key, folder, lease), offset) for key, offset in _sources(render)["sound"]]
 
 

@@ -8,7 +8,7 @@ from django.conf import settings
 
 from render.engines.base import RenderedSegment
 from render.fence import Claim
-from render.lifecycle.lease import Lease
+from render.lifecycle.lease import RenderLease
 from render.models import Render
 from render.storage import media
 from render.storage.errors import StorageFailure
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 STORAGE_TRIES = 40  # to store a segment, over STORAGE_PATIENCE_SECONDS
 
 
-def store(path: Path, render: Render, claim: Claim, lease: Lease) -> str:
+def store(path: Path, render: Render, claim: Claim, lease: RenderLease) -> str:
     """Return its key. Patiently: giving up would throw away what the engine has just rendered."""
     deadline = time.monotonic() + settings.STORAGE_PATIENCE_SECONDS
     while True:
@@ -33,7 +33,7 @@ def store(path: Path, render: Render, claim: Claim, lease: Lease) -> str:
         time.sleep(settings.STORAGE_PATIENCE_SECONDS / STORAGE_TRIES)
 
 
-def store_state(segment: RenderedSegment, render: Render, claim: Claim, lease: Lease, folder: Path) -> str:
+def store_state(segment: RenderedSegment, render: Render, claim: Claim, lease: RenderLease, folder: Path) -> str:
     """Return the key of its checkpoint; empty if the engine needs none."""
     if segment.checkpoint.state is None:
         return ""

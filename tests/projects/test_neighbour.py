@@ -19,7 +19,7 @@ from projects.retention import policy as retention
 from projects.retention import project_deletion
 from projects.webhooks import delivery as webhook_delivery
 from projects.webhooks import outbox, polled_events
-from projects.webhooks.delivery import Answer
+from projects.webhooks.sender import SendResult
 from render import fence
 from render.fence import Claim
 from render.lifecycle import progress, reaper, retries, transitions
@@ -360,11 +360,11 @@ def test_an_outcome_is_noted_on_its_delivery_and_endpoint_alone(alice, endpoints
     [first, second] = WebhookDelivery.objects.filter(endpoint=endpoints["Acme", False]).order_by("event")
     other = WebhookDelivery.objects.values().get(pk=second.pk)
 
-    webhook_delivery._note(first, Answer(status=500))
+    webhook_delivery._record_result(first, SendResult(status=500))
     assert set(WebhookEndpoint.objects.exclude(failing_since=None)) == {endpoints["Acme", False]}
     WebhookEndpoint.objects.update(failing_since=F("created_at"))
     first.refresh_from_db()
-    webhook_delivery._note(first, Answer(status=204))
+    webhook_delivery._record_result(first, SendResult(status=204))
     assert WebhookEndpoint.objects.filter(failing_since=None).get() == endpoints["Acme", False]
 
     assert WebhookDelivery.objects.values().get(pk=second.pk) == other
@@ -376,7 +376,7 @@ def test_an_endpoint_that_is_gone_is_disabled_alone(alice, endpoints) -> None:
     everybody_hands_out()
     delivery = WebhookDelivery.objects.get(endpoint=endpoints["Acme", False])
 
-    webhook_delivery._note(delivery, Answer(status=410))
+    webhook_delivery._record_result(delivery, SendResult(status=410))
 
     assert WebhookEndpoint.objects.exclude(disabled_at=None).get() == endpoints["Acme", False]
     event = WebhookEvent.objects.get(type=EventType.ENDPOINT_DISABLED)

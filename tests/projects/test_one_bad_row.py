@@ -18,7 +18,7 @@ from projects.models.webhooks import EventType, WebhookDelivery, WebhookEndpoint
 from projects.retention import policy as retention
 from projects.retention import project_deletion
 from projects.webhooks import delivery as webhook_delivery
-from projects.webhooks import outbox, polled_events
+from projects.webhooks import outbox, polled_events, sender
 from render.lifecycle import reaper, retries, transitions
 from render.models import Attempt, Render, State
 from render.queue import tickets
@@ -290,11 +290,11 @@ def test_a_delivery_that_cannot_be_signed_keeps_back_no_other(alice, stranger, m
     for each in (bad, good):
         WebhookDelivery.objects.create(event=event, endpoint=each, body="{}")
 
-    def send(delivery: WebhookDelivery) -> webhook_delivery.Answer:
-        webhook_delivery.signatures(delivery.endpoint, "msg_1", timezone.now(), delivery.body)
-        return webhook_delivery.Answer(status=204)
+    def send(delivery: WebhookDelivery) -> sender.SendResult:
+        sender.signatures(delivery.endpoint, "msg_1", timezone.now(), delivery.body)
+        return sender.SendResult(status=204)
 
-    monkeypatch.setattr(webhook_delivery, "_send", send)
+    monkeypatch.setattr(sender, "_post", send)
     webhook_delivery.send_due()
 
     assert WebhookDelivery.objects.get(endpoint=good).delivered_at is not None

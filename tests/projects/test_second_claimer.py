@@ -22,7 +22,7 @@ from projects.models.webhooks import EventType, WebhookDelivery, WebhookEndpoint
 from projects.retention import project_deletion
 from projects.webhooks import delivery as webhook_delivery
 from projects.webhooks import outbox
-from projects.webhooks.delivery import Answer
+from projects.webhooks.sender import SendResult
 from render import fence
 from render.fence import Claim, Fenced
 from render.lifecycle import reaper, transitions
@@ -165,7 +165,7 @@ def test_a_project_is_made_whole_or_not_at_all(alice, monkeypatch) -> None:
 def test_an_endpoint_that_has_failed_for_days_is_known_to_two_that_fail_at_once(endpoint, delivery) -> None:
     long_ago = "UPDATE projects_webhookendpoint SET failing_since = now() - interval '6 days' WHERE id = %s"
 
-    meanwhile(lambda: webhook_delivery._note(delivery, Answer(status=500)), long_ago, endpoint.pk)
+    meanwhile(lambda: webhook_delivery._record_result(delivery, SendResult(status=500)), long_ago, endpoint.pk)
 
     endpoint.refresh_from_db()
     assert endpoint.disabled_reason == "failing"
@@ -366,7 +366,7 @@ def test_rows_that_others_refer_to_are_locked_without_waiting(alice, endpoint) -
         lock(other, Deletion, how="KEY SHARE")
         delivery = webhook_delivery._claim([])
         assert delivery is not None
-        webhook_delivery._note(delivery, Answer(status=500))
+        webhook_delivery._record_result(delivery, SendResult(status=500))
         assert project_deletion._claim() is not None
         assert create(alice)
         again = transitions.claim_next("cpu", node)
@@ -489,7 +489,7 @@ def test_an_outcome_is_noted_whole_or_not_at_all(endpoint, delivery, monkeypatch
     before = WebhookEvent.objects.count()
 
     with pytest.raises(ZeroDivisionError):
-        webhook_delivery._note(delivery, Answer(status=500))
+        webhook_delivery._record_result(delivery, SendResult(status=500))
 
     assert WebhookEvent.objects.count() == before
 

@@ -18,7 +18,7 @@ from projects.models.webhooks import EventType, WebhookDelivery, WebhookEndpoint
 from projects.retention import policy as retention
 from projects.webhooks import delivery as webhook_delivery
 from projects.webhooks import outbox, views
-from projects.webhooks.delivery import Answer
+from projects.webhooks.sender import SendResult
 from render.models import Render
 from tests.conftest import Caller
 from tests.projects.steps import PROJECTS, create, finished_project, latest_render
@@ -116,7 +116,7 @@ def test_an_endpoint_that_is_enabled_and_gone_again_is_told_of_once_an_hour(alic
     for minute in (1, 2, 59, 61):
         monkeypatch.setattr(webhook_delivery.timezone, "now", lambda minute=minute: now + timedelta(minutes=minute))
         WebhookEndpoint.objects.filter(pk=endpoint.pk).update(disabled_at=None)
-        webhook_delivery._note(outbox.ping(endpoint), Answer(status=410))
+        webhook_delivery._record_result(outbox.ping(endpoint), SendResult(status=410))
 
     told = WebhookEvent.objects.filter(type=EventType.ENDPOINT_DISABLED, tenant=alice.tenant)
     assert [event.data["disabled_at"][14:16] for event in told.order_by("pk")] == ["01", "01"]

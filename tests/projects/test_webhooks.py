@@ -20,7 +20,7 @@ from projects import services, tasks
 from projects.models import Project
 from projects.models.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEvent
 from projects.webhooks import delivery as webhook_delivery
-from projects.webhooks import outbox
+from projects.webhooks import outbox, sender
 from render.lifecycle import reaper, transitions
 from render.machine import host_lock
 from render.models import Render
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def receiver(settings, monkeypatch) -> Iterator[Receiver]:
     settings.ALLOW_PRIVATE_MEDIA_URLS = True
-    monkeypatch.setattr(webhook_delivery, "TOTAL_SECONDS", 0.5)
+    monkeypatch.setattr(sender, "TOTAL_SECONDS", 0.5)
     with receiving() as state:
         yield state
 
@@ -174,7 +174,7 @@ def told_beside(receiver: Receiver, caller) -> list[str]:
 
     receiver.answer = keep_silent
     with receiving() as other, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(webhook_delivery, "TOTAL_SECONDS", 60)
+        patch.setattr(sender, "TOTAL_SECONDS", 60)
         other.answer = answer
         good = caller.post(ENDPOINTS, {"url": other.url}, format="json").json()
         for _ in range(3):
@@ -319,7 +319,7 @@ def test_a_sender_that_died_leaves_it_to_the_next(alice, endpoint, receiver, mon
         raise SystemExit
 
     with monkeypatch.context() as patch:
-        patch.setattr(webhook_delivery, "_post", die)
+        patch.setattr(sender, "send", die)
         with pytest.raises(SystemExit):
             deliver_webhooks()
     deliver_webhooks()
@@ -351,7 +351,7 @@ def test_it_signs_as_the_specification_does():
     endpoint = WebhookEndpoint(secret="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     moment = datetime.fromtimestamp(1614265330, tz=UTC)
 
-    signed = webhook_delivery.signatures(endpoint, "msg_p5jXN8AQM9LWM0D4loKWxJek", moment, '{"test": 2432232314}')
+    signed = sender.signatures(endpoint, "msg_p5jXN8AQM9LWM0D4loKWxJek", moment, '{"test": 2432232314}')
     assert signed == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
@@ -489,7 +489,7 @@ def test_a_receiver_may_ask_to_wait_until_a_date(alice, endpoint, receiver):
     deliver_webhooks()
 
     wait = WebhookDelivery.objects.get().next_try_at - timezone.now()
-    assert wait.total_seconds() == pytest.approx(webhook_delivery.LONGEST_RETRY_AFTER, rel=0.01)
+    assert wait.total_seconds() == pytest.approx(sender.LONGEST_RETRY_AFTER, rel=0.01)
 
 
 def test_who_wants_to_be_told_of_nothing_costs_nothing(alice):

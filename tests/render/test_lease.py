@@ -13,19 +13,19 @@ from django.db.models.functions import Now
 
 from render.fence import Fenced
 from render.lifecycle import lease, progress, transitions
-from render.lifecycle.lease import Draining, Lease
+from render.lifecycle.lease import Draining, RenderLease
 from render.models import Node, Render, State
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("neighbour")]
 
 
 @pytest.fixture
-def held(enqueue, claim) -> Lease:
+def held(enqueue, claim) -> RenderLease:
     enqueue()
-    return Lease(claim())
+    return RenderLease(claim())
 
 
-def own(held: Lease) -> Render:
+def own(held: RenderLease) -> Render:
     return Render.objects.get(pk=held.render_id)
 
 
@@ -90,7 +90,7 @@ def test_what_has_stood_still_too_often_fails(held) -> None:
     assert own(held).error_message == "The render got no further for 2700 s."
 
 
-def seconds_allowed(held: Lease) -> float:
+def seconds_allowed(held: RenderLease) -> float:
     return held._deadline - time.monotonic()
 
 
@@ -136,7 +136,7 @@ def test_after_an_outage_of_the_database_there_is_time_to_record_what_was_done(h
 def test_it_may_take_as_long_as_the_setting_says(enqueue, claim, settings) -> None:
     settings.RENDER_TIMEOUT_SECONDS = 1000
     enqueue()
-    left = Lease(claim())._deadline - time.monotonic()
+    left = RenderLease(claim())._deadline - time.monotonic()
 
     assert 900 < left <= 1000
 

@@ -9,7 +9,7 @@ from accounts.models import UsageEntry
 from render import fence
 from render.fence import Fenced
 from render.lifecycle import progress, reaper, retries, transitions
-from render.lifecycle.lease import Lease
+from render.lifecycle.lease import RenderLease
 from render.lifecycle.planned_segments import WrongSegments
 from render.machine import nodes
 from render.models import Attempt, Node, Phase, ReaperClock, Render, Segment, State
@@ -277,7 +277,7 @@ class TestLeaseThread:
         token = claim()
         before = Render.objects.get(pk=token.render_id).lease_until
 
-        with Lease(token) as lease:
+        with RenderLease(token) as lease:
             from time import sleep
 
             sleep(1)
@@ -291,7 +291,7 @@ class TestLeaseThread:
         enqueue()
         token = claim()
 
-        with Lease(token) as lease:
+        with RenderLease(token) as lease:
             lease.report(0.5)
             sleep(0.5)
             lease.report(0.1)
@@ -303,7 +303,7 @@ class TestLeaseThread:
         settings.RENDER_LEASE_SECONDS = 40
         enqueue()
 
-        with Lease(claim()) as lease:
+        with RenderLease(claim()) as lease:
             assert 0 < lease.seconds_left() <= 40
             assert (lease.render_id, lease.attempt) == (Render.objects.get().pk, 1)
 
@@ -311,7 +311,7 @@ class TestLeaseThread:
         render = enqueue()
         token = claim()
 
-        with Lease(token) as lease:
+        with RenderLease(token) as lease:
             transitions.request_cancel(render)
             assert self.wait_for(token, State.CANCELED).error_code == "canceled"
             with pytest.raises(Fenced):
@@ -322,7 +322,7 @@ class TestLeaseThread:
         enqueue()
         token = claim()
 
-        with Lease(token):
+        with RenderLease(token):
             assert self.wait_for(token, State.FAILED).error_code == "render_timeout"
 
         assert billed(token) == 0
@@ -336,7 +336,7 @@ class TestLeaseThread:
         token = claim()
         Node.objects.filter(pk=nodes.beat("cpu").pk).update(draining=True)
 
-        with Lease(token) as lease:
+        with RenderLease(token) as lease:
             sleep(0.5)
             lease.check()
             with pytest.raises(Draining):
