@@ -12,7 +12,7 @@ RENDERS ?= 200
 # How many changes of meaning are tried at a time.
 JOBS ?= 1
 
-.PHONY: demo test faults chaos chaos-all mutants contract load siege hostile check bench bench-web bench-scale bench-gpu constraints clean
+.PHONY: demo test faults chaos chaos-all mutants contract load siege hostile check bench request-cost bench-web bench-scale bench-gpu constraints clean
 
 demo: $(VENV)/.demo  ## A real video: PORTRAIT=me.jpg SPEECH=me.wav. KEEP=1 leaves the service running, at PORT=8000.
 	$(RUN) manage.py demo $(if $(filter-out 0 no false,$(KEEP)),--keep) $(if $(PORT),--port "$(PORT)") \
@@ -55,6 +55,9 @@ check: $(VENV)/.dev  ## Style, types, import law, migrations.
 
 bench: $(VENV)/.dev  ## Speed of the draft and of the service around an engine, as ratios of one run.
 	$(RUN) -m tests.bench
+
+request-cost: $(VENV)/.dev  ## Hops between files and statements to Postgres: of POST /projects, a status poll, a segment.
+	$(RUN) -m tests.request_cost
 
 bench-web: $(VENV)/.dev  ## The cost of a request in the web process, beside Django's own ASGI handler under uvicorn.
 	$(RUN) -m tests.bench_web

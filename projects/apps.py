@@ -14,7 +14,7 @@ class ProjectsConfig(AppConfig):
         from projects.retention import project_deletion
         from projects.webhooks import outbox, polled_events
         from render.lifecycle.transitions import COMMON_QUEUE
-        from render.queue import tickets
+        from render.queue import selection
 
         # In this order: the first one waits for a deletion of the project that is going on.
         render_changed.connect(signal_handlers.touch_project, dispatch_uid="projects.touch_project")
@@ -27,4 +27,4 @@ class ProjectsConfig(AppConfig):
         housekeeping.connect(outbox.enqueue_if_due, dispatch_uid="projects.webhooks.outbox")
         housekeeping.connect(project_deletion.enqueue_if_due, dispatch_uid="projects.retention.project_deletion")
         housekeeping.connect(asset_claims.enqueue_if_due, dispatch_uid="projects.assets.claims")
-        tickets.also_held[COMMON_QUEUE] = asset_claims.at_work
+        selection.also_held[COMMON_QUEUE] = asset_claims.at_work

@@ -19,7 +19,7 @@ from accounts.models import Tenant
 from projects.enqueue import enqueue_task
 from projects.models import Asset, CheckTurn
 from render.models import Node
-from render.queue import tickets
+from render.queue import selection
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def enqueue_if_due(**_: object) -> None:
 
 @transaction.atomic
 def claim(node: Node) -> Asset | None:
-    tickets.lock_claims()
+    selection.lock_claims()
     for tenant_id in _tenants_in_turn(node).values_list("pk", flat=True):
         due = _due().filter(tenant=tenant_id).order_by("check_after")
         asset = due.select_for_update(skip_locked=True, no_key=True).first()
@@ -142,7 +142,7 @@ def _tenants_in_turn(node: Node) -> QuerySet[Tenant]:
     """Who has a file that the node may check; whose latest turn is longest ago comes first."""
     oldest = _due().filter(tenant=OuterRef("pk")).order_by("check_after").values("check_after")[:1]
     return (
-        Tenant.objects.alias(oldest=Subquery(oldest), held=tickets.workers_held(node, OuterRef("pk")))
-        .filter(~Exists(_in_hand().filter(tenant=OuterRef("pk"))), oldest__isnull=False, held__lt=tickets.most_held())
+        Tenant.objects.alias(oldest=Subquery(oldest), held=selection.workers_held(node, OuterRef("pk")))
+        .filter(~Exists(_in_hand().filter(tenant=OuterRef("pk"))), oldest__isnull=False, held__lt=selection.most_held())
         .order_by(F("check_turn__begun_at").asc(nulls_first=True), "oldest")
     )

@@ -1,9 +1,9 @@
 """The queues as they stand, read at most once in ESTIMATE_SECONDS: the basis of `render.estimates.completion`.
 
 The order that estimates assume within a queue is `assumed_order`: what is rendered and only has to be finished comes
-first, then the oldest. Claims follow another one, `render.queue.tickets.claimable`: they are also fair between tenants,
-by what each has running at that moment, and they pass over renders that wait for a retry or are at their tenant's
-limit. What will be running then is not known now, so a render may start sooner or later than its place says.
+first, then the oldest. Claims follow another order, `render.queue.selection.claimable`: they are also fair between
+tenants, by what each has running at that moment, and they pass over renders that wait for a retry or are at their
+tenant's limit. What will be running then is not known now, so a render may start sooner or later than its place says.
 """
 
 import threading

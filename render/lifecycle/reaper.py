@@ -19,7 +19,7 @@ from accounts.errors import ServiceError
 from render.lifecycle import retries, transitions
 from render.machine import nodes
 from render.models import ReaperClock, Render, State
-from render.queue import tickets
+from render.queue import selection, tickets
 from render.signals import housekeeping
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def _fail_unloadable(queue_name: str) -> None:
     if not variants:
         return
     detail = "Files of the model that this render needs are missing or damaged. Another preset may work."
-    for render in Render.objects.filter(tickets.wants_variant(variants), queue=queue_name, state=State.QUEUED):
+    for render in Render.objects.filter(selection.wants_variant(variants), queue=queue_name, state=State.QUEUED):
         with _alone(f"The end of render {render.pk}"):
             logger.error("Render %s fails: no node can load %s", render.pk, render.variant)
             transitions.fail_waiting(render, ServiceError("model_file_missing", detail), trace=variants[render.variant])

@@ -25,7 +25,7 @@ from render.lifecycle import progress
 from render.lifecycle.planned_segments import require_planned_segments
 from render.machine import nodes
 from render.models import Attempt, Node, Phase, Render, State
-from render.queue import tickets
+from render.queue import selection, tickets
 from render.signals import render_changed
 
 COMMON_QUEUE = "cpu"  # Its nodes do for every engine what needs no GPU: prepare, assemble, upload.
@@ -52,7 +52,7 @@ def claim_next(queue_name: str, node: Node, *, without_engines: Collection[str] 
     if Node.objects.filter(Q(draining=True) | nodes.RESTS, pk=node.pk).exists():
         tickets.top_up(queue_name)  # The ticket that led here is used up, and another node may take the render.
         return None
-    render = tickets.lock_next(queue_name, node, without_engines=without_engines)
+    render = selection.lock_next(queue_name, node, without_engines=without_engines)
     if render is None:
         return None
     claim = Claim(render.pk, render.attempt + 1)

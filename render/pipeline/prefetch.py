@@ -3,7 +3,7 @@
 import logging
 from typing import cast
 
-from render.queue import tickets
+from render.queue import selection
 from render.sources import Sources, keys_of
 from render.storage import media
 
@@ -17,7 +17,7 @@ def prefetch(queue_name: str, failed: set[str]) -> None:
 
     failed: keys that were tried in vain, and are not tried ahead again; it is kept up to date here.
     """
-    renders = tickets.claimable(queue_name).exclude(sources__isnull=True)[:RENDERS_AHEAD]
+    renders = selection.claimable(queue_name).exclude(sources__isnull=True)[:RENDERS_AHEAD]
     keys = {key for render in renders for key in keys_of(cast(Sources, render.sources))}
     failed &= keys  # Else it would grow for as long as the process lives.
     for key in keys - failed:

@@ -1,6 +1,7 @@
 """A row that always fails keeps back no other one: it steps aside, is logged and tried again later."""
 
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from django.core.files.base import ContentFile
@@ -217,6 +218,24 @@ def test_an_event_that_cannot_be_shown_keeps_back_no_other(events, caplog) -> No
     assert (bad.handed_out_at, bad.hand_out_tries, bad.hand_out_error) == (None, 1, "LookupError")
     assert bad.next_hand_out_at > timezone.now() + timedelta(seconds=50)
     assert f"The message of event {bad} could not be made in try 1, it is tried again later" in caplog.text
+    assert outbox.fan_out() == 0
+
+
+def test_an_event_of_a_project_without_that_render_is_given_up_at_once_and_stops_nobody(alice, charlie, caplog) -> None:
+    for caller in (alice, charlie):
+        WebhookEndpoint.objects.create(tenant=caller.tenant, url="https://example.com/hook", events=[EventType.FAILED])
+    project = create(alice)
+    good = create(charlie)
+    WebhookEvent.objects.all().delete()
+    bad = WebhookEvent.objects.create(type=EventType.FAILED, project_id=project["id"], render_id=None)
+    WebhookEvent.objects.create(type=EventType.FAILED, project_id=good["id"], render_id=latest_render(good["id"]).pk)
+
+    assert outbox.fan_out() == 2
+
+    bad.refresh_from_db()
+    assert (bad.given_up_at is not None, bad.handed_out_at, bad.hand_out_error) == (True, None, "CannotBeMade")
+    assert f"Project {project['id']} has no render None" in caplog.text
+    assert [delivery.event.project_id for delivery in WebhookDelivery.objects.all()] == [UUID(good["id"])]
     assert outbox.fan_out() == 0
 
 

@@ -14,7 +14,7 @@ from django.conf import settings
 from tests.request_cost.subjects import costs
 from tests.stack import scratch_database
 
-SHARED_SECONDS = 3600.0  # that one look at the queues serves all; the service's is a second, which many polls share
+SHARED_SECONDS = 3600.0  # One snapshot of the queues serves all; in the service it serves the polls of one second.
 
 
 def main() -> None:
@@ -22,9 +22,11 @@ def main() -> None:
     settings.ESTIMATE_SECONDS = SHARED_SECONDS
     with scratch_database():
         for name, cost in costs():
-            print(f"{name}: {len(cost.hops)} hops, {len(cost.files)} files, {len(cost.statements)} statements")
+            hops, files, statements = len(cost.hops), len(cost.files), len(cost.statements)
+            print(f"{name}: {hops} hops ({cost.calls} calls), {files} files, {statements} statements")
             if "--verbose" in sys.argv:
-                print(*(f"    {line}" for line in [*cost.hops, *cost.statements]), sep="\n")
+                lines = [f"{caller} -> {callee}: {function}" for (caller, callee), function in cost.hops.items()]
+                print(*(f"    {line}" for line in [*lines, *cost.statements]), sep="\n")
 
 
 if __name__ == "__main__":

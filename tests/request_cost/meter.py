@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,40 +17,38 @@ PACKAGES = ("accounts", "creatorify", "projects", "render", "infinitetalk")
 
 @dataclass
 class Cost:
-    """hops: calls from one of our files into another, each as "caller -> file:function". A call through a library
-    counts when the library was called by the other file. statements: what Postgres receives but BEGIN and COMMIT.
+    """What was counted.
+
+    hops: a hop is a call from one of our files into another one, itself or through a library, as a pair of both names.
+    The same pair counts once, since it is the same step for a reader. To read a property is no call.
+    statements: all that Postgres receives but BEGIN and COMMIT.
     """
 
-    hops: list[str] = field(default_factory=list)
-    files: set[str] = field(default_factory=set)
+    hops: dict[tuple[str, str], str] = field(default_factory=dict)  # With the function that was called first.
+    calls: int = 0  # The same, each call counted.
     statements: list[str] = field(default_factory=list)
+
+    @property
+    def files(self) -> set[str]:
+        return {name for pair in self.hops for name in pair}
 
 
 @contextmanager
-def measured() -> Iterator[Cost]:
-    """Count what this thread does until the end of the block."""
-    cost = Cost()
-    names: dict[str, str | None] = {}
+def measured(below: str | None = None) -> Iterator[Cost]:
+    """Count what this thread does until the end of the block.
 
-    def own_file(frame: FrameType) -> str | None:
-        """The file of the frame below our folder; None for a library's, a test's or a migration's."""
-        path = frame.f_code.co_filename
-        if path not in names:
-            names[path] = _own_file(path)
-        return names[path]
+    below: only what a function of this file calls, directly or not. The statements are counted in any case.
+    """
+    cost = Cost()
 
     def count_call(frame: FrameType, event: str, _: Any) -> None:
-        callee = own_file(frame) if event == "call" else None
-        if callee is None:
+        callee = _own_file(frame) if event == "call" else None
+        if callee is None or _is_property(frame):
             return
-        cost.files.add(callee)
-        caller = frame.f_back
-        direct = caller and own_file(caller)
-        while caller is not None and own_file(caller) is None:
-            caller = caller.f_back
-        origin = own_file(caller) if caller is not None else None
-        if origin != callee:
-            cost.hops.append(f"{'' if direct else '('}{origin} -> {callee}:{frame.f_code.co_qualname}")
+        callers = list(_own_callers(frame))
+        if callers and callers[0] != callee and (below is None or below in callers):
+            cost.calls += 1
+            cost.hops.setdefault((callers[0], callee), frame.f_code.co_qualname)
 
     def count_statement(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
         cost.statements.append(sql)
@@ -64,9 +63,25 @@ def measured() -> Iterator[Cost]:
             sys.setprofile(None)
 
 
-def _own_file(path: str) -> str | None:
-    try:
-        relative = Path(path).relative_to(ROOT)
-    except ValueError:
+def _own_callers(frame: FrameType) -> Iterator[str]:
+    """The files of ours on the stack, from the caller outwards."""
+    caller = frame.f_back
+    while caller is not None:
+        if (name := _own_file(caller)) is not None:
+            yield name
+        caller = caller.f_back
+
+
+def _own_file(frame: FrameType) -> str | None:
+    """The frame's file below our folder; None for that of a library or a test."""
+    path = frame.f_code.co_filename
+    if not path.startswith(f"{ROOT}/"):
         return None
-    return str(relative) if relative.parts[0] in PACKAGES else None
+    relative = path.removeprefix(f"{ROOT}/")
+    return relative if relative.startswith(tuple(f"{package}/" for package in PACKAGES)) else None
+
+
+def _is_property(frame: FrameType) -> bool:
+    owner, _, name = frame.f_code.co_qualname.rpartition(".")
+    attribute = getattr(frame.f_globals.get(owner), "__dict__", {}).get(name)
+    return isinstance(attribute, property | cached_property)
