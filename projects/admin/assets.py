@@ -18,9 +18,28 @@ class AssetAdmin(ReadOnlyAdmin):
     tenant_search = True
     ordering = ["-created_at"]
     fields = [
-        *("tenant", "origin", "is_test", "filename", "content_type", "size", "sha256", "key", "state", "kind"),
-        *("facts_text", "error_code", "error_message", "checks", "put_offs", "storage_failures", "being_checked"),
-        *("created_at", "uploaded_at", "expires_at", "check_after", "deleted_at"),
+        "tenant",
+        "origin",
+        "is_test",
+        "filename",
+        "content_type",
+        "size",
+        "sha256",
+        "key",
+        "state",
+        "kind",
+        "facts_text",
+        "error_code",
+        "error_message",
+        "checks",
+        "put_offs",
+        "storage_failures",
+        "being_checked",
+        "created_at",
+        "uploaded_at",
+        "expires_at",
+        "check_after",
+        "deleted_at",
     ]
 
     @admin.display(ordering="num_bytes")

@@ -91,8 +91,13 @@ class QueueOfTake(QueueFilter):
 class ProjectAdmin(ReadOnlyAdmin):
     list_display = ["title", "short_id", "tenant", "user_id", "state", "error", "created_at", "is_kept"]
     list_filter = [
-        *("created_at", StateFilter, EngineOfTake, QueueOfTake, "is_test"),
-        *(("deleted_at", admin.EmptyFieldListFilter), "tenant"),
+        "created_at",
+        StateFilter,
+        EngineOfTake,
+        QueueOfTake,
+        "is_test",
+        ("deleted_at", admin.EmptyFieldListFilter),
+        "tenant",
     ]
     list_select_related = ["tenant"]
     search_fields = ["title", "user_id"]

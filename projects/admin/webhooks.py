@@ -30,8 +30,18 @@ class WebhookEndpointAdmin(ReadOnlyAdmin):
     tenant_search = True
     ordering = ["-created_at"]
     fields = [
-        *("tenant", "is_test", "place", "description", "told_of", "failing_since", "last_error", "deliveries"),
-        *("disabled_at", "disabled_reason", "previous_until", "created_at"),
+        "tenant",
+        "is_test",
+        "place",
+        "description",
+        "told_of",
+        "failing_since",
+        "last_error",
+        "deliveries",
+        "disabled_at",
+        "disabled_reason",
+        "previous_until",
+        "created_at",
     ]
 
     @admin.display(description="URL", ordering="url")
@@ -67,8 +77,16 @@ class WebhookEventAdmin(ReadOnlyAdmin):
     id_lookups = ["project_id", "render_id", "tenant"]
     ordering = ["-version"]
     fields = [
-        *("version", "type", "project", "outcome", "hand_out_tries", "hand_out_error"),
-        *("created_at", "next_hand_out_at", "handed_out_at", "given_up_at"),
+        "version",
+        "type",
+        "project",
+        "outcome",
+        "hand_out_tries",
+        "hand_out_error",
+        "created_at",
+        "next_hand_out_at",
+        "handed_out_at",
+        "given_up_at",
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookEvent]:
@@ -99,8 +117,17 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
     search_fields = ["=last_error"]
     ordering = ["-created_at"]
     fields = [
-        *("endpoint_link", "receiver", "event_type", "project", "outcome", "last_status", "last_error", "tries"),
-        *("created_at", "next_try_at", "delivered_at"),
+        "endpoint_link",
+        "receiver",
+        "event_type",
+        "project",
+        "outcome",
+        "last_status",
+        "last_error",
+        "tries",
+        "created_at",
+        "next_try_at",
+        "delivered_at",
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookDelivery]:

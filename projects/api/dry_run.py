@@ -12,7 +12,9 @@ from render.estimates.completion import WaitingReason
 
 
 class CreateQuery(serializers.Serializer[Any]):
-    dry_run = serializers.BooleanField(default=False, help_text="Only check, and tell the price: nothing is written.")
+    dry_run = serializers.BooleanField(
+        default=False, help_text="Only check the request and return the price; nothing is made."
+    )
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,11 @@ class DryRun:
 class PriceSerializer(serializers.Serializer[DryRun]):
     currency = serializers.CharField(source="hold.currency")
     micros_per_second = serializers.IntegerField(
-        source="hold.price_micros", help_text="Price of a second of film, in millionths of the currency."
+        source="hold.price_micros", help_text="Price of a second of video, in millionths of the currency."
     )
-    seconds = serializers.IntegerField(allow_null=True, help_text="Of output; null until the voice is measured.")
+    seconds = serializers.IntegerField(
+        allow_null=True, help_text="Length of the video; null until the voice is measured."
+    )
     amount_micros = serializers.IntegerField(allow_null=True)
 
 
@@ -51,7 +55,7 @@ class DryRunSerializer(serializers.Serializer[DryRun]):
     warnings = WarningSerializer(source="created.warnings", many=True)
     price = PriceSerializer(source="*")
     seconds_available = serializers.IntegerField(
-        help_text="Seconds of film that would be left of this month's quota after this render."
+        help_text="Seconds of video that would be left of this month's quota after this render."
     )
     queue_position = serializers.IntegerField(source="created.estimate.queue_position", allow_null=True)
     waiting_reason = serializers.ChoiceField(

@@ -82,11 +82,11 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
 
     def get_queryset(self) -> QuerySet[Project]:
         if getattr(self, "swagger_fake_view", False):
-            return Project.objects.none()  # The documentation asks without a key.
+            return Project.objects.none()  # The documentation is made without a key.
         key = self.api_key
         projects = Project.objects.filter(tenant=key.tenant, is_test=key.is_test, deleted_at=None)
         if self.action in ("status", "events"):
-            # A poll, by far the most frequent request, shows nothing of the project itself, nor of its earlier takes.
+            # A poll is by far the most frequent request, and shows neither the project itself nor its earlier takes.
             return with_takes(projects.only("pk"), shown=1)
         return with_takes(projects.select_related("tenant__plan"))
 
@@ -172,7 +172,7 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
         responses={200: inline_serializer("Deleted", {"detail": serializers.CharField()})},
     )
     def destroy(self, request: Request, pk: str) -> Response:
-        """Hides it for good and stops its render; its films, and what you have sent, are then deleted everywhere."""
+        """Hides it for good and cancels its render. Its videos, and what you have sent, are then deleted everywhere."""
         project_deletion.delete_project(self.get_object(), self.api_key)
         return Response({"detail": "Project deleted successfully"})
 
@@ -200,15 +200,14 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
         project_id = self.get_object().pk
 
         def read_status() -> dict[str, Any] | None:
-            found = self.get_queryset().filter(pk=project_id)
-            representations = self._present(list(found))
-            return StatusSerializer(representations[0]).data if representations else None
+            presented = self._present(list(self.get_queryset().filter(pk=project_id)))
+            return StatusSerializer(presented[0]).data if presented else None
 
         access = Access(self.api_key.pk, Scope.PROJECTS_READ, audit.ip_address_of(request))
         return sse.stream(project_id, read_status, base_url=self.base_url, access=access)
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[BaseRenderer, str]:
-        # An EventSource accepts `text/event-stream` only; what goes wrong is told in JSON all the same.
+        # An EventSource accepts only `text/event-stream`; errors are answered in JSON all the same.
         return super().perform_content_negotiation(request, force=force or self.action == "events")
 
     @extend_schema(
@@ -222,7 +221,7 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
     @action(detail=True, methods=["post"])
     @idempotent(shown_anew=_shown)
     def cancel(self, request: Request, pk: str) -> Response:
-        """What is canceled is not billed."""
+        """A canceled render is not charged."""
         project = self.get_object()
         render = services.cancel(project)
         done = render.state == State.CANCELED
@@ -232,10 +231,10 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
     @action(detail=True, methods=["post"])
     @idempotent(shown_anew=_shown)
     def retry(self, request: Request, pk: str) -> Response:
-        """Another take: same engine, inputs, parameters and seed.
+        """Makes another take: same engine, inputs, parameters and seed.
 
-        It goes on from what the last one has prepared and rendered, which is kept for 7 days. So a file that was
-        changed at its address meanwhile is not fetched again, unless it was at fault: make a new project with it.
+        It goes on from what the last one has prepared and rendered, which is kept for 7 days. So a file that has
+        changed at its address is not fetched again, unless it was at fault: make a new project for it.
         """
         services.retry(self.get_object(), self.api_key)
         return Response(_shown(self), status=202)

@@ -1,4 +1,4 @@
-"""The endpoints under /api/v1/avatars: portraits with a name."""
+"""The endpoints under /api/v1/avatars: portraits with a name, for use in many projects."""
 
 from typing import Any
 
@@ -25,11 +25,11 @@ MAX_AVATARS = 1000  # of a tenant, and as many of its test keys
 
 class AvatarRequest(serializers.Serializer[Any]):
     name = serializers.CharField(max_length=120)
-    image_url = serializers.CharField(max_length=50, help_text="`asset:ID` of a picture with a face.")
+    image_url = serializers.CharField(max_length=50, help_text="`asset:ID` of an image with a face.")
 
     def validate_image_url(self, value: str) -> str:
         if not (REFERENCE.fullmatch(value) and value.lower().startswith(ASSET)):
-            raise serializers.ValidationError("Must be `asset:ID`; upload the picture first.", code="invalid")
+            raise serializers.ValidationError("Must be `asset:ID`; upload the image first.", code="invalid")
         return value
 
 
@@ -40,7 +40,7 @@ class AvatarChange(serializers.Serializer[Any]):
 class AvatarSerializer(serializers.ModelSerializer[Avatar]):
     reference = serializers.SerializerMethodField(help_text="What to give as `image_url` of a project.")
     image_url = serializers.SerializerMethodField()
-    face = serializers.SerializerMethodField(help_text="Its box, as shares of the picture: x, y, width, height.")
+    face = serializers.SerializerMethodField(help_text="Its box, as shares of the image: x, y, width, height.")
 
     class Meta:
         model = Avatar
@@ -97,11 +97,11 @@ class AvatarViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
         if asset.kind != Asset.Kind.IMAGE:
             raise ServiceError(
                 "image_invalid",
-                f"An avatar needs a picture, and this asset is {references.KINDS[asset.kind]}.",
+                f"An avatar needs an image, and this asset is {references.KINDS[asset.kind]}.",
                 param=PARAM,
             )
         if not asset.facts["faces"]:
-            raise ServiceError("no_face", "No face was found in the picture.", param=PARAM)
+            raise ServiceError("no_face", "No face was found in the image.", param=PARAM)
         avatar = Avatar.objects.create(tenant=key.tenant, is_test=key.is_test, name=fields["name"], asset=asset)
         return Response(AvatarSerializer(avatar).data, status=201)
 
@@ -119,6 +119,6 @@ class AvatarViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
         responses={200: inline_serializer("DeletedAvatar", {"detail": serializers.CharField()})},
     )
     def destroy(self, request: Request, pk: str) -> Response:
-        """Its picture stays an asset, and films that were made with it stay."""
+        """Its image stays an asset, and videos that were made with it stay."""
         self.get_object().delete()
         return Response({"detail": "Avatar deleted"})

@@ -1,7 +1,7 @@
 """When uploads are checked, whose comes next, and which worker has it.
 
-One file of a tenant is checked at a time, its oldest first, and the tenants take turns: whoever sends twenty files,
-each of which takes as long as a check may, holds one worker. What a claim costs does not depend on how many files wait.
+One file of a tenant is checked at a time, its oldest first, and the tenants take turns: a tenant that sends twenty
+files, each of which takes long to check, holds one worker. The cost of a claim does not depend on how many files wait.
 """
 
 import logging
@@ -23,7 +23,7 @@ from render.queue import selection
 
 logger = logging.getLogger(__name__)
 
-WORKER_SECONDS = 120  # After which a check is taken from a worker that has not renewed it.
+WORKER_SECONDS = 120  # A claim that is not renewed for this long is given to another worker.
 RENEW_SECONDS = 20
 OVERDUE = timedelta(seconds=10)  # Until then, the ticket of the upload itself is on its way.
 _WAITING = Q(state=Asset.State.WAITING)
@@ -54,12 +54,13 @@ def enqueue_if_due(**_: object) -> None:
 
 @transaction.atomic
 def claim(node: Node) -> Asset | None:
+    """Claim the asset whose turn it is for a worker of the node; None if there is none."""
     selection.lock_claims()
     for tenant_id in _tenants_in_turn(node).values_list("pk", flat=True):
         due = _due().filter(tenant=tenant_id).order_by("check_after")
         asset = due.select_for_update(skip_locked=True, no_key=True).first()
         if asset is None:
-            continue  # Somebody is just deleting it.
+            continue  # It is just being deleted.
         turn = CheckTurn(tenant_id=tenant_id, node=node, begun_at=Now())
         CheckTurn.objects.bulk_create(
             [turn], update_conflicts=True, unique_fields=["tenant"], update_fields=["node", "begun_at"]
@@ -73,28 +74,29 @@ def claim(node: Node) -> Asset | None:
 
 
 def is_wanted(node: Node) -> bool:
-    """Whether there is something for another worker of the node."""
+    """Whether another worker of the node would find an asset to check."""
     return _tenants_in_turn(node).exists()
 
 
 def at_work(node: Node) -> QuerySet[Asset]:
-    """What the node's workers check. For `render.queue.tickets`, which counts them as work for a tenant."""
+    """The assets that the node's workers check. `render.queue.selection` counts them as work for a tenant."""
     return _in_hand().filter(tenant__check_turn__node=node)
 
 
 def held(asset: Asset) -> QuerySet[Asset]:
-    """The asset's row, as long as the check is this worker's: `checks` grows with each claim."""
+    """The asset's row, as long as this worker holds the claim: `checks` grows with each claim."""
     return Asset.objects.filter(pk=asset.pk, state=Asset.State.WAITING, checks=asset.checks)
 
 
 def later(seconds: float) -> CombinedExpression:
-    """So many seconds from now, by the clock of the database."""
+    """The time in so many seconds, by the database's clock."""
     return Now() + timedelta(seconds=seconds)
 
 
 class Keeper:
-    """Renews a claim from a thread with a database connection of its own: a storage may need long for one call, which
-    ends by the storage's own time limit. A process that is frozen renews nothing, and loses the claim.
+    """Renews a claim from a thread with a database connection of its own, since one call of a storage may take long.
+
+    A process that is frozen renews nothing, and loses the claim.
     """
 
     def __init__(self, asset: Asset) -> None:
@@ -112,7 +114,7 @@ class Keeper:
         self._thread.join()
 
     def check(self) -> None:
-        """Raises CheckLost when the claim is not ours any more."""
+        """Raises CheckLost when this worker no longer holds the claim."""
         if self._lost:
             raise CheckLost
 
@@ -134,12 +136,12 @@ def _due() -> QuerySet[Asset]:
 
 
 def _in_hand() -> QuerySet[Asset]:
-    # A deleted one, too: its check ends a while later.
+    # Deleted ones, too: their check ends a while later.
     return Asset.objects.filter(state=Asset.State.WAITING, being_checked=True, check_after__gt=Now())
 
 
 def _tenants_in_turn(node: Node) -> QuerySet[Tenant]:
-    """Who has a file that the node may check; whose latest turn is longest ago comes first."""
+    """The tenants with a file that the node may check; the one whose latest turn is longest ago comes first."""
     oldest = _due().filter(tenant=OuterRef("pk")).order_by("check_after").values("check_after")[:1]
     return (
         Tenant.objects.alias(oldest=Subquery(oldest), held=selection.workers_held(node, OuterRef("pk")))

@@ -1,6 +1,6 @@
-"""Objects of the media storage that nobody needs any more: noted with the change that makes them so, deleted later.
+"""Stored objects that are no longer needed: recorded in the transaction that makes them so, and deleted later.
 
-So no request waits for the storage, and none is forgotten while the storage is away.
+So no request waits for the storage, and no object is forgotten while the storage is away.
 """
 
 import logging
@@ -19,16 +19,16 @@ from render.storage.errors import StorageFailure
 
 logger = logging.getLogger(__name__)
 
-FIRST_PAUSE_SECONDS = 60  # after a failure; it doubles with each
+FIRST_PAUSE_SECONDS = 60  # After the first failure; it doubles with each further one.
 LONGEST_PAUSE_SECONDS = 3600
-# A storage checks the end of a link when a request begins; the body of a large file may come for long after that.
+# A storage checks whether a link is valid when a request begins; the body of a large file may arrive long after.
 LAST_BODY = timedelta(hours=1)
-_AWAY = "discards:away"  # In the cache of a worker while it leaves a storage alone that has not answered.
+_AWAY = "discards:away"  # In the worker's cache while it leaves alone a storage that does not answer.
 USELESS = (Asset.State.EXPIRED, Asset.State.ERRORED)
 
 
 def discard(key: str, *, after: datetime | None = None) -> DiscardedObject:
-    """Have the object deleted, unless an asset names it then. after: not before; else by the reaper's next round.
+    """Have the object deleted, unless an asset names it by then. after: not before; default: the reaper's next run.
 
     Call `enqueue` to have it deleted sooner.
     """
@@ -36,7 +36,7 @@ def discard(key: str, *, after: datetime | None = None) -> DiscardedObject:
 
 
 def discard_upload(asset: Asset) -> None:
-    """Discard the object that was sent for the asset, and what is sent there again while the link for it is good."""
+    """Discard the object that was sent for the asset, and what may be sent there again while its link is valid."""
     discard(asset.key)
     if asset.expires_at is not None and asset.expires_at + LAST_BODY > timezone.now():
         discard(asset.key, after=asset.expires_at + LAST_BODY)
@@ -52,7 +52,7 @@ def due() -> QuerySet[DiscardedObject]:
 
 
 def delete_next() -> bool:
-    """Delete the object that is due for longest. False when there is none, or the storage has not answered lately."""
+    """Delete the object that has been due for longest; False if there is none, or if the storage does not answer."""
     discarded = None if cache.get(_AWAY) else _claim()
     if discarded is None:
         return False
@@ -62,7 +62,7 @@ def delete_next() -> bool:
     except StorageFailure as failure:
         logger.warning("The object %s is still there: %s", discarded.key, failure)
         if failure.reason.passes_at_once:
-            # The others would only wait for the same storage, one after the other.
+            # The other objects would only wait for the same storage, one after the other.
             cache.set(_AWAY, True, FIRST_PAUSE_SECONDS)
         return not failure.reason.passes_at_once
     discarded.delete()
@@ -78,8 +78,8 @@ def _pause(discarded: DiscardedObject) -> timedelta:
 
 
 def is_named(key: str) -> bool:
-    """Whether an asset names the object. Once none does, it stays so.
+    """Whether an asset names the object. Once none does, none will.
 
-    A key is taken over only from an asset that is there, whose row is locked for it.
+    A key is taken over only from an existing asset, whose row is locked for that.
     """
     return Asset.objects.filter(key=key, deleted_at=None).exclude(state__in=USELESS).exists()

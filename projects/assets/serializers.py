@@ -17,7 +17,7 @@ from render.storage import media
 
 STATES = Asset.State.choices
 NO_MEDIA = (
-    "This is the type of a web page, or no type. Give that of an image, a video or a sound, such as image/jpeg,"
+    "This is the type of a web page, or not a type. Give the type of an image, a video or audio, such as image/jpeg,"
     " video/mp4 or audio/wav, or leave it out: the content decides."
 )
 WAITING_FOR = ["file", "check", "storage"]
@@ -31,8 +31,8 @@ class UploadRequest(serializers.Serializer[Any]):
         allow_blank=True,
         allow_null=True,
         trim_whitespace=False,
-        help_text="As your browser calls it, such as image/jpeg, or `audio/webm;codecs=opus`, or nothing. The file's"
-        " content decides what it is. Send it under the type in `headers`.",
+        help_text="As your browser states it, such as image/jpeg or `audio/webm;codecs=opus`, or nothing. The file's"
+        " content decides what it is. Send it with the type in `headers`.",
     )
     bytes = serializers.IntegerField(
         min_value=1,
@@ -51,8 +51,8 @@ class UploadRequest(serializers.Serializer[Any]):
         values = super().to_internal_value(data)
         if not is_name(values["filename"]):
             raise serializers.ValidationError({"filename": [f"A file name may have {RULE}."]}, code="invalid")
-        said = values.get("content_type") or ""
-        content_type = announced_type(said, values["filename"]) if is_name(said) else None
+        stated = values.get("content_type") or ""
+        content_type = announced_type(stated, values["filename"]) if is_name(stated) else None
         if content_type is None:
             raise serializers.ValidationError({"content_type": [NO_MEDIA]}, code="invalid")
         return {**values, "content_type": content_type}
@@ -63,7 +63,7 @@ class AssetSerializer(serializers.ModelSerializer[Asset]):
     bytes = serializers.IntegerField(source="num_bytes")
     state = serializers.SerializerMethodField()
     waiting_for = serializers.SerializerMethodField(
-        help_text="While it is `waiting`: its file was not sent, its check comes next, or the media storage is away."
+        help_text="While it is `waiting`: `file`, it was not sent yet; `check`, it is checked next; `storage`, which is away."
     )
     error = serializers.SerializerMethodField()
     url = serializers.SerializerMethodField(help_text="The file, once it is ready. The link expires.")
@@ -77,15 +77,31 @@ class AssetSerializer(serializers.ModelSerializer[Asset]):
         default=None,
         allow_null=True,
         child=serializers.DictField(child=serializers.FloatField()),
-        help_text="Boxes as shares of the upright picture: x, y, width, height; the widest first.",
+        help_text="Boxes as shares of the upright image: x, y, width, height; the widest first.",
     )
 
     class Meta:
         model = Asset
         fields = [
-            *("id", "reference", "state", "waiting_for", "kind", "origin", "filename", "content_type", "bytes"),
-            *("sha256", "url"),
-            *("duration_seconds", "width", "height", "faces", "error", "created_at", "uploaded_at", "expires_at"),
+            "id",
+            "reference",
+            "state",
+            "waiting_for",
+            "kind",
+            "origin",
+            "filename",
+            "content_type",
+            "bytes",
+            "sha256",
+            "url",
+            "duration_seconds",
+            "width",
+            "height",
+            "faces",
+            "error",
+            "created_at",
+            "uploaded_at",
+            "expires_at",
         ]
 
     def get_reference(self, asset: Asset) -> str:
@@ -126,7 +142,7 @@ class AssetSerializer(serializers.ModelSerializer[Asset]):
 
 
 class UploadSerializer(serializers.Serializer[dict[str, Any]]):
-    """The one request that brings the file; its members are null when nothing is to be sent any more."""
+    """The request by which the file is sent; its members are null when the file need not be sent."""
 
     upload_id = serializers.UUIDField(source="asset.id")
     method = serializers.ChoiceField(choices=["PUT", "POST"], allow_null=True)
@@ -135,7 +151,7 @@ class UploadSerializer(serializers.Serializer[dict[str, Any]]):
     fields = serializers.DictField(  # type: ignore[assignment]
         child=serializers.CharField(),
         allow_null=True,
-        help_text="With POST: of a multipart form, whose last part, `file`, is the file. With PUT the file is all.",
+        help_text="With POST: the parts of a multipart form, whose last part, `file`, is the file. With PUT the body is the file.",
     )
     expires_at = serializers.DateTimeField(allow_null=True)
     asset = AssetSerializer()

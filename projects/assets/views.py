@@ -93,10 +93,10 @@ class UploadViewSet(OwnAssets):
     @action(detail=True, methods=["post"])
     @idempotent()
     def complete(self, request: Request, pk: str) -> Response:
-        """It is then looked for and checked, which takes seconds: ask again until its state is not `waiting` any more.
+        """The file is then checked, which takes seconds: poll until the state is no longer `waiting`.
 
-        A file that is not there makes it `errored`, with the code `upload_missing`. Where `url` leads to this service
-        itself, that is known at once: 409, and the file can still be sent.
+        If the file is missing, the state becomes `errored`, with the code `upload_missing`. Where `url` leads to this
+        service itself, that is known at once: the answer is 409, and the file can still be sent.
         """
         asset = self.get_object()
         if asset.state == Asset.State.WAITING and asset.uploaded_at is None:
@@ -138,6 +138,6 @@ class AssetViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, OwnAssets):
         responses={200: inline_serializer("DeletedAsset", {"detail": serializers.CharField()})},
     )
     def destroy(self, request: Request, pk: str) -> Response:
-        """Films that were made with it stay."""
+        """Videos that were made with it stay."""
         assets.delete(self.get_object())
         return Response({"detail": "Asset deleted"})

@@ -14,7 +14,7 @@ EVENT_TYPES = [(value, label) for value, label in EventType.choices if value != 
 
 
 class EndpointRequest(serializers.Serializer[Any]):
-    url = webhook_url_field(help_text="https; it is sent a POST for each event.")
+    url = webhook_url_field(help_text="https; receives a POST for each event.")
     description = serializers.CharField(max_length=200, required=False, allow_blank=True)
     events = UniqueListField(
         child=serializers.ChoiceField(choices=EVENT_TYPES),
@@ -27,12 +27,12 @@ class EndpointRequest(serializers.Serializer[Any]):
 
 class EndpointChange(EndpointRequest):
     url = webhook_url_field(required=False)
-    enabled = serializers.BooleanField(required=False, help_text="Again, after it was disabled; or not any more.")
+    enabled = serializers.BooleanField(required=False, help_text="True enables it again, false disables it.")
 
 
 class EndpointSerializer(serializers.ModelSerializer[WebhookEndpoint]):
     url = serializers.SerializerMethodField(
-        help_text="Null, of one: it tells each project's own `webhook_url`, and came with the first of them."
+        help_text="Null for the one endpoint that stands for each project's own `webhook_url`; made with the first of them."
     )
     events = serializers.ListField(child=serializers.ChoiceField(choices=EVENT_TYPES))
     enabled = serializers.SerializerMethodField()
@@ -43,7 +43,14 @@ class EndpointSerializer(serializers.ModelSerializer[WebhookEndpoint]):
     class Meta:
         model = WebhookEndpoint
         fields = [
-            *("id", "url", "description", "events", "enabled", "disabled_at", "disabled_reason", "failing_since"),
+            "id",
+            "url",
+            "description",
+            "events",
+            "enabled",
+            "disabled_at",
+            "disabled_reason",
+            "failing_since",
             "created_at",
         ]
 
@@ -55,7 +62,7 @@ class EndpointSerializer(serializers.ModelSerializer[WebhookEndpoint]):
 
 
 class NewEndpointSerializer(EndpointSerializer):
-    """With the secret, which is shown this once."""
+    """With the secret, which is shown only here."""
 
     secret = serializers.CharField(read_only=True, allow_null=True, help_text="Shown once; null in a replay.")
 
@@ -79,8 +86,18 @@ class DeliverySerializer(serializers.ModelSerializer[WebhookDelivery]):
     class Meta:
         model = WebhookDelivery
         fields = [
-            *("id", "endpoint", "url", "type", "version", "project_id", "tries", "delivered_at", "next_try_at"),
-            *("last_status", "last_error", "created_at"),
+            "id",
+            "endpoint",
+            "url",
+            "type",
+            "version",
+            "project_id",
+            "tries",
+            "delivered_at",
+            "next_try_at",
+            "last_status",
+            "last_error",
+            "created_at",
         ]
         extra_kwargs = {
             "last_error": {
@@ -90,4 +107,6 @@ class DeliverySerializer(serializers.ModelSerializer[WebhookDelivery]):
 
 
 class DeliveryQuery(serializers.Serializer[Any]):
-    delivered = serializers.BooleanField(required=False, help_text="Only those that were taken, or were not.")
+    delivered = serializers.BooleanField(
+        required=False, help_text="Only those that were delivered, or only those that were not."
+    )

@@ -54,7 +54,7 @@ class WebhookEndpointViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, _
     def get_queryset(self) -> QuerySet[WebhookEndpoint]:
         return self.endpoints()
 
-    @extend_schema(summary="Be told of events", request=EndpointRequest, responses={201: NewEndpointSerializer})
+    @extend_schema(summary="Create an endpoint", request=EndpointRequest, responses={201: NewEndpointSerializer})
     @idempotent(secrets=("secret",))
     def create(self, request: Request) -> Response:
         """Messages follow the Standard Webhooks specification: verify them with one of its libraries and the secret."""
@@ -85,7 +85,7 @@ class WebhookEndpointViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, _
     @action(detail=True, methods=["post"], url_path="rotate-secret")
     @idempotent(secrets=("secret",))
     def rotate_secret(self, request: Request, pk: str) -> Response:
-        """Until the overlap is over each message has two signatures, so that receivers can change at their own time."""
+        """During the overlap each message has both signatures, so that receivers can change the secret at any time."""
         endpoint = self.get_object()
         rotation = SecretRotation(data=request.data)
         rotation.is_valid(raise_exception=True)
@@ -96,7 +96,7 @@ class WebhookEndpointViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, _
     @action(detail=True, methods=["post"])
     @idempotent()
     def test(self, request: Request, pk: str) -> Response:
-        """Of the type `ping`. What came of it is among the deliveries, as of the last hundred."""
+        """A message of the type `ping`. Its outcome is among the deliveries; those of the last hundred are kept."""
         delivery = services.send_test_message(self.get_object())
         return Response(DeliverySerializer(delivery).data, status=202)
 
