@@ -1,4 +1,4 @@
-"""Projects with their takes for support staff: everything is read here, the API writes."""
+"""Projects with their takes, for support staff: the page only shows them, and offers the staff actions."""
 
 from typing import Any
 from uuid import UUID
@@ -28,7 +28,7 @@ from render.admin.media import keys_of, look_link
 from render.admin.renders import EngineFilter, QueueFilter, error_text, state_text
 from render.models import Render, State
 
-# Of the API's answer: each opens a film or a picture for whoever has it.
+# Of the API's answer: whoever has such a link can open the video or the image.
 MEDIA_LINKS = {"video_url", "preview_url", "poster_url", "thumbnail_url"}
 
 
@@ -59,7 +59,7 @@ class TakeInline(ReadOnlyInline):
     @admin.display
     def files(self, take: Take) -> str:
         if take.project.deleted_at is not None:
-            return NOTHING  # The films of a deleted project are removed, their keys stay.
+            return NOTHING  # The videos of a deleted project are removed, their keys stay.
         links = [(look_link(take.render_id, name, key, name),) for name, key in keys_of(take.render).items()]
         return format_html_join(", ", "{}", links) or NOTHING
 
@@ -112,13 +112,13 @@ class ProjectAdmin(ReadOnlyAdmin):
     fieldsets = [
         (None, {"fields": ["id", "title", "state", "error", "latest_render", "tenant", "user_id", "api_key"]}),
         ("When", {"fields": ["created_at", "updated_at", "deleted_at"]}),
-        ("What was asked", {"fields": [
+        ("What was requested", {"fields": [
             "description", "image", "audio", "spoken", "audio_2", "audio_order", "prompt",
-            "asked_parameters", "given_metadata", "webhook_url", "given_warnings",
+            "requested_parameters", "requested_metadata", "webhook_url", "all_warnings",
         ]}),
         ("As the tenant sees it", {
             "fields": ["as_the_api_shows_it"], "classes": ["collapse"],
-            "description": "Without the links to media: open the files above, where each look is written down.",
+            "description": "Without the links to media: open the files above, where each view is recorded.",
         }),
     ]
     # fmt: on
@@ -214,15 +214,15 @@ class ProjectAdmin(ReadOnlyAdmin):
         return source_link(project.audio_url_2)
 
     @admin.display(description="parameters")
-    def asked_parameters(self, project: Project) -> str:
+    def requested_parameters(self, project: Project) -> str:
         return preformatted(project.parameters)
 
     @admin.display(description="metadata")
-    def given_metadata(self, project: Project) -> str:
+    def requested_metadata(self, project: Project) -> str:
         return preformatted(project.metadata)
 
     @admin.display(description="warnings")
-    def given_warnings(self, project: Project) -> str:
+    def all_warnings(self, project: Project) -> str:
         render = Render.objects.filter(pk=project.latest_id).first()  # type: ignore[attr-defined]
         return preformatted([*project.warnings, *(render.warnings if render else [])])
 

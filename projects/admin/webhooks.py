@@ -1,4 +1,4 @@
-"""Where tenants want to be told, and what became of each message, for support staff. Never what a message says."""
+"""Webhook endpoints, events and deliveries, for support staff. What a message says is never shown."""
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -17,7 +17,7 @@ class WebhookEndpointAdmin(ReadOnlyAdmin):
         "short_id",
         "tenant",
         "place",
-        "told_of",
+        "event_types",
         "is_test",
         "failing_since",
         "disabled_reason",
@@ -34,7 +34,7 @@ class WebhookEndpointAdmin(ReadOnlyAdmin):
         "is_test",
         "place",
         "description",
-        "told_of",
+        "event_types",
         "failing_since",
         "last_error",
         "deliveries",
@@ -49,7 +49,7 @@ class WebhookEndpointAdmin(ReadOnlyAdmin):
         return str(endpoint)
 
     @admin.display(description="events")
-    def told_of(self, endpoint: WebhookEndpoint) -> str:
+    def event_types(self, endpoint: WebhookEndpoint) -> str:
         return ", ".join(endpoint.events) or NOTHING
 
     @admin.display(description="last error")

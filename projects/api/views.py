@@ -222,10 +222,8 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
     @idempotent(shown_anew=_shown)
     def cancel(self, request: Request, pk: str) -> Response:
         """A canceled render is not charged."""
-        project = self.get_object()
-        render = services.cancel(project)
-        done = render.state == State.CANCELED
-        return Response(_shown(self), status=200 if done else 202)
+        render = services.cancel(self.get_object())
+        return Response(_shown(self), status=200 if render.state == State.CANCELED else 202)
 
     @extend_schema(summary="Render again what failed or was canceled", request=None, responses={202: ProjectSerializer})
     @action(detail=True, methods=["post"])

@@ -63,7 +63,7 @@ class AssetSerializer(serializers.ModelSerializer[Asset]):
     bytes = serializers.IntegerField(source="num_bytes")
     state = serializers.SerializerMethodField()
     waiting_for = serializers.SerializerMethodField(
-        help_text="While it is `waiting`: `file`, it was not sent yet; `check`, it is checked next; `storage`, which is away."
+        help_text="While it is `waiting`: for its `file`, for its `check`, or for the media `storage`, which is away."
     )
     error = serializers.SerializerMethodField()
     url = serializers.SerializerMethodField(help_text="The file, once it is ready. The link expires.")
@@ -151,7 +151,7 @@ class UploadSerializer(serializers.Serializer[dict[str, Any]]):
     fields = serializers.DictField(  # type: ignore[assignment]
         child=serializers.CharField(),
         allow_null=True,
-        help_text="With POST: the parts of a multipart form, whose last part, `file`, is the file. With PUT the body is the file.",
+        help_text="With POST: of a multipart form, whose last part, `file`, is the file. With PUT it is the whole body.",
     )
     expires_at = serializers.DateTimeField(allow_null=True)
     asset = AssetSerializer()

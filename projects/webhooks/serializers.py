@@ -32,7 +32,7 @@ class EndpointChange(EndpointRequest):
 
 class EndpointSerializer(serializers.ModelSerializer[WebhookEndpoint]):
     url = serializers.SerializerMethodField(
-        help_text="Null for the one endpoint that stands for each project's own `webhook_url`; made with the first of them."
+        help_text="Null for the endpoint that stands for each project's own `webhook_url`; made with the first one."
     )
     events = serializers.ListField(child=serializers.ChoiceField(choices=EVENT_TYPES))
     enabled = serializers.SerializerMethodField()

@@ -1,6 +1,6 @@
 """The place, the reason for waiting and the seconds left of renders, as the API shows them.
 
-The number of statements is the same for any number of renders.
+The number of statements does not grow with the number of renders.
 """
 
 import uuid
