@@ -151,7 +151,7 @@ class UploadSerializer(serializers.Serializer[dict[str, Any]]):
     fields = serializers.DictField(  # type: ignore[assignment]
         child=serializers.CharField(),
         allow_null=True,
-        help_text="With POST: of a multipart form, whose last part, `file`, is the file. With PUT it is the whole body.",
+        help_text="With POST: of a multipart form, whose last part, `file`, is the file. With PUT the body is it.",
     )
     expires_at = serializers.DateTimeField(allow_null=True)
     asset = AssetSerializer()

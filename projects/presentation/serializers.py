@@ -115,7 +115,7 @@ class ProjectSerializer(StatusSerializer):
     prompt = serializers.CharField(source="project.prompt", allow_null=True)
     parameters = serializers.DictField(source="project.parameters", help_text="As given, with the seed that was drawn.")
     metadata = serializers.DictField(source="project.metadata", child=serializers.CharField())
-    webhook_url = serializers.CharField(allow_null=True)
+    webhook_url = serializers.CharField(read_only=True, allow_null=True)
     test = serializers.BooleanField(source="project.is_test", help_text="Made with a test key.")
     warnings = WarningSerializer(many=True)
     call_id = serializers.CharField(source="render.id", help_text="Changes with each take; opaque.")

@@ -36,7 +36,7 @@ class PreviewView(APIView):
     @extend_schema(
         operation_id="v1_preview_retrieve",
         tags=["projects"],
-        summary="Watch a film while it renders",
+        summary="Watch a video while it renders",
         auth=[],
         responses={(200, CONTENT_TYPE): OpenApiTypes.STR},
     )
