@@ -30,6 +30,7 @@ EVENT_SCHEMA = {
 KEEP_ALIVE_SECONDS = 15.0  # Of silence; proxies close connections that are silent for longer.
 RETRY_MILLISECONDS = 2000
 READ_SECONDS = 1.0  # Streams woken by the same change share one read for this long.
+# The reads that are going on, or have just ended: by project, what has changed, and what links begin with.
 _reads: dict[tuple[UUID, Snapshot, str], asyncio.Future[str | None]] = {}
 
 
@@ -84,12 +85,13 @@ async def _read_once(key: tuple[UUID, Snapshot, str], read_status: Callable[[], 
             connection.close()
         return None if status is None else json.dumps(json.loads(JSONRenderer().render(status)))
 
-    known = _reads.get(key)
-    failed = known is not None and known.done() and known.exception() is not None
-    if known is None or failed or known.get_loop() is not asyncio.get_running_loop():
-        known = _reads[key] = asyncio.ensure_future(sync_to_async(read, thread_sensitive=False)())
-        known.add_done_callback(lambda read: read.get_loop().call_later(READ_SECONDS, _forget, key, read))
-    return await asyncio.shield(known)
+    task = _reads.get(key)
+    has_failed = task is not None and task.done() and task.exception() is not None
+    loop = asyncio.get_running_loop()
+    if task is None or has_failed or task.get_loop() is not loop:
+        task = _reads[key] = asyncio.ensure_future(sync_to_async(read, thread_sensitive=False)())
+        task.add_done_callback(lambda done: loop.call_later(READ_SECONDS, _forget, key, done))
+    return await asyncio.shield(task)
 
 
 def _forget(key: tuple[UUID, Snapshot, str], read: asyncio.Future[str | None]) -> None:
