@@ -312,7 +312,7 @@ def test_what_happens_is_rung_for_at_once_and_told_once(alice, endpoint) -> None
     assert rung() == 1
     render = Render.objects.get(take__project__tenant=alice.tenant)
     before = WebhookEvent.objects.count()
-    outbox.record(render)
+    outbox.record(render=render)
     assert (rung(), WebhookEvent.objects.count()) == (1, before)
 
 
@@ -422,8 +422,8 @@ def test_a_deletion_that_is_due_is_rung_for_and_no_other(deletion) -> None:
 
 def test_files_of_all_sweeps_are_counted(deletion, monkeypatch) -> None:
     ended(deletion, timedelta(0))
-    monkeypatch.setattr(project_deletion.outputs, "delete_films", lambda render: 2)
-    monkeypatch.setattr(project_deletion.outputs, "delete_work", lambda render: 3)
+    monkeypatch.setattr(project_deletion.removal, "delete_films", lambda render: 2)
+    monkeypatch.setattr(project_deletion.removal, "delete_work", lambda render: 3)
     monkeypatch.setattr(project_deletion.assets, "delete_stray_speech", lambda render: 4)
     for files in (9, 18):
         Deletion.objects.filter(pk=deletion.pk).update(sweep_after=Now())
@@ -441,10 +441,10 @@ def test_another_trouble_than_an_end_is_not_taken_for_one(alice, neighbour, monk
 
         return cancel
 
-    monkeypatch.setattr(project_deletion.lifecycle, "request_cancel", refuse("internal"))
+    monkeypatch.setattr(project_deletion.transitions, "request_cancel", refuse("internal"))
     with pytest.raises(ServiceError):
         project_deletion.delete_project(Render.objects.get(take__project=project["id"]).take.project, alice.key)
     assert not Deletion.objects.filter(tenant=alice.tenant).exists()
-    monkeypatch.setattr(project_deletion.lifecycle, "request_cancel", refuse("invalid_state"))
+    monkeypatch.setattr(project_deletion.transitions, "request_cancel", refuse("invalid_state"))
     project_deletion.delete_project(Render.objects.get(take__project=project["id"]).take.project, alice.key)
     assert Deletion.objects.filter(tenant=alice.tenant).exists()
