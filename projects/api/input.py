@@ -7,7 +7,6 @@ from django.conf import settings
 from rest_framework import serializers
 from rest_framework.settings import api_settings
 
-from accounts.api.fields import FiniteFloatField
 from accounts.api.names import RULE, is_name
 from projects.assets.source_urls import MAX_LENGTH, validate_source_url
 from projects.models import AudioOrder
@@ -64,26 +63,26 @@ class ParametersRequest(serializers.Serializer[Any]):
     sample_steps = serializers.IntegerField(
         min_value=1, max_value=50, required=False, allow_null=True, help_text="Sampling steps. Default: 8."
     )
-    sample_shift = FiniteFloatField(
+    sample_shift = serializers.FloatField(
         max_value=MAX_SCALE,
         required=False,
         allow_null=True,
         help_text="Flow shift of the schedule, above 0. Default: 3.0.",
     )
-    sample_text_guide_scale = FiniteFloatField(
+    sample_text_guide_scale = serializers.FloatField(
         min_value=0, max_value=MAX_SCALE, required=False, allow_null=True, help_text="Text guidance. Default: 1.0."
     )
-    sample_audio_guide_scale = FiniteFloatField(
+    sample_audio_guide_scale = serializers.FloatField(
         min_value=0,
         max_value=MAX_SCALE,
         required=False,
         allow_null=True,
         help_text="Audio guidance; higher follows the voice more closely. Default: 6.0.",
     )
-    lora_scale = FiniteFloatField(
+    lora_scale = serializers.FloatField(
         min_value=0, max_value=2, required=False, allow_null=True, help_text="Strength of the LoRA. Default: 1.0."
     )
-    color_correction_strength = FiniteFloatField(
+    color_correction_strength = serializers.FloatField(
         min_value=0,
         max_value=1,
         required=False,

@@ -82,7 +82,7 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
 
     def get_queryset(self) -> QuerySet[Project]:
         if getattr(self, "swagger_fake_view", False):
-            return Project.objects.none()  # The documentation is made without a key.
+            return Project.objects.none()  # The documentation asks without a key.
         key = self.api_key
         projects = Project.objects.filter(tenant=key.tenant, is_test=key.is_test, deleted_at=None)
         if self.action in ("status", "events"):

@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from accounts.api.fields import FiniteFloatField, UniqueListField
+from accounts.api.fields import UniqueListField
 from projects.models.webhooks import EventType, WebhookDelivery, WebhookEndpoint, default_events
 from projects.webhooks.fields import webhook_url_field
 
@@ -71,7 +71,7 @@ class NewEndpointSerializer(EndpointSerializer):
 
 
 class SecretRotation(serializers.Serializer[Any]):
-    overlap_hours = FiniteFloatField(
+    overlap_hours = serializers.FloatField(
         min_value=0, max_value=MAX_OVERLAP_HOURS, default=24, help_text="How long messages carry both signatures."
     )
 
