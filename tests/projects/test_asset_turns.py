@@ -172,7 +172,7 @@ def test_a_check_that_was_put_off_does_not_count(arrived, acme, monkeypatch) -> 
 @pytest.mark.parametrize("failure", [TooSlow(), RuntimeError("a bug"), SystemExit()])
 def test_a_check_that_fails_counts_and_ends_after_some(arrived, acme, charlie, monkeypatch, failure) -> None:
     asset, strangers = arrived(acme), arrived(charlie.tenant, seconds=-1000)
-    monkeypatch.setattr(verification.objects, "storage_of", lambda key: _NoStorage())
+    monkeypatch.setattr(verification.media, "storage_of", lambda key: _NoStorage())
 
     def fail(*arguments):
         raise failure
@@ -203,7 +203,7 @@ def test_who_was_overtaken_writes_nothing(arrived, acme, monkeypatch) -> None:
     Asset.objects.update(check_after=timezone.now())
     quick = claim()
     deleted: list[str] = []
-    monkeypatch.setattr(verification.objects, "storage_of", lambda key: deleted.append(key))
+    monkeypatch.setattr(verification.media, "storage_of", lambda key: deleted.append(key))
 
     end(slow)
 
