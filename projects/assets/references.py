@@ -75,22 +75,21 @@ def source_of(asset: Asset) -> str:
 
 def _look_up(owner: ApiKey | Project, references: Mapping[str, str]) -> dict[str, Asset]:
     """The assets of the owner's tenant and mode that references mean, by parameter; one statement for each kind."""
-    ids = {param: uuid.UUID(text.partition(":")[2]) for param, text in references.items()}
     own = {"tenant": owner.tenant_id, "is_test": owner.is_test}
     found: dict[str, Asset] = {}
-    if portrait := _avatar_id(references, ids):
-        for avatar in Avatar.objects.filter(**own, pk=portrait).select_related("asset"):
+    if _is_avatar(references.get(PORTRAIT, "")):  # In any other field an avatar means nothing.
+        avatar = Avatar.objects.filter(**own, pk=_id_of(references[PORTRAIT])).select_related("asset").first()
+        if avatar is not None:
             found[PORTRAIT] = avatar.asset
-    of_assets = {param: asset_id for param, asset_id in ids.items() if not _is_avatar(references[param])}
-    if of_assets:
-        assets = Asset.objects.filter(**own, deleted_at=None).in_bulk(list(of_assets.values()))
-        found |= {param: assets[asset_id] for param, asset_id in of_assets.items() if asset_id in assets}
+    ids = {param: _id_of(text) for param, text in references.items() if not _is_avatar(text)}
+    if ids:
+        assets = Asset.objects.filter(**own, deleted_at=None).in_bulk(list(ids.values()))
+        found |= {param: assets[asset_id] for param, asset_id in ids.items() if asset_id in assets}
     return found
 
 
-def _avatar_id(references: Mapping[str, str], ids: Mapping[str, uuid.UUID]) -> uuid.UUID | None:
-    """Only the portrait can be an avatar; in any other field none is found."""
-    return ids[PORTRAIT] if PORTRAIT in references and _is_avatar(references[PORTRAIT]) else None
+def _id_of(reference: str) -> uuid.UUID:
+    return uuid.UUID(reference.partition(":")[2])
 
 
 def _is_avatar(reference: str) -> bool:
