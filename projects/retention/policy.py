@@ -62,7 +62,7 @@ def run() -> None:
     deadline = time.monotonic() + SECONDS_AT_ONCE
     steps: list[Callable[[float], bool]] = [
         partial(_each, "test_projects", old_test_projects(), "updated_at", _delete_test_project),
-        partial(_each, "films", films(), "completed_at", removal.delete_films),
+        partial(_each, "films", videos(), "completed_at", removal.delete_films),
         partial(_each, "work", work(), "completed_at", _delete_work),
         partial(_each, "speech", speech(), "created_at", _delete_speech),
         partial(_each, "dead_assets", dead_assets(), "created_at", _delete_dead_asset),
@@ -93,7 +93,7 @@ def old_test_projects() -> QuerySet[Project]:
     return kept.filter(updated_at__lt=Now() - _by_plan("tenant__plan__retention_days"))
 
 
-def films() -> QuerySet[Render]:
+def videos() -> QuerySet[Render]:
     """Renders whose video is kept no longer, also if only a part of it was stored before the upload broke off."""
     ended = Render.objects.filter(state__in=TERMINAL_STATES, films_deleted_at=None)
     return ended.filter(completed_at__lt=Now() - _by_plan("tenant__plan__retention_days"))

@@ -342,7 +342,7 @@ def test_one_kind_of_news_keeps_back_no_other(alice, monkeypatch, caplog) -> Non
     polled_events.record()
 
     assert [event.type for event in WebhookEvent.objects.all()] == [EventType.THRESHOLD_REACHED]
-    assert "News were not noted: broken" in caplog.text
+    assert "Events were not recorded: broken" in caplog.text
 
 
 def test_a_project_that_cannot_be_swept_keeps_back_no_other(alice, stranger, monkeypatch, caplog) -> None:
