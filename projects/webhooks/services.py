@@ -32,7 +32,7 @@ def change_endpoint(endpoint: WebhookEndpoint, *, enabled: bool | None = None, *
     Raises ServiceError `invalid` for a URL of the endpoint that stands for the `webhook_url` of each project.
     """
     if "url" in fields and not endpoint.url:
-        raise ServiceError("invalid", "url: This endpoint tells each project's own webhook_url.", param="url")
+        raise ServiceError("invalid", "url: This endpoint stands for each project's own webhook_url.", param="url")
     if enabled is True:
         fields |= {"disabled_at": None, "disabled_reason": "", "failing_since": None}
     elif enabled is False and endpoint.disabled_at is None:

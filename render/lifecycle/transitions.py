@@ -35,7 +35,7 @@ def enter_state(render: Render, state: State, *, is_new: bool = False, **changes
     """Write a state, with what changes together with it, and send `render_changed` once.
 
     Every change of a state passes here, in the caller's transaction. A new render is inserted, any other one is updated
-    and read again. changes: values or database expressions of other fields.
+    and read again. changes: other fields of a render that is not new, as values or database expressions.
     """
     if is_new:
         render.state = state
