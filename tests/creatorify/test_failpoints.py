@@ -16,7 +16,7 @@ from render.lifecycle import progress, reaper, retries, transitions
 from render.machine import nodes
 from render.models import Phase, Render, Segment, State
 from tests.failpoints import dies_at
-from tests.projects.steps import NEW, PROJECTS, claim, create, finish
+from tests.projects.steps import NEW, PROJECTS, TWO_SEGMENTS, claim, create, finish
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MOST = 200  # failpoints of one step: a step has an end
@@ -80,7 +80,7 @@ def rendering(waiting) -> Callable[[], Claim]:
     def make() -> Claim:
         waiting()
         claimed = claim()
-        progress.prepared(claimed, sources={}, plan={}, num_frames=50, segments_total=2)
+        progress.prepared(claimed, sources={}, plan=TWO_SEGMENTS, num_frames=50, segments_total=2)
         record(claimed, 0)
         return claimed
 

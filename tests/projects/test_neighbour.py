@@ -25,7 +25,16 @@ from render.fence import Claim
 from render.lifecycle import progress, reaper, retries, transitions
 from render.models import Attempt, Node, Phase, Render, Segment, State
 from tests.neighbour import SECRET
-from tests.projects.steps import NO_SOURCES, PROJECTS, claim, create, finish, finished_project, latest_render
+from tests.projects.steps import (
+    NO_SOURCES,
+    PROJECTS,
+    TWO_SEGMENTS,
+    claim,
+    create,
+    finish,
+    finished_project,
+    latest_render,
+)
 
 pytestmark = pytest.mark.usefixtures("neighbour")
 
@@ -38,7 +47,7 @@ def claimed(alice) -> Claim:
     create(alice)
     mine = claim()
     create(alice)
-    progress.prepared(mine, sources=NO_SOURCES, plan={}, num_frames=50, segments_total=2)
+    progress.prepared(mine, sources=NO_SOURCES, plan=TWO_SEGMENTS, num_frames=50, segments_total=2)
     return mine
 
 
