@@ -17,7 +17,7 @@ from projects.models import Asset, Deletion, Project
 from projects.models.webhooks import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from projects.retention import policy as retention
 from projects.webhooks import delivery as webhook_delivery
-from projects.webhooks import outbox, views
+from projects.webhooks import outbox, services
 from projects.webhooks.sender import SendResult
 from render.models import Render
 from tests.conftest import Caller
@@ -218,7 +218,7 @@ def test_projects_of_test_keys_end_by_the_plans_days(alice, charlie, tester) -> 
 
 @pytest.mark.django_db(transaction=True)
 def test_many_who_make_an_endpoint_at_once_make_no_more_than_there_may_be(alice, charlie, monkeypatch) -> None:
-    monkeypatch.setattr(views, "MAX_ENDPOINTS", 1)
+    monkeypatch.setattr(services, "MAX_ENDPOINTS", 1)
     endpoint_of(charlie)
     callers = [Caller(alice.tenant, str(number)) for number in range(8)]
     ApiKey.objects.filter(tenant=alice.tenant).update(scopes=list(Scope))
