@@ -42,20 +42,14 @@ class Node(models.Model):
     name = models.CharField(max_length=120)
     queue = models.CharField(max_length=20)
     heartbeat_at = models.DateTimeField(db_default=Now())
-    model_state = models.CharField(
-        max_length=10, blank=True, help_text="State of its model server: loading, ready, ..."
-    )
+    model_state = models.CharField(max_length=10, blank=True, help_text="Its model server: loading, ready, ...")
     gpu = models.CharField(max_length=120, blank=True)
     memory_plan = models.CharField(max_length=40, blank=True, help_text="Which networks the GPU's memory holds.")
     canary_at = models.DateTimeField(null=True, help_text="When one of its workers last answered the watchdog.")
     draining = models.BooleanField(default=False, help_text="Takes no new render and hands its current one back.")
-    fault = models.CharField(
-        max_length=200, blank=True, db_default="", help_text="Why it cannot take work now; empty while it can."
-    )
+    fault = models.CharField(max_length=200, blank=True, db_default="", help_text="Why it cannot take work now.")
     fault_since = models.DateTimeField(null=True)
-    rests_until = models.DateTimeField(
-        null=True, help_text="Until when it takes no work, after a fault in the middle of a render."
-    )
+    rests_until = models.DateTimeField(null=True, help_text="After a fault it takes no work until then.")
     unloadable = models.JSONField(
         default=dict,
         db_default=Value({}, models.JSONField()),
@@ -110,7 +104,7 @@ class Render(models.Model):
         max_length=40,
         blank=True,
         db_default="",
-        help_text="Variant of the model, which says which of its files are needed.",
+        help_text="Of the model: which of its files are needed.",
     )
 
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
@@ -125,9 +119,7 @@ class Render(models.Model):
     not_before = models.DateTimeField(db_default=Now())
     crashes = models.PositiveSmallIntegerField(default=0)
     failures = models.PositiveSmallIntegerField(default=0)
-    storage_failures = models.PositiveSmallIntegerField(
-        db_default=0, help_text="Failures of the media storage, which are counted apart."
-    )
+    storage_failures = models.PositiveSmallIntegerField(db_default=0, help_text="Of the media storage; counted apart.")
     cancel_requested_at = models.DateTimeField(null=True)
 
     # The result
@@ -143,9 +135,7 @@ class Render(models.Model):
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     started_at = models.DateTimeField(null=True)
     completed_at = models.DateTimeField(null=True)
-    work_deleted_at = models.DateTimeField(
-        null=True, help_text="When its segments, checkpoints and sources were deleted."
-    )
+    work_deleted_at = models.DateTimeField(null=True, help_text="When its segments and sources were deleted.")
     films_deleted_at = models.DateTimeField(null=True, help_text="When its video and poster were deleted.")
 
     class Meta:
@@ -215,9 +205,7 @@ class Attempt(models.Model):
     number = models.PositiveIntegerField()
     node = models.ForeignKey(Node, on_delete=models.SET_NULL, null=True, related_name="attempts")
     outcome = models.CharField(max_length=12, choices=Outcome, blank=True)
-    render_seconds = models.FloatField(
-        default=0, help_text="Seconds spent in the engine, without waiting and transfers."
-    )
+    render_seconds = models.FloatField(default=0, help_text="Seconds in the engine, without transfers.")
     started_at = models.DateTimeField(db_default=Now(), editable=False)
     ended_at = models.DateTimeField(null=True)
 
@@ -233,9 +221,7 @@ class Segment(models.Model):
 
     render = models.ForeignKey(Render, on_delete=models.CASCADE, related_name="segments")
     index = models.PositiveIntegerField()
-    attempt = models.PositiveIntegerField(
-        help_text="The attempt that rendered it; 0: an earlier render, which this one continues."
-    )
+    attempt = models.PositiveIntegerField(help_text="0: of an earlier render, which this one continues.")
     key = models.CharField(max_length=300, help_text="Ends in the SHA-256 of the content.")
     num_bytes = models.PositiveBigIntegerField()
     frames = models.PositiveIntegerField()

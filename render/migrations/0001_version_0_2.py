@@ -80,9 +80,7 @@ class Migration(migrations.Migration):
                 ("heartbeat_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 (
                     "model_state",
-                    models.CharField(
-                        blank=True, help_text="State of its model server: loading, ready, ...", max_length=10
-                    ),
+                    models.CharField(blank=True, help_text="Its model server: loading, ready, ...", max_length=10),
                 ),
                 ("gpu", models.CharField(blank=True, max_length=120)),
                 (
@@ -102,16 +100,14 @@ class Migration(migrations.Migration):
                     models.CharField(
                         blank=True,
                         db_default="",
-                        help_text="Why it cannot take work now; empty while it can.",
+                        help_text="Why it cannot take work now.",
                         max_length=200,
                     ),
                 ),
                 ("fault_since", models.DateTimeField(null=True)),
                 (
                     "rests_until",
-                    models.DateTimeField(
-                        help_text="Until when it takes no work, after a fault in the middle of a render.", null=True
-                    ),
+                    models.DateTimeField(help_text="After a fault it takes no work until then.", null=True),
                 ),
                 (
                     "unloadable",
@@ -186,7 +182,7 @@ class Migration(migrations.Migration):
                     models.CharField(
                         blank=True,
                         db_default="",
-                        help_text="Variant of the model, which says which of its files are needed.",
+                        help_text="Of the model: which of its files are needed.",
                         max_length=40,
                     ),
                 ),
@@ -228,9 +224,7 @@ class Migration(migrations.Migration):
                 ("failures", models.PositiveSmallIntegerField(default=0)),
                 (
                     "storage_failures",
-                    models.PositiveSmallIntegerField(
-                        db_default=0, help_text="Failures of the media storage, which are counted apart."
-                    ),
+                    models.PositiveSmallIntegerField(db_default=0, help_text="Of the media storage; counted apart."),
                 ),
                 ("cancel_requested_at", models.DateTimeField(null=True)),
                 ("video_key", models.CharField(blank=True, max_length=300)),
@@ -252,9 +246,7 @@ class Migration(migrations.Migration):
                 ("completed_at", models.DateTimeField(null=True)),
                 (
                     "work_deleted_at",
-                    models.DateTimeField(
-                        help_text="When its segments, checkpoints and sources were deleted.", null=True
-                    ),
+                    models.DateTimeField(help_text="When its segments and sources were deleted.", null=True),
                 ),
                 (
                     "films_deleted_at",
@@ -303,9 +295,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "render_seconds",
-                    models.FloatField(
-                        default=0, help_text="Seconds spent in the engine, without waiting and transfers."
-                    ),
+                    models.FloatField(default=0, help_text="Seconds in the engine, without transfers."),
                 ),
                 (
                     "started_at",
@@ -336,9 +326,7 @@ class Migration(migrations.Migration):
                 ("index", models.PositiveIntegerField()),
                 (
                     "attempt",
-                    models.PositiveIntegerField(
-                        help_text="The attempt that rendered it; 0: an earlier render, which this one continues."
-                    ),
+                    models.PositiveIntegerField(help_text="0: of an earlier render, which this one continues."),
                 ),
                 ("key", models.CharField(help_text="Ends in the SHA-256 of the content.", max_length=300)),
                 ("num_bytes", models.PositiveBigIntegerField()),
