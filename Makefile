@@ -12,7 +12,7 @@ SEED ?= 1
 RENDERS ?= 200
 JOBS ?= 1
 
-.PHONY: help demo dev test faults quality chaos chaos-all mutants contract load siege hostile check bench bench-web bench-scale bench-gpu constraints clean
+.PHONY: help demo dev test faults quality chaos chaos-all mutants contract load siege hostile check bench request-cost bench-web bench-scale bench-gpu constraints clean
 
 help:  ## Print this list.
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 13
@@ -64,6 +64,9 @@ check: $(VENV)/.dev  ## Check style, types, the import law, migrations and setti
 
 bench: $(VENV)/.dev  ## Measure the draft engine and the service around an engine, as ratios within one run.
 	$(RUN) -m tests.bench
+
+request-cost: $(VENV)/.dev  ## Count hops between files and statements to Postgres: of POST /projects, a status poll, a segment.
+	$(RUN) -m tests.request_cost
 
 bench-web: $(VENV)/.dev  ## Measure the cost of a request, compared with Django's own ASGI handler under uvicorn.
 	$(RUN) -m tests.bench_web

@@ -1,30 +1,44 @@
-"""What a project does when one of its renders changes; runs inside the transaction that changes it."""
+"""What projects do when one of their renders changes; called inside the transaction that changes it.
+
+`projects.apps` connects these. The outbox, `projects.webhooks.outbox.record`, is connected to the same signal.
+"""
 
 from django.db.models.functions import Now
 
-from projects.assets import queue as asset_queue
+from projects.assets import claims as asset_claims
 from projects.assets import services as assets
 from projects.models import Project
 from projects.retention import project_deletion
-from projects.webhooks import outbox
-from render.models import Phase, Render, State
+from render.models import TERMINAL_STATES, Phase, Render, State
 
 
-def follow_render(*, render: Render, **_: object) -> None:
-    """Move the project's `updated_at`; what a deleted project was still rendering is deleted when it ends."""
-    changed = Project.objects.filter(takes__render=render)
-    # The update comes first: it waits for a deletion that is going on, so that the next line sees it.
-    changed.update(updated_at=Now())
-    outbox.note(render)
-    if render.phase == Phase.PREPARE and render.attempt and render.state != State.RUNNING:  # It was being prepared.
-        asset_queue.ring_for(render.tenant_id)
-    if render.is_terminal and changed.filter(deleted_at__isnull=False).exists():
-        project_deletion.ring()
+def touch_project(*, render: Render, is_new: bool = False, **_: object) -> None:
+    """Move `updated_at` of the render's project. For a new render `projects.services` writes the project itself."""
+    if not is_new:
+        Project.objects.filter(takes__render=render).update(updated_at=Now())
+
+
+def check_uploads(*, render: Render, **_: object) -> None:
+    """When a render is not being prepared any more, its tenant's uploads may be checked again."""
+    if render.phase == Phase.PREPARE and render.attempt and render.state != State.RUNNING:
+        asset_claims.enqueue_for(render.tenant_id)
+
+
+def sweep_deleted_project(*, render: Render, **_: object) -> None:
+    """When a render ends, delete the media of its project if the project was deleted meanwhile.
+
+    Comes after `touch_project`, whose update waits for a deletion that is going on, so that it is seen here.
+    """
+    if (
+        render.state in TERMINAL_STATES
+        and Project.objects.filter(takes__render=render, deleted_at__isnull=False).exists()
+    ):
+        project_deletion.enqueue()
 
 
 def end_preparation(*, render: Render, **_: object) -> None:
-    """The tenant's uploads may go on, and what was spoken of a script becomes the project's voice."""
-    asset_queue.ring_for(render.tenant_id)
+    """Let the tenant's uploads be checked, and make the speech of a script the project's voice."""
+    asset_claims.enqueue_for(render.tenant_id)
     if render.sources and "speech" in render.sources:
         for project in Project.objects.filter(takes__render=render, deleted_at=None):
             assets.keep_speech(project, render.sources["speech"])

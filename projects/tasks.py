@@ -1,28 +1,26 @@
-"""What django-q2 runs. The names are stored in tickets and schedules: they never change."""
+"""The tasks that django-q2 runs. Their names are stored in tickets and schedules, so they never change."""
 
 import time
 from collections.abc import Callable
 
-from projects import enqueue
+from projects.enqueue import enqueue_task
 
-SECONDS_AT_ONCE = 3.0  # What is left then is for another ticket: renders and chores take turns.
+SECONDS_AT_ONCE = 3.0  # The rest is left to another ticket, so that renders and chores take turns.
 
 
 def tend_assets() -> None:
-    from projects.assets import (  # The first decodes media: nothing that a web process should load.
-        discards,
-        verification,
-    )
+    # Imported here: `verification` decodes media, which no web process should load.
+    from projects.assets import discards, verification
 
     verification.expire()
-    # What a check has made useless goes at once: it is a second copy of a file, or one that was refused.
+    # Deletes at once what a check leaves behind: a second copy of a file, or one that was refused.
     _work_off("tend_assets", verification.check_next, discards.delete_next)
 
 
 def deliver_webhooks() -> None:
     from projects.webhooks import delivery, outbox
 
-    _work_off("deliver_webhooks", lambda: outbox.hand_out() > 0)
+    _work_off("deliver_webhooks", lambda: outbox.fan_out() > 0)
     delivery.send_in_background()
 
 
@@ -40,10 +38,10 @@ def keep_retention() -> None:
 
 
 def _work_off(task: str, *steps: Callable[[], bool]) -> None:
-    """Do the steps by turns, each until it has nothing to do; after some seconds the rest is left to another ticket."""
+    """Do the steps in turn, each until it has nothing to do. After SECONDS_AT_ONCE another ticket goes on."""
     deadline = time.monotonic() + SECONDS_AT_ONCE
     while steps:
         steps = tuple(step for step in steps if step())
         if steps and time.monotonic() > deadline:
-            enqueue.ring(task)
+            enqueue_task(task)
             return

@@ -1,3 +1,5 @@
+"""The URLs of the API that concern projects, files and webhooks; below /api/v1."""
+
 from django.urls import path, re_path
 
 from accounts.api.routers import OptionalSlashRouter

@@ -1,7 +1,7 @@
-"""The fencing token: who holds a render may write, and nobody else.
+"""The fencing token: only the worker that holds a render may write to it.
 
-`Render.attempt` grows with each claim. A worker that lost its lease, without knowing, finds no row under its token and
-gets `Fenced`; so it can neither write nor bill, however late it wakes up.
+`Render.attempt` grows with each claim and is the token. A worker that has lost its lease without noticing finds no row
+under its token and gets `Fenced`: it can neither write nor charge, however late it wakes up.
 """
 
 import uuid
@@ -16,38 +16,39 @@ from django.db.models import QuerySet
 from django.db.models.functions import Greatest, Now
 
 from render.models import Node, Render, State
-from render.signals import render_changed
 
 
 class Fenced(Exception):
-    """The render is not ours any more: it was canceled, reaped, or ended by somebody else."""
+    """This worker no longer holds the render: it was canceled, reaped, or ended by somebody else."""
 
 
 class CancelRequested(Exception):
-    """The customer wants the render to end."""
+    """The customer has requested that the render be canceled."""
 
 
 @dataclass(frozen=True)
 class Claim:
+    """A render and the fencing token of the worker that holds it."""
+
     render_id: uuid.UUID
     attempt: int
 
 
 @contextmanager
 def fence(claim: Claim) -> Iterator[Render]:
-    """A transaction in which the render is locked and ours. Raises Fenced. Announces the change at its end."""
+    """A transaction in which the render is locked and held by the claim. Raises Fenced."""
     with transaction.atomic():
         render = _held(claim).select_for_update(no_key=True).first()
         if render is None:
             raise Fenced
         yield render
-        announce(render)
 
 
 def renew(claim: Claim, *, progress: int | None = None) -> Render:
-    """Renew the lease; return the row, to see what is asked of the worker. Raises Fenced. progress: never goes back.
+    """Renew the lease; return the render with its node, which say whether to stop or to drain. Raises Fenced.
 
-    A late renewal is allowed as long as nobody has reaped: the token decides, not the clock.
+    progress: in percent; a smaller value than the recorded one is ignored. A late renewal succeeds as long as the
+    reaper has not taken the render: the token decides, not the clock.
     """
     changes = {} if progress is None else {"progress": Greatest("progress", progress)}
     renewed = _held(claim).update(lease_until=lease_end(), heartbeat_at=Now(), **changes)
@@ -58,14 +59,8 @@ def renew(claim: Claim, *, progress: int | None = None) -> Render:
     return render
 
 
-def announce(render: Render) -> None:
-    """Tell the layers above, in the transaction of the change."""
-    render.refresh_from_db()
-    render_changed.send(sender=Render, render=render)
-
-
 def lease_end() -> object:
-    """When a lease taken or renewed now ends, by the clock of the database."""
+    """When a lease that is taken or renewed now ends, by the database's clock."""
     return Now() + timedelta(seconds=settings.RENDER_LEASE_SECONDS)
 
 

@@ -1,3 +1,5 @@
+"""The tables of renders: the renders with their attempts and segments, the nodes, and the reaper's clock."""
+
 import uuid
 
 from django.db import models
@@ -8,6 +10,8 @@ from accounts.models import Tenant
 
 
 class State(models.TextChoices):
+    """See `render.lifecycle.transitions` for the changes between states."""
+
     QUEUED = "queued"
     RUNNING = "running"
     FINISHED = "finished"
@@ -19,6 +23,8 @@ TERMINAL_STATES = [State.FINISHED, State.FAILED, State.CANCELED]
 
 
 class Phase(models.TextChoices):
+    """What is being done, or comes next while the render is queued."""
+
     PREPARE = "prepare"
     WAITING = "waiting"
     LOADING = "loading"
@@ -27,7 +33,7 @@ class Phase(models.TextChoices):
     UPLOADING = "uploading"
 
 
-FINISHING = (Phase.ASSEMBLING, Phase.UPLOADING)  # All that is left to do needs no GPU.
+FINISHING = (Phase.ASSEMBLING, Phase.UPLOADING)  # The rest of the work needs no GPU.
 
 
 class Node(models.Model):
@@ -36,14 +42,14 @@ class Node(models.Model):
     name = models.CharField(max_length=120)
     queue = models.CharField(max_length=20)
     heartbeat_at = models.DateTimeField(db_default=Now())
-    model_state = models.CharField(max_length=10, blank=True, help_text="Of its model server: loading, ready, ...")
+    model_state = models.CharField(max_length=10, blank=True, help_text="Its model server: loading, ready, ...")
     gpu = models.CharField(max_length=120, blank=True)
-    memory_plan = models.CharField(max_length=40, blank=True, help_text="Where the networks lie, by the GPU's memory.")
-    canary_at = models.DateTimeField(null=True, help_text="When a worker of it last showed that it works.")
+    memory_plan = models.CharField(max_length=40, blank=True, help_text="Which networks the GPU's memory holds.")
+    canary_at = models.DateTimeField(null=True, help_text="When one of its workers last answered the watchdog.")
     draining = models.BooleanField(default=False, help_text="Takes no new render and hands its current one back.")
     fault = models.CharField(max_length=200, blank=True, db_default="", help_text="Why it cannot take work now.")
     fault_since = models.DateTimeField(null=True)
-    rests_until = models.DateTimeField(null=True, help_text="After a fault in the middle of a render.")
+    rests_until = models.DateTimeField(null=True, help_text="After a fault it takes no work until then.")
     unloadable = models.JSONField(
         default=dict,
         db_default=Value({}, models.JSONField()),
@@ -66,14 +72,14 @@ class Node(models.Model):
 
 
 class Render(models.Model):
-    """One video being made. `state`, the lease and the fence are written by `render.lifecycle.transitions` alone."""
+    """A video, from its request to its end. Only `render.lifecycle` writes the state, the lease and the attempt."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="renders")
     engine = models.CharField(max_length=40)
-    queue = models.CharField(max_length=20, help_text="Where its next step can be done.")
+    queue = models.CharField(max_length=20, help_text="The queue whose nodes can do its next step.")
 
-    # What is asked
+    # What was requested
     image_url = models.TextField(help_text="A portrait, or a video to dub.")
     audio_url = models.TextField(blank=True, help_text="Empty if the voice is spoken from the script.")
     script = models.JSONField(null=True, blank=True, help_text="text, voice and language.")
@@ -81,28 +87,31 @@ class Render(models.Model):
     audio_order = models.CharField(max_length=12, default="left_right")
     prompt = models.TextField(blank=True)
     parameters = models.JSONField()
-    test_scenario = models.CharField(max_length=40, blank=True, help_text="Of a test key: how it is to end.")
+    test_scenario = models.CharField(max_length=40, blank=True, help_text="With a test key: how the render is to end.")
 
-    # What `prepare` found: storage keys of the normalised files, and the engine's plan
+    # From the preparation: storage keys of the normalised files, and the engine's plan
     sources = models.JSONField(null=True, blank=True)
     warnings = models.JSONField(
         default=list,
         db_default=Value([], models.JSONField()),
         blank=True,
-        help_text="Of the customer's files: param, code and detail.",
+        help_text="About the customer's files: param, code and detail.",
     )
     plan = models.JSONField(null=True, blank=True)
     segments_total = models.PositiveIntegerField(null=True)
     num_frames = models.PositiveIntegerField(null=True)
     variant = models.CharField(
-        max_length=40, blank=True, db_default="", help_text="Of the model: which of its files the engine needs."
+        max_length=40,
+        blank=True,
+        db_default="",
+        help_text="Of the model: which of its files are needed.",
     )
 
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
     phase = models.CharField(max_length=12, choices=Phase, default=Phase.PREPARE)
     progress = models.PositiveSmallIntegerField(default=0)
 
-    # Who works on it. `attempt` is the fencing token: it grows with each claim, and only its holder may write.
+    # The worker that holds it. `attempt` is the fencing token: it grows with each claim, and only its holder may write.
     attempt = models.PositiveIntegerField(default=0)
     node = models.ForeignKey(Node, on_delete=models.SET_NULL, null=True, related_name="renders")
     lease_until = models.DateTimeField(null=True)
@@ -113,21 +122,21 @@ class Render(models.Model):
     storage_failures = models.PositiveSmallIntegerField(db_default=0, help_text="Of the media storage; counted apart.")
     cancel_requested_at = models.DateTimeField(null=True)
 
-    # What came of it
+    # The result
     video_key = models.CharField(max_length=300, blank=True)
     poster_key = models.CharField(max_length=300, blank=True)
     duration_seconds = models.FloatField(null=True)
     error_code = models.CharField(max_length=40, blank=True)
     error_message = models.TextField(blank=True, help_text="For the customer.")
     error_param = models.CharField(max_length=40, blank=True)
-    error_retryable = models.BooleanField(null=True, help_text="Whether it may pass; none: as the code says.")
+    error_retryable = models.BooleanField(null=True, help_text="Whether a retry may help; null: as the code says.")
     error_trace = models.TextField(blank=True, help_text="For staff only: may hold addresses.")
 
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     started_at = models.DateTimeField(null=True)
     completed_at = models.DateTimeField(null=True)
-    work_deleted_at = models.DateTimeField(null=True, help_text="Its segments, checkpoints and sources.")
-    films_deleted_at = models.DateTimeField(null=True, help_text="Its film and poster.")
+    work_deleted_at = models.DateTimeField(null=True, help_text="When its segments and sources were deleted.")
+    films_deleted_at = models.DateTimeField(null=True, help_text="When its video and poster were deleted.")
 
     class Meta:
         permissions = [("view_media", "Can look at a tenant's media")]
@@ -166,7 +175,7 @@ class Render(models.Model):
 
 
 class RunningRenders(models.Model):
-    """A view: how many renders of each tenant run. A GPU node's role may count them, and see no more of them."""
+    """A view: how many renders of each tenant run. A GPU node's database role may see this number and nothing else."""
 
     tenant = models.OneToOneField(Tenant, on_delete=models.DO_NOTHING, primary_key=True, related_name="+")
     number = models.PositiveIntegerField()
@@ -196,7 +205,7 @@ class Attempt(models.Model):
     number = models.PositiveIntegerField()
     node = models.ForeignKey(Node, on_delete=models.SET_NULL, null=True, related_name="attempts")
     outcome = models.CharField(max_length=12, choices=Outcome, blank=True)
-    render_seconds = models.FloatField(default=0, help_text="Spent in the engine, waiting and transfers excluded.")
+    render_seconds = models.FloatField(default=0, help_text="Seconds in the engine, without transfers.")
     started_at = models.DateTimeField(db_default=Now(), editable=False)
     ended_at = models.DateTimeField(null=True)
 
@@ -208,7 +217,7 @@ class Attempt(models.Model):
 
 
 class Segment(models.Model):
-    """A finished piece of the film: the checkpoint to go on from, and a piece that can be watched already."""
+    """A rendered part of the video: it can be watched already, and another attempt goes on after it."""
 
     render = models.ForeignKey(Render, on_delete=models.CASCADE, related_name="segments")
     index = models.PositiveIntegerField()
@@ -228,7 +237,7 @@ class Segment(models.Model):
 
 
 class ReaperClock(models.Model):
-    """One row: when leases were last looked at, so that an outage of the database is not taken for dead workers."""
+    """One row: when the reaper ran last, so that an outage of the database is not taken for dead workers."""
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     last_run_at = models.DateTimeField(db_default=Now())

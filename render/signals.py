@@ -1,12 +1,19 @@
-"""What `render` tells the layers above it, which it does not know."""
+"""Signals by which `render` tells the layers above, which it does not import.
+
+Each is sent inside the transaction of the change. A receiver that raises undoes the change.
+"""
 
 from django.dispatch import Signal
 
-# Sent inside the transaction that changed the row, with `render`. A receiver that raises undoes the change.
+# A render has entered a state; sent by `render.lifecycle.transitions.enter_state` alone. Arguments: `render`, as it is
+# now, and `is_new`, true when it was just inserted.
 render_changed = Signal()
 
-# Sent inside the transaction in which a render's sources are noted, with `render`.
+# A running render has moved on within its state: a phase, a segment, or a requested cancel. Argument: `render`.
+render_moved_on = Signal()
+
+# The sources of a render are prepared and its plan is known. Argument: `render`.
 render_prepared = Signal()
 
-# Sent by the reaper each time it has run: what is due by now, and what a dead worker has left, can be taken up.
+# The reaper has run: receivers do what is due by now, and what a dead worker has left. Sent outside a transaction.
 housekeeping = Signal()

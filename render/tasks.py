@@ -9,6 +9,7 @@ from render.lifecycle import reaper, transitions
 from render.machine import nodes, work_folder
 from render.pipeline import runner
 from render.queue import tickets
+from render.queue.selection import claimable, wants_variant
 
 FAULTY_PAUSE_SECONDS = 0.5
 ENGINE_PATIENCE_SECONDS = 30.0  # How long a ticket waits for an engine of this node that is not available.
@@ -47,10 +48,10 @@ def _claim(queue_name: str) -> Claim | None:
         claim = transitions.claim_next(queue_name, node, without_engines=missing)
         if claim is not None or time.monotonic() > deadline:
             return claim
-        if node.unloadable and tickets.claimable(queue_name).filter(tickets.wants_variant(node.unloadable)).exists():
+        if node.unloadable and claimable(queue_name).filter(wants_variant(node.unloadable)).exists():
             _leave_to_others(queue_name)
             return None
-        if not tickets.claimable(queue_name).filter(engine__in=missing).exists():
+        if not claimable(queue_name).filter(engine__in=missing).exists():
             return None
         time.sleep(1)
 

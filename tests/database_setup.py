@@ -14,6 +14,8 @@ from django.db.migrations.loader import MigrationLoader
 from django.test import TransactionTestCase
 from psycopg import sql
 
+from creatorify.config.start import start_database
+
 TEMPLATE = "tests_template_"
 LOCK = 6_021_024  # any number that nothing else in the server uses for an advisory lock
 # What `migrate` writes itself. Tests read it and hardly ever change it.
@@ -63,6 +65,7 @@ def _digest_of_migrations() -> str:
 
 @contextmanager
 def _server() -> Iterator[psycopg.Connection]:
+    start_database()
     of = connection.settings_dict
     with psycopg.connect(
         host=of["HOST"], port=of["PORT"], user=of["USER"], password=of["PASSWORD"], dbname="postgres", autocommit=True

@@ -27,7 +27,6 @@ THRESHOLDS = (80, 100)  # percent of what the plan allows
 MINIMUM_HOLD_SECONDS = 1
 
 
-@transaction.atomic
 def hold(
     tenant: Tenant,
     *,
@@ -39,7 +38,7 @@ def hold(
     user_label: str = "",
     seconds: int = MINIMUM_HOLD_SECONDS,
 ) -> UsageEntry:
-    """Add the usage row of a new render.
+    """Add the usage row of a new render, in the caller's transaction.
 
     api_key: None if staff requested the render. is_test: it costs nothing and uses none of the quota. seconds: length
     of the video as far as it is known. Raises ServiceError `price_missing`, `quota_exceeded` or `spend_cap_reached`.

@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.template.defaultfilters import filesizeformat
 
 from accounts.admin.base import ReadOnlyAdmin, external_link, object_link, preformatted
-from projects.assets.references import is_reference
+from projects.assets.source_urls import REFERENCE
 from projects.models import Asset, Avatar
 
 
@@ -18,9 +18,28 @@ class AssetAdmin(ReadOnlyAdmin):
     tenant_search = True
     ordering = ["-created_at"]
     fields = [
-        *("tenant", "origin", "is_test", "filename", "content_type", "size", "sha256", "key", "state", "kind"),
-        *("facts_text", "error_code", "error_message", "checks", "put_offs", "storage_failures", "being_checked"),
-        *("created_at", "uploaded_at", "expires_at", "check_after", "deleted_at"),
+        "tenant",
+        "origin",
+        "is_test",
+        "filename",
+        "content_type",
+        "size",
+        "sha256",
+        "key",
+        "state",
+        "kind",
+        "facts_text",
+        "error_code",
+        "error_message",
+        "checks",
+        "put_offs",
+        "storage_failures",
+        "being_checked",
+        "created_at",
+        "uploaded_at",
+        "expires_at",
+        "check_after",
+        "deleted_at",
     ]
 
     @admin.display(ordering="num_bytes")
@@ -49,7 +68,7 @@ class AvatarAdmin(ReadOnlyAdmin):
 
 def source_link(text: str | None) -> str:
     """A link to where a project's source is: at an address, or among the tenant's own files."""
-    if not text or not is_reference(text):
+    if not text or not REFERENCE.fullmatch(text):
         return external_link(text)
     kind, _, object_id = text.partition(":")
     model = Avatar if kind.lower() == "avatar" else Asset

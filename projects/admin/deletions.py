@@ -1,4 +1,4 @@
-"""Receipts of deleted projects, for support staff: what to show to who asks whether something is gone."""
+"""Receipts of deleted projects, which show a customer that everything is gone, and what could not be deleted."""
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -25,7 +25,7 @@ class DeletionAdmin(ReadOnlyAdmin):
 
 @admin.register(RetentionFailure)
 class RetentionFailureAdmin(ReadOnlyAdmin):
-    """What should be gone by now and could not be deleted."""
+    """Rows that should have been deleted by now."""
 
     list_display = ["step", "row_id", "failures", "error", "next_try_at", "created_at"]
     list_filter = ["step"]
@@ -35,4 +35,4 @@ class RetentionFailureAdmin(ReadOnlyAdmin):
     fields = ["step", "row_id", "failures", "error", "next_try_at", "created_at"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RetentionFailure]:
-        return super().get_queryset(request).filter(failures__gt=0)  # What is in use is no failure.
+        return super().get_queryset(request).filter(failures__gt=0)  # A row that is still in use has none.

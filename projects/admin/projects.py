@@ -1,4 +1,4 @@
-"""Projects with their takes for support staff: everything is read here, the API writes."""
+"""Projects with their takes, for support staff: the page only shows them, and offers the staff actions."""
 
 from typing import Any
 from uuid import UUID
@@ -19,17 +19,17 @@ from accounts import audit
 from accounts.admin.base import NOTHING, ReadOnlyAdmin, ReadOnlyInline, object_link, preformatted, without_queries
 from accounts.errors import ServiceError
 from projects.admin.assets import source_link
-from projects.admin.staff_actions import DEEDS
-from projects.admin.timeline import time_line
+from projects.admin.staff_actions import STAFF_ACTIONS
+from projects.admin.timeline import timeline
 from projects.models import Project, Take
-from projects.presentation.projects import represent_one
+from projects.presentation.projects import present_one
 from projects.presentation.serializers import ProjectSerializer
 from render.admin.media import media_keys, media_link
-from render.admin.renders import EngineFilter, QueueFilter, RenderAdmin, error_text, state_text
+from render.admin.renders import EngineFilter, QueueFilter, error_text, state_text
 from render.admin.request_fields import audio_order_text, script_text, values_table, warnings_list
 from render.models import Render, State
 
-# Of the API's answer: each opens a film or a picture for whoever has it.
+# Of the API's answer: whoever has such a link can open the video or the image.
 MEDIA_LINKS = {"video_url", "preview_url", "poster_url", "thumbnail_url"}
 
 
@@ -60,7 +60,7 @@ class TakeInline(ReadOnlyInline):
     @admin.display
     def files(self, take: Take) -> str:
         if take.project.deleted_at is not None:
-            return NOTHING  # The films of a deleted project are removed, their keys stay.
+            return NOTHING  # The videos of a deleted project are removed, their keys stay.
         links = [(media_link(take.render_id, name, key, name),) for name, key in media_keys(take.render).items()]
         return format_html_join(", ", "{}", links) or NOTHING
 
@@ -92,8 +92,13 @@ class QueueOfTake(QueueFilter):
 class ProjectAdmin(ReadOnlyAdmin):
     list_display = ["title", "short_id", "tenant", "user_id", "state", "error", "created_at", "is_kept"]
     list_filter = [
-        *("created_at", StateFilter, EngineOfTake, QueueOfTake, "is_test"),
-        *(("deleted_at", admin.EmptyFieldListFilter), "tenant"),
+        "created_at",
+        StateFilter,
+        EngineOfTake,
+        QueueOfTake,
+        "is_test",
+        ("deleted_at", admin.EmptyFieldListFilter),
+        "tenant",
     ]
     list_select_related = ["tenant"]
     search_fields = ["title", "user_id"]
@@ -108,13 +113,13 @@ class ProjectAdmin(ReadOnlyAdmin):
     fieldsets = [
         (None, {"fields": ["id", "title", "state", "error", "latest_render", "tenant", "user_id", "api_key"]}),
         ("When", {"fields": ["created_at", "updated_at", "deleted_at"]}),
-        ("What was asked", {"fields": [
+        ("What was requested", {"fields": [
             "description", "image", "audio", "spoken", "audio_2", "order", "prompt",
-            "asked_parameters", "given_metadata", "webhook_url", "given_warnings",
+            "requested_parameters", "requested_metadata", "webhook_url", "all_warnings",
         ]}),
         ("As the tenant sees it", {
             "fields": ["as_the_api_shows_it"], "classes": ["collapse"],
-            "description": "Without the links to media: open the files above, where each look is written down.",
+            "description": "Without the links to media: open the files above, where each view is recorded.",
         }),
     ]
     # fmt: on
@@ -126,22 +131,23 @@ class ProjectAdmin(ReadOnlyAdmin):
         return projects.annotate(**{f"latest_{name}": Subquery(latest.values(f"render__{name}")[:1]) for name in names})
 
     def get_urls(self) -> list[URLPattern]:
-        deed = self.admin_site.admin_view(self.deed_view)
-        return [path("<uuid:project_id>/<str:name>/do/", deed, name="projects_project_deed"), *super().get_urls()]
+        view = self.admin_site.admin_view(self.staff_action_view)
+        route = path("<uuid:project_id>/<str:name>/do/", view, name="projects_project_staff_action")
+        return [route, *super().get_urls()]
 
-    def deed_view(self, request: HttpRequest, project_id: UUID, name: str) -> HttpResponse:
-        """A form that asks for the reason; then it is done."""
-        deed, project = DEEDS.get(name), self.get_object(request, str(project_id))
-        if deed is None or project is None:
+    def staff_action_view(self, request: HttpRequest, project_id: UUID, name: str) -> HttpResponse:
+        """Shows a form for the reason, and does the action when the form is sent."""
+        action, project = STAFF_ACTIONS.get(name), self.get_object(request, str(project_id))
+        if action is None or project is None:
             raise Http404
-        if not (self.has_view_permission(request) and request.user.has_perm(deed.permission)):
+        if not (self.has_view_permission(request) and request.user.has_perm(action.permission)):
             raise PermissionDenied
-        form = deed.form(request.POST or None)
+        form = action.form(request.POST or None)
         if request.method == "POST" and form.is_valid():
             try:
                 with transaction.atomic():
                     assert isinstance(request.user, User)
-                    told = deed.act(project, form.cleaned_data, request.user)
+                    message = action.act(project, form.cleaned_data, request.user)
                     values = {key: str(value) for key, value in form.cleaned_data.items() if key != "reason"}
                     audit.record(
                         f"project.{name}",
@@ -154,25 +160,27 @@ class ProjectAdmin(ReadOnlyAdmin):
             except ServiceError as error:
                 self.message_user(request, error.detail, messages.ERROR)
             else:
-                self.message_user(request, f"{deed.label}: {told}", messages.SUCCESS)
+                self.message_user(request, f"{action.label}: {message}", messages.SUCCESS)
             return redirect("admin:projects_project_change", project_id)
-        context = {**self.admin_site.each_context(request), "title": f"{deed.label}: {project}", "opts": self.opts}
-        return render_page(request, "admin/deed.html", {**context, "deed": deed, "form": form, "original": project})
+        context = {**self.admin_site.each_context(request), "title": f"{action.label}: {project}", "opts": self.opts}
+        return render_page(
+            request, "admin/staff_action.html", {**context, "action": action, "form": form, "original": project}
+        )
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         project = kwargs.get("obj")
         if project is not None:
-            context["moments"] = time_line(project)
-            context["deeds"] = {
-                name: deed.label
-                for name, deed in DEEDS.items()
-                if request.user.has_perm(deed.permission) and deed.possible(project.latest_state)
+            context["moments"] = timeline(project)
+            context["staff_actions"] = {
+                name: action.label
+                for name, action in STAFF_ACTIONS.items()
+                if request.user.has_perm(action.permission) and action.possible(project.latest_state)
             }
         return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(description="")
     def as_the_api_shows_it(self, project: Project) -> str:
-        return preformatted(_without_links(ProjectSerializer(represent_one(project)).data))
+        return preformatted(_without_links(ProjectSerializer(present_one(project)).data))
 
     @admin.display(ordering="latest_state")
     def state(self, project: Project) -> str:
@@ -211,15 +219,15 @@ class ProjectAdmin(ReadOnlyAdmin):
         return audio_order_text(project.audio_order, project.audio_url_2)
 
     @admin.display(description="parameters")
-    def asked_parameters(self, project: Project) -> str:
+    def requested_parameters(self, project: Project) -> str:
         return values_table(project.parameters)
 
     @admin.display(description="metadata")
-    def given_metadata(self, project: Project) -> str:
+    def requested_metadata(self, project: Project) -> str:
         return preformatted(project.metadata)
 
     @admin.display(description="warnings")
-    def given_warnings(self, project: Project) -> str:
+    def all_warnings(self, project: Project) -> str:
         render = Render.objects.filter(pk=project.latest_id).first()  # type: ignore[attr-defined]
         return warnings_list([*project.warnings, *(render.warnings if render else [])])
 
@@ -230,25 +238,3 @@ def _without_links(shown: Any) -> Any:
     if isinstance(shown, list):
         return [_without_links(value) for value in shown]
     return without_queries(shown) if isinstance(shown, str) else shown
-
-
-admin.site.unregister(Render)
-
-
-@admin.register(Render)
-class RenderOfProjectAdmin(RenderAdmin):
-    """The page of `render.admin.renders`, which knows no projects, with the way back to the project."""
-
-    list_display = ["short_id", "project", *RenderAdmin.list_display[1:]]
-    list_select_related = ["tenant", "node", "take__project"]
-    search_fields = [*RenderAdmin.search_fields, "take__project__title"]
-    id_lookups = [*RenderAdmin.id_lookups, "take__project"]
-    search_help_text = "Id of a render, project or tenant, or how a render's id starts; title, tenant, error, node."
-    fieldsets = [
-        (None, {"fields": ["id", "project", "tenant", "engine", "queue"]}),
-        *RenderAdmin.fieldsets[1:],
-    ]
-
-    @admin.display(ordering="take__project__title")
-    def project(self, render: Render) -> str:
-        return object_link(render.take.project) if hasattr(render, "take") else NOTHING

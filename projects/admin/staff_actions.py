@@ -1,4 +1,4 @@
-"""What support staff can do to a project, each with a reason that goes into the audit log."""
+"""The actions of support staff on a project, each with a reason that goes into the audit log."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,13 +35,12 @@ class CreditForm(ReasonForm):
 
 
 def _cancel(project: Project, values: dict[str, Any], author: User) -> str:
-    done = services.cancel(project).state == State.CANCELED
-    return "It is canceled." if done else "Its worker was told to stop."
+    is_canceled = services.cancel(project).state == State.CANCELED
+    return "It is canceled." if is_canceled else "Its worker was told to stop."
 
 
 def _retry(project: Project, values: dict[str, Any], author: User) -> str:
-    # Of no key: the tenant did not ask for it.
-    take = services.retry(project, None)
+    take = services.retry(project, api_key=None)  # Staff have requested it, and no key of the tenant.
     return f"Take {take.number} is queued."
 
 
@@ -58,20 +57,22 @@ def _credit(project: Project, values: dict[str, Any], author: User) -> str:
 
 
 @dataclass(frozen=True)
-class Deed:
+class StaffAction:
+    """What staff can do to a project, in the admin, after they have given a reason."""
+
     label: str
     permission: str
     form: type[ReasonForm]
-    act: Callable[[Project, dict[str, Any], User], str]  # returns what to tell; raises ServiceError
-    possible: Callable[[str | None], bool]  # in this state of the latest render
+    act: Callable[[Project, dict[str, Any], User], str]  # Returns the message to show; raises ServiceError.
+    possible: Callable[[str | None], bool]  # Whether it is offered, by the state of the latest render.
 
 
-DEEDS = {
-    "cancel": Deed(
+STAFF_ACTIONS = {
+    "cancel": StaffAction(
         "Cancel", "projects.cancel_project", ReasonForm, _cancel, lambda state: state in (State.QUEUED, State.RUNNING)
     ),
-    "retry": Deed(
+    "retry": StaffAction(
         "Retry", "projects.retry_project", ReasonForm, _retry, lambda state: state in (State.FAILED, State.CANCELED)
     ),
-    "credit": Deed("Credit", "accounts.credit_tenant", CreditForm, _credit, lambda state: True),
+    "credit": StaffAction("Credit", "accounts.credit_tenant", CreditForm, _credit, lambda state: True),
 }

@@ -10,23 +10,23 @@ from accounts.models import AuditEntry, UsageEntry
 from projects.models import Deletion, Project
 from render.models import Attempt, Render, Segment
 
-SEGMENTS = 1000  # the newest ones: of many takes there may be very many
+SEGMENTS = 1000  # The newest ones; a project of many takes may have many more.
 
 
 @dataclass(frozen=True)
 class Moment:
+    """A line of the timeline."""
+
     at: datetime
     what: str
     details: str = ""
     is_bad: bool = False
 
 
-def time_line(project: Project) -> list[Moment]:
-    """Seven queries at most, however much has happened."""
+def timeline(project: Project) -> list[Moment]:
+    """The moments of a project, oldest first. Seven statements at most, for any number of moments."""
     takes = list(project.takes.select_related("render").order_by("number"))
-    # Its row is the last that creating it writes: what may be refused comes first.
-    created = min([project.created_at, *(take.render.created_at for take in takes)])
-    moments = [Moment(created, "Created", f"with key {project.api_key}" if project.api_key else "")]
+    moments = [Moment(project.created_at, "Created", f"with key {project.api_key}" if project.api_key else "")]
     if project.deleted_at:
         moments.append(Moment(project.deleted_at, "Deleted"))
         deletion = Deletion.objects.filter(project=project).first()

@@ -1,4 +1,4 @@
-"""Where tenants want to be told, and what became of each message, for support staff. Never what a message says."""
+"""Webhook endpoints, events and deliveries, for support staff. What a message says is never shown."""
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -17,7 +17,7 @@ class WebhookEndpointAdmin(ReadOnlyAdmin):
         "short_id",
         "tenant",
         "place",
-        "told_of",
+        "event_types",
         "is_test",
         "failing_since",
         "disabled_reason",
@@ -30,8 +30,18 @@ class WebhookEndpointAdmin(ReadOnlyAdmin):
     tenant_search = True
     ordering = ["-created_at"]
     fields = [
-        *("tenant", "is_test", "place", "description", "told_of", "failing_since", "last_error", "deliveries"),
-        *("disabled_at", "disabled_reason", "previous_until", "created_at"),
+        "tenant",
+        "is_test",
+        "place",
+        "description",
+        "event_types",
+        "failing_since",
+        "last_error",
+        "deliveries",
+        "disabled_at",
+        "disabled_reason",
+        "previous_until",
+        "created_at",
     ]
 
     @admin.display(description="URL", ordering="url")
@@ -39,7 +49,7 @@ class WebhookEndpointAdmin(ReadOnlyAdmin):
         return str(endpoint)
 
     @admin.display(description="events")
-    def told_of(self, endpoint: WebhookEndpoint) -> str:
+    def event_types(self, endpoint: WebhookEndpoint) -> str:
         return ", ".join(endpoint.events) or NOTHING
 
     @admin.display(description="last error")
@@ -67,8 +77,16 @@ class WebhookEventAdmin(ReadOnlyAdmin):
     id_lookups = ["project_id", "render_id", "tenant"]
     ordering = ["-version"]
     fields = [
-        *("version", "type", "project", "outcome", "hand_out_tries", "hand_out_error"),
-        *("created_at", "next_hand_out_at", "handed_out_at", "given_up_at"),
+        "version",
+        "type",
+        "project",
+        "outcome",
+        "hand_out_tries",
+        "hand_out_error",
+        "created_at",
+        "next_hand_out_at",
+        "handed_out_at",
+        "given_up_at",
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookEvent]:
@@ -99,8 +117,17 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
     search_fields = ["=last_error"]
     ordering = ["-created_at"]
     fields = [
-        *("endpoint_link", "receiver", "event_type", "project", "outcome", "last_status", "last_error", "tries"),
-        *("created_at", "next_try_at", "delivered_at"),
+        "endpoint_link",
+        "receiver",
+        "event_type",
+        "project",
+        "outcome",
+        "last_status",
+        "last_error",
+        "tries",
+        "created_at",
+        "next_try_at",
+        "delivered_at",
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookDelivery]:

@@ -1,4 +1,4 @@
-"""What `POST /projects?dry_run=true` answers: whether it would be accepted, at what price and how soon."""
+"""The answer of `POST /projects?dry_run=true`: the price of the video, and how soon it would be made."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,38 +6,44 @@ from typing import Any
 from rest_framework import serializers
 
 from accounts.models import UsageEntry
-from projects.presentation.projects import TYPES, Representation
+from projects.presentation.projects import TYPES, ProjectPresentation
 from projects.presentation.serializers import WarningSerializer
 from render.estimates.completion import WaitingReason
 
 
 class CreateQuery(serializers.Serializer[Any]):
-    dry_run = serializers.BooleanField(default=False, help_text="Only check, and tell the price: nothing is written.")
+    dry_run = serializers.BooleanField(
+        default=False, help_text="Only check the request and return the price; nothing is made."
+    )
 
 
 @dataclass(frozen=True)
 class DryRun:
-    created: Representation
-    entry: UsageEntry
-    seconds_available: int  # this month, beside what it needs itself
-    is_measured: bool  # whether the hold is as long as the film
+    """A project that was made and is undone, with what it would cost."""
+
+    created: ProjectPresentation
+    hold: UsageEntry
+    seconds_available: int  # That the hold leaves of this month's quota.
+    has_true_length: bool  # Whether the hold is as long as the video.
 
     @property
     def seconds(self) -> int | None:
-        """Known if the number of frames is, or the voice is an asset; else once the render is prepared."""
-        return self.entry.reserved_seconds if self.is_measured else None
+        """Of output. None while the voice is not measured: no number of frames is given, and it is not an asset."""
+        return self.hold.reserved_seconds if self.has_true_length else None
 
     @property
     def amount_micros(self) -> int | None:
-        return None if self.seconds is None else self.seconds * self.entry.price_micros
+        return None if self.seconds is None else self.seconds * self.hold.price_micros
 
 
 class PriceSerializer(serializers.Serializer[DryRun]):
-    currency = serializers.CharField(source="entry.currency")
+    currency = serializers.CharField(source="hold.currency")
     micros_per_second = serializers.IntegerField(
-        source="entry.price_micros", help_text="Price of a second of film, in millionths of the currency."
+        source="hold.price_micros", help_text="Price of a second of video, in millionths of the currency."
     )
-    seconds = serializers.IntegerField(allow_null=True, help_text="Of output; null until the voice is measured.")
+    seconds = serializers.IntegerField(
+        allow_null=True, help_text="Length of the video; null until the voice is measured."
+    )
     amount_micros = serializers.IntegerField(allow_null=True)
 
 
@@ -49,7 +55,7 @@ class DryRunSerializer(serializers.Serializer[DryRun]):
     warnings = WarningSerializer(source="created.warnings", many=True)
     price = PriceSerializer(source="*")
     seconds_available = serializers.IntegerField(
-        help_text="Seconds of film that would be left of this month's quota after this render."
+        help_text="Seconds of video that would be left of this month's quota after this render."
     )
     queue_position = serializers.IntegerField(source="created.estimate.queue_position", allow_null=True)
     waiting_reason = serializers.ChoiceField(

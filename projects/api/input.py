@@ -10,17 +10,17 @@ from rest_framework.settings import api_settings
 from accounts.api.names import RULE, is_name
 from projects.assets.source_urls import MAX_LENGTH, validate_source_url
 from projects.models import AudioOrder
-from projects.webhooks.urls import WebhookUrlField
+from projects.webhooks.fields import webhook_url_field
 from render.engines.base import FPS
 from render.parameters import MAX_SEED, PRESETS
 from render.pipeline import test_scenarios
 from render.speech.registry import Script, choose, left_out
 from render.speech.ssml import has_tags, is_ssml
 
-MAX_FRAMES = 3600 * FPS + 1  # an hour
-MAX_SCALE = 100.0  # of guidance and shift; beyond some 20 there is only noise
+MAX_FRAMES = 3600 * FPS + 1  # An hour.
+MAX_SCALE = 100.0  # Of guidance and shift; above about 20 there is only noise.
 MAX_METADATA = 20
-MAX_SCRIPT = 50_000  # characters: an hour, spoken
+MAX_SCRIPT = 50_000  # Characters: about an hour of speech.
 MAX_WARNINGS = 20
 MAX_NAME = 100
 NO_VOICE = "A voice is needed: give audio_url, or else a script, which is then spoken."
@@ -36,7 +36,7 @@ class MetadataField(serializers.DictField):
     child = serializers.CharField(max_length=500, allow_blank=True, trim_whitespace=False)
 
     def to_internal_value(self, data: Any) -> Any:
-        # Before its members are looked at: each of ten thousand faults would be told.
+        # Before the members are checked: the answer would list each of ten thousand faults.
         if isinstance(data, dict) and len(data) > MAX_METADATA:
             raise serializers.ValidationError(f"At most {MAX_METADATA} keys.", code="max_length")
         values = super().to_internal_value(data)
@@ -46,7 +46,7 @@ class MetadataField(serializers.DictField):
 
 
 class ParametersRequest(serializers.Serializer[Any]):
-    """How to render. What is left out or null gets the preset's value, or else the default."""
+    """How to render. A parameter that is missing or null gets the preset's value, or else the default."""
 
     engine = serializers.CharField(
         required=False, allow_null=True, max_length=40, help_text="`draft` or `infinitetalk`, if installed here."
@@ -127,7 +127,7 @@ class ProjectRequest(serializers.Serializer[Any]):
         required=False,
         allow_null=True,
         allow_blank=True,
-        help_text="What is to be said: it is spoken, and kept as an asset. A text that begins with `<speak` is SSML: "
+        help_text="The text to be spoken; the speech is kept as an asset. A text that begins with `<speak` is SSML: "
         "`speak`, `p`, `s`, `break` (10 s at most), `sub` and `say-as` are understood, and anything else is refused.",
     )
     voice = serializers.CharField(
@@ -174,11 +174,11 @@ class ProjectRequest(serializers.Serializer[Any]):
         allow_null=True,
         help_text=f"Yours, echoed: up to {MAX_METADATA} strings of up to 500 characters; a number becomes a string.",
     )
-    webhook_url = WebhookUrlField(
+    webhook_url = webhook_url_field(
         required=False,
         allow_null=True,
         allow_blank=True,
-        help_text="https; it is sent a POST when this project has ended, as to a webhook endpoint.",
+        help_text="https; receives a POST when this project has ended, as a webhook endpoint does.",
     )
     parameters = ParametersRequest(required=False, allow_null=True)
     test_scenario = serializers.ChoiceField(
@@ -189,17 +189,17 @@ class ProjectRequest(serializers.Serializer[Any]):
     )
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
-        """Return the fields of a Project: what was null is left out, and unknown names become warnings."""
+        """Return the fields of a Project. Nulls are left out, and unknown names become warnings."""
         script = data.get("script") if isinstance(data, Mapping) else None
         if not (script.strip() if isinstance(script, str) else script):
             voice = self.fields["audio_url"]
             voice.required, voice.allow_null, voice.allow_blank = True, False, False  # type: ignore[attr-defined]
             voice.error_messages |= dict.fromkeys(("required", "null", "blank"), NO_VOICE)
         values: dict[str, Any] = _without_nulls(super().to_internal_value(data))
-        given = data.get("parameters") or {}
+        parameters = data.get("parameters") or {}
         known = self.fields["parameters"].fields  # type: ignore[attr-defined]
         unknown = [name for name in data if name not in self.fields]
-        unknown += [f"parameters.{name}" for name in given if name not in known]
+        unknown += [f"parameters.{name}" for name in parameters if name not in known]
         if not all(map(_is_name, unknown)):
             raise serializers.ValidationError({api_settings.NON_FIELD_ERRORS_KEY: [NAME_RULE]}, code="invalid")
         values["warnings"] = [

@@ -1,4 +1,4 @@
-"""The list of projects: filters, and pages by keyset so that nothing is skipped or repeated while projects come in."""
+"""The list of projects: filters, and pages by keyset, so that new projects make no page skip or repeat one."""
 
 import hashlib
 import json
@@ -21,11 +21,11 @@ from render.models import State
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
 NEWEST_FIRST = "-created_at"
-CURSOR_SALT = "projects.cursor"
+CURSOR_SALT = "projects.cursor"  # Never changes: cursors that clients hold depend on it.
 
 
 class LimitField(serializers.IntegerField):
-    """The older service took any number, so this one answers any: out of range is clamped."""
+    """A number that is clamped to the range: the older service took any number."""
 
     def to_internal_value(self, data: Any) -> int:
         return min(max(super().to_internal_value(data), 1), MAX_LIMIT)
@@ -112,7 +112,7 @@ def _matching(projects: QuerySet[Project], query: dict[str, Any]) -> QuerySet[Pr
 
 
 def _fingerprint(query: dict[str, Any], tenant: Tenant) -> str:
-    """Of what decides which projects come in which order; the size of a page may change on the way."""
+    """A hash of all that decides which projects come in which order. The size of a page may change between pages."""
     deciding = {name: value for name, value in query.items() if name not in ("limit", "cursor", "count", "envelope")}
     text = json.dumps([str(tenant.pk), deciding], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -28,19 +28,20 @@ from accounts.api.idempotency import idempotent
 from accounts.api.views import KeyedView
 from accounts.billing import quota
 from accounts.errors import ServiceError
-from accounts.models import Scope, UsageEntry
+from accounts.models import Scope
 from projects import services
 from projects.api.dry_run import CreateQuery, DryRun, DryRunSerializer
 from projects.api.input import ProjectRequest
 from projects.api.listing import ListQuery, Page
-from projects.assets import references
 from projects.models import Project
-from projects.presentation.projects import Representation, represent, with_takes
+from projects.presentation.projects import ProjectPresentation, present, present_new, with_takes
 from projects.presentation.serializers import EnvelopeSerializer, ProjectSerializer, StatusSerializer
 from projects.progress import sse
 from projects.progress.watcher import Access
 from projects.retention import project_deletion
-from render.estimates.queue_snapshot import Picture, look
+from projects.services import NewProject
+from render.estimates import queue_snapshot
+from render.estimates.queue_snapshot import QueueSnapshot
 from render.models import State
 
 LIST_HEADERS = {
@@ -59,8 +60,8 @@ PROJECT_LIST = PolymorphicProxySerializer(
 
 def _shown(view: "ProjectViewSet") -> dict[str, Any]:
     """The project of the request as it is now."""
-    [representation] = view._represent([view.get_object()])
-    return ProjectSerializer(representation).data
+    [presented] = view._present([view.get_object()])
+    return ProjectSerializer(presented).data
 
 
 @extend_schema(tags=["projects"])
@@ -84,7 +85,7 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
         key = self.api_key
         projects = Project.objects.filter(tenant=key.tenant, is_test=key.is_test, deleted_at=None)
         if self.action in ("status", "events"):
-            # A poll, by far the most frequent request, shows nothing of the project itself, nor of its earlier takes.
+            # A poll is by far the most frequent request, and shows neither the project itself nor its earlier takes.
             return with_takes(projects.only("pk"), shown=1)
         return with_takes(projects.select_related("tenant__plan"))
 
@@ -103,7 +104,7 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
         """With `envelope=true` the answer is `{"data": [...], "has_more": ..., "next_cursor": ...}`."""
         query = query_parameters.read(ListQuery, request)
         page = Page(self.get_queryset(), query, tenant=self.api_key.tenant)
-        data = serializers.ListSerializer(child=ProjectSerializer()).to_representation(self._represent(page.projects))
+        data = serializers.ListSerializer(child=ProjectSerializer()).to_representation(self._present(page.projects))
         envelope = {"data": data, "has_more": page.next_cursor is not None, "next_cursor": page.next_cursor}
         return Response(
             envelope if query["envelope"] else data,
@@ -122,46 +123,43 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
     def create(self, request: Request) -> Response:
         """Unknown fields are not an error, they come back in `warnings`."""
         if query_parameters.read(CreateQuery, request, refuse_unknown=True)["dry_run"]:
-            # Before it makes its render: what is seen from within its transaction, all who ask would be told.
-            return self._dry_run(request, look())
+            # Read before the render is made: the snapshot is shared, and must not show a render that will not stay.
+            return self._dry_run(request, queue_snapshot.current())
         return self._create(request)
 
     @idempotent()
     def _create(self, request: Request) -> Response:
-        [created] = self._represent([self._new_project(request)])
-        key = self.api_key
+        new = self._new_project(request)
+        presented = present_new(new.take, base_url=self.base_url)
         return Response(
-            ProjectSerializer(created).data,
-            status=status.HTTP_200_OK if key.legacy_200 else status.HTTP_201_CREATED,
-            headers={"Location": created.urls["self"]},
+            ProjectSerializer(presented).data,
+            status=status.HTTP_200_OK if self.api_key.legacy_200 else status.HTTP_201_CREATED,
+            headers={"Location": presented.urls["self"]},
         )
 
     @transaction.atomic
-    def _dry_run(self, request: Request, picture: Picture) -> Response:
-        """All of it is done, and undone."""
-        project = self._new_project(request)
-        [take] = project.takes.all()
-        take.render.tenant = project.tenant  # Its plan is known, which the place in the queue is told by.
-        [created] = represent([project], base_url=self.base_url, picture=picture)
-        entry = UsageEntry.objects.select_related("tenant__plan").get(render_id=created.render.pk)
-        measured = "frame_num" in created.project.parameters or references.resolve(created.project).seconds is not None
-        # Test renders use nothing; what the live ones have used is not for a test key.
-        plan_seconds = entry.tenant.plan.monthly_seconds
-        left = plan_seconds if entry.is_test else quota.seconds_available(entry.tenant, at=entry.created_at)
-        told = DryRunSerializer(DryRun(created, entry, left, measured)).data
+    def _dry_run(self, request: Request, snapshot: QueueSnapshot) -> Response:
+        """Does all that `_create` does, and undoes it."""
+        new = self._new_project(request)
+        hold = new.hold
+        # Test renders use nothing of the quota, and a test key does not learn what the live ones have used.
+        left = hold.tenant.plan.monthly_seconds
+        if not hold.is_test:
+            left = quota.seconds_available(hold.tenant, at=hold.created_at)
+        presented = present_new(new.take, base_url=self.base_url, snapshot=snapshot)
+        data = DryRunSerializer(DryRun(presented, hold, left, new.has_true_length)).data
         transaction.set_rollback(True)
-        return Response(told)
+        return Response(data)
 
-    def _new_project(self, request: Request) -> Project:
-        wanted = ProjectRequest(data=request.data)
-        wanted.is_valid(raise_exception=True)
-        key, given = self.api_key, dict(wanted.validated_data)
-        scenario = given.pop("test_scenario", "")
+    def _new_project(self, request: Request) -> NewProject:
+        serializer = ProjectRequest(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        key, fields = self.api_key, dict(serializer.validated_data)
+        scenario = fields.pop("test_scenario", "")
         if scenario and not key.is_test:
             raise ServiceError("invalid", "test_scenario: Only with a test key.", param="test_scenario")
-        project = Project(tenant=key.tenant, api_key=key, is_test=key.is_test, **given)
-        services.create_project(project, test_scenario=scenario)
-        return self.get_queryset().get(pk=project.pk)
+        project = Project(tenant=key.tenant, api_key=key, is_test=key.is_test, **fields)
+        return services.create_project(project, test_scenario=scenario)
 
     @extend_schema(summary="Get a project", responses=ProjectSerializer)
     @method_decorator(conditional_page)
@@ -173,7 +171,7 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
         responses={200: inline_serializer("Deleted", {"detail": serializers.CharField()})},
     )
     def destroy(self, request: Request, pk: str) -> Response:
-        """Hides it for good and stops its render; its films, and what you have sent, are then deleted everywhere."""
+        """Hides it for good and cancels its render. Its videos, and what you have sent, are then deleted everywhere."""
         project_deletion.delete_project(self.get_object(), self.api_key)
         return Response({"detail": "Project deleted successfully"})
 
@@ -185,7 +183,7 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
 
         With `Prefer: wait=N`, up to 25, the answer waits for so many seconds until something has changed.
         """
-        [project] = self._represent([self.get_object()])
+        [project] = self._present([self.get_object()])
         return Response(StatusSerializer(project).data)
 
     @extend_schema(
@@ -201,15 +199,14 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
         project_id = self.get_object().pk
 
         def read_status() -> dict[str, Any] | None:
-            found = self.get_queryset().filter(pk=project_id)
-            representations = self._represent(list(found))
-            return StatusSerializer(representations[0]).data if representations else None
+            presented = self._present(list(self.get_queryset().filter(pk=project_id)))
+            return StatusSerializer(presented[0]).data if presented else None
 
         access = Access(self.api_key.pk, Scope.PROJECTS_READ, audit.ip_address_of(request))
         return sse.stream(project_id, read_status, base_url=self.base_url, access=access)
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[BaseRenderer, str]:
-        # An EventSource accepts `text/event-stream` only; what goes wrong is told in JSON all the same.
+        # An EventSource accepts only `text/event-stream`; errors are answered in JSON all the same.
         return super().perform_content_negotiation(request, force=force or self.action == "events")
 
     @extend_schema(
@@ -223,20 +220,18 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
     @action(detail=True, methods=["post"])
     @idempotent(current_body=_shown)
     def cancel(self, request: Request, pk: str) -> Response:
-        """What is canceled is not billed."""
-        project = self.get_object()
-        render = services.cancel(project)
-        done = render.state == State.CANCELED
-        return Response(_shown(self), status=200 if done else 202)
+        """A canceled render is not charged."""
+        render = services.cancel(self.get_object())
+        return Response(_shown(self), status=200 if render.state == State.CANCELED else 202)
 
     @extend_schema(summary="Render again what failed or was canceled", request=None, responses={202: ProjectSerializer})
     @action(detail=True, methods=["post"])
     @idempotent(current_body=_shown)
     def retry(self, request: Request, pk: str) -> Response:
-        """Another take: same engine, inputs, parameters and seed.
+        """Makes another take: same engine, inputs, parameters and seed.
 
-        It goes on from what the last one has prepared and rendered, which is kept for 7 days. So a file that was
-        changed at its address meanwhile is not fetched again, unless it was at fault: make a new project with it.
+        It goes on from what the last one has prepared and rendered, which is kept for 7 days. So a file that has
+        changed at its address is not fetched again, unless it was at fault: make a new project for it.
         """
         services.retry(self.get_object(), self.api_key)
         return Response(_shown(self), status=202)
@@ -249,5 +244,5 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
         services.finalize(self.get_object(), self.api_key)
         return Response(_shown(self), status=202)
 
-    def _represent(self, projects: Iterable[Project]) -> Sequence[Representation]:
-        return represent(projects, base_url=self.base_url)
+    def _present(self, projects: Iterable[Project]) -> Sequence[ProjectPresentation]:
+        return present(projects, base_url=self.base_url)

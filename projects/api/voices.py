@@ -1,4 +1,4 @@
-"""GET /api/v1/voices: who can speak a script here."""
+"""GET /api/v1/voices: the voices that can speak a script."""
 
 from typing import Any
 
@@ -30,6 +30,6 @@ class VoicesView(APIView):
         responses=inline_serializer("Voices", {"data": VoiceSerializer(many=True)}),
     )
     def get(self, request: Request) -> Response:
-        """The first of a language is what speaks it if a project names none."""
-        found: list[dict[str, Any]] = [dict(VoiceSerializer(voice).data) for voice in registry.voices().values()]
-        return Response({"data": found})
+        """The first voice of a language speaks it when a project names none."""
+        voices: list[dict[str, Any]] = [dict(VoiceSerializer(voice).data) for voice in registry.voices().values()]
+        return Response({"data": voices})

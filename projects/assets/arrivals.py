@@ -1,7 +1,7 @@
-"""The file of an upload on its way into the media folder: bounded by what was announced, and hashed as it comes.
+"""Receives the body of an upload into the media folder, up to the announced size, and hashes it on the way.
 
-Each body is written under a name of its own. The first that is whole becomes the asset's file, the others are dropped:
-what was checked cannot be overwritten, however many bodies are sent to one address, and whenever they end.
+Each body is written under a name of its own. The first complete one becomes the asset's file, the others are dropped:
+so a checked file cannot be overwritten, however many bodies are sent to one address, and whenever they end.
 """
 
 import hashlib
@@ -22,13 +22,13 @@ from render.storage import media
 from render.storage.backends.files import UploadToken, read_upload_token
 from render.storage.failures import StorageFailure
 
-BLOCK_BYTES = 256 * 1024  # What is written, and kept in memory, at once.
+BLOCK_BYTES = 256 * 1024  # Written, and kept in memory, at a time.
 
 
 class Arrival:
     """One body. `abandon` may be called at any moment and from any thread, and must be called at the end.
 
-    Made without a look at disk or database. Raises ServiceError `not_found` or `upload_expired` for the token.
+    Making it touches neither disk nor database. Raises ServiceError `not_found` or `upload_expired` for the token.
     """
 
     def __init__(self, token: str) -> None:
@@ -40,23 +40,22 @@ class Arrival:
         self._digest = hashlib.sha256()
         self._received = 0
         self._is_over = False
-        self._lock = threading.Lock()  # A request that ends does not wait for the thread that writes for it.
+        self._lock = threading.Lock()  # A request may end while another thread still writes for it.
 
     def expect(self, num_bytes: int | None) -> None:
-        """What the request says of its length, None if nothing. Raises ServiceError `size_mismatch`."""
+        """num_bytes: the Content-Length; None if the request has none. Raises ServiceError `size_mismatch`."""
         if num_bytes is not None and num_bytes != self._announced.num_bytes:
             raise self._size_mismatch(f"{num_bytes} bytes")
 
     @property
     def tenant_id(self) -> UUID | None:
-        """Whose file it is to become."""
+        """The tenant whose file it is to become."""
         return media.tenant_id_of(self._announced.name)
 
     def count(self, num_bytes: int) -> None:
-        """So many bytes have come. Raises ServiceError `size_mismatch` at the first one too many, or `upload_expired`.
+        """Add to the number of received bytes. Raises ServiceError `size_mismatch` or `upload_expired`.
 
-        An address is good until its time is over, and so is what began to come in that time: else it could come for
-        hours, little by little.
+        The whole body must arrive before the address expires: otherwise it could be sent for hours, little by little.
         """
         if time.monotonic() > self._ends:
             raise assets.upload_expired()
@@ -65,10 +64,10 @@ class Arrival:
             raise self._size_mismatch(f"{self._received} bytes or more")
 
     def begin(self) -> Asset:
-        """Find what it is for. Raises ServiceError, see `_find`."""
+        """Find the asset that the body is for. Raises ServiceError, see `_find`."""
         self._asset = _find(self._announced)
         left = (self._asset.expires_at - timezone.now()).total_seconds() if self._asset.expires_at else 0.0
-        # By a clock that does not jump.
+        # By a clock that is never set.
         self._ends = time.monotonic() + min(left, settings.UPLOAD_SECONDS)
         return self._asset
 
@@ -83,7 +82,7 @@ class Arrival:
                     raise ServiceError("unavailable", "The file cannot be stored at the moment.") from failure
 
     def finish(self) -> Asset:
-        """All has come: it becomes the asset's file.
+        """Make the complete body the asset's file.
 
         Raises ServiceError `size_mismatch`, `hash_mismatch`, `invalid_state` when another body was first,
         `upload_expired` or `unavailable`; and DatabaseError, after which the file stays, as the asset may name it.
@@ -100,13 +99,13 @@ class Arrival:
             try:
                 assets.arrived(self._asset, key=self._file.name)
             except DatabaseError:
-                self._is_over = True  # `projects.retention.policy` deletes it if it was not taken.
+                self._is_over = True  # `projects.retention.policy` deletes the file if the asset does not name it.
                 raise
             self._is_over = True
             return self._asset
 
     def abandon(self) -> None:
-        """Leave nothing of it, unless it has become the asset's file."""
+        """Delete what was received, unless it has become the asset's file."""
         with self._lock:
             try:
                 if not self._is_over:

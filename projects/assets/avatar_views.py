@@ -1,4 +1,4 @@
-"""The endpoints under /api/v1/avatars: portraits with a name."""
+"""The endpoints under /api/v1/avatars: portraits with a name, for use in many projects."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ from accounts.api.views import KeyedView
 from accounts.errors import ServiceError
 from accounts.models import Scope, Tenant
 from projects.assets import references
-from projects.assets.services import ASSET
-from projects.models import Asset, Avatar, Project
+from projects.assets.source_urls import ASSET, AVATAR, REFERENCE
+from projects.models import Asset, Avatar
 from render.engines import no_face
 
 PARAM = "image_url"
@@ -26,11 +26,11 @@ MAX_AVATARS = 1000  # of a tenant, and as many of its test keys
 
 class AvatarRequest(serializers.Serializer[Any]):
     name = serializers.CharField(max_length=120)
-    image_url = serializers.CharField(max_length=50, help_text="`asset:ID` of a picture with a face.")
+    image_url = serializers.CharField(max_length=50, help_text="`asset:ID` of an image with a face.")
 
     def validate_image_url(self, value: str) -> str:
-        if not (references.is_reference(value) and value.lower().startswith(ASSET)):
-            raise serializers.ValidationError("Must be `asset:ID`; upload the picture first.", code="invalid")
+        if not (REFERENCE.fullmatch(value) and value.lower().startswith(ASSET)):
+            raise serializers.ValidationError("Must be `asset:ID`; upload the image first.", code="invalid")
         return value
 
 
@@ -41,14 +41,14 @@ class AvatarChange(serializers.Serializer[Any]):
 class AvatarSerializer(serializers.ModelSerializer[Avatar]):
     reference = serializers.SerializerMethodField(help_text="What to give as `image_url` of a project.")
     image_url = serializers.SerializerMethodField()
-    face = serializers.SerializerMethodField(help_text="Its box, as shares of the picture: x, y, width, height.")
+    face = serializers.SerializerMethodField(help_text="Its box, as shares of the image: x, y, width, height.")
 
     class Meta:
         model = Avatar
         fields = ["id", "reference", "name", "image_url", "face", "created_at"]
 
     def get_reference(self, avatar: Avatar) -> str:
-        return f"{references.AVATAR}{avatar.pk}"
+        return f"{AVATAR}{avatar.pk}"
 
     def get_image_url(self, avatar: Avatar) -> str:
         return f"{ASSET}{avatar.asset_id}"
@@ -82,29 +82,27 @@ class AvatarViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
     @idempotent()
     @transaction.atomic
     def create(self, request: Request) -> Response:
-        wanted = AvatarRequest(data=request.data)
-        wanted.is_valid(raise_exception=True)
-        key, given = self.api_key, wanted.validated_data
-        # So that the count stays as it is.
+        serializer = AvatarRequest(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        key, fields = self.api_key, serializer.validated_data
+        # Locked, so that no other request adds one between the count and the insert.
         Tenant.objects.select_for_update(no_key=True).get(pk=key.tenant_id)
         if self.get_queryset().count() >= MAX_AVATARS:
             raise ServiceError("invalid_state", f"There are {MAX_AVATARS} avatars already; delete one first.")
-        project = Project(tenant=key.tenant, is_test=key.is_test)
-        asset = references.find(project, given["image_url"], param=PARAM)
-        # It must not be deleted meanwhile.
+        asset = references.find(key, fields["image_url"], param=PARAM)
+        # Locked, so that it is not deleted meanwhile.
         asset = Asset.objects.select_for_update(no_key=True).get(pk=asset.pk)
         if asset.deleted_at is not None:
             raise ServiceError("asset_not_found", "There is no such asset.", param=PARAM)
         if asset.kind != Asset.Kind.IMAGE:
             raise ServiceError(
                 "image_invalid",
-                f"An avatar needs a picture, and this asset is {references.KINDS[asset.kind]}.",
+                f"An avatar needs an image, and this asset is {references.KINDS[asset.kind]}.",
                 param=PARAM,
             )
         if not asset.facts["faces"]:
             raise no_face.none_found(param=PARAM)
-        avatar = Avatar.objects.create(tenant=key.tenant, is_test=key.is_test, name=given["name"], asset=asset)
-        avatar.refresh_from_db()
+        avatar = Avatar.objects.create(tenant=key.tenant, is_test=key.is_test, name=fields["name"], asset=asset)
         return Response(AvatarSerializer(avatar).data, status=201)
 
     @extend_schema(summary="Rename an avatar", request=AvatarChange)
@@ -121,6 +119,6 @@ class AvatarViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, KeyedView,
         responses={200: inline_serializer("DeletedAvatar", {"detail": serializers.CharField()})},
     )
     def destroy(self, request: Request, pk: str) -> Response:
-        """Its picture stays an asset, and films that were made with it stay."""
+        """Its image stays an asset, and videos that were made with it stay."""
         self.get_object().delete()
         return Response({"detail": "Avatar deleted"})

@@ -1,49 +1,50 @@
-"""Objects of the media storage that nobody needs any more: noted with the change that makes them so, deleted later.
+"""Stored objects that are no longer needed: recorded in the transaction that makes them so, and deleted later.
 
-So no request waits for the storage, and none is forgotten while the storage is away.
+So no request waits for the storage, and no object is forgotten while the storage is away.
 """
 
 import logging
 from datetime import datetime, timedelta
 
 from django.core.cache import cache
-from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from projects import enqueue
+from projects.due_rows import claim_first
+from projects.enqueue import enqueue_task
 from projects.models import Asset, DiscardedObject
 from render.storage import media
 from render.storage.failures import StorageFailure
 
 logger = logging.getLogger(__name__)
 
-FIRST_PAUSE_SECONDS = 60  # after a failure; it doubles with each
+FIRST_PAUSE_SECONDS = 60  # After the first failure; it doubles with each further one.
 LONGEST_PAUSE_SECONDS = 3600
-# A storage checks the end of a link when a request begins; the body of a large file may come for long after that.
+# A storage checks whether a link is valid when a request begins; the body of a large file may arrive long after.
 LAST_BODY = timedelta(hours=1)
-_AWAY = "discards:away"  # In the cache of a worker while it leaves a storage alone that has not answered.
+_AWAY = "discards:away"  # In the worker's cache while it leaves alone a storage that does not answer.
 USELESS = (Asset.State.EXPIRED, Asset.State.ERRORED)
 
 
 def discard(key: str, *, after: datetime | None = None) -> DiscardedObject:
-    """Have the object deleted, unless an asset names it then. after: not before; else by the reaper's next round.
+    """Have the object deleted, unless an asset names it by then. after: not before; default: the reaper's next run.
 
-    Who does not want to wait for that calls `ring`.
+    Call `enqueue` to have it deleted sooner.
     """
     return DiscardedObject.objects.create(key=key, **({} if after is None else {"delete_after": after}))
 
 
 def discard_upload(asset: Asset) -> None:
-    """Discard the object that was sent for the asset, and what is sent there again while the link for it is good."""
+    """Discard the object that was sent for the asset, and what may be sent there again while its link is valid."""
     discard(asset.key)
     if asset.expires_at is not None and asset.expires_at + LAST_BODY > timezone.now():
         discard(asset.key, after=asset.expires_at + LAST_BODY)
 
 
-def ring() -> None:
-    enqueue.ring("delete_media")
+def enqueue() -> None:
+    """Have discarded objects deleted soon."""
+    enqueue_task("delete_media")
 
 
 def due() -> QuerySet[DiscardedObject]:
@@ -51,7 +52,7 @@ def due() -> QuerySet[DiscardedObject]:
 
 
 def delete_next() -> bool:
-    """Delete the object that is due for longest. False when there is none, or the storage has not answered lately."""
+    """Delete the object that has been due for longest; False if there is none, or if the storage does not answer."""
     discarded = None if cache.get(_AWAY) else _claim()
     if discarded is None:
         return False
@@ -61,27 +62,24 @@ def delete_next() -> bool:
     except StorageFailure as failure:
         logger.warning("The object %s is still there: %s", discarded.key, failure)
         if failure.reason.passes_at_once:
-            # The others would only wait for the same storage, one after the other.
+            # The other objects would only wait for the same storage, one after the other.
             cache.set(_AWAY, True, FIRST_PAUSE_SECONDS)
         return not failure.reason.passes_at_once
     discarded.delete()
     return True
 
 
-@transaction.atomic
 def _claim() -> DiscardedObject | None:
-    discarded = due().order_by("delete_after").select_for_update(skip_locked=True, no_key=True).first()
-    if discarded is not None:
-        pause = min(FIRST_PAUSE_SECONDS * 2 ** min(discarded.tries, 10), LONGEST_PAUSE_SECONDS)
-        discarded.tries += 1
-        later = Now() + timedelta(seconds=pause)
-        DiscardedObject.objects.filter(pk=discarded.pk).update(tries=discarded.tries, delete_after=later)
-    return discarded
+    return claim_first(due().order_by("delete_after"), time_field="delete_after", again_after=_pause, counter="tries")
+
+
+def _pause(discarded: DiscardedObject) -> timedelta:
+    return timedelta(seconds=min(FIRST_PAUSE_SECONDS * 2 ** min(discarded.tries, 10), LONGEST_PAUSE_SECONDS))
 
 
 def is_named(key: str) -> bool:
-    """Whether an asset names the object. Once none does, it stays so.
+    """Whether an asset names the object. Once none does, none will.
 
-    A key is taken over only from an asset that is there, whose row is locked for it.
+    A key is taken over only from an existing asset, whose row is locked for that.
     """
     return Asset.objects.filter(key=key, deleted_at=None).exclude(state__in=USELESS).exists()

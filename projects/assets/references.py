@@ -1,65 +1,105 @@
 """A tenant's own files as sources of a project: `asset:ID`, and `avatar:ID` for the portrait."""
 
-import re
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from accounts.errors import ServiceError
-from projects.assets import services as assets
+from accounts.models import ApiKey
+from projects.assets.source_urls import AVATAR, REFERENCE
 from projects.models import Asset, AudioOrder, Avatar, Project
+from render.storage.media import STORED
 
-AVATAR = "avatar:"
-KINDS: dict[str, str] = {Asset.Kind.IMAGE: "a picture", Asset.Kind.VIDEO: "a video", Asset.Kind.AUDIO: "a sound"}
-_REFERENCE = re.compile(r"(?:asset|avatar):[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)
-_PORTRAITS = (Asset.Kind.IMAGE, Asset.Kind.VIDEO)
-_VOICES = (Asset.Kind.AUDIO, Asset.Kind.VIDEO)
+KINDS: dict[str, str] = {Asset.Kind.IMAGE: "an image", Asset.Kind.VIDEO: "a video", Asset.Kind.AUDIO: "an audio file"}
+PORTRAIT = "image_url"  # The only field that an avatar can stand in.
+USABLE: dict[str, tuple[str, ...]] = {
+    PORTRAIT: (Asset.Kind.IMAGE, Asset.Kind.VIDEO),
+    "audio_url": (Asset.Kind.AUDIO, Asset.Kind.VIDEO),
+    "audio_url_2": (Asset.Kind.AUDIO, Asset.Kind.VIDEO),
+}
 
 
 @dataclass(frozen=True)
 class Sources:
-    """As `render` takes them."""
+    """The sources of a project as `Render` names them: addresses, or stored files with their hash."""
 
     image: str
     voice: str
     second_voice: str
-    seconds: float | None  # that the voices last, if all are known
-
-
-def is_reference(text: str) -> bool:
-    return _REFERENCE.fullmatch(text) is not None
+    seconds: float | None  # The length of the voices together; None if one of them is not known yet.
 
 
 def resolve(project: Project) -> Sources:
-    """Raises ServiceError asset_not_found, asset_not_ready, asset_unusable, image_invalid, audio_invalid or
-    audio_too_long, with the parameter at fault.
+    """The sources of a project, whose references are replaced by the files that they mean.
+
+    Raises ServiceError asset_not_found, asset_not_ready, asset_unusable, image_invalid, audio_invalid or
+    audio_too_long, with the first parameter at fault.
     """
-    image, _ = _source(project, "image_url", _PORTRAITS)
-    voice, seconds = _source(project, "audio_url", _VOICES)
-    second, second_seconds = _source(project, "audio_url_2", _VOICES)
-    lengths = [seconds, second_seconds] if project.audio_url_2 else [seconds]
+    sources: dict[str, str] = {param: getattr(project, param) or "" for param in USABLE}
+    references = {param: text for param, text in sources.items() if REFERENCE.fullmatch(text)}
+    assets = _look_up(project, references)
+    seconds: dict[str, float | None] = {}
+    for param, text in references.items():
+        asset = _require_ready(assets.get(param), text, param)
+        seconds[param] = _require_usable(project, asset, param)
+        sources[param] = source_of(asset)
+    lengths = [seconds.get("audio_url")] + ([seconds.get("audio_url_2")] if project.audio_url_2 else [])
     known = [length for length in lengths if length is not None]
     total = max(known, default=0) if project.audio_order == AudioOrder.MEANWHILE else sum(known)
-    return Sources(image, voice, second, total if len(known) == len(lengths) else None)
+    return Sources(
+        image=sources[PORTRAIT],
+        voice=sources["audio_url"],
+        second_voice=sources["audio_url_2"],
+        seconds=total if len(known) == len(lengths) else None,
+    )
 
 
-def find(project: Project, reference: str, *, param: str) -> Asset:
-    """The ready asset that is meant, of the project's tenant and mode.
+def find(owner: ApiKey | Project, reference: str, *, param: str) -> Asset:
+    """The ready asset that a reference means, of the owner's tenant and mode.
 
     Raises ServiceError asset_not_found, asset_not_ready or asset_unusable.
     """
-    kind, _, asset_id = reference.partition(":")
-    if kind.lower() == "avatar":
-        avatar = (
-            Avatar.objects.filter(pk=uuid.UUID(asset_id), tenant=project.tenant_id, is_test=project.is_test)
-            .select_related("asset")
-            .first()
-        )
-        if avatar is None or param != "image_url":
-            raise ServiceError("asset_not_found", "There is no such avatar.", param=param)
-        return avatar.asset
-    asset = assets.own(project).filter(pk=uuid.UUID(asset_id)).first()
+    return _require_ready(_look_up(owner, {param: reference}).get(param), reference, param)
+
+
+def source_of_speech(project: Project) -> str:
+    """The stored speech of the project's script; empty until it is spoken, and when it was deleted."""
+    asset = _look_up(project, {"audio_url": project.audio_url}).get("audio_url") if project.audio_url else None
+    return source_of(asset) if asset else ""
+
+
+def source_of(asset: Asset) -> str:
+    """The asset as `Render` names a source: where it is stored, and the hash that the file must have."""
+    return f"{STORED}{asset.sha256}/{asset.key}"
+
+
+def _look_up(owner: ApiKey | Project, references: Mapping[str, str]) -> dict[str, Asset]:
+    """The assets of the owner's tenant and mode that references mean, by parameter; one statement for each kind."""
+    own = {"tenant": owner.tenant_id, "is_test": owner.is_test}
+    found: dict[str, Asset] = {}
+    if _is_avatar(references.get(PORTRAIT, "")):  # In any other field an avatar means nothing.
+        avatar = Avatar.objects.filter(**own, pk=_id_of(references[PORTRAIT])).select_related("asset").first()
+        if avatar is not None:
+            found[PORTRAIT] = avatar.asset
+    ids = {param: _id_of(text) for param, text in references.items() if not _is_avatar(text)}
+    if ids:
+        assets = Asset.objects.filter(**own, deleted_at=None).in_bulk(list(ids.values()))
+        found |= {param: assets[asset_id] for param, asset_id in ids.items() if asset_id in assets}
+    return found
+
+
+def _id_of(reference: str) -> uuid.UUID:
+    return uuid.UUID(reference.partition(":")[2])
+
+
+def _is_avatar(reference: str) -> bool:
+    return reference.lower().startswith(AVATAR)
+
+
+def _require_ready(asset: Asset | None, reference: str, param: str) -> Asset:
     if asset is None:
-        raise ServiceError("asset_not_found", "There is no such asset.", param=param)
+        kind = "avatar" if _is_avatar(reference) else "asset"
+        raise ServiceError("asset_not_found", f"There is no such {kind}.", param=param)
     if asset.state == Asset.State.WAITING:
         hint = (
             "It is being checked"
@@ -68,28 +108,19 @@ def find(project: Project, reference: str, *, param: str) -> Asset:
         )
         raise ServiceError("asset_not_ready", f"{hint}.", param=param)
     if asset.state != Asset.State.READY:
-        raise ServiceError("asset_unusable", asset.error_message or "Its file has not come in time.", param=param)
+        detail = asset.error_message or "Its file did not arrive in time."
+        raise ServiceError("asset_unusable", detail, param=param)
     return asset
 
 
-def source_of_speech(project: Project) -> str:
-    """What its script has become, as `render` takes it; empty when that was not spoken yet, or was deleted."""
-    _, _, asset_id = project.audio_url.partition(":")
-    asset = assets.own(project).filter(pk=asset_id).first() if asset_id else None
-    return assets.source_of(asset) if asset else ""
-
-
-def _source(project: Project, param: str, kinds: tuple[str, ...]) -> tuple[str, float | None]:
-    text: str = getattr(project, param) or ""
-    if not is_reference(text):
-        return text, None
-    asset = find(project, text, param=param)
-    if asset.kind not in kinds:
-        code = "image_invalid" if param == "image_url" else "audio_invalid"
-        needed = "a picture or a video" if param == "image_url" else "a sound or a video"
+def _require_usable(project: Project, asset: Asset, param: str) -> float | None:
+    """Return how many seconds the voice lasts; None for a video, whose voice is measured when it is prepared."""
+    if asset.kind not in USABLE[param]:
+        code = "image_invalid" if param == PORTRAIT else "audio_invalid"
+        needed = "an image or a video" if param == PORTRAIT else "an audio file or a video"
         raise ServiceError(code, f"{param} needs {needed}, and this asset is {KINDS[asset.kind]}.", param=param)
     seconds: float | None = asset.facts.get("duration_seconds") if asset.kind == Asset.Kind.AUDIO else None
     limit = project.tenant.plan.max_audio_seconds
     if seconds is not None and seconds > limit:
         raise ServiceError("audio_too_long", f"The voice lasts {seconds:g} s; at most {limit} s.", param=param)
-    return assets.source_of(asset), seconds
+    return seconds

@@ -1,4 +1,4 @@
-"""Everything that writes an asset, but its check: announce, arrive, delete."""
+"""Everything that writes an asset, but its check (`projects.assets.verification`): announce, arrive, delete."""
 
 import logging
 import mimetypes
@@ -17,8 +17,9 @@ from django.utils import timezone
 
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Tenant
-from projects.assets import discards
-from projects.assets import queue as asset_queue
+from projects.assets import claims, discards
+from projects.assets.references import source_of
+from projects.assets.source_urls import ASSET
 from projects.models import Asset, Project
 from render.models import TERMINAL_STATES, Render
 from render.sources import Speech
@@ -27,13 +28,12 @@ from render.storage.content_types import UNKNOWN
 
 logger = logging.getLogger(__name__)
 
-ASSET = "asset:"  # What a project's source begins with when it is an asset's id.
 SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
 
 
 @transaction.atomic
 def announce(key: ApiKey, *, filename: str, content_type: str, num_bytes: int, sha256: str) -> tuple[Asset, bool]:
-    """The asset of a file that is to arrive, and whether it is new: a file that the tenant has is not sent again.
+    """The asset of a file that is to be sent, and whether it is new: a file that the tenant has is not sent again.
 
     Raises ServiceError `storage_quota_exceeded`, `too_many_uploads` or `media_too_large`.
     """
@@ -58,12 +58,11 @@ def announce(key: ApiKey, *, filename: str, content_type: str, num_bytes: int, s
         key=f"{tenant.pk}/uploads/{asset_id}{suffix_of(filename, content_type)}",
         expires_at=timezone.now() + timedelta(seconds=settings.UPLOAD_SECONDS),
     )
-    asset.refresh_from_db()
     return asset, True
 
 
 def require_room(tenant: Tenant, num_bytes: int, *, is_test: bool) -> None:
-    """What waits to arrive counts, too. Raises ServiceError `storage_quota_exceeded` or `too_many_uploads`."""
+    """Announced files count, too. Raises ServiceError `storage_quota_exceeded` or `too_many_uploads`."""
     most = settings.MAX_ASSETS // 2 if is_test else settings.MAX_ASSETS
     if Asset.objects.filter(tenant=tenant)[:most].count() >= most:
         which = "those that were deleted or could not be used in the last 30 days included"
@@ -90,16 +89,17 @@ def require_room(tenant: Tenant, num_bytes: int, *, is_test: bool) -> None:
 
 @transaction.atomic
 def arrived(asset: Asset, *, key: str | None = None) -> None:
-    """Its file was sent, and is to be looked for and checked.
+    """Record that the asset's file was sent, and have it checked.
 
-    key: where this service has stored what it has received itself; of several, the first one counts. Raises
-    ServiceError `upload_expired` when the upload was given up, and with a key `invalid_state` for all but the first.
+    key: where this service has stored a body that it has received itself; of several bodies the first one counts.
+    Raises ServiceError `upload_expired` when the upload was given up, and with a key `invalid_state` for all but the
+    first body.
     """
     waiting = Asset.objects.filter(pk=asset.pk, deleted_at=None, state=Asset.State.WAITING, uploaded_at=None)
     stored_as = {} if key is None else {"key": key}
     is_first = waiting.update(uploaded_at=Now(), check_after=Now(), **stored_as)
     if is_first:
-        asset_queue.ring()
+        claims.enqueue()
     asset.refresh_from_db()
     if asset.state == Asset.State.EXPIRED or asset.deleted_at is not None:
         raise upload_expired()
@@ -116,8 +116,8 @@ def arrived_already() -> ServiceError:
 
 
 def keep_speech(project: Project, speech: Speech) -> None:
-    """What was spoken of the project's script becomes an asset, and the project's voice."""
-    # Locked: while an equal one is being deleted it is waited for.
+    """Make the speech of the project's script an asset, and the project's voice."""
+    # Locked, so that an equal one that is being deleted is not taken.
     equal = own(project).filter(sha256=speech["sha256"], state=Asset.State.READY)
     asset = equal.select_for_update(no_key=True).first()
     if asset is None:
@@ -140,7 +140,10 @@ def keep_speech(project: Project, speech: Speech) -> None:
 
 
 def is_used(asset: Asset, *, within: timedelta | None = None) -> bool:
-    """Whether a project that is not deleted names it as a voice, in whichever spelling. within: of its last change."""
+    """Whether a project that is not deleted names the asset as a voice, in any spelling of its id.
+
+    within: only projects whose last change is not longer ago.
+    """
     ids = [str(asset.pk), asset.pk.hex]
     names = [Q(**{f"{field}__iendswith": spelled}) for field in ("audio_url", "audio_url_2") for spelled in ids]
     projects = Project.objects.filter(reduce(or_, names), tenant=asset.tenant_id, deleted_at=None)
@@ -161,12 +164,12 @@ def delete(asset: Asset) -> None:
         raise ServiceError("invalid_state", "A project that is waiting needs it.")
     Asset.objects.filter(pk=asset.pk).update(deleted_at=Now())
     discards.discard_upload(asset)
-    discards.ring()
+    discards.enqueue()
 
 
 @transaction.atomic
 def delete_unused_speech(asset: Asset, *, within: timedelta | None = None) -> bool:
-    """Unless a project still names it, see `is_used`, or a render needs it. Whether it is deleted."""
+    """Delete a speech that no project names (`is_used`) and no render needs; return whether it was deleted."""
     Asset.objects.select_for_update(no_key=True).get(pk=asset.pk)
     if is_used(asset, within=within):
         return False
@@ -179,7 +182,7 @@ def delete_unused_speech(asset: Asset, *, within: timedelta | None = None) -> bo
 
 
 def delete_stray_speech(render: Render) -> int:
-    """What was spoken of the render's script and became no asset, or that of a project which is gone; how many files.
+    """Delete the speech of the render's script if no asset names it; return the number of files.
 
     Raises StorageFailure.
     """
@@ -190,22 +193,20 @@ def delete_stray_speech(render: Render) -> int:
 
 
 def own(of: ApiKey | Project) -> QuerySet[Asset]:
-    """Of the same tenant, and made with the same kind of key."""
+    """The assets of the same tenant, made with the same kind of key, live or test."""
     return Asset.objects.filter(tenant=of.tenant_id, is_test=of.is_test, deleted_at=None)
 
 
-def source_of(asset: Asset) -> str:
-    """The asset as `Render` knows a source: where it is stored, and the hash that it must have."""
-    return f"{media.STORED}{asset.sha256}/{asset.key}"
-
-
 def suffix_of(filename: str, content_type: str) -> str:
-    """The file's own, if it means this type; storages tell by it what a file is. Empty for an unknown type."""
+    """The suffix of the file's name if it fits the type, else one of the type; empty for an unknown type.
+
+    Storages see by the suffix what a file is.
+    """
     if content_type == UNKNOWN:
         return ""
     suffix = PurePosixPath(filename).suffix.lower()
     meant = mimetypes.guess_type(f"file{suffix}")[0] or ""
-    # Many a type has several names, so that only the first half of them can be compared.
+    # Many types have several names, so only the part before the slash is compared.
     if SUFFIX.fullmatch(suffix) and meant.partition("/")[0] == content_type.partition("/")[0]:
         return suffix
     return mimetypes.guess_extension(content_type) or ""

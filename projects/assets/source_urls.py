@@ -1,19 +1,22 @@
-"""Where source files are, as far as that can be judged from its text: at an address, or among the tenant's own."""
+"""The form of a source: an address, or a reference to a file of the tenant's own. Only the text is looked at."""
 
+import re
 import unicodedata
 from urllib.parse import urlsplit
 
 from rest_framework import serializers
 
-from projects.assets.references import is_reference
 from render.media.download.addresses import parse_address
 
 MAX_LENGTH = 4096
+ASSET = "asset:"  # What a reference to an asset begins with.
+AVATAR = "avatar:"
+REFERENCE = re.compile(r"(?:asset|avatar):[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)
 
 
 def validate_source_url(url: str) -> None:
-    """Where a name leads to is checked at the download, when it is resolved; whether an asset exists, by its use."""
-    if is_reference(url):
+    """Raises ValidationError. What an address resolves to is checked at the download, and an asset when it is used."""
+    if REFERENCE.fullmatch(url):
         return
     if not url.lower().startswith(("http:", "https:")):
         raise serializers.ValidationError(
@@ -25,7 +28,7 @@ def validate_source_url(url: str) -> None:
 
 
 def validate_address(url: str) -> None:
-    """An http or https URL that the service's client would open."""
+    """Require an http or https URL that the service's client would open. Raises ValidationError."""
     if any(character.isspace() or unicodedata.category(character) == "Cc" for character in url):
         raise serializers.ValidationError("A URL has no spaces or control characters.", code="invalid")
     try:

@@ -22,7 +22,7 @@ from projects.presentation.serializers import PROBLEM
 
 
 class _AnyBody(BaseParser):
-    """The body is the file, of whatever type it is said to be; it is read by the view."""
+    """Leaves the body, which is the file, to the view."""
 
     media_type = "*/*"
 
@@ -51,9 +51,9 @@ class UploadContentView(APIView):
     def put(self, request: Request, token: str) -> Response:
         """`url` of an upload leads here. A body of another size or hash is refused, and may be sent again.
 
-        It must be here, whole, before the asset's `expires_at`: then a body that is still coming ends with 410.
-        The first body that is whole counts: 409 for those after it. With a bad or an old address, or another
-        `Content-Length` than announced, the answer comes before the body is read, and ends the connection.
+        The whole body must arrive before the asset's `expires_at`; a body that is still arriving then is refused with
+        410. The first complete body counts, later ones are refused with 409. With a wrong or an expired address, or
+        another `Content-Length` than announced, the answer comes before the body is read, and ends the connection.
         """
         arrival = Arrival(token)
         try:
@@ -73,5 +73,5 @@ class UploadContentView(APIView):
 
 
 def received(asset: Asset) -> dict[str, str]:
-    """What is answered to a file that has arrived."""
+    """The answer when the whole file has arrived."""
     return {"upload_id": str(asset.pk), "state": Asset.State.WAITING}

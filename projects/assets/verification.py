@@ -1,4 +1,4 @@
-"""What has arrived is read to its end before it can be used: size, hash, and what it is. Never in the web process."""
+"""Checks an uploaded file before it can be used: size, hash, and what it is. Never in the web process."""
 
 import logging
 import uuid
@@ -13,8 +13,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.errors import ServiceError
-from projects.assets import discards
-from projects.assets import queue as asset_queue
+from projects.assets import claims, discards
 from projects.assets import services as assets
 from projects.assets.claims import CheckLost, Keeper, claim, held, is_wanted, later
 from projects.models import Asset, DiscardedObject
@@ -30,16 +29,16 @@ from render.storage.failures import Reason, StorageFailure
 
 logger = logging.getLogger(__name__)
 
-STORAGE_PAUSE_SECONDS = 60  # after the first failure of the storage; it doubles with each, up to
+STORAGE_PAUSE_SECONDS = 60  # After the first failure of the storage; it doubles with each, up to the next one.
 LONGEST_PAUSE_SECONDS = 3600
 FAILURE_PAUSE_SECONDS = 30
-MAX_CHECKS = 5  # that are broken off, by the death of a worker or an unknown error
+MAX_CHECKS = 5  # Broken off by the death of a worker or an unknown error.
 EXPIRED_AT_ONCE = 50
-TAKEN_OVER = timedelta(days=1)  # in which a check that has stored a file either ends or was killed
+STORE_TIME = timedelta(days=1)  # After it a check that has stored a file has ended, or was killed.
 
 
 def check_next() -> bool:
-    """Check the asset whose turn it is; False when there is none, or machine or storage cannot work."""
+    """Check the asset whose turn it is; False if there is none, or if this node or the storage cannot work."""
     node = nodes.heartbeat(COMMON_QUEUE)
     if not nodes.can_work(node):
         return False
@@ -47,15 +46,15 @@ def check_next() -> bool:
     if asset is None:
         return False
     if is_wanted(node):
-        asset_queue.ring()  # Who is free may check another tenant's meanwhile.
+        claims.enqueue()  # Another worker may check another tenant's file meanwhile.
     try:
         return _check_claimed(asset, node)
     finally:
-        tickets.top_up(COMMON_QUEUE)  # The tenant may have a render that this check has kept from being prepared.
+        tickets.top_up(COMMON_QUEUE)  # This check may have kept a render of the tenant from being prepared.
 
 
 def _check_claimed(asset: Asset, node: Node) -> bool:
-    """False when machine or storage cannot work."""
+    """False if this node or the storage cannot work."""
     try:
         if asset.checks - asset.put_offs > MAX_CHECKS:
             raise ServiceError("worker_lost", f"The check of the file was broken off {MAX_CHECKS} times.")
@@ -64,7 +63,7 @@ def _check_claimed(asset: Asset, node: Node) -> bool:
     except NodeFault as fault:
         logger.warning("Asset %s waits for another machine, or for this one: %s", asset.pk, fault)
         nodes.rest(node.pk, str(fault))
-        # As a render: a file that asks too much of every machine waits longer each time.
+        # As with a render, a file that is too large for every machine waits longer each time.
         pauses = settings.NODE_FAULT_DELAYS
         put_off(asset, pauses[min(asset.put_offs - asset.storage_failures, len(pauses) - 1)])
         return False
@@ -81,7 +80,7 @@ def _check_claimed(asset: Asset, node: Node) -> bool:
         logger.warning("Asset %s waits for the storage: %s", asset.pk, failure)
         _wait_for_storage(asset)
         return False
-    except Exception:  # It counts, and the tenant's other files need not wait until the claim is over.
+    except Exception:  # Counts as a try. The tenant's other files need not wait until the claim is over.
         held(asset).update(being_checked=False, check_after=later(FAILURE_PAUSE_SECONDS))
         raise
     return True
@@ -89,7 +88,7 @@ def _check_claimed(asset: Asset, node: Node) -> bool:
 
 @transaction.atomic
 def expire() -> None:
-    """Give up uploads that have not come in time, and have what there may be of them deleted."""
+    """Give up uploads that have not arrived in time, and discard what may have arrived of them."""
     late = Asset.objects.filter(state=Asset.State.WAITING, uploaded_at=None, expires_at__lt=Now(), deleted_at=None)
     for asset in late.select_for_update(skip_locked=True, no_key=True)[:EXPIRED_AT_ONCE]:
         Asset.objects.filter(pk=asset.pk).update(state=Asset.State.EXPIRED, check_after=None)
@@ -98,14 +97,14 @@ def expire() -> None:
 
 def _check(asset: Asset, folder: Path, check: Check) -> None:
     path = folder / f"file{assets.suffix_of(asset.filename, asset.content_type)}"
-    sha256 = _bring(asset, path)
+    sha256 = _download(asset, path)
     longest = asset.tenant.plan.max_audio_seconds
     kind, facts = media_inspection.inspect(path, folder, max_audio_seconds=longest, check=check)
     _accept(asset, path, sha256=sha256, kind=kind, facts=facts)
 
 
-def _bring(asset: Asset, path: Path) -> str:
-    """Copy what was sent to `path`, if it is what was announced; return its SHA-256."""
+def _download(asset: Asset, path: Path) -> str:
+    """Copy the sent file to `path` and return its SHA-256. Raises ServiceError if it is not the announced file."""
     try:
         num_bytes = media.size(asset.key)
         if num_bytes == asset.num_bytes:
@@ -121,20 +120,21 @@ def _bring(asset: Asset, path: Path) -> str:
 
 
 def _accept(asset: Asset, path: Path, *, sha256: str, kind: str, facts: dict[str, Any]) -> None:
-    """Store what was checked, and nothing else, under a name that no link for an upload leads to.
+    """Store the checked file again, under a key to which no link for an upload leads.
 
-    The link for the upload can be used again until it expires, on some storages also after this.
+    The upload's own link can be used until it expires, on some storages also after the check, so what lies there may
+    change.
     """
     suffix = content_types.suffix_of(kind, facts)
     key = f"{asset.tenant_id}/assets/{asset.pk}-{uuid.uuid4().hex[:8]}{suffix}"
-    # Noted first: if this process is killed before the asset names it, it is deleted all the same.
-    noted = discards.discard(key, after=timezone.now() + TAKEN_OVER)
+    # Recorded first: if this process is killed before the asset names the object, it is deleted all the same.
+    discarded = discards.discard(key, after=timezone.now() + STORE_TIME)
     media.store_upload(path, key)
     with transaction.atomic():
-        # Two equal files share one object. Locked: one that is being deleted is waited for, and then not found.
+        # Two equal files share one object. The lock waits for a deletion, after which the twin is not found.
         twins = Asset.objects.filter(tenant=asset.tenant_id, sha256=sha256, state=Asset.State.READY, deleted_at=None)
         twin = twins.select_for_update(no_key=True).first()
-        # It may have been deleted meanwhile, or checked by another one who has taken this one for dead.
+        # The asset may have been deleted meanwhile, or another worker has it because this one seemed dead.
         is_accepted = (
             held(asset)
             .filter(deleted_at=None)
@@ -153,17 +153,17 @@ def _accept(asset: Asset, path: Path, *, sha256: str, kind: str, facts: dict[str
             discards.discard_upload(asset)
         if not is_accepted or twin is not None:
             discards.discard(key)
-        elif not DiscardedObject.objects.filter(pk=noted.pk, tries=0).delete()[0]:
+        elif not DiscardedObject.objects.filter(pk=discarded.pk, tries=0).delete()[0]:
             raise StorageFailure(Reason.UNAVAILABLE, "It took so long that what was stored is being deleted.")
 
 
 def put_off(asset: Asset, seconds: float) -> None:
-    """Give a check up that this machine or the storage cannot do now; it does not count."""
+    """Put off a check that this machine or the storage cannot do now; it does not count as a try."""
     held(asset).update(being_checked=False, check_after=later(seconds), put_offs=F("put_offs") + 1)
 
 
 def _wait_for_storage(asset: Asset) -> None:
-    """Try again later; this was no try of the check's own."""
+    """Put off a check because of the storage: longer each time."""
     pause = min(STORAGE_PAUSE_SECONDS * 2 ** min(asset.storage_failures, 10), LONGEST_PAUSE_SECONDS)
     held(asset).update(storage_failures=F("storage_failures") + 1)
     put_off(asset, pause)

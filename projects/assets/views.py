@@ -7,11 +7,9 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
 from django.urls import reverse
-from django.utils import timezone
 from drf_spectacular.utils import (
     OpenApiParameter,
     extend_schema,
-    extend_schema_field,
     extend_schema_view,
     inline_serializer,
 )
@@ -22,143 +20,16 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.api.idempotency import idempotent
-from accounts.api.names import RULE, is_name
 from accounts.api.pagination import EnvelopePagination
 from accounts.api.views import KeyedView
-from accounts.errors import PROBLEM_TYPES, ServiceError, problem
+from accounts.errors import ServiceError
 from accounts.models import Scope
 from projects.assets import services as assets
-from projects.assets.services import ASSET
-from projects.assets.upload_types import announced_type
+from projects.assets.serializers import AssetSerializer, UploadRequest, UploadSerializer
 from projects.models import Asset
-from projects.presentation.serializers import PROBLEM, ProblemField
+from projects.presentation.serializers import PROBLEM
 from render.storage import media
 from render.storage.links import DirectUpload
-
-STATES = Asset.State.choices
-NO_MEDIA = (
-    "This is the type of a web page, or no type. Give that of an image, a video or a sound, such as image/jpeg,"
-    " video/mp4 or audio/wav, or leave it out: the content decides."
-)
-WAITING_FOR = ["file", "check", "storage"]
-
-
-class UploadRequest(serializers.Serializer[Any]):
-    filename = serializers.CharField(max_length=200)
-    content_type = serializers.CharField(
-        max_length=255,
-        required=False,
-        allow_blank=True,
-        allow_null=True,
-        trim_whitespace=False,
-        help_text="As your browser calls it, such as image/jpeg, or `audio/webm;codecs=opus`, or nothing. The file's"
-        " content decides what it is. Send it under the type in `headers`.",
-    )
-    bytes = serializers.IntegerField(
-        min_value=1,
-        max_value=2**40,
-        help_text="The size of the file, exactly.",
-        error_messages={"min_value": "An empty file (0 bytes) cannot be used."},
-    )
-    sha256 = serializers.RegexField(
-        r"^[0-9a-f]{64}$",
-        required=False,
-        help_text="Of the file, in hex. A file that you have sent before is then found, and not sent again.",
-        error_messages={"invalid": "Must be 64 hexadecimal digits, in lower case."},
-    )
-
-    def to_internal_value(self, data: Any) -> Any:
-        values = super().to_internal_value(data)
-        if not is_name(values["filename"]):
-            raise serializers.ValidationError({"filename": [f"A file name may have {RULE}."]}, code="invalid")
-        said = values.get("content_type") or ""
-        content_type = announced_type(said, values["filename"]) if is_name(said) else None
-        if content_type is None:
-            raise serializers.ValidationError({"content_type": [NO_MEDIA]}, code="invalid")
-        return {**values, "content_type": content_type}
-
-
-class AssetSerializer(serializers.ModelSerializer[Asset]):
-    reference = serializers.SerializerMethodField(help_text="What to give as `image_url` or `audio_url`.")
-    bytes = serializers.IntegerField(source="num_bytes")
-    state = serializers.SerializerMethodField()
-    waiting_for = serializers.SerializerMethodField(
-        help_text="While it is `waiting`: its file was not sent, its check comes next, or the media storage is away."
-    )
-    error = serializers.SerializerMethodField()
-    url = serializers.SerializerMethodField(help_text="The file, once it is ready. The link expires.")
-    kind = serializers.SerializerMethodField()
-    sha256 = serializers.SerializerMethodField()
-    duration_seconds = serializers.FloatField(source="facts.duration_seconds", default=None, allow_null=True)
-    width = serializers.IntegerField(source="facts.width", default=None, allow_null=True)
-    height = serializers.IntegerField(source="facts.height", default=None, allow_null=True)
-    faces = serializers.ListField(
-        source="facts.faces",
-        default=None,
-        allow_null=True,
-        child=serializers.DictField(child=serializers.FloatField()),
-        help_text="Boxes as shares of the upright picture: x, y, width, height; the widest first.",
-    )
-
-    class Meta:
-        model = Asset
-        fields = [
-            *("id", "reference", "state", "waiting_for", "kind", "origin", "filename", "content_type", "bytes"),
-            *("sha256", "url"),
-            *("duration_seconds", "width", "height", "faces", "error", "created_at", "uploaded_at", "expires_at"),
-        ]
-
-    def get_reference(self, asset: Asset) -> str:
-        return f"{ASSET}{asset.pk}"
-
-    @extend_schema_field(serializers.ChoiceField(choices=STATES))
-    def get_state(self, asset: Asset) -> str:
-        is_late = asset.expires_at is not None and asset.expires_at < timezone.now() and asset.uploaded_at is None
-        return Asset.State.EXPIRED if is_late and asset.state == Asset.State.WAITING else asset.state
-
-    @extend_schema_field(serializers.ChoiceField(choices=WAITING_FOR, allow_null=True))
-    def get_waiting_for(self, asset: Asset) -> str | None:
-        if self.get_state(asset) != Asset.State.WAITING:
-            return None
-        if asset.uploaded_at is None:
-            return "file"
-        return "storage" if asset.storage_failures else "check"
-
-    @extend_schema_field(serializers.ChoiceField(choices=Asset.Kind.choices, allow_null=True))
-    def get_kind(self, asset: Asset) -> str | None:
-        return asset.kind or None
-
-    @extend_schema_field(serializers.CharField(allow_null=True))
-    def get_sha256(self, asset: Asset) -> str | None:
-        return asset.sha256 or None
-
-    @extend_schema_field(ProblemField(allow_null=True))
-    def get_error(self, asset: Asset) -> dict[str, Any] | None:
-        if not asset.error_code:
-            return None
-        return problem(asset.error_code if asset.error_code in PROBLEM_TYPES else "internal", asset.error_message)
-
-    @extend_schema_field(serializers.URLField(allow_null=True))
-    def get_url(self, asset: Asset) -> str | None:
-        if asset.state != Asset.State.READY:
-            return None
-        return urljoin(f"{self.context['base_url']}/", media.link(asset.key))
-
-
-class UploadSerializer(serializers.Serializer[dict[str, Any]]):
-    """The one request that brings the file; its members are null when nothing is to be sent any more."""
-
-    upload_id = serializers.UUIDField(source="asset.id")
-    method = serializers.ChoiceField(choices=["PUT", "POST"], allow_null=True)
-    url = serializers.URLField(allow_null=True)
-    headers = serializers.DictField(child=serializers.CharField(), allow_null=True)
-    fields = serializers.DictField(  # type: ignore[assignment]
-        child=serializers.CharField(),
-        allow_null=True,
-        help_text="With POST: of a multipart form, whose last part, `file`, is the file. With PUT the file is all.",
-    )
-    expires_at = serializers.DateTimeField(allow_null=True)
-    asset = AssetSerializer()
 
 
 class OwnAssets(KeyedView, GenericViewSet[Asset]):
@@ -187,15 +58,15 @@ class UploadViewSet(OwnAssets):
     @transaction.atomic
     def create(self, request: Request) -> Response:
         """200, and nothing to be sent, if you have sent the same file before."""
-        wanted = UploadRequest(data=request.data)
-        wanted.is_valid(raise_exception=True)
-        given = wanted.validated_data
+        serializer = UploadRequest(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        fields = serializer.validated_data
         asset, is_new = assets.announce(
             self.api_key,
-            filename=given["filename"],
-            content_type=given["content_type"],
-            num_bytes=given["bytes"],
-            sha256=given.get("sha256", ""),
+            filename=fields["filename"],
+            content_type=fields["content_type"],
+            num_bytes=fields["bytes"],
+            sha256=fields.get("sha256", ""),
         )
         if not is_new:
             return Response(self._body(asset))
@@ -220,10 +91,10 @@ class UploadViewSet(OwnAssets):
     @action(detail=True, methods=["post"])
     @idempotent()
     def complete(self, request: Request, pk: str) -> Response:
-        """It is then looked for and checked, which takes seconds: ask again until its state is not `waiting` any more.
+        """The file is then checked, which takes seconds: poll until the state is no longer `waiting`.
 
-        A file that is not there makes it `errored`, with the code `upload_missing`. Where `url` leads to this service
-        itself, that is known at once: 409, and the file can still be sent.
+        If the file is missing, the state becomes `errored`, with the code `upload_missing`. Where `url` leads to this
+        service itself, that is known at once: the answer is 409, and the file can still be sent.
         """
         asset = self.get_object()
         if asset.state == Asset.State.WAITING and asset.uploaded_at is None:
@@ -265,6 +136,6 @@ class AssetViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, OwnAssets):
         responses={200: inline_serializer("DeletedAsset", {"detail": serializers.CharField()})},
     )
     def destroy(self, request: Request, pk: str) -> Response:
-        """Films that were made with it stay."""
+        """Videos that were made with it stay."""
         assets.delete(self.get_object())
         return Response({"detail": "Asset deleted"})

@@ -1,0 +1,1 @@
+"""The import of projects from the older service."""

@@ -1,7 +1,7 @@
-"""Brings the projects of the older service over, with their ids, so that its clients find them again.
+"""Imports the projects of the older service with their ids, so that its clients find them again.
 
-What it had finished stays where it is: the film's address is kept, nothing is copied, rendered or billed. What it had
-not finished counts as failed.
+The videos stay where they are: their addresses are kept, and nothing is copied, rendered or charged. Projects that
+were not finished count as failed.
 """
 
 import secrets
@@ -19,7 +19,8 @@ from psycopg.rows import dict_row
 from accounts.models import Tenant
 from projects.assets.source_urls import MAX_LENGTH
 from projects.models import AudioOrder, Project, Take
-from render.models import Phase, Render, State
+from render.lifecycle import submission
+from render.models import Render
 from render.parameters import MAX_SEED
 
 ENGINE = "infinitetalk"
@@ -30,20 +31,22 @@ MAX_TITLE, MAX_USER_ID = 200, 200
 
 @dataclass
 class Outcome:
+    """What an import has done, or would do."""
+
     imported: int = 0
-    known: int = 0  # imported by an earlier run
-    refused: list[str] = field(default_factory=list)  # id and why
+    known: int = 0  # Imported by an earlier run.
+    refused: list[str] = field(default_factory=list)  # "ID: reason" of each.
 
 
 def read_legacy(database_url: str, table: str) -> Iterator[dict[str, Any]]:
-    """The rows of the older service's table, oldest first. table: with its schema, if it is not on the search path.
+    """The rows of the older service's table, oldest first. table: with its schema if that is not on the search path.
 
     Raises psycopg.Error.
     """
     name = sql.Identifier(*table.split("."))
     # As JSON: later versions of the service had more columns, and any may be missing.
     query = sql.SQL("SELECT to_jsonb(p) AS row FROM {} p ORDER BY created_at, id").format(name)
-    # A cursor of the server's holds only for one transaction, which poolers allow.
+    # A server-side cursor lasts for one transaction, which poolers allow.
     with psycopg.connect(database_url, row_factory=dict_row) as connection, connection.cursor("legacy") as cursor:
         cursor.execute(query)
         for record in cursor:
@@ -51,7 +54,7 @@ def read_legacy(database_url: str, table: str) -> Iterator[dict[str, Any]]:
 
 
 def import_projects(rows: Iterator[dict[str, Any]], tenant: Tenant, *, dry_run: bool = False) -> Outcome:
-    """Add what is not there yet; run again, it adds only what has come since."""
+    """Add the projects that are not there yet. A later run adds only those that are new then."""
     outcome = Outcome()
     batch: list[dict[str, Any]] = []
     for row in rows:
@@ -85,7 +88,7 @@ def _import_batch(rows: list[dict[str, Any]], tenant: Tenant, outcome: Outcome, 
         outcome.imported += 1
     if not dry_run:
         with transaction.atomic():
-            Render.objects.bulk_create(renders)
+            submission.add_ended(renders)
             Project.objects.bulk_create(projects)
             Take.objects.bulk_create(takes)
 
@@ -110,18 +113,17 @@ def _rows_of(row: dict[str, Any], tenant: Tenant) -> tuple[Render, Project, Take
         "audio_url": row["audio_url"],
         "audio_order": order if order in AudioOrder.values else AudioOrder.LEFT_RIGHT,
     }
-    render = Render(
+    render = submission.ended_elsewhere(
         **common,
+        finished=finished,
         tenant=tenant,
         engine=ENGINE,
         queue=QUEUE,
         audio_url_2=row.get("audio_url_2") or "",
         prompt=row.get("prompt") or "",
-        # For another try: a render cannot be without a seed.
+        # For a retry: a render needs a seed.
         parameters={"seed": secrets.randbelow(MAX_SEED + 1)}
         | {name: value for name, value in parameters.items() if value is not None},
-        state=State.FINISHED if finished else State.FAILED,
-        phase=Phase.UPLOADING,
         progress=100 if finished else min(max(row.get("progress") or 0, 0), 99),
         error_code="" if finished else "internal",
         error_message="" if finished else row.get("error_message") or "The older service did not finish it.",
@@ -141,12 +143,17 @@ def _rows_of(row: dict[str, Any], tenant: Tenant) -> tuple[Render, Project, Take
         created_at=created,
         updated_at=updated,
     )
-    film = row["video_url"] if finished else ""
+    video_url = row["video_url"] if finished else ""
     return (
         render,
         project,
         Take(
-            project=project, number=1, kind=Take.Kind.FINAL, render=render, imported_video_url=film, created_at=created
+            project=project,
+            number=1,
+            kind=Take.Kind.FINAL,
+            render=render,
+            imported_video_url=video_url,
+            created_at=created,
         ),
     )
 

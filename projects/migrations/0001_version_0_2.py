@@ -73,10 +73,15 @@ class Migration(migrations.Migration):
                 ),
                 ("filename", models.CharField(max_length=200)),
                 ("content_type", models.CharField(max_length=100)),
-                ("num_bytes", models.BigIntegerField(help_text="As announced, and checked when it has arrived.")),
+                (
+                    "num_bytes",
+                    models.BigIntegerField(help_text="Size as announced; checked when the file has arrived."),
+                ),
                 (
                     "sha256",
-                    models.CharField(blank=True, help_text="As announced, if it was, or as found.", max_length=64),
+                    models.CharField(
+                        blank=True, help_text="As announced, or as computed when the file was checked.", max_length=64
+                    ),
                 ),
                 (
                     "key",
@@ -106,16 +111,16 @@ class Migration(migrations.Migration):
                 ("facts", models.JSONField(blank=True, default=dict)),
                 ("error_code", models.CharField(blank=True, max_length=40)),
                 ("error_message", models.TextField(blank=True)),
-                ("uploaded_at", models.DateTimeField(help_text="When it had arrived.", null=True)),
-                ("expires_at", models.DateTimeField(help_text="Until when it may arrive.", null=True)),
+                ("uploaded_at", models.DateTimeField(help_text="When the file had arrived.", null=True)),
+                ("expires_at", models.DateTimeField(help_text="Until when the file may arrive.", null=True)),
                 (
                     "check_after",
-                    models.DateTimeField(help_text="When it may be checked, by whoever comes first.", null=True),
+                    models.DateTimeField(help_text="When the next worker may check it.", null=True),
                 ),
                 (
                     "checks",
                     models.PositiveIntegerField(
-                        default=0, help_text="That were begun. Only who began the latest may write."
+                        default=0, help_text="Checks that were begun. Only the worker of the latest one may write."
                     ),
                 ),
                 (
@@ -123,7 +128,7 @@ class Migration(migrations.Migration):
                     models.PositiveIntegerField(
                         db_default=0,
                         default=0,
-                        help_text="Checks that the storage or a machine could not do; they do not count.",
+                        help_text="Checks that a machine or the storage could not do; they do not count as tries.",
                     ),
                 ),
                 (
@@ -137,7 +142,7 @@ class Migration(migrations.Migration):
                 (
                     "being_checked",
                     models.BooleanField(
-                        db_default=False, default=False, help_text="By a worker that has it until `check_after`."
+                        db_default=False, default=False, help_text="Whether a worker has it, until `check_after`."
                     ),
                 ),
                 (
@@ -208,7 +213,7 @@ class Migration(migrations.Migration):
                     "delete_after",
                     models.DateTimeField(
                         db_default=django.db.models.functions.datetime.Now(),
-                        help_text="When it is to be deleted, the next time.",
+                        help_text="When the next try to delete it is due.",
                     ),
                 ),
                 ("tries", models.PositiveIntegerField(default=0)),
@@ -236,7 +241,9 @@ class Migration(migrations.Migration):
                 ("image_url", models.TextField()),
                 (
                     "audio_url",
-                    models.TextField(blank=True, help_text="Empty until a script is spoken, then of the asset."),
+                    models.TextField(
+                        blank=True, help_text="Empty until the script is spoken, then a reference to the asset."
+                    ),
                 ),
                 (
                     "script",
@@ -267,7 +274,10 @@ class Migration(migrations.Migration):
                 (
                     "webhook_url",
                     models.TextField(
-                        blank=True, db_default="", default="", help_text="Told of this project, beside the endpoints."
+                        blank=True,
+                        db_default="",
+                        default="",
+                        help_text="Gets messages about this project, beside the endpoints.",
                     ),
                 ),
                 ("warnings", models.JSONField(default=list)),
@@ -315,10 +325,10 @@ class Migration(migrations.Migration):
                     "sweep_after",
                     models.DateTimeField(
                         db_default=django.db.models.functions.datetime.Now(),
-                        help_text="When its media are to be deleted, the next time.",
+                        help_text="When the next try to delete its media is due.",
                     ),
                 ),
-                ("files", models.PositiveIntegerField(default=0, help_text="That were deleted.")),
+                ("files", models.PositiveIntegerField(default=0, help_text="Number of deleted files.")),
                 ("completed_at", models.DateTimeField(null=True)),
                 (
                     "api_key",
@@ -344,8 +354,8 @@ class Migration(migrations.Migration):
             name="RetentionFailure",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("step", models.CharField(help_text="Of `projects.retention.policy`.", max_length=20)),
-                ("row_id", models.CharField(help_text="Of the render or the asset.", max_length=40)),
+                ("step", models.CharField(help_text="A step of `projects.retention.policy`.", max_length=20)),
+                ("row_id", models.CharField(help_text="Id of the row that could not be deleted.", max_length=40)),
                 ("failures", models.PositiveIntegerField(default=1)),
                 ("error", models.CharField(max_length=200)),
                 ("next_try_at", models.DateTimeField()),
@@ -366,7 +376,9 @@ class Migration(migrations.Migration):
                 ("kind", models.CharField(choices=[("draft", "Draft"), ("final", "Final")], max_length=10)),
                 (
                     "imported_video_url",
-                    models.TextField(blank=True, help_text="Of a film that the older service has made and keeps."),
+                    models.TextField(
+                        blank=True, help_text="Address of a video that the older service has made and keeps."
+                    ),
                 ),
                 (
                     "created_at",
@@ -395,11 +407,13 @@ class Migration(migrations.Migration):
                 ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
                 (
                     "is_test",
-                    models.BooleanField(default=False, help_text="Made with a test key; told of test projects only."),
+                    models.BooleanField(
+                        default=False, help_text="Made with a test key; gets events of test projects only."
+                    ),
                 ),
                 (
                     "url",
-                    models.TextField(blank=True, help_text="Without one: told at the `webhook_url` of each project."),
+                    models.TextField(blank=True, help_text="Empty: messages go to the `webhook_url` of each project."),
                 ),
                 ("description", models.CharField(blank=True, max_length=200)),
                 (
@@ -473,7 +487,15 @@ class Migration(migrations.Migration):
                 ("render_id", models.UUIDField(null=True)),
                 ("is_test", models.BooleanField(db_default=False, default=False)),
                 ("data", models.JSONField(null=True)),
-                ("subject", models.CharField(help_text="Told once.", max_length=200, null=True, unique=True)),
+                (
+                    "subject",
+                    models.CharField(
+                        help_text="No second event with the same subject is recorded.",
+                        max_length=200,
+                        null=True,
+                        unique=True,
+                    ),
+                ),
                 (
                     "created_at",
                     models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
@@ -482,15 +504,26 @@ class Migration(migrations.Migration):
                 (
                     "body",
                     models.TextField(
-                        blank=True, db_default="", default="", help_text="If it is long, for all deliveries."
+                        blank=True,
+                        db_default="",
+                        default="",
+                        help_text="The message, if it is long: one for all deliveries.",
                     ),
                 ),
                 (
                     "hand_out_tries",
-                    models.PositiveSmallIntegerField(db_default=0, default=0, help_text="That have failed."),
+                    models.PositiveSmallIntegerField(
+                        db_default=0, default=0, help_text="Failed tries to make its message."
+                    ),
                 ),
-                ("next_hand_out_at", models.DateTimeField(help_text="None: at once.", null=True)),
-                ("given_up_at", models.DateTimeField(help_text="Its message could not be made in any try.", null=True)),
+                (
+                    "next_hand_out_at",
+                    models.DateTimeField(help_text="When its message is made; null: at once.", null=True),
+                ),
+                (
+                    "given_up_at",
+                    models.DateTimeField(help_text="When the last try to make its message had failed.", null=True),
+                ),
                 ("hand_out_error", models.CharField(blank=True, db_default="", default="", max_length=200)),
                 (
                     "tenant",
@@ -508,31 +541,31 @@ class Migration(migrations.Migration):
                     models.UUIDField(
                         default=uuid.uuid4,
                         editable=False,
-                        help_text="The message's id.",
+                        help_text="Id of the message.",
                         primary_key=True,
                         serialize=False,
                     ),
                 ),
                 (
                     "url",
-                    models.TextField(blank=True, db_default="", default="", help_text="Of an endpoint without one."),
+                    models.TextField(
+                        blank=True, db_default="", default="", help_text="The receiver, if the endpoint has no URL."
+                    ),
                 ),
-                ("body", models.TextField(blank=True, help_text="Empty: the event has it.")),
+                ("body", models.TextField(blank=True, help_text="The message; empty: the event has it.")),
                 ("tries", models.PositiveSmallIntegerField(default=0)),
                 (
                     "next_try_at",
                     models.DateTimeField(
                         db_default=django.db.models.functions.datetime.Now(),
-                        help_text="None once it was taken or given up.",
+                        help_text="Null once it was delivered or given up.",
                         null=True,
                     ),
                 ),
                 ("delivered_at", models.DateTimeField(null=True)),
                 (
                     "last_status",
-                    models.PositiveSmallIntegerField(
-                        help_text="What the receiver answered at the last try.", null=True
-                    ),
+                    models.PositiveSmallIntegerField(help_text="HTTP status of the last try.", null=True),
                 ),
                 ("last_error", models.CharField(blank=True, max_length=200)),
                 (

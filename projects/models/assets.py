@@ -1,4 +1,4 @@
-"""Files of customers, the portraits that they name, and objects of the media storage that nobody needs any more."""
+"""Files of customers, portraits with a name, and stored objects that are to be deleted."""
 
 import uuid
 
@@ -34,27 +34,33 @@ class Asset(models.Model):
     origin = models.CharField(max_length=10, choices=Origin, default=Origin.UPLOAD)
     filename = models.CharField(max_length=200)
     content_type = models.CharField(max_length=100)
-    num_bytes = models.BigIntegerField(help_text="As announced, and checked when it has arrived.")
-    sha256 = models.CharField(max_length=64, blank=True, help_text="As announced, if it was, or as found.")
+    num_bytes = models.BigIntegerField(help_text="Size as announced; checked when the file has arrived.")
+    sha256 = models.CharField(
+        max_length=64, blank=True, help_text="As announced, or as computed when the file was checked."
+    )
     key = models.CharField(max_length=300, help_text="In the media storage; equal files of a tenant share one.")
     state = models.CharField(max_length=10, choices=State, default=State.WAITING)
-    # What the check has found
+    # From the check
     kind = models.CharField(max_length=10, choices=Kind, blank=True)
     facts = models.JSONField(default=dict, blank=True)
     error_code = models.CharField(max_length=40, blank=True)
     error_message = models.TextField(blank=True)
-    uploaded_at = models.DateTimeField(null=True, help_text="When it had arrived.")
-    expires_at = models.DateTimeField(null=True, help_text="Until when it may arrive.")
-    check_after = models.DateTimeField(null=True, help_text="When it may be checked, by whoever comes first.")
-    checks = models.PositiveIntegerField(default=0, help_text="That were begun. Only who began the latest may write.")
+    uploaded_at = models.DateTimeField(null=True, help_text="When the file had arrived.")
+    expires_at = models.DateTimeField(null=True, help_text="Until when the file may arrive.")
+    check_after = models.DateTimeField(null=True, help_text="When the next worker may check it.")
+    checks = models.PositiveIntegerField(
+        default=0, help_text="Checks that were begun. Only the worker of the latest one may write."
+    )
     put_offs = models.PositiveIntegerField(
-        default=0, db_default=0, help_text="Checks that the storage or a machine could not do; they do not count."
+        default=0,
+        db_default=0,
+        help_text="Checks that a machine or the storage could not do; they do not count as tries.",
     )
     storage_failures = models.PositiveIntegerField(
         default=0, db_default=0, help_text="How often the check could not be done because the storage was away."
     )
     being_checked = models.BooleanField(
-        default=False, db_default=False, help_text="By a worker that has it until `check_after`."
+        default=False, db_default=False, help_text="Whether a worker has it, until `check_after`."
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     deleted_at = models.DateTimeField(null=True, editable=False)
@@ -74,7 +80,10 @@ class Asset(models.Model):
 
 
 class CheckTurn(models.Model):
-    """A tenant's latest turn at the check of uploads. Written by `projects.assets.claims`."""
+    """When an upload of the tenant was last claimed for its check, and by which node: tenants take turns.
+
+    Written by `projects.assets.claims`.
+    """
 
     tenant = models.OneToOneField(Tenant, on_delete=models.CASCADE, primary_key=True, related_name="check_turn")
     node = models.ForeignKey(Node, on_delete=models.SET_NULL, null=True, related_name="+")
@@ -85,13 +94,13 @@ class CheckTurn(models.Model):
 
 
 class DiscardedObject(models.Model):
-    """A name in the media storage whose object is to be deleted, unless an asset names it.
+    """The key of a stored object that is to be deleted, unless an asset names it by then.
 
     Written by `projects.assets.discards`.
     """
 
     key = models.CharField(max_length=300)
-    delete_after = models.DateTimeField(db_default=Now(), help_text="When it is to be deleted, the next time.")
+    delete_after = models.DateTimeField(db_default=Now(), help_text="When the next try to delete it is due.")
     tries = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
@@ -103,7 +112,7 @@ class DiscardedObject(models.Model):
 
 
 class Avatar(models.Model):
-    """A portrait with a name, to be used again and again."""
+    """A portrait with a name, for use in many projects."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="avatars")

@@ -19,7 +19,7 @@ class AudioOrder(models.TextChoices):
 
 
 class Project(models.Model):
-    """What a customer asked for. Its state is read from its latest take."""
+    """What a customer has requested. Its state is that of its latest take."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="projects")
@@ -28,10 +28,12 @@ class Project(models.Model):
         max_length=200, default="anonymous", help_text="The tenant's own label; no authorisation."
     )
     title = models.CharField(max_length=200)
-    # Null, here and below, is what was not given: it is echoed as null, and an empty text as an empty text.
+    # Null, here and below, means that it was not given: it is returned as null, and an empty text as an empty text.
     description = models.TextField(blank=True, null=True)  # noqa: DJ001
     image_url = models.TextField()
-    audio_url = models.TextField(blank=True, help_text="Empty until a script is spoken, then of the asset.")
+    audio_url = models.TextField(
+        blank=True, help_text="Empty until the script is spoken, then a reference to the asset."
+    )
     script = models.JSONField(null=True, blank=True, help_text="text, voice and language; instead of an audio_url.")
     audio_url_2 = models.TextField(blank=True, null=True)  # noqa: DJ001
     audio_order = models.CharField(max_length=12, choices=AudioOrder, default=AudioOrder.LEFT_RIGHT)
@@ -40,7 +42,7 @@ class Project(models.Model):
     parameters = models.JSONField(default=dict, help_text="As given, with the seed that was drawn.")
     metadata = models.JSONField(default=dict)
     webhook_url = models.TextField(
-        blank=True, default="", db_default="", help_text="Told of this project, beside the endpoints."
+        blank=True, default="", db_default="", help_text="Gets messages about this project, beside the endpoints."
     )
     warnings = models.JSONField(default=list)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -64,13 +66,13 @@ class Project(models.Model):
 
 
 class RetentionFailure(models.Model):
-    """Something that could not be deleted when its time was over: it steps aside, so that it keeps back no other.
+    """A row that could not be deleted when its time was over. It is skipped for a while, and delays no other row.
 
-    Without failures it is still in use.
+    Zero failures: it is still in use.
     """
 
-    step = models.CharField(max_length=20, help_text="Of `projects.retention.policy`.")
-    row_id = models.CharField(max_length=40, help_text="Of the render or the asset.")
+    step = models.CharField(max_length=20, help_text="A step of `projects.retention.policy`.")
+    row_id = models.CharField(max_length=40, help_text="Id of the row that could not be deleted.")
     failures = models.PositiveIntegerField(default=1)
     error = models.CharField(max_length=200)
     next_try_at = models.DateTimeField()
@@ -84,7 +86,7 @@ class RetentionFailure(models.Model):
 
 
 class Deletion(models.Model):
-    """The receipt of a project's deletion: who asked, and when its media were gone.
+    """The receipt of a project's deletion: which key has requested it, and when its media were gone.
 
     Written by `projects.retention.project_deletion`.
     """
@@ -93,8 +95,8 @@ class Deletion(models.Model):
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="deletions")
     api_key = models.ForeignKey(ApiKey, on_delete=models.SET_NULL, null=True, related_name="+")
     requested_at = models.DateTimeField(db_default=Now(), editable=False)
-    sweep_after = models.DateTimeField(db_default=Now(), help_text="When its media are to be deleted, the next time.")
-    files = models.PositiveIntegerField(default=0, help_text="That were deleted.")
+    sweep_after = models.DateTimeField(db_default=Now(), help_text="When the next try to delete its media is due.")
+    files = models.PositiveIntegerField(default=0, help_text="Number of deleted files.")
     completed_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -118,7 +120,9 @@ class Take(models.Model):
     number = models.PositiveIntegerField()
     kind = models.CharField(max_length=10, choices=Kind)
     render = models.OneToOneField(Render, on_delete=models.PROTECT, related_name="take")
-    imported_video_url = models.TextField(blank=True, help_text="Of a film that the older service has made and keeps.")
+    imported_video_url = models.TextField(
+        blank=True, help_text="Address of a video that the older service has made and keeps."
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:

@@ -1,4 +1,4 @@
-"""Where a tenant wants to be told, of what, and what became of it."""
+"""Webhooks: the endpoints of a tenant, the events (the outbox), and the deliveries of their messages."""
 
 import base64
 import secrets
@@ -38,8 +38,8 @@ def new_secret() -> str:
 class WebhookEndpoint(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="webhook_endpoints")
-    is_test = models.BooleanField(default=False, help_text="Made with a test key; told of test projects only.")
-    url = models.TextField(blank=True, help_text="Without one: told at the `webhook_url` of each project.")
+    is_test = models.BooleanField(default=False, help_text="Made with a test key; gets events of test projects only.")
+    url = models.TextField(blank=True, help_text="Empty: messages go to the `webhook_url` of each project.")
     description = models.CharField(max_length=200, blank=True)
     events = ArrayField(models.CharField(max_length=40, choices=EventType), default=default_events)
     secret = models.CharField(max_length=100, default=new_secret, editable=False)
@@ -63,28 +63,34 @@ class WebhookEndpoint(models.Model):
 
 
 class WebhookEvent(models.Model):
-    """The outbox: written in the transaction of what has happened, so that neither can be without the other.
+    """The outbox: a row is written in the transaction of what has happened, so neither exists without the other.
 
-    Of a project it holds no more than that it happened; what is told is put together when it is handed out.
+    Of a project it says only what has happened; the message is made when the event is fanned out to the endpoints.
     """
 
-    # Grows with time: receivers tell by it which of two messages is the newer one.
+    # Grows with time: receivers see by it which of two messages is the newer one.
     version = models.BigAutoField(primary_key=True)
     type = models.CharField(max_length=40, choices=EventType)
     project_id = models.UUIDField(null=True)
     render_id = models.UUIDField(null=True)
-    # Of what happens to no project.
+    # For events that concern no project.
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, null=True, related_name="+")
     is_test = models.BooleanField(default=False, db_default=False)
     data = models.JSONField(null=True)
-    subject = models.CharField(max_length=200, null=True, unique=True, help_text="Told once.")  # noqa: DJ001
+    subject = models.CharField(  # noqa: DJ001
+        max_length=200, null=True, unique=True, help_text="No second event with the same subject is recorded."
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     handed_out_at = models.DateTimeField(null=True)
-    body = models.TextField(blank=True, default="", db_default="", help_text="If it is long, for all deliveries.")
-    # When its message could not be made. In the database, too: the service before these fields still writes events.
-    hand_out_tries = models.PositiveSmallIntegerField(default=0, db_default=0, help_text="That have failed.")
-    next_hand_out_at = models.DateTimeField(null=True, help_text="None: at once.")
-    given_up_at = models.DateTimeField(null=True, help_text="Its message could not be made in any try.")
+    body = models.TextField(
+        blank=True, default="", db_default="", help_text="The message, if it is long: one for all deliveries."
+    )
+    # For the case that its message cannot be made.
+    hand_out_tries = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="Failed tries to make its message."
+    )
+    next_hand_out_at = models.DateTimeField(null=True, help_text="When its message is made; null: at once.")
+    given_up_at = models.DateTimeField(null=True, help_text="When the last try to make its message had failed.")
     hand_out_error = models.CharField(max_length=200, blank=True, default="", db_default="")
 
     class Meta:
@@ -105,17 +111,17 @@ class WebhookEvent(models.Model):
 
 
 class WebhookDelivery(models.Model):
-    """One event for one endpoint, until it was taken or given up. The message is the same at every try."""
+    """One event for one endpoint, until it is delivered or given up. The message is the same at every try."""
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False, help_text="The message's id.")
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False, help_text="Id of the message.")
     event = models.ForeignKey(WebhookEvent, on_delete=models.CASCADE, related_name="deliveries")
     endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.CASCADE, related_name="deliveries")
-    url = models.TextField(blank=True, default="", db_default="", help_text="Of an endpoint without one.")
-    body = models.TextField(blank=True, help_text="Empty: the event has it.")
+    url = models.TextField(blank=True, default="", db_default="", help_text="The receiver, if the endpoint has no URL.")
+    body = models.TextField(blank=True, help_text="The message; empty: the event has it.")
     tries = models.PositiveSmallIntegerField(default=0)
-    next_try_at = models.DateTimeField(null=True, db_default=Now(), help_text="None once it was taken or given up.")
+    next_try_at = models.DateTimeField(null=True, db_default=Now(), help_text="Null once it was delivered or given up.")
     delivered_at = models.DateTimeField(null=True)
-    last_status = models.PositiveSmallIntegerField(null=True, help_text="What the receiver answered at the last try.")
+    last_status = models.PositiveSmallIntegerField(null=True, help_text="HTTP status of the last try.")
     last_error = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 

@@ -1,4 +1,4 @@
-"""A project, its takes and how far they are: what the API shows."""
+"""Projects with their takes and estimates, as the API and the webhooks show them."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from accounts.errors import PROBLEM_TYPES, problem
 from projects.models import Project, Take
 from projects.progress.hls import UNFINISHED, preview_path
 from render.estimates.completion import Estimate, estimate
-from render.estimates.queue_snapshot import Picture
+from render.estimates.queue_snapshot import QueueSnapshot
 from render.models import Render, State
 from render.storage import media
 
@@ -33,9 +33,9 @@ SHOWN_TAKES = 20
 
 
 def with_takes(projects: QuerySet[Project], *, shown: int = SHOWN_TAKES, up_to: int | None = None) -> QuerySet[Project]:
-    """What `represent` needs, in one more query however many projects there are.
+    """The projects with the takes that `present` shows, which take one more statement for any number of projects.
 
-    shown: of each project, the newest takes. up_to: the number of the last one.
+    shown: how many takes of each project, the newest ones. up_to: the number of the last take to be shown.
     """
     if up_to is None:
         newest = Take.objects.filter(project=OuterRef("project")).order_by("-number")
@@ -53,14 +53,17 @@ def with_takes(projects: QuerySet[Project], *, shown: int = SHOWN_TAKES, up_to: 
         "audio_url_2",
         "prompt",
     )
-    unseen = [f"render__{name}" for name in large]
-    takes = takes.select_related("render").defer(*unseen).annotate(num_segments=Count("render__segments"))
+    not_shown = [f"render__{name}" for name in large]
+    takes = takes.select_related("render").defer(*not_shown).annotate(num_segments=Count("render__segments"))
     return projects.prefetch_related(Prefetch("takes", queryset=takes.order_by("number")))
 
 
 @dataclass(frozen=True)
-class TakeRepresentation:
+class TakePresentation:
+    """A take as it is shown."""
+
     take: Take
+    num_segments: int  # Those that are recorded.
     base_url: str
 
     @property
@@ -76,14 +79,9 @@ class TakeRepresentation:
         return self._absolute(self.take.render.poster_key, media.thumbnail_link)
 
     @property
-    def num_segments(self) -> int:
-        number: int = self.take.num_segments  # type: ignore[attr-defined]
-        return number
-
-    @property
     def preview_url(self) -> str | None:
-        shown = self.num_segments and self.take.render.state not in UNFINISHED
-        return self.base_url + preview_path(self.take.render_id) if shown else None
+        can_be_watched = self.num_segments and self.take.render.state not in UNFINISHED
+        return self.base_url + preview_path(self.take.render_id) if can_be_watched else None
 
     def _absolute(self, key: str, link: Callable[[str], str] = media.link) -> str | None:
         if not key or self.take.render.state != State.FINISHED:
@@ -92,14 +90,16 @@ class TakeRepresentation:
 
 
 @dataclass(frozen=True)
-class Representation:
+class ProjectPresentation:
+    """A project as it is shown: what was requested, and how far its latest take is."""
+
     project: Project
-    takes: list[TakeRepresentation]  # the newest ones
+    takes: list[TakePresentation]  # The newest ones, oldest first.
     estimate: Estimate
     base_url: str
 
     @property
-    def latest(self) -> TakeRepresentation:
+    def latest(self) -> TakePresentation:
         return self.takes[-1]
 
     @property
@@ -119,8 +119,12 @@ class Representation:
         return self.project.audio_url or None
 
     @property
+    def webhook_url(self) -> str | None:
+        return self.project.webhook_url or None
+
+    @property
     def warnings(self) -> list[dict[str, str]]:
-        """Of the request, and of the files, as the latest take has found them."""
+        """The warnings of the request, and those of its files from the preparation of the latest take."""
         return [*self.project.warnings, *self.render.warnings]
 
     @property
@@ -134,7 +138,7 @@ class Representation:
     @property
     def segment(self) -> int | None:
         if self.render.segments_total is None or self.render.state == State.FINISHED:
-            return self.render.segments_total  # Its segments are deleted sooner than the film.
+            return self.render.segments_total  # The segments are deleted sooner than the video.
         return self.latest.num_segments
 
     @property
@@ -149,7 +153,7 @@ class Representation:
         render = self.render
         if not render.error_code:
             return None
-        # A row may be older than the list of codes.
+        # A row may be older than the list of codes is.
         code = render.error_code if render.error_code in PROBLEM_TYPES else "internal"
         retryable = render.error_retryable if code == render.error_code else None
         return problem(code, render.error_message, param=render.error_param or None, retryable=retryable)
@@ -165,8 +169,12 @@ class Representation:
     @property
     def urls(self) -> dict[str, str]:
         names = {
-            **{"self": "detail", "status": "status", "events": "events"},
-            **{"cancel": "cancel", "retry": "retry", "finalize": "finalize"},
+            "self": "detail",
+            "status": "status",
+            "events": "events",
+            "cancel": "cancel",
+            "retry": "retry",
+            "finalize": "finalize",
         }
         return {
             key: self.base_url + reverse(f"project-{name}", kwargs={"pk": self.project.pk})
@@ -174,18 +182,31 @@ class Representation:
         }
 
 
-def represent(projects: Iterable[Project], *, base_url: str, picture: Picture | None = None) -> list[Representation]:
-    """`projects` come from `with_takes`. picture: as `estimate` takes it."""
-    takes = {project.pk: [TakeRepresentation(take, base_url) for take in project.takes.all()] for project in projects}
-    estimates = estimate([of_project[-1].take.render for of_project in takes.values()], picture)
+def present(
+    projects: Iterable[Project], *, base_url: str, snapshot: QueueSnapshot | None = None
+) -> list[ProjectPresentation]:
+    """projects: of `with_takes`. base_url: what links begin with. snapshot: as of `estimate`."""
+    takes = {project.pk: _presented_takes(project, base_url) for project in projects}
+    estimates = estimate([of_project[-1].take.render for of_project in takes.values()], snapshot)
     return [
-        Representation(project, of_project, estimates[of_project[-1].take.render.pk], base_url)
+        ProjectPresentation(project, of_project, estimates[of_project[-1].take.render.pk], base_url)
         for project in projects
         for of_project in [takes[project.pk]]
     ]
 
 
-def represent_one(project: Project, *, up_to: int | None = None) -> Representation:
-    """Outside of a tenant's request, as it stands now. up_to: the last take to be shown."""
-    found = with_takes(Project.objects.select_related("tenant__plan"), up_to=up_to).get(pk=project.pk)
-    return represent([found], base_url=settings.PUBLIC_URL)[0]
+def present_new(take: Take, *, base_url: str, snapshot: QueueSnapshot | None = None) -> ProjectPresentation:
+    """A project that was just made, from the objects in hand. take: its first one, with its project and its render."""
+    [shown] = estimate([take.render], snapshot).values()
+    return ProjectPresentation(take.project, [TakePresentation(take, 0, base_url)], shown, base_url)
+
+
+def present_one(project: Project, *, up_to: int | None = None) -> ProjectPresentation:
+    """A project as it is now, with links that begin with PUBLIC_URL. up_to: as of `with_takes`."""
+    as_it_is = with_takes(Project.objects.select_related("tenant__plan"), up_to=up_to).get(pk=project.pk)
+    return present([as_it_is], base_url=settings.PUBLIC_URL)[0]
+
+
+def _presented_takes(project: Project, base_url: str) -> list[TakePresentation]:
+    takes: Any = project.takes.all()
+    return [TakePresentation(take, take.num_segments, base_url) for take in takes]

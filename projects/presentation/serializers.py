@@ -1,4 +1,4 @@
-"""A project as the API shows it."""
+"""The JSON of a project, of its status, and of lists of projects."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from projects.models import MAX_TAKES, AudioOrder, Take
-from projects.presentation.projects import SHOWN_TAKES, STATUSES, TYPES, Representation, TakeRepresentation
+from projects.presentation.projects import SHOWN_TAKES, STATUSES, TYPES, ProjectPresentation, TakePresentation
 from render.estimates.completion import WaitingReason
 from render.models import Phase, State
 
 
-class TakeSerializer(serializers.Serializer[TakeRepresentation]):
+class TakeSerializer(serializers.Serializer[TakePresentation]):
     number = serializers.IntegerField(source="take.number")
     kind = serializers.ChoiceField(source="take.kind", choices=Take.Kind.choices)
     engine = serializers.CharField(source="take.render.engine")
@@ -24,26 +24,29 @@ class TakeSerializer(serializers.Serializer[TakeRepresentation]):
 
 
 class WarningSerializer(serializers.Serializer[dict[str, str]]):
-    param = serializers.CharField(help_text="The field that it is about.")
+    param = serializers.CharField(help_text="The field that the warning is about.")
     code = serializers.CharField(
-        help_text="`unknown`: there is no such field. `test_key_renders_drafts`: another engine was asked for. "
+        help_text="`unknown`: there is no such field. `test_key_renders_drafts`: another engine was requested. "
         "`characters_skipped`: the voice cannot speak some characters of the script, and leaves them out. "
         "`tags_read_aloud`: the script has tags of SSML, and does not begin with `<speak`. "
         "`damaged`: up to a second or 2 % of a file, whichever is less, cannot be read; found while the render is "
         "prepared."
     )
-    detail = serializers.CharField(default="", help_text="What was given, and what was done with it.")
+    detail = serializers.CharField(default="", help_text="What was found, and what was done about it.")
 
 
 class UrlsSerializer(serializers.Serializer[dict[str, str]]):
     """Links, so that a client need not build them."""
 
-    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
-        # One of them is called `self`.
-        return {name: serializers.URLField() for name in ("self", "status", "events", "cancel", "retry", "finalize")}
+    self = serializers.URLField()
+    status = serializers.URLField()
+    events = serializers.URLField()
+    cancel = serializers.URLField()
+    retry = serializers.URLField()
+    finalize = serializers.URLField()
 
 
-PROBLEM = {"$ref": "#/components/schemas/Problem"}  # For an operation with a status that few others have.
+PROBLEM = {"$ref": "#/components/schemas/Problem"}  # For a status that few operations answer.
 
 
 @extend_schema_field({"$ref": "#/components/schemas/ProblemOfRender"})
@@ -51,20 +54,22 @@ class ProblemField(serializers.DictField):
     """The same members as in an error response."""
 
 
-class StatusSerializer(serializers.Serializer[Representation]):
-    """How far the latest take of a project is."""
+class StatusSerializer(serializers.Serializer[ProjectPresentation]):
+    """The progress of a project's latest take."""
 
     id = serializers.UUIDField(source="project.id")
     status = serializers.ChoiceField(
         choices=STATUSES, help_text="Poll until `finished` or `failed`; a canceled project counts as failed."
     )
     state = serializers.ChoiceField(source="render.state", choices=State.choices, help_text="As `status`, but exact.")
-    phase = serializers.ChoiceField(choices=Phase.choices, allow_null=True, help_text="What is being done now.")
+    phase = serializers.ChoiceField(
+        choices=Phase.choices, allow_null=True, help_text="What is being done, or comes next."
+    )
     progress = serializers.IntegerField(source="render.progress", min_value=0, max_value=100)
-    segment = serializers.IntegerField(allow_null=True, help_text="Segments that are ready.")
+    segment = serializers.IntegerField(allow_null=True, help_text="Number of segments that are ready.")
     segments_total = serializers.IntegerField(source="render.segments_total", allow_null=True)
     queue_position = serializers.IntegerField(
-        source="estimate.queue_position", allow_null=True, help_text="1 is the next one; null unless queued."
+        source="estimate.queue_position", allow_null=True, help_text="1: the next one; null unless it is queued."
     )
     waiting_reason = serializers.ChoiceField(
         source="estimate.waiting_reason",
@@ -81,25 +86,25 @@ class StatusSerializer(serializers.Serializer[Representation]):
     preview_url = serializers.URLField(
         source="latest.preview_url",
         allow_null=True,
-        help_text="An HLS playlist that needs no key, from the first segment on: watch the film while it renders.",
+        help_text="An HLS playlist that needs no key, from the first segment on: watch the video while it renders.",
     )
     error_message = serializers.CharField(allow_null=True, help_text="`error.detail`.")
     error_code = serializers.CharField(allow_null=True, help_text="`error.code`.")
     error = ProblemField(allow_null=True)
     poll_after_seconds = serializers.IntegerField(
-        source="estimate.poll_after_seconds", allow_null=True, help_text="When to ask again; null: no more."
+        source="estimate.poll_after_seconds", allow_null=True, help_text="When to poll again; null: no more."
     )
 
 
 class ProjectSerializer(StatusSerializer):
-    """What was asked for, and what has come of it in the latest take."""
+    """What was requested, and how far its latest take is."""
 
     user_id = serializers.CharField(source="project.user_id")
     title = serializers.CharField(source="project.title")
     description = serializers.CharField(source="project.description", allow_null=True)
     image_url = serializers.CharField(source="project.image_url")
     audio_url = serializers.CharField(
-        allow_null=True, help_text="Of a script: null until it is spoken, then the asset that it has become."
+        allow_null=True, help_text="With a script: null until it is spoken, then the asset of the speech."
     )
     script = serializers.CharField(source="project.script.text", default=None, allow_null=True)
     voice = serializers.CharField(source="project.script.voice", default=None, allow_null=True)
@@ -108,9 +113,9 @@ class ProjectSerializer(StatusSerializer):
     audio_order = serializers.ChoiceField(source="project.audio_order", choices=AudioOrder.choices)
     type = serializers.ChoiceField(choices=TYPES)
     prompt = serializers.CharField(source="project.prompt", allow_null=True)
-    parameters = serializers.DictField(source="project.parameters", help_text="As given, and the seed that was drawn.")
+    parameters = serializers.DictField(source="project.parameters", help_text="As given, with the seed that was drawn.")
     metadata = serializers.DictField(source="project.metadata", child=serializers.CharField())
-    webhook_url = serializers.SerializerMethodField()
+    webhook_url = serializers.CharField(read_only=True, allow_null=True)
     test = serializers.BooleanField(source="project.is_test", help_text="Made with a test key.")
     warnings = WarningSerializer(many=True)
     call_id = serializers.CharField(source="render.id", help_text="Changes with each take; opaque.")
@@ -121,23 +126,20 @@ class ProjectSerializer(StatusSerializer):
     )
     duration_seconds = serializers.FloatField(source="render.duration_seconds", allow_null=True)
     video_expires_at = serializers.DateTimeField(
-        allow_null=True, help_text="When the film and its poster are deleted, by your plan; the project stays."
+        allow_null=True, help_text="When the video and its poster are deleted, by your plan; the project stays."
     )
     takes = TakeSerializer(
         many=True,
-        help_text=f"The newest, {SHOWN_TAKES} at most, oldest first; the other keys tell of the last one.",
+        help_text=f"The newest {SHOWN_TAKES}, oldest first; the other keys are those of the last one.",
     )
-    takes_total = serializers.IntegerField(help_text=f"With those that are not shown; {MAX_TAKES} at most.")
+    takes_total = serializers.IntegerField(help_text=f"Also those that are not shown; {MAX_TAKES} at most.")
     urls = UrlsSerializer()
     created_at = serializers.DateTimeField(source="project.created_at")
     updated_at = serializers.DateTimeField(source="project.updated_at")
 
-    def get_webhook_url(self, shown: Representation) -> str | None:
-        return shown.project.webhook_url or None
-
 
 class EnvelopeSerializer(serializers.Serializer[Any]):
-    """A list of projects, where it was asked for in this form."""
+    """A list of projects, as requested with `envelope=true`."""
 
     data = ProjectSerializer(many=True)  # type: ignore[assignment]
     has_more = serializers.BooleanField()

@@ -1,4 +1,4 @@
-"""Watching a film before it is finished: its playlist under an address that needs no API key."""
+"""The HLS playlist of a video that is still being rendered, at an address that needs no API key."""
 
 import uuid
 from typing import Any
@@ -19,8 +19,8 @@ from projects.models import Take
 from render.models import State
 from render.storage.hls_playlist import CONTENT_TYPE, media_playlist
 
-UNFINISHED = (State.FAILED, State.CANCELED)  # Nobody has paid for these: what there is of them is not shown.
-# A player can send no API key, so its address is the key: an id that nobody else can sign.
+UNFINISHED = (State.FAILED, State.CANCELED)  # These are not charged, so their segments are not shown.
+# A player cannot send an API key, so the address holds a signed id. The salt never changes: links depend on it.
 _signer = Signer(salt="projects.previews", sep=".")
 
 
@@ -36,7 +36,7 @@ class PreviewView(APIView):
     @extend_schema(
         operation_id="v1_preview_retrieve",
         tags=["projects"],
-        summary="Watch a film while it renders",
+        summary="Watch a video while it renders",
         auth=[],
         responses={(200, CONTENT_TYPE): OpenApiTypes.STR},
     )
@@ -53,7 +53,7 @@ class PreviewView(APIView):
         return HttpResponse(media_playlist(take.render), content_type=CONTENT_TYPE)
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[BaseRenderer, str]:
-        # Players ask for one of several names of the same type, or for anything.
+        # Players accept one of several names of the same type, or anything.
         return super().perform_content_negotiation(request, force=True)
 
     @property

@@ -27,16 +27,21 @@ EVENT_SCHEMA = {
         },
     },
 }
-KEEP_ALIVE_SECONDS = 15.0  # of silence, after which proxies would take the connection for dead
+KEEP_ALIVE_SECONDS = 15.0  # Of silence; proxies close connections that are silent for longer.
 RETRY_MILLISECONDS = 2000
-READ_SECONDS = 1.0  # Streams that are told of one change read it once; a later one, what is true by then.
+READ_SECONDS = 1.0  # Streams woken by the same change share one read for this long.
+# The reads that are going on, or have just ended: by project, what has changed, and what links begin with.
 _reads: dict[tuple[UUID, Snapshot, str], asyncio.Future[str | None]] = {}
 
 
 def stream(
     project_id: UUID, read_status: Callable[[], dict[str, Any] | None], *, base_url: str, access: Access
 ) -> StreamingHttpResponse:
-    """read_status: what `GET .../status` shows, with links that begin so; None once the project is gone."""
+    """The response that follows a project.
+
+    read_status: returns what `GET .../status` shows, None once the project is gone.
+    base_url: what links begin with.
+    """
     response = StreamingHttpResponse(_events(project_id, read_status, base_url, access), content_type=CONTENT_TYPE)
     response["X-Accel-Buffering"] = "no"  # nginx would keep events until it has a block of them.
     return response
@@ -45,7 +50,7 @@ def stream(
 async def _events(
     project_id: UUID, read_status: Callable[[], dict[str, Any] | None], base_url: str, access: Access
 ) -> AsyncIterator[str]:
-    # The view's connection would stay this stream's until it ends.
+    # Else the view's database connection would be kept until the stream ends.
     await sync_to_async(_close_connection)()
     yield f"retry: {RETRY_MILLISECONDS}\n\n"
     seen: Snapshot | None = None
@@ -54,7 +59,7 @@ async def _events(
         try:
             change = await watcher().wait(project_id, seen, seconds=KEEP_ALIVE_SECONDS, access=access)
         except AccessEnded:
-            return  # A client that asks again is told why.
+            return  # The answer to the client's next request says why.
         if change is None:
             yield ": still here\n\n"
             continue
@@ -71,7 +76,7 @@ def _close_connection() -> None:
 
 
 async def _read_once(key: tuple[UUID, Snapshot, str], read_status: Callable[[], dict[str, Any] | None]) -> str | None:
-    """Of all streams that are to tell the same, one reads it."""
+    """Read the status once for all streams that were woken by the same change."""
 
     def read() -> str | None:
         try:
@@ -80,12 +85,13 @@ async def _read_once(key: tuple[UUID, Snapshot, str], read_status: Callable[[], 
             connection.close()
         return None if status is None else json.dumps(json.loads(JSONRenderer().render(status)))
 
-    known = _reads.get(key)
-    failed = known is not None and known.done() and known.exception() is not None
-    if known is None or failed or known.get_loop() is not asyncio.get_running_loop():
-        known = _reads[key] = asyncio.ensure_future(sync_to_async(read, thread_sensitive=False)())
-        known.add_done_callback(lambda read: read.get_loop().call_later(READ_SECONDS, _forget, key, read))
-    return await asyncio.shield(known)
+    task = _reads.get(key)
+    has_failed = task is not None and task.done() and task.exception() is not None
+    loop = asyncio.get_running_loop()
+    if task is None or has_failed or task.get_loop() is not loop:
+        task = _reads[key] = asyncio.ensure_future(sync_to_async(read, thread_sensitive=False)())
+        task.add_done_callback(lambda done: loop.call_later(READ_SECONDS, _forget, key, done))
+    return await asyncio.shield(task)
 
 
 def _forget(key: tuple[UUID, Snapshot, str], read: asyncio.Future[str | None]) -> None:

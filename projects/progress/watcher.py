@@ -1,4 +1,4 @@
-"""Tells whoever waits that a project's progress has changed: one query at a time for all that wait in this process."""
+"""Wakes whatever waits for a change of a project's progress; one statement serves all waiters of the process."""
 
 import asyncio
 import logging
@@ -19,12 +19,12 @@ from render.models import TERMINAL_STATES
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
-ACCESS_SECONDS = 2.0  # after which a stream ends at the latest, once its key opens nothing any more
+ACCESS_SECONDS = 2.0  # After which a stream ends at the latest, once its key is no longer valid.
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a change is seen by. Without a render the project is not there, or not any more."""
+    """What is compared to see a change. Without a render: there is no such project, or no longer."""
 
     render_id: UUID | None = None
     state: str = ""
@@ -38,14 +38,14 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Access:
-    """What whoever waits was let in with."""
+    """The key, the scope and the address by which a waiter was admitted."""
 
     key_id: UUID
     scope: str
     ip_address: str | None
 
     def is_open_with(self, key: ApiKey | None) -> bool:
-        """key: the row as it is now; None when it opens nothing any more."""
+        """key: its row as it is now; None when it is no longer valid."""
         return key is not None and self.scope in key.scopes and keys.is_allowed_from(key, self.ip_address)
 
 
@@ -62,7 +62,7 @@ class _Waiter:
 
 
 class Watcher:
-    """Of one event loop. A poll, and not LISTEN: poolers in transaction mode know none."""
+    """The watcher of one event loop. It polls: a pooler in transaction mode does not support LISTEN."""
 
     def __init__(self) -> None:
         self._waiters: set[_Waiter] = set()
@@ -72,9 +72,9 @@ class Watcher:
     async def wait(
         self, project_id: UUID, seen: Snapshot | None, *, seconds: float, access: Access | None = None
     ) -> Snapshot | None:
-        """The project's state as soon as it is another than `seen`; None if it stays the same for so long.
+        """The project's state as soon as it differs from `seen`; None if it does not for `seconds`.
 
-        access: of who is not asked for it again afterwards. Raises AccessEnded once that is over.
+        access: what is checked again while this waits. Raises AccessEnded once it is no longer valid.
         """
         waiter = _Waiter(project_id, seen, access)
         self._waiters.add(waiter)
@@ -91,18 +91,18 @@ class Watcher:
         while self._waiters:
             try:
                 await self._end_without_access()
-                found = await _query({waiter.project_id for waiter in self._waiters})
+                snapshots = await _query({waiter.project_id for waiter in self._waiters})
             except Error:
                 logger.exception("The database is away; trying again")
             else:
                 for waiter in list(self._waiters):
-                    now = found.get(waiter.project_id, Snapshot())
+                    now = snapshots.get(waiter.project_id, Snapshot())
                     if now != waiter.seen and not waiter.change.done():
                         waiter.change.set_result(now)
             await asyncio.sleep(POLL_SECONDS)
 
     async def _end_without_access(self) -> None:
-        """One query for all that wait, and not at every poll."""
+        """Wake waiters whose access is no longer valid; one statement for all, and not at every poll."""
         accesses = {waiter.access for waiter in self._waiters if waiter.access}
         if not accesses or time.monotonic() < self._access_checked + ACCESS_SECONDS:
             return
@@ -133,7 +133,7 @@ def _read(project_ids: Iterable[UUID]) -> dict[UUID, Snapshot]:
             for take in latest.only("project_id", "render__state", "render__phase", "render__progress")
         }
     finally:
-        connection.close()  # To the pool: between two polls it is others' turn.
+        connection.close()  # Back to the pool, for the time between two polls.
 
 
 def _read_ended(accesses: Collection[Access]) -> set[Access]:
@@ -144,6 +144,6 @@ def _read_ended(accesses: Collection[Access]) -> set[Access]:
         connection.close()
 
 
-# In a thread of its own: a request's would belong to one of those who wait, and end with it.
+# In a thread of its own: the thread of a request would end with that request.
 _query = sync_to_async(_read, thread_sensitive=False)
 _query_ended = sync_to_async(_read_ended, thread_sensitive=False)

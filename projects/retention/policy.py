@@ -1,7 +1,6 @@
-"""How long things are kept. Every hour what is over is deleted, files before the rows that name them.
+"""How long data are kept. Every hour what is older is deleted, files before the rows that name them.
 
-For ever: projects of live keys until they are deleted, what customers have uploaded until they delete it, usage, API
-keys, receipts of deletions, and the audit log.
+Not deleted by time: projects of live keys, uploads of customers, usage, API keys, receipts of deletions, the audit log.
 """
 
 import logging
@@ -21,9 +20,9 @@ from django_q.models import Task
 from accounts.api import idempotency
 from accounts.database_errors import DATABASE_UNAVAILABLE
 from accounts.models import IdempotentResponse
-from projects import enqueue
 from projects.assets import discards
 from projects.assets import services as assets
+from projects.enqueue import enqueue_task
 from projects.models import Asset, Project, RetentionFailure, Take
 from projects.models.webhooks import EventType, WebhookEvent
 from projects.retention import project_deletion
@@ -33,35 +32,35 @@ from render.storage.failures import StorageFailure
 
 logger = logging.getLogger(__name__)
 
-# Films, spoken scripts and projects of test keys: by the tenant's plan.
-WORK = timedelta(days=7)  # segments, checkpoints and sources, after the last render of their project
-EVENTS = timedelta(days=30)  # webhook events with their deliveries
-PROGRESS = timedelta(days=1)  # those that tell how far a render was
-DEAD_ASSETS = timedelta(days=30)  # that were deleted, have expired or cannot be used
-ATTEMPTS = timedelta(days=90)  # after the end of their render
+# Videos, spoken scripts and projects of test keys are kept for the retention_days of the tenant's plan.
+WORK = timedelta(days=7)  # Segments, checkpoints and sources, after the last render of their project.
+EVENTS = timedelta(days=30)  # Webhook events with their deliveries.
+PROGRESS = timedelta(days=1)  # Webhook events of progress.
+DEAD_ASSETS = timedelta(days=30)  # Assets that were deleted, have expired or cannot be used.
+ATTEMPTS = timedelta(days=90)  # After the end of their render.
 FAILED_TASKS = timedelta(days=14)
-BATCH = 1000  # rows that one statement deletes
-PAGE = 200  # rows with files, in memory at once
-AGAIN = timedelta(hours=1)  # after the first failure of a row; each further one doubles it, up to
+BATCH = 1000  # Rows that one statement deletes.
+PAGE = 200  # Rows with files that are in memory at a time.
+AGAIN = timedelta(hours=1)  # After the first failure of a row; it doubles with each further one.
 AGAIN_AT_MOST = timedelta(days=7)
-IN_USE_AGAIN = timedelta(days=1)  # after which what was still in use is asked for again
-FAILURES_KEPT = timedelta(days=30)  # after the last try: somebody else has deleted the row
+IN_USE_AGAIN = timedelta(days=1)  # After which a row that was still in use is looked at again.
+FAILURES_KEPT = timedelta(days=30)  # After the last try; by then the row was deleted in another way.
 PROBE = "retention-probe"  # The name of a folder that never exists.
-SECONDS_AT_ONCE = 3.0  # The rest is for another ticket: renders wait meanwhile.
+SECONDS_AT_ONCE = 3.0  # The rest is left to another ticket, since renders wait meanwhile.
 
 Row = TypeVar("Row", bound=Model)
 
 
 class _InUse(Exception):
-    """It is kept on purpose."""
+    """The row is still in use, so it is kept."""
 
 
 def run() -> None:
-    """Delete what is over; what is left after some seconds, by another ticket."""
+    """Delete what is due. After SECONDS_AT_ONCE the rest is left to another ticket."""
     deadline = time.monotonic() + SECONDS_AT_ONCE
     steps: list[Callable[[float], bool]] = [
         partial(_each, "test_projects", old_test_projects(), "updated_at", _delete_test_project),
-        partial(_each, "films", films(), "completed_at", removal.delete_videos),
+        partial(_each, "films", videos(), "completed_at", removal.delete_videos),
         partial(_each, "work", work(), "completed_at", _delete_work),
         partial(_each, "speech", speech(), "created_at", _delete_speech),
         partial(_each, "dead_assets", dead_assets(), "created_at", _delete_dead_asset),
@@ -79,34 +78,34 @@ def run() -> None:
         try:
             is_left |= step(deadline)
         except DATABASE_UNAVAILABLE:
-            raise  # The database is away, for the other steps, too.
+            raise  # The database is away, also for the other steps.
         except Exception:
             logger.exception("A step of the retention has broken off, the next one goes on")
     if is_left:
-        enqueue.ring("keep_retention")
+        enqueue_task("keep_retention")
 
 
 def old_test_projects() -> QuerySet[Project]:
-    """Of test keys, which cost nothing; so somebody else must see to it that they do not become ever more."""
+    """Projects of test keys: they cost nothing, so without this they would become ever more."""
     kept = Project.objects.filter(is_test=True, deleted_at=None)
     return kept.filter(updated_at__lt=Now() - _by_plan("tenant__plan__retention_days"))
 
 
-def films() -> QuerySet[Render]:
-    """Renders whose film is kept no longer; or what was stored of it, by one that was broken off in its upload."""
+def videos() -> QuerySet[Render]:
+    """Renders whose video is kept no longer, also if only a part of it was stored before the upload broke off."""
     ended = Render.objects.filter(state__in=TERMINAL_STATES, films_deleted_at=None)
     return ended.filter(completed_at__lt=Now() - _by_plan("tenant__plan__retention_days"))
 
 
 def work() -> QuerySet[Render]:
-    """Renders from which no other one can go on any more: those of a project may share their segments."""
+    """Renders from whose work no other one can go on: the renders of a project may share segments."""
     siblings = Take.objects.filter(project__takes__render=OuterRef("pk"))
     needed = siblings.filter(Q(render__completed_at=None) | Q(render__completed_at__gte=Now() - WORK))
     return Render.objects.filter(~Exists(needed), work_deleted_at=None, completed_at__lt=Now() - WORK)
 
 
 def speech() -> QuerySet[Asset]:
-    """What was spoken of scripts for films that are kept no longer."""
+    """Spoken scripts whose time is over."""
     spoken = Asset.objects.filter(origin=Asset.Origin.SPEECH, deleted_at=None, avatars=None)
     return spoken.filter(created_at__lt=Now() - _by_plan("tenant__plan__retention_days"))
 
@@ -117,10 +116,10 @@ def dead_assets() -> QuerySet[Asset]:
 
 
 def _each(step: str, due: QuerySet[Row], by: str, delete: Callable[[Row], object], deadline: float) -> bool:
-    """Delete what is due, by the time in the field `by`, one row at least; whether it ended because of the deadline.
+    """Delete the rows that are due, in the order of the field `by`; return whether the deadline has ended it.
 
-    Nothing is asked for twice. A row that fails steps aside for a time that grows, one that is in use for a day. While
-    the storage is away, all wait for the next hour.
+    At least one row is handled, and none twice. A row that fails is skipped for a time that grows, one that is in use
+    for a day. While the storage is away all rows wait for the next hour.
     """
     known = RetentionFailure.objects.filter(step=step)
     aside = known.filter(row_id=Cast(OuterRef("pk"), CharField()), next_try_at__gt=Now())
@@ -147,17 +146,17 @@ def _each(step: str, due: QuerySet[Row], by: str, delete: Callable[[Row], object
 
 
 def _pages(due: QuerySet[Row], by: str) -> Iterator[list[Row]]:
-    """Each row once, whatever becomes of those before it; so many in memory at a time."""
+    """Each row once, also if rows before it were deleted; PAGE rows are in memory at a time."""
     due = due.order_by(by, "pk")
     page = list(due[:PAGE])
     while page:
-        last, pk = getattr(page[-1], by), page[-1].pk  # A row that is deleted has none.
+        last, pk = getattr(page[-1], by), page[-1].pk  # Read now: a deleted row has no pk.
         yield page
         page = list(due.filter(Q(**{f"{by}__gt": last}) | Q(**{by: last, "pk__gt": pk}))[:PAGE])
 
 
 def _step_aside(step: str, row: Model, failure: Exception) -> None:
-    # What is no failure of the storage is a bug, or damage: then the trace is needed.
+    # Anything but a failure of the storage is a bug, or damage: then the trace is needed.
     trace = None if isinstance(failure, StorageFailure) else failure
     logger.warning("%s %s is kept for now: %s", type(row).__name__, row.pk, failure, exc_info=trace)
     known = RetentionFailure.objects.filter(step=step, row_id=str(row.pk)).first()
@@ -172,7 +171,7 @@ def _set_aside(step: str, row_id: str, wait: timedelta, *, failures: int, error:
 
 
 def _storages_answer() -> bool:
-    """Whether it is the rows that fail, and not the storage: deleting nothing still works."""
+    """Whether the storage itself works: it deletes a folder that does not exist."""
     try:
         for prefix in ("", media.WORK):
             media.delete_folder(f"{prefix}{PROBE}")
@@ -183,7 +182,7 @@ def _storages_answer() -> bool:
 
 
 def _rows(due: QuerySet[Row], deadline: float) -> bool:
-    """Delete them, one batch at least; whether it ended because of the deadline."""
+    """Delete the rows, at least one batch; return whether the deadline has ended it."""
     while due.model._default_manager.filter(pk__in=due.values("pk")[:BATCH]).delete()[0]:
         if time.monotonic() > deadline:
             return True
@@ -205,14 +204,14 @@ def _delete_speech(asset: Asset) -> None:
 
 
 def _delete_dead_asset(asset: Asset) -> None:
-    discards.discard(asset.key)  # First: what is broken off here is done again.
+    discards.discard(asset.key)  # First, so that a crash in between leaves the row, and all is done again.
     asset.delete()
 
 
 def _abandoned(deadline: float) -> bool:
-    """What a process was receiving or storing when it was killed, and no asset names."""
+    """Delete files that a process was receiving or storing when it was killed, and that no asset names."""
     has_deleted = False
-    tried: set[str] = set()  # Mostly both storages are the same folder.
+    tried: set[str] = set()  # Often both storages are the same folder.
     for storage in media.every_storage():
         for name in storage.abandoned(seconds=settings.UPLOAD_SECONDS):
             if name in tried or discards.is_named(name):

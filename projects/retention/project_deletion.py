@@ -1,6 +1,6 @@
-"""What DELETE of a project means: it is hidden at once, and all that was made or told of it is gone soon after.
+"""The deletion of a project: it is hidden at once, and what was sent or made for it is deleted soon after.
 
-A row stays as the receipt, and the bill. A storage that is away delays it; nothing is forgotten.
+The receipt and the usage stay. While the storage is away the deletion is delayed; nothing is forgotten.
 """
 
 import logging
@@ -15,9 +15,11 @@ from django.utils import timezone
 from accounts.database_errors import DATABASE_UNAVAILABLE
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, IdempotentResponse
-from projects import enqueue
 from projects.assets import discards
 from projects.assets import services as assets
+from projects.assets.source_urls import ASSET
+from projects.due_rows import claim_first
+from projects.enqueue import enqueue_task
 from projects.models import Asset, Deletion, Project
 from projects.models.webhooks import WebhookEvent
 from render.lifecycle import transitions
@@ -27,36 +29,37 @@ from render.storage.failures import StorageFailure
 
 logger = logging.getLogger(__name__)
 
-AGAIN_SECONDS = 600  # after which another worker tries what one has begun, or what the storage refused
+AGAIN_SECONDS = 600  # After which a deletion that was begun, or that the storage refused, is tried again.
 TITLE = "(deleted)"
 
 
 def delete_project(project: Project, api_key: ApiKey | None) -> None:
-    """Hide the project for good, stop what it renders and have its media deleted. api_key: None when its time is over.
+    """Hide the project for good, cancel its renders and have its media deleted. api_key: None for the retention.
 
-    No transaction around it: a worker locks a render before its project, this would lock them the other way round.
-    Canceling comes first, so that a crash in between leaves a project that can be deleted again.
+    Not to be called in a transaction: a worker locks a render before its project, and here it would be the other way
+    round. Canceling comes first, so that a crash in between leaves a project that can be deleted again.
     """
     _stop(project)
     with transaction.atomic():
         if Project.objects.filter(pk=project.pk, deleted_at=None).update(deleted_at=Now(), updated_at=Now()):
             Deletion.objects.create(project=project, tenant=project.tenant, api_key=api_key)
-            ring()
-    _stop(project)  # A take that was added meanwhile; from here on there can be no new one.
+            enqueue()
+    _stop(project)  # A take may have been added meanwhile; from here on none can be.
 
 
-def ring() -> None:
-    enqueue.ring("delete_media")
+def enqueue() -> None:
+    """Have the media of deleted projects deleted soon."""
+    enqueue_task("delete_media")
 
 
-def ring_if_due(**_: object) -> None:
-    """For the reaper: what a dead worker has left, a storage has refused, or is to be looked at once more."""
+def enqueue_if_due(**_: object) -> None:
+    """For the reaper: what a dead worker has left, a storage has refused, or is due once more."""
     if _due().exists() or discards.due().exists():
-        ring()
+        enqueue()
 
 
 def sweep_next() -> bool:
-    """Delete the media of the deletion that is due for longest; False when there is none, or no storage answers."""
+    """Carry out the deletion that has been due for longest; False if there is none, or the storage does not answer."""
     deletion = _claim()
     if deletion is None:
         return False
@@ -64,21 +67,17 @@ def sweep_next() -> bool:
         _sweep(deletion)
     except StorageFailure as failure:
         logger.warning("The media of the deleted project %s are still there: %s", deletion.project_id, failure)
-        return not failure.reason.passes_at_once  # The others would only wait for the same storage.
+        return not failure.reason.passes_at_once  # The other deletions would only wait for the same storage.
     except DATABASE_UNAVAILABLE:
         raise  # The database is away.
-    except Exception:  # The claim has put it off, so that it keeps back no other one.
+    except Exception:  # The claim has put it off, so it delays no other one.
         logger.exception("The deleted project %s could not be swept, it is tried again later", deletion.project_id)
     return True
 
 
-@transaction.atomic
 def _claim() -> Deletion | None:
-    deletion = _due().order_by("sweep_after").select_for_update(skip_locked=True, no_key=True).first()
-    if deletion is not None:
-        later = Now() + timedelta(seconds=AGAIN_SECONDS)
-        Deletion.objects.filter(pk=deletion.pk).update(sweep_after=later)
-    return deletion
+    due = _due().order_by("sweep_after")
+    return claim_first(due, time_field="sweep_after", again_after=lambda _: timedelta(seconds=AGAIN_SECONDS))
 
 
 def _due() -> QuerySet[Deletion]:
@@ -91,7 +90,7 @@ def _sweep(deletion: Deletion) -> None:
     deleted = sum(removal.delete_videos(render) + removal.delete_work(render) for render in renders)
     _forget(deletion.project)
     deleted += sum(assets.delete_stray_speech(render) for render in renders.all())
-    # A worker that was told to stop may just have been storing something, and hangs no longer than this.
+    # A worker that was told to stop may still store something, at most for this long.
     ended_at = renders.aggregate(latest=Max("completed_at"))["latest"]
     last_at = ended_at + timedelta(seconds=settings.RENDER_HANG_SECONDS + settings.RENDER_LEASE_SECONDS)
     final = last_at <= timezone.now()
@@ -102,13 +101,15 @@ def _sweep(deletion: Deletion) -> None:
 
 @transaction.atomic
 def _forget(project: Project) -> None:
-    """What the customer has sent, wherever it was written to."""
-    told = {"audio_url": "", "image_url": ""}
+    """Delete what the customer has sent from all tables."""
+    empty = {"audio_url": "", "image_url": ""}
     renders = Render.objects.filter(take__project=project)
-    renders.update(**told, audio_url_2="", prompt="", error_message="", error_trace="", warnings=[])
-    renders.filter(script__isnull=False).update(script={})  # There was one; `assets.delete_stray_speech` asks.
+    renders.update(**empty, audio_url_2="", prompt="", error_message="", error_trace="", warnings=[])
+    renders.filter(script__isnull=False).update(
+        script={}
+    )  # Not null: `assets.delete_stray_speech` sees by it that there was a script.
     Project.objects.filter(pk=project.pk).update(
-        **told,
+        **empty,
         title=TITLE,
         description=None,
         script=None,
@@ -125,10 +126,10 @@ def _forget(project: Project) -> None:
 
 
 def _delete_speech(project: Project) -> None:
-    """What was spoken of its script, unless another project of the tenant uses it, too."""
-    if not project.audio_url.startswith(assets.ASSET):
+    """Delete the speech of the project's script, unless another project of the tenant uses it, too."""
+    if not project.audio_url.startswith(ASSET):
         return
-    asset_id = project.audio_url.removeprefix(assets.ASSET)
+    asset_id = project.audio_url.removeprefix(ASSET)
     asset = Asset.objects.filter(pk=asset_id, origin=Asset.Origin.SPEECH, deleted_at=None).first()
     if asset is not None:
         assets.delete_unused_speech(asset)
@@ -139,5 +140,5 @@ def _stop(project: Project) -> None:
         try:
             transitions.request_cancel(render)
         except ServiceError as error:
-            if error.code != "invalid_state":  # It ended just now.
+            if error.code != "invalid_state":  # Else it has just ended.
                 raise

@@ -1,4 +1,7 @@
-"""What is told although nothing of it happens at a moment of its own: found by the reaper, and noted once."""
+"""Events without a transaction of their own (progress, thresholds, expiring keys): the reaper polls for them.
+
+Each is recorded once, which its subject guarantees.
+"""
 
 import logging
 from collections.abc import Iterable
@@ -17,24 +20,24 @@ from render.models import State
 
 logger = logging.getLogger(__name__)
 
-PROGRESS_SECONDS = 10  # between two messages of one render
+PROGRESS_SECONDS = 10  # Between two messages about one render.
 EXPIRING = timedelta(days=7)
-THRESHOLDS_OF = timedelta(days=1)  # An endpoint that comes later is not told what is long known.
+THRESHOLDS_OF = timedelta(days=1)  # A new endpoint gets no older ones.
 
 
-def note(**_: object) -> None:
-    """For the reaper."""
-    asked = [EventType.PROGRESS, EventType.THRESHOLD_REACHED, EventType.KEY_EXPIRING]
-    if not WebhookEndpoint.objects.filter(disabled_at=None, events__overlap=asked).exists():
+def record(**_: object) -> None:
+    """Record what has come since the last time. For the reaper."""
+    polled = [EventType.PROGRESS, EventType.THRESHOLD_REACHED, EventType.KEY_EXPIRING]
+    if not WebhookEndpoint.objects.filter(disabled_at=None, events__overlap=polled).exists():
         return
     for find in (_progress, _thresholds, _expiring_keys):
         try:
             with transaction.atomic():
-                outbox.note_once([*find()])
+                outbox.record_once(list(find()))
         except DATABASE_UNAVAILABLE:
             raise
-        except Exception:  # One kind of news must not keep back the others.
-            logger.exception("News were not noted: %s", find.__name__)
+        except Exception:  # The other kinds of events are recorded all the same.
+            logger.exception("Events were not recorded: %s", find.__name__)
 
 
 def _progress() -> Iterable[WebhookEvent]:
@@ -45,7 +48,7 @@ def _progress() -> Iterable[WebhookEvent]:
     )
     takes = Take.objects.filter(
         ~Exists(recent),
-        _wanted(EventType.PROGRESS, tenant="project__tenant", is_test=OuterRef("project__is_test")),
+        _has_endpoint(EventType.PROGRESS, tenant="project__tenant", is_test=OuterRef("project__is_test")),
         render__state=State.RUNNING,
         project__deleted_at=None,
     )
@@ -56,12 +59,16 @@ def _progress() -> Iterable[WebhookEvent]:
 
 def _thresholds() -> Iterable[WebhookEvent]:
     passed = UsageThreshold.objects.filter(
-        _wanted(EventType.THRESHOLD_REACHED, is_test=False), created_at__gt=Now() - THRESHOLDS_OF
+        _has_endpoint(EventType.THRESHOLD_REACHED, is_test=False), created_at__gt=Now() - THRESHOLDS_OF
     )
     for row in passed.select_related("tenant__plan"):
         data = {
-            **{"measure": row.measure, "percent": row.percent, "used": row.used, "allowed": row.allowed},
-            **{"month": f"{row.month:%Y-%m}", "currency": row.tenant.plan.currency},
+            "measure": row.measure,
+            "percent": row.percent,
+            "used": row.used,
+            "allowed": row.allowed,
+            "month": f"{row.month:%Y-%m}",
+            "currency": row.tenant.plan.currency,
         }
         subject = f"threshold {row.pk}"
         yield WebhookEvent(type=EventType.THRESHOLD_REACHED, subject=subject, tenant=row.tenant, data=data)
@@ -69,9 +76,9 @@ def _thresholds() -> Iterable[WebhookEvent]:
 
 def _expiring_keys() -> Iterable[WebhookEvent]:
     keys = ApiKey.objects.annotate(tests=Q(mode=ApiKey.Mode.TEST)).filter(
-        _wanted(EventType.KEY_EXPIRING, is_test=OuterRef("tests")),
+        _has_endpoint(EventType.KEY_EXPIRING, is_test=OuterRef("tests")),
         revoked_at=None,
-        rotated_to=None,  # Else whoever has rotated it knows.
+        rotated_to=None,  # The tenant knows of a key that it has rotated.
         expires_at__range=(Now(), Now() + EXPIRING),
     )
     for key in keys:
@@ -87,6 +94,7 @@ def _expiring_keys() -> Iterable[WebhookEvent]:
         )
 
 
-def _wanted(kind: EventType, *, is_test: OuterRef | bool, tenant: str = "tenant") -> Exists:
-    wanting = WebhookEndpoint.objects.filter(disabled_at=None, events__contains=[kind])
-    return Exists(wanting.filter(tenant=OuterRef(tenant), is_test=is_test))
+def _has_endpoint(kind: EventType, *, is_test: OuterRef | bool, tenant: str = "tenant") -> Exists:
+    """Whether the tenant has an enabled endpoint for this kind of events, of live or of test keys."""
+    endpoints = WebhookEndpoint.objects.filter(disabled_at=None, events__contains=[kind])
+    return Exists(endpoints.filter(tenant=OuterRef(tenant), is_test=is_test))

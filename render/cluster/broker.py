@@ -12,6 +12,7 @@ from django.db.models import Exists
 from django.db.models.functions import Now
 from django_q.brokers.orm import ORM
 from django_q.conf import Conf
+from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 
 from render.machine import nodes
@@ -25,6 +26,15 @@ FULL_PAUSE_SECONDS = 0.01  # between two checks whether a worker has taken the p
 NODE_CHECK_SECONDS = 5.0  # between two checks of this machine's disk
 MAX_TICKETS = 1000  # for renders, in one queue
 CHORE_SECONDS = 600  # After so long a chore counts as done: its end may have been lost in an outage of the database.
+
+
+# Counts and adds in one statement, which each new render costs.
+_ADD_UNLESS_FULL = f"""
+INSERT INTO {OrmQ._meta.db_table} (key, payload, lock)
+SELECT %s, %s, statement_timestamp()
+WHERE (SELECT count(*) FROM (SELECT 1 FROM {OrmQ._meta.db_table} WHERE key = %s LIMIT %s) AS tickets) < %s
+RETURNING id
+"""
 
 
 class PatientBroker(ORM):  # type: ignore[misc]
@@ -52,9 +62,7 @@ class PatientBroker(ORM):  # type: ignore[misc]
         tickets = self.get_connection()
         if chore == RUN_TICKET:
             # No node takes tickets now. When one does again, the reaper adds the missing ones.
-            if tickets.filter(key=self.list_key)[:MAX_TICKETS].count() >= MAX_TICKETS:
-                return None
-            return tickets.create(key=self.list_key, payload=task, lock=Now()).pk
+            return _add_unless_full(self.list_key, task)
         key = f"{self.list_key}{CHORE_MARK}{chore}"
         with transaction.atomic(savepoint=False):
             # A waiting ticket is enough, unless a worker takes it before this transaction commits and so does not see
@@ -116,3 +124,11 @@ class PatientBroker(ORM):  # type: ignore[misc]
             self._chore_was_last = ticket.key != self.list_key
             self._chores = chores | {ticket.pk} if self._chore_was_last else chores
         return ticket
+
+
+def _add_unless_full(key: str, payload: str) -> int | None:
+    """Add a ticket for a render; return its id, or None when MAX_TICKETS of the queue wait already."""
+    with connection.cursor() as cursor:
+        cursor.execute(_ADD_UNLESS_FULL, [key, payload, key, MAX_TICKETS, MAX_TICKETS])
+        row = cursor.fetchone()
+    return row[0] if row else None

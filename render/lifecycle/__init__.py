@@ -1,0 +1,1 @@
+"""Everything that writes a render: its states, who holds it, and what its worker has recorded."""

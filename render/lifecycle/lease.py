@@ -1,8 +1,8 @@
-"""Holds a claimed render while its worker works, from a thread with a database connection of its own.
+"""Renews the lease of a claimed render, from a thread with a database connection of its own.
 
-The thread also takes the render from its worker when a cancel was asked for, or when the render has got no further for
-RENDER_TIMEOUT_SECONDS: within one renewal, even while the main thread is deep in C code. The worker learns of it at its
-next `check`, or from `Fenced` at its next write.
+The thread also takes the render from its worker when a cancel was requested, or when the render has not got further for
+RENDER_TIMEOUT_SECONDS. That works even while the main thread is busy in C code. The worker notices at its next `check`,
+or by `Fenced` at its next write.
 """
 
 import logging
@@ -22,7 +22,7 @@ from render import fence
 from render.cluster import ticket_clock
 from render.cluster.claim_thread import ClaimThread
 from render.fence import Claim, Fenced
-from render.lifecycle import progress, transitions
+from render.lifecycle import progress, retries, transitions
 
 logger = logging.getLogger(__name__)
 
@@ -30,17 +30,17 @@ OUTAGE_PAUSE_SECONDS = 1.0
 
 
 class Draining(Exception):
-    """The node takes a rest; the render is to go on elsewhere."""
+    """The node is draining: the render is to go on elsewhere."""
 
 
 class Lease(ClaimThread):
-    """Also the `RenderLease` that an engine is given."""
+    """Keeps a render for its worker; used as a context manager. Engines get it as their `RenderLease`."""
 
     def __init__(self, claim: Claim) -> None:
         super().__init__(name=f"lease-{claim.render_id}")
         self._claim = claim
-        self._progress: int | None = None  # in percent, written with the next renewal
-        self._furthest = 0.0  # that was reported: from 0 to 1 of the film rendered, from 1 to 2 of it uploaded
+        self._progress: int | None = None  # In percent; written with the next renewal.
+        self._furthest = 0.0  # The most that was reported: 0 to 1 while rendering, 1 to 2 while uploading.
         self._lost = False
         self._draining = False
         self._worker = threading.get_ident()
@@ -56,34 +56,37 @@ class Lease(ClaimThread):
         return self._claim.attempt
 
     def check(self) -> None:
-        """Raises Fenced when the render is no longer ours."""
+        """Raises Fenced when this worker no longer holds the render."""
         if self._lost:
             raise Fenced
 
     def check_draining(self) -> None:
-        """Raises Draining when the render is to be handed back, which is done between two segments."""
+        """Raises Draining when the node drains. Called between two segments, where a render can be handed back."""
         if self._draining:
             raise Draining
 
     def seconds_left(self) -> float:
+        """For how long the lease is still valid."""
         left: float = self._good_until - time.monotonic()
         return max(left, 0.0)
 
     def report(self, rendered: float) -> None:
+        """rendered: share of the whole video, from 0 to 1."""
         self._progress = progress.of_rendering(rendered)
         self._reached(rendered)
 
     def report_upload(self, uploaded: float) -> None:
+        """uploaded: share of the finished video, from 0 to 1."""
         self._progress = progress.of_uploading(uploaded)
         self._reached(1 + uploaded)
 
     def moved_on(self) -> None:
-        """The render has got further, with a file, a segment or a phase: the time that it is allowed begins anew."""
+        """The render has got further by a file, a segment or a phase: RENDER_TIMEOUT_SECONDS begin again."""
         self._deadline = time.monotonic() + settings.RENDER_TIMEOUT_SECONDS
         ticket_clock.begin_anew()
 
     def _reached(self, share: float) -> None:
-        # Work that is repeated, because it was lost before, is no progress.
+        # Work that is repeated because it was lost does not count.
         if share > self._furthest:
             self._furthest = share
             self.moved_on()
@@ -111,7 +114,7 @@ class Lease(ClaimThread):
                 self._end_hanging_worker()
 
     def _end_hanging_worker(self) -> None:
-        """A worker that does not notice is deep in code that never comes back. Its queue starts anew without it."""
+        """Kill a worker that has not noticed the end of its render in time; its queue starts a new one."""
         if not self._stop.wait(settings.RENDER_HANG_SECONDS):
             logger.critical("Render %s has ended, and its worker hangs: it is killed", self._claim.render_id)
             os.kill(os.getpid(), signal.SIGKILL)
@@ -121,11 +124,13 @@ class Lease(ClaimThread):
         self._good_until = self._renewed_at + settings.RENDER_LEASE_SECONDS
 
     def _go_on_without_database(self) -> None:
-        """If it is away for all, nobody can have reaped. If for this node only, others may have: the fence then tells
-        when it is back, and until then the node has nothing better to do.
+        """Go on with the render for RENDER_OUTAGE_SECONDS after the last renewal.
+
+        If all are without the database, nobody can have reaped the render. If only this node is, another one may have
+        it by now: then the fence ends this one, as soon as the database is back.
         """
         self._good_until = time.monotonic() + settings.RENDER_LEASE_SECONDS
-        self._deadline = max(self._deadline, self._good_until)  # What is done by then can be recorded afterwards.
+        self._deadline = max(self._deadline, self._good_until)  # What is done by then can still be recorded.
         self._lost = time.monotonic() > self._renewed_at + settings.RENDER_OUTAGE_SECONDS
 
     def _renew(self) -> None:
@@ -139,10 +144,10 @@ class Lease(ClaimThread):
         self._draining = render.node is not None and render.node.draining
 
     def _give_up(self) -> None:
-        """It is the machine's fault as often as the render's, and what is recorded is not rendered again."""
+        """Queue the render again: the machine may be at fault, and recorded segments are not rendered again."""
         limit = settings.RENDER_TIMEOUT_SECONDS
         logger.error("Render %s has got no further for %s s", self._claim.render_id, limit)
         frame = sys._current_frames().get(self._worker)
         trace = "".join(traceback.format_stack(frame)) if frame else ""
         error = ServiceError("render_timeout", f"The render got no further for {limit} s.")
-        transitions.retry_later(self._claim, error, trace=trace)
+        retries.retry_later(self._claim, error, trace=trace)

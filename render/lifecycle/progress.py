@@ -1,4 +1,4 @@
-"""What a worker writes down while it holds a render.
+"""What a worker records while it holds a render: phases, the prepared sources, segments.
 
 The state stays `running`; `render.lifecycle.transitions` changes states.
 """
@@ -13,26 +13,33 @@ from render.engines.base import FPS
 from render.fence import CancelRequested, Claim, fence
 from render.models import Attempt, Phase, Render, Segment
 from render.queue import tickets
-from render.signals import render_prepared
+from render.signals import render_moved_on, render_prepared
 from render.sources import SourceWarning
 
-# Share of the progress bar, in percent, that is filled when the phase ends.
+# Progress in percent when the phase ends.
 PREPARED, RENDERED, ASSEMBLED, UPLOADED = 5, 90, 93, 99
 
 
 def of_rendering(rendered: float) -> int:
-    """rendered: from 0 to 1, of the whole film. In percent of the progress bar."""
+    """Progress in percent. rendered: share of the video, from 0 to 1."""
     return PREPARED + int((RENDERED - PREPARED) * rendered)
 
 
 def of_uploading(uploaded: float) -> int:
-    """uploaded: from 0 to 1, of the film. In percent of the progress bar."""
+    """Progress in percent. uploaded: share of the finished video, from 0 to 1."""
     return ASSEMBLED + int((UPLOADED - ASSEMBLED) * uploaded)
 
 
+def moved_on(render: Render) -> None:
+    """Tell the layers above, in the transaction of the change, that something other than the state has changed."""
+    render_moved_on.send(sender=Render, render=render)
+
+
 def enter(claim: Claim, phase: Phase, *, progress: int) -> None:
-    with fence(claim):
+    """Record that a phase begins, with the progress in percent. Raises Fenced."""
+    with fence(claim) as render:
         Render.objects.filter(pk=claim.render_id).update(phase=phase, progress=progress)
+        moved_on(render)
 
 
 def prepared(
@@ -45,10 +52,13 @@ def prepared(
     warnings: Sequence[SourceWarning] = (),
     variant: str = "",
 ) -> None:
-    """Note what `prepare` found and set the hold to the true price. Raises ServiceError `quota_exceeded`."""
+    """Record the prepared sources and the plan, and set the hold to the video's true length.
+
+    Raises Fenced, and ServiceError `quota_exceeded` or `spend_cap_reached`.
+    """
     with fence(claim) as render:
         quota.set_hold(claim.render_id, ceil(num_frames / FPS))
-        Segment.objects.filter(render=render).delete()  # Of sources that were lost, as some of the segments may be.
+        Segment.objects.filter(render=render).delete()  # Those of an earlier preparation whose files were lost.
         Render.objects.filter(pk=claim.render_id).update(
             sources=sources,
             warnings=list(warnings),
@@ -60,7 +70,8 @@ def prepared(
         )
         render.refresh_from_db()
         render_prepared.send(sender=Render, render=render)
-        tickets.top_up(render.queue)  # The tenant may have another one prepared on this node.
+        moved_on(render)
+        tickets.top_up(render.queue)  # This node may now prepare another render of the tenant.
 
 
 def record_segment(
@@ -74,12 +85,15 @@ def record_segment(
     render_seconds: float,
     progress: int,
 ) -> None:
-    """Record a stored segment, after which it is never rendered again. Raises Fenced or CancelRequested."""
+    """Record a stored segment, which is then not rendered again. Raises Fenced or CancelRequested.
+
+    progress: of the whole render, in percent.
+    """
     with fence(claim) as render:
         if render.cancel_requested_at is not None:
             raise CancelRequested
         if Segment.objects.filter(render=render, index=index, attempt=claim.attempt, key=key).exists():
-            return  # By this same call, which did not hear of its commit.
+            return  # This is a second try: the first one was committed just before the connection broke.
         Segment.objects.create(
             render=render,
             index=index,
@@ -93,3 +107,4 @@ def record_segment(
             render_seconds=F("render_seconds") + render_seconds
         )
         Render.objects.filter(pk=render.pk).update(phase=Phase.RENDERING, progress=progress)
+        moved_on(render)

@@ -1,7 +1,7 @@
-"""Brings back what a dead worker left: expired leases, and claimable renders without a ticket. Ends what nobody can do.
+"""The reaper: queues renders of dead workers again, adds missing tickets, fails renders that no node can render.
 
-Runs from a django-q2 schedule and from a loop of its own (`manage.py reaper`): a wedged cluster runs no schedules.
-Several reapers at once are harmless, row locks keep them apart.
+It runs from a django-q2 schedule and from a loop of its own (`manage.py reaper`), since a hanging cluster runs no
+schedules. Several reapers may run at once: row locks keep them apart.
 """
 
 import logging
@@ -17,22 +17,22 @@ from django.db.models.functions import Now
 
 from accounts.database_errors import DATABASE_UNAVAILABLE
 from accounts.errors import ServiceError
-from render.lifecycle import transitions
+from render.lifecycle import retries, transitions
 from render.machine import nodes
 from render.models import ReaperClock, Render, State
-from render.queue import tickets
+from render.queue import selection, tickets
 from render.signals import housekeeping
 
 logger = logging.getLogger(__name__)
 
-MISSED_RUNS = 2
+MISSED_RUNS = 2  # After which the reaper was away itself.
 
 
 def run() -> int:
     """Reap and top up once; return how many renders were reaped."""
     reaped = 0 if _in_grace() else _reap_expired()
     for name in Render.objects.filter(state=State.QUEUED).order_by().values_list("queue", flat=True).distinct():
-        with _alone(f"What no node of queue {name} can render"):
+        with _alone(f"Failing what no node of queue {name} can render"):
             _fail_unloadable(name)
         with _alone(f"The tickets of queue {name}"):
             added = tickets.top_up(name)
@@ -48,10 +48,10 @@ def run() -> int:
 
 @transaction.atomic
 def _in_grace() -> bool:
-    """Whether leases must be left alone for now.
+    """Whether no render may be reaped now, because workers could not renew their leases.
 
-    After a gap in the reaper's own runs the database was probably away, and no worker could renew. They get one lease's
-    time to do so; the run after that reaps again, however late it comes.
+    After a gap in the reaper's own runs the database was probably away. The workers then get the time of one lease to
+    renew; the first run after that time reaps again.
     """
     missed = timedelta(seconds=MISSED_RUNS * settings.REAPER_INTERVAL_SECONDS)
     ReaperClock.objects.get_or_create(pk=1)
@@ -71,7 +71,7 @@ def _in_grace() -> bool:
 
 def _reap_expired() -> int:
     reaped = 0
-    failed: list[UUID] = []  # Left alone until the next run: they must not keep back the others.
+    failed: list[UUID] = []  # Left alone until the next run, so that they do not hold up the others.
     while True:
         with transaction.atomic():
             render = (
@@ -84,22 +84,22 @@ def _reap_expired() -> int:
                 return reaped
             failed.append(render.pk)
             with _alone(f"The reaping of render {render.pk}"), transaction.atomic():
-                transitions.reap(render)
+                retries.reap(render)
                 failed.pop()
                 reaped += 1
                 logger.warning("Render %s lost its worker in attempt %d", render.pk, render.attempt)
 
 
 def _fail_unloadable(queue_name: str) -> None:
-    """End the renders whose files of the model are bad on every living node, and have been for a while.
+    """Fail renders that need files of the model which are missing or damaged on every living node for a while.
 
-    While one node has them, or all may only have lost a network file system for a moment, the renders wait.
+    The renders wait as long as one node has the files, or all nodes may only have lost a network drive for a moment.
     """
     variants = nodes.unloadable_everywhere(queue_name)
     if not variants:
         return
     detail = "Files of the model that this render needs are missing or damaged. Another preset may work."
-    for render in Render.objects.filter(tickets.wants_variant(variants), queue=queue_name, state=State.QUEUED):
+    for render in Render.objects.filter(selection.wants_variant(variants), queue=queue_name, state=State.QUEUED):
         with _alone(f"The end of render {render.pk}"):
             logger.error("Render %s fails: no node can load %s", render.pk, render.variant)
             transitions.fail_waiting(render, ServiceError("model_file_missing", detail), trace=variants[render.variant])
@@ -107,7 +107,7 @@ def _fail_unloadable(queue_name: str) -> None:
 
 @contextmanager
 def _alone(what: str) -> Iterator[None]:
-    """What fails here keeps back nothing else; it is logged, and tried again in the next run."""
+    """Log what fails in this block, which is tried again in the next run, and go on with the rest."""
     try:
         yield
     except DATABASE_UNAVAILABLE:

@@ -1,93 +1,80 @@
 """How a render comes to be. What becomes of it then: `render.lifecycle.transitions`."""
 
-import uuid
+from collections.abc import Iterable
 from math import ceil
-
-from django.db import transaction
+from typing import Any
 
 from accounts.billing import quota
 from accounts.errors import ServiceError
-from accounts.models import ApiKey, Tenant
+from accounts.models import ApiKey, UsageEntry
 from render.engines import registry
 from render.engines.base import FPS
-from render.fence import announce
 from render.lifecycle import progress
-from render.lifecycle.transitions import COMMON_QUEUE
+from render.lifecycle.transitions import COMMON_QUEUE, enter_state
 from render.models import Phase, Render, Segment, State
-from render.parameters import Parameters
 from render.queue import tickets
-from render.speech.registry import Script
 
 
-@transaction.atomic
-def enqueue(
+def submit(
+    render: Render,
     *,
-    tenant: Tenant,
     api_key: ApiKey | None,
     is_test: bool,
-    engine: str,
-    image_url: str,
-    audio_url: str,
-    script: Script | None = None,
-    audio_url_2: str = "",
-    audio_order: str = "left_right",
-    prompt: str = "",
-    parameters: Parameters,
     user_label: str = "",
-    test_scenario: str = "",
-    continues: Render | None = None,
     voice_seconds: float | None = None,
-) -> Render:
-    """Make a queued render, its hold and its ticket.
+    continues: Render | None = None,
+) -> UsageEntry:
+    """Save a new render as queued, with its hold and its ticket. Returns the hold. Needs a transaction of the caller's.
 
-    continues: one of the same inputs and parameters that has ended; what it has prepared and rendered is taken over.
-    voice_seconds: of the film, if the voices are known already; the hold is then right from the start.
-    Raises ServiceError `engine_unavailable`, `quota_exceeded`, `spend_cap_reached` or `queue_full`.
+    render: not saved yet; its `parameters` are those of `Parameters.as_json`.
+    api_key: None when staff have requested the render.
+    voice_seconds: how long the voices last, if that is known; the hold then has the video's true length at once.
+    continues: an ended render of the same inputs and parameters, whose prepared sources and segments are taken over.
+
+    Raises ServiceError `engine_unavailable`, `price_missing`, `quota_exceeded`, `spend_cap_reached` or `queue_full`.
     """
-    registry.require(engine)
-    render_id = uuid.uuid4()
-    known_frames = continues.num_frames if continues else parameters.frame_num
-    known_seconds = known_frames / FPS if known_frames else voice_seconds
-    quota.hold(
-        tenant,
-        render_id=render_id,
+    registry.require(render.engine)
+    num_frames = continues.num_frames if continues else render.parameters["frame_num"]
+    seconds = num_frames / FPS if num_frames else voice_seconds
+    hold = quota.hold(
+        render.tenant,
+        render_id=render.pk,
         api_key=api_key,
         is_test=is_test,
-        engine=engine,
-        resolution=parameters.resolution,
+        engine=render.engine,
+        resolution=render.parameters["resolution"],
         user_label=user_label,
-        seconds=ceil(known_seconds) if known_seconds else quota.MINIMUM_HOLD_SECONDS,
+        seconds=ceil(seconds) if seconds else quota.MINIMUM_HOLD_SECONDS,
     )
-    # The hold has locked the tenant, so this count cannot be overtaken.
-    if Render.objects.filter(tenant=tenant, state=State.QUEUED).count() >= tenant.plan.max_queued:
-        raise ServiceError("queue_full", f"{tenant.plan.max_queued} renders are waiting already.")
-    render = Render.objects.create(
-        id=render_id,
-        tenant=tenant,
-        engine=engine,
-        queue=COMMON_QUEUE,
-        image_url=image_url,
-        audio_url=audio_url,
-        script=script,
-        audio_url_2=audio_url_2,
-        audio_order=audio_order,
-        prompt=prompt,
-        parameters=parameters.as_json(),
-        test_scenario=test_scenario,
-    )
+    # The hold has locked the tenant's row, so no other request can add a render between this count and the insert.
+    most = render.tenant.plan.max_queued
+    if Render.objects.filter(tenant=render.tenant, state=State.QUEUED).count() >= most:
+        raise ServiceError("queue_full", f"{most} renders are waiting already.")
+    render.queue = COMMON_QUEUE
     if continues is not None:
         _take_over(render, continues)
+    enter_state(render, State.QUEUED, is_new=True)
+    if continues is not None:
+        Segment.objects.filter(render=continues).update(render=render, attempt=0)
     tickets.add_ticket(COMMON_QUEUE)
-    announce(render)
-    return render
+    return hold
 
 
 def _take_over(render: Render, ended: Render) -> None:
-    """The segments move: one row names each stored file. The files stay where they are until both may be deleted."""
+    """Begin where the ended render stopped. Its segments are moved, not copied: each stored file has one row."""
     for name in ("sources", "warnings", "plan", "num_frames", "segments_total", "variant"):
         setattr(render, name, getattr(ended, name))
-    moved = Segment.objects.filter(render=ended).update(render=render, attempt=0)
     assert ended.segments_total is not None
-    render.phase = Phase.WAITING if moved < ended.segments_total else Phase.ASSEMBLING
-    render.progress = progress.of_rendering(moved / ended.segments_total)
-    render.save()
+    recorded = Segment.objects.filter(render=ended).count()
+    render.phase = Phase.WAITING if recorded < ended.segments_total else Phase.ASSEMBLING
+    render.progress = progress.of_rendering(recorded / ended.segments_total)
+
+
+def ended_elsewhere(*, finished: bool, **fields: Any) -> Render:
+    """A render that another service has made and ended, not saved yet; `fields` are those of Render."""
+    return Render(state=State.FINISHED if finished else State.FAILED, phase=Phase.UPLOADING, **fields)
+
+
+def add_ended(renders: Iterable[Render]) -> None:
+    """Save renders of `ended_elsewhere`. Nothing is charged, and no `render_changed` is sent: nothing happened here."""
+    Render.objects.bulk_create(renders)

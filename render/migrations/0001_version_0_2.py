@@ -80,18 +80,16 @@ class Migration(migrations.Migration):
                 ("heartbeat_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 (
                     "model_state",
-                    models.CharField(blank=True, help_text="Of its model server: loading, ready, ...", max_length=10),
+                    models.CharField(blank=True, help_text="Its model server: loading, ready, ...", max_length=10),
                 ),
                 ("gpu", models.CharField(blank=True, max_length=120)),
                 (
                     "memory_plan",
-                    models.CharField(
-                        blank=True, help_text="Where the networks lie, by the GPU's memory.", max_length=40
-                    ),
+                    models.CharField(blank=True, help_text="Which networks the GPU's memory holds.", max_length=40),
                 ),
                 (
                     "canary_at",
-                    models.DateTimeField(help_text="When a worker of it last showed that it works.", null=True),
+                    models.DateTimeField(help_text="When one of its workers last answered the watchdog.", null=True),
                 ),
                 (
                     "draining",
@@ -100,11 +98,17 @@ class Migration(migrations.Migration):
                 (
                     "fault",
                     models.CharField(
-                        blank=True, db_default="", help_text="Why it cannot take work now.", max_length=200
+                        blank=True,
+                        db_default="",
+                        help_text="Why it cannot take work now.",
+                        max_length=200,
                     ),
                 ),
                 ("fault_since", models.DateTimeField(null=True)),
-                ("rests_until", models.DateTimeField(help_text="After a fault in the middle of a render.", null=True)),
+                (
+                    "rests_until",
+                    models.DateTimeField(help_text="After a fault it takes no work until then.", null=True),
+                ),
                 (
                     "unloadable",
                     models.JSONField(
@@ -148,7 +152,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
                 ("engine", models.CharField(max_length=40)),
-                ("queue", models.CharField(help_text="Where its next step can be done.", max_length=20)),
+                ("queue", models.CharField(help_text="The queue whose nodes can do its next step.", max_length=20)),
                 ("image_url", models.TextField(help_text="A portrait, or a video to dub.")),
                 ("audio_url", models.TextField(blank=True, help_text="Empty if the voice is spoken from the script.")),
                 ("script", models.JSONField(blank=True, help_text="text, voice and language.", null=True)),
@@ -158,7 +162,7 @@ class Migration(migrations.Migration):
                 ("parameters", models.JSONField()),
                 (
                     "test_scenario",
-                    models.CharField(blank=True, help_text="Of a test key: how it is to end.", max_length=40),
+                    models.CharField(blank=True, help_text="With a test key: how the render is to end.", max_length=40),
                 ),
                 ("sources", models.JSONField(blank=True, null=True)),
                 (
@@ -167,7 +171,7 @@ class Migration(migrations.Migration):
                         blank=True,
                         db_default=models.Value([], models.JSONField()),
                         default=list,
-                        help_text="Of the customer's files: param, code and detail.",
+                        help_text="About the customer's files: param, code and detail.",
                     ),
                 ),
                 ("plan", models.JSONField(blank=True, null=True)),
@@ -178,7 +182,7 @@ class Migration(migrations.Migration):
                     models.CharField(
                         blank=True,
                         db_default="",
-                        help_text="Of the model: which of its files the engine needs.",
+                        help_text="Of the model: which of its files are needed.",
                         max_length=40,
                     ),
                 ),
@@ -231,7 +235,7 @@ class Migration(migrations.Migration):
                 ("error_param", models.CharField(blank=True, max_length=40)),
                 (
                     "error_retryable",
-                    models.BooleanField(help_text="Whether it may pass; none: as the code says.", null=True),
+                    models.BooleanField(help_text="Whether a retry may help; null: as the code says.", null=True),
                 ),
                 ("error_trace", models.TextField(blank=True, help_text="For staff only: may hold addresses.")),
                 (
@@ -242,9 +246,12 @@ class Migration(migrations.Migration):
                 ("completed_at", models.DateTimeField(null=True)),
                 (
                     "work_deleted_at",
-                    models.DateTimeField(help_text="Its segments, checkpoints and sources.", null=True),
+                    models.DateTimeField(help_text="When its segments and sources were deleted.", null=True),
                 ),
-                ("films_deleted_at", models.DateTimeField(help_text="Its film and poster.", null=True)),
+                (
+                    "films_deleted_at",
+                    models.DateTimeField(help_text="When its video and poster were deleted.", null=True),
+                ),
                 (
                     "node",
                     models.ForeignKey(
@@ -288,7 +295,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "render_seconds",
-                    models.FloatField(default=0, help_text="Spent in the engine, waiting and transfers excluded."),
+                    models.FloatField(default=0, help_text="Seconds in the engine, without transfers."),
                 ),
                 (
                     "started_at",

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from accounts.errors import ServiceError
 from render.cluster.db_retry import retry_through_outage
 from render.fence import CancelRequested, Claim, Fenced
-from render.lifecycle import transitions
+from render.lifecycle import retries, transitions
 from render.lifecycle.lease import Draining
+from render.lifecycle.planned_segments import WrongSegments
 from render.node_faults import NodeFault
 from render.speech.base import SpeechUnavailable
 from render.storage.failures import StorageFailure
@@ -47,15 +48,18 @@ def _end_for(claim: Claim, error: Exception) -> Callable[[], None]:
         case MissingObject() | DamagedObject():
             logger.warning("Render %s: the storage has lost or damaged %s", claim.render_id, error)
             lost = ServiceError("work_lost", "Files of the render were lost, and again when it was begun anew.")
-            return lambda: transitions.retry_later(claim, lost, trace=trace, anew=True)
+            return lambda: retries.retry_later(claim, lost, trace=trace, anew=True)
         case SpeechUnavailable():
             logger.warning("Render %s: speech: %s", claim.render_id, error)
             no_speech = ServiceError("speech_failed", "The speech engine does not answer.", param="script")
-            return lambda: transitions.retry_later(claim, no_speech, trace=trace)
+            return lambda: retries.retry_later(claim, no_speech, trace=trace)
+        case WrongSegments() as wrong:
+            logger.error("%s", wrong)
+            return lambda: retries.render_again(claim, wrong, trace=trace)
         case _:  # It may pass: the network was away, or it is a bug. The render is never lost.
             logger.error("Render %s attempt %d failed", claim.render_id, claim.attempt, exc_info=error)
             internal = ServiceError("internal", "The render failed because of an internal error.")
-            return lambda: transitions.retry_later(claim, internal, trace=trace)
+            return lambda: retries.retry_later(claim, internal, trace=trace)
 
 
 def _end_for_storage(claim: Claim, failure: StorageFailure, trace: str) -> Callable[[], None]:
@@ -63,5 +67,5 @@ def _end_for_storage(claim: Claim, failure: StorageFailure, trace: str) -> Calla
     detail = f"The media storage did not take or give a file (reason: {failure.reason.value})."
     error = ServiceError("upload_failed", detail)
     if failure.reason.passes_later:
-        return lambda: transitions.retry_later(claim, error, trace=trace, of_storage=True)
+        return lambda: retries.retry_later(claim, error, trace=trace, of_storage=True)
     return lambda: transitions.fail(claim, error, trace=trace)

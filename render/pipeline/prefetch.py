@@ -3,7 +3,7 @@
 import logging
 from typing import cast
 
-from render.queue import tickets
+from render.queue import selection
 from render.sources import Sources, source_keys
 from render.storage import media
 
@@ -17,7 +17,7 @@ def prefetch(queue_name: str, failed: set[str]) -> None:
 
     failed: keys whose download has failed, which are not tried here again. This function updates it.
     """
-    renders = tickets.claimable(queue_name).exclude(sources__isnull=True)[:RENDERS_AHEAD]
+    renders = selection.claimable(queue_name).exclude(sources__isnull=True)[:RENDERS_AHEAD]
     keys = {key for render in renders for key in source_keys(cast(Sources, render.sources))}
     failed &= keys  # Otherwise it would grow as long as the process runs.
     for key in keys - failed:

@@ -16,6 +16,7 @@ from render.engines.base import FPS, RenderedSegment, RenderPlan
 from render.fence import Claim
 from render.lifecycle import progress, transitions
 from render.lifecycle.lease import Lease
+from render.lifecycle.planned_segments import require_planned_segments
 from render.machine.work_folder import work_folder
 from render.media.audio.segment_audio import open_segment_audio
 from render.media.video import output_video, segment_file
@@ -66,6 +67,7 @@ def _make_video(claim: Claim, lease: Lease, folder: Path) -> None:
         # Other renders need this node's engine; the remaining steps do not.
         transitions.hand_over(claim, transitions.COMMON_QUEUE, Phase.ASSEMBLING)
         return
+    require_planned_segments(render)
     video = assemble(claim, lease, render, folder)
     upload_and_finish(claim, lease, render, video, folder)
 

@@ -13,7 +13,8 @@ from accounts.models import Plan, Tenant, UsageEntry
 
 def hold(tenant: Tenant, engine: str = "instant") -> uuid.UUID:
     render_id = uuid.uuid4()
-    quota.hold(tenant, render_id=render_id, api_key=None, is_test=False, engine=engine, resolution="480p")
+    with transaction.atomic():
+        quota.hold(tenant, render_id=render_id, api_key=None, is_test=False, engine=engine, resolution="480p")
     return render_id
 
 
@@ -205,15 +206,16 @@ def test_fifty_at_once_with_quota_for_one(acme, plan) -> None:
 
     def ask(_: int) -> str:
         try:
-            quota.hold(
-                acme,
-                render_id=uuid.uuid4(),
-                api_key=None,
-                is_test=False,
-                engine="instant",
-                resolution="480p",
-                seconds=5,
-            )
+            with transaction.atomic():
+                quota.hold(
+                    acme,
+                    render_id=uuid.uuid4(),
+                    api_key=None,
+                    is_test=False,
+                    engine="instant",
+                    resolution="480p",
+                    seconds=5,
+                )
         except ServiceError as error:
             return error.code
         finally:

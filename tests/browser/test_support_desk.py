@@ -63,9 +63,9 @@ def test_an_agent_finds_reads_retries_and_credits(service, agent, alice, post, w
     wait_for(failed, ended)
     # In a thread: Django refuses its database where a browser's loop runs.
     with ThreadPoolExecutor(1) as pool:
-        failures, credited, deeds = pool.submit(written_down, failed).result()
+        failures, credited, actions = pool.submit(written_down, failed).result()
     assert (failures, credited) == (2, -2)
-    assert deeds == [
+    assert actions == [
         ("project.retry", "sam", "Their server was down."),
         ("project.credit", "sam", "A dark film."),
     ]
@@ -75,7 +75,7 @@ def written_down(failed: str) -> tuple[int, int | None, list[tuple]]:
     try:
         failures = Render.objects.filter(take__project=failed, state=State.FAILED).count()
         credit = UsageEntry.objects.get(render_id=None)
-        deeds = AuditEntry.objects.order_by("pk").values_list("action", "actor__username", "reason")
-        return failures, credit.billed_seconds, list(deeds)
+        actions = AuditEntry.objects.order_by("pk").values_list("action", "actor__username", "reason")
+        return failures, credit.billed_seconds, list(actions)
     finally:
         connection.close()

@@ -12,11 +12,11 @@ from accounts.models import UsageEntry
 from creatorify.operations import invariants
 from projects.models import Project
 from render.fence import Claim, Fenced
-from render.lifecycle import progress, reaper, transitions
+from render.lifecycle import progress, reaper, retries, transitions
 from render.machine import nodes
 from render.models import Phase, Render, Segment, State
 from tests.failpoints import dies_at
-from tests.projects.steps import NEW, PROJECTS, claim, create, finish
+from tests.projects.steps import NEW, PROJECTS, TWO_SEGMENTS, claim, create, finish
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MOST = 200  # failpoints of one step: a step has an end
@@ -88,7 +88,7 @@ def rendering(waiting) -> Callable[[], Claim]:
     def make() -> Claim:
         waiting()
         claimed = claim()
-        progress.prepared(claimed, sources={}, plan={}, num_frames=50, segments_total=2)
+        progress.prepared(claimed, sources={}, plan=TWO_SEGMENTS, num_frames=50, segments_total=2)
         record(claimed, 0)
         return claimed
 
@@ -151,7 +151,7 @@ def test_a_render_is_finished_and_billed_once(every_failpoint, rendering) -> Non
     [
         lambda claimed: transitions.hand_over(claimed, "cpu", Phase.ASSEMBLING),
         transitions.hand_back,
-        lambda claimed: transitions.retry_later(claimed, ServiceError("internal", "A bug."), trace=""),
+        lambda claimed: retries.retry_later(claimed, ServiceError("internal", "A bug."), trace=""),
         lambda claimed: transitions.fail(claimed, ServiceError("no_face", "No face.")),
         transitions.cancel,
         lambda claimed: reaper.run(),

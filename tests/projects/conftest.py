@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from accounts.models import ApiKey, Scope
-from projects.webhooks import delivery as webhook_delivery
+from projects.webhooks import sender
 from tests.projects.webhooks import ALL, ENDPOINTS
 from tests.render.conftest import site  # noqa: F401
 from tests.webhook_receiver import Receiver, receiving
@@ -19,7 +19,7 @@ def all_scopes(alice) -> None:
 def receiver(settings, monkeypatch) -> Iterator[Receiver]:
     """On loopback; it verifies every message with the specification's own library."""
     settings.ALLOW_PRIVATE_MEDIA_URLS = True
-    monkeypatch.setattr(webhook_delivery, "TOTAL_SECONDS", 0.5)
+    monkeypatch.setattr(sender, "TOTAL_SECONDS", 0.5)
     with receiving() as state:
         yield state
 

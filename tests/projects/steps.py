@@ -15,6 +15,7 @@ NEW = {
     "audio_url": "https://example.com/speech.mp3",
 }
 
+TWO_SEGMENTS = {"segments": [{"start": 0, "stop": 25}, {"start": 25, "stop": 50}]}  # A plan of 50 frames.
 NO_SOURCES = {"portrait": None, "video": None, "voices": [], "sound": []}
 
 

@@ -16,9 +16,10 @@ from django_q.signing import SignedPackage
 from accounts.errors import ServiceError
 from accounts.models import Tenant
 from creatorify.operations.dashboard import queue_depths
-from projects import enqueue, tasks
+from projects import tasks
+from projects.assets import claims as asset_claims
 from projects.assets import discards, verification
-from projects.assets import queue as asset_queue
+from projects.enqueue import enqueue_task
 from projects.models import Asset, Deletion, DiscardedObject
 from projects.retention import project_deletion
 from projects.webhooks import outbox
@@ -107,7 +108,7 @@ def arrive(tenant: Tenant, number: int = 1) -> None:
         Asset(tenant=tenant, **facts, key=f"{tenant.pk}/uploads/{index}.wav") for index in range(number)
     )
     for _ in range(min(number, 20)):
-        asset_queue.ring()
+        asset_claims.enqueue()
 
 
 def test_a_render_waits_for_one_chore_however_many_uploads_wait(alice, acme, bob, charlie, cpu, quick) -> None:
@@ -138,7 +139,7 @@ def test_while_one_worker_does_a_chore_the_others_go_to_renders_first(alice, acm
     arrive(acme, 5)
     arrive(charlie.tenant, 5)
     assert cpu.take() == CHECK
-    asset_queue.ring()
+    asset_claims.enqueue()
     for _ in range(2):
         create(alice)
 
@@ -146,7 +147,7 @@ def test_while_one_worker_does_a_chore_the_others_go_to_renders_first(alice, acm
     assert cpu.take() == CHECK  # No render waits, so that another tenant's file can be checked meanwhile.
     create(alice)
     create(alice)
-    asset_queue.ring()
+    asset_claims.enqueue()
     for _ in range(2):
         cpu.end(CHECK)
     assert [cpu.take(), cpu.take(), cpu.take()] == [RENDER, CHECK, RENDER]
@@ -156,7 +157,7 @@ def test_a_chore_whose_end_was_not_noted_keeps_renders_first_for_a_while_only(al
     arrive(acme)
     assert cpu.take() == CHECK
     create(alice), create(alice), create(alice)
-    asset_queue.ring()
+    asset_claims.enqueue()
     assert [cpu.serve(), cpu.serve()] == [RENDER, RENDER]
 
     monkeypatch.setattr(brokers, "CHORE_SECONDS", 0)
@@ -188,9 +189,9 @@ def test_few_tickets_wait_of_each_chore_while_nobody_takes_one(alice, acme, neig
         arrive(acme)
         project = create(alice)
         alice.delete(project["urls"]["self"])
-        outbox.ring()
-        discards.ring()
-        enqueue.ring("keep_retention")
+        outbox.enqueue()
+        discards.enqueue()
+        enqueue_task("keep_retention")
 
     assert waiting("projects.tasks") == dict.fromkeys([CHECK, DELETE, TELL, "projects.tasks.keep_retention"], 1)
     assert Deletion.objects.filter(tenant=acme).count() == 5
@@ -199,11 +200,11 @@ def test_few_tickets_wait_of_each_chore_while_nobody_takes_one(alice, acme, neig
 def test_the_reaper_adds_no_ticket_where_one_waits(acme, charlie) -> None:
     DiscardedObject.objects.create(key=f"{charlie.tenant.pk}/uploads/x")
     arrive(acme)
-    Asset.objects.update(check_after=timezone.now() - 2 * asset_queue.OVERDUE)
+    Asset.objects.update(check_after=timezone.now() - 2 * asset_claims.OVERDUE)
 
     for _ in range(3):
-        project_deletion.ring_if_due()
-        asset_queue.ring_if_due()
+        project_deletion.enqueue_if_due()
+        asset_claims.enqueue_if_due()
 
     assert waiting() == {CHECK: 1, DELETE: 1}
 
@@ -211,9 +212,9 @@ def test_the_reaper_adds_no_ticket_where_one_waits(acme, charlie) -> None:
 def test_what_a_worker_died_over_is_rung_for_in_the_reapers_next_round(acme, cpu) -> None:
     arrive(acme)
     assert cpu.take() == CHECK  # And dies.
-    Asset.objects.update(check_after=timezone.now() - 2 * asset_queue.OVERDUE)
+    Asset.objects.update(check_after=timezone.now() - 2 * asset_claims.OVERDUE)
 
-    asset_queue.ring_if_due()
+    asset_claims.enqueue_if_due()
 
     assert cpu.take() == CHECK
 
@@ -223,8 +224,8 @@ def test_only_tickets_of_renders_count_where_those_are_topped_up(alice, acme) ->
         create(alice)
     OrmQ.objects.all().delete()
     arrive(acme)
-    discards.ring()
-    outbox.ring()
+    discards.enqueue()
+    outbox.enqueue()
 
     assert tickets.top_up("cpu") == 3
     assert tickets.top_up("cpu") == 0
@@ -283,7 +284,7 @@ def test_each_step_of_a_chore_goes_on_until_it_has_nothing_to_do(monkeypatch) ->
 
 @pytest.mark.django_db(transaction=True)
 def test_the_ticket_that_waits_is_taken_by_nobody_until_what_it_is_for_is_there(acme, cpu) -> None:
-    asset_queue.ring()
+    asset_claims.enqueue()
     with another_transaction() as other:
         other.execute("SELECT 1")
         with transaction.atomic():
@@ -301,13 +302,13 @@ def test_the_ticket_that_waits_is_taken_by_nobody_until_what_it_is_for_is_there(
 
 @pytest.mark.django_db(transaction=True)
 def test_two_who_ring_at_once_do_not_wait_for_each_other(acme, cpu) -> None:
-    asset_queue.ring()
+    asset_claims.enqueue()
     with another_transaction() as other, never_waiting():
         other.execute("SELECT FROM django_q_ormq FOR NO KEY UPDATE")  # Another one, who has not committed yet.
 
-        asset_queue.ring()
+        asset_claims.enqueue()
         assert waiting() == {CHECK: 2}
-        asset_queue.ring()
+        asset_claims.enqueue()
         assert waiting() == {CHECK: 2}
         assert cpu.take() == CHECK  # The one that is free.
         assert cpu.take() is None
@@ -323,7 +324,7 @@ def test_what_was_not_committed_leaves_no_ticket_and_takes_none(acme, cpu) -> No
             arrive(acme)
             raise RuntimeError
         assert waiting().total() == before
-        asset_queue.ring()
+        asset_claims.enqueue()
     assert cpu.take() == CHECK
 
 

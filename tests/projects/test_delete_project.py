@@ -114,7 +114,7 @@ def test_what_a_running_render_leaves_is_deleted_when_it_has_ended_and_once_more
     delete_media()
     assert there([late]) == [late]
     later(settings.RENDER_HANG_SECONDS + settings.RENDER_LEASE_SECONDS)
-    project_deletion.ring_if_due()
+    project_deletion.enqueue_if_due()
     assert OrmQ.objects.count() == 1
     delete_media()
     assert there([film, late]) == []
@@ -134,7 +134,7 @@ def test_what_the_customer_has_sent_is_forgotten(alice, receiver_of_all):
     answer = alice.post(PROJECTS, {**secrets}, format="json", headers=key)
     assert answer.status_code == 201, answer.content
     transitions.fail(claim(), ServiceError("no_face", "No face at secret.example."), trace="secret-trace")
-    while outbox.hand_out():
+    while outbox.fan_out():
         pass
     assert count_of_secrets() > 5
 

@@ -68,7 +68,7 @@ def look_again(settings, monkeypatch) -> Callable[[], None]:
     settings.ESTIMATE_SECONDS = 600
 
     def forget() -> None:
-        monkeypatch.setattr(queue_snapshot, "_picture", None)
+        monkeypatch.setattr(queue_snapshot, "_snapshot", None)
 
     forget()
     return forget
@@ -118,7 +118,7 @@ def test_it_knows_its_tenant_s_limit_though_nothing_of_it_waits(alice, plan, loo
 @pytest.mark.parametrize("seconds", [0, 600])
 def test_many_at_once_do_not_see_one_another(alice, settings, monkeypatch, seconds):
     settings.ESTIMATE_SECONDS = seconds
-    monkeypatch.setattr(queue_snapshot, "_picture", None)
+    monkeypatch.setattr(queue_snapshot, "_snapshot", None)
 
     def ask(_: int) -> tuple[int, str]:
         try:

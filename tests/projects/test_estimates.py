@@ -7,7 +7,7 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from accounts.errors import ServiceError
-from render.lifecycle import progress, transitions
+from render.lifecycle import progress, retries, transitions
 from render.models import Node, Phase, Render, Segment, State
 from tests.projects.steps import claim, create, finish, finished_project
 
@@ -56,7 +56,7 @@ def test_a_tenant_at_its_limit_is_told_so(alice, plan, see):
 
 def test_a_render_that_waits_for_its_next_try_says_so(alice, see):
     project = create(alice)
-    transitions.retry_later(claim(), ServiceError("download_failed", "No answer."), trace="")
+    retries.retry_later(claim(), ServiceError("download_failed", "No answer."), trace="")
     Render.objects.update(not_before=timezone.now() + timedelta(seconds=60))
 
     assert see(project)["waiting_reason"] == "retry_delay"

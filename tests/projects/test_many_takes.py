@@ -78,7 +78,7 @@ def test_a_message_shows_the_newest_at_its_event(alice, project) -> None:
     WebhookEndpoint.objects.create(tenant=alice.tenant, url="https://example.com", events=["project.canceled"])
     told_of = Take.objects.get(project=project["id"], number=SHOWN_TAKES + 3)
     WebhookEvent.objects.create(type="project.canceled", project_id=project["id"], render_id=told_of.render_id)
-    outbox.hand_out()
+    outbox.fan_out()
 
     data = json.loads(WebhookDelivery.objects.get(endpoint__tenant=alice.tenant).body)["data"]
     assert numbers(data) == list(range(4, SHOWN_TAKES + 4))

@@ -20,13 +20,22 @@ from projects.retention import policy as retention
 from projects.retention import project_deletion
 from projects.webhooks import delivery as webhook_delivery
 from projects.webhooks import outbox, polled_events
-from projects.webhooks.delivery import Answer
+from projects.webhooks.sender import SendResult
 from render import fence
 from render.fence import Claim
-from render.lifecycle import progress, reaper, transitions
+from render.lifecycle import progress, reaper, retries, transitions
 from render.models import Attempt, Node, Phase, Render, Segment, State
 from tests.neighbour import SECRET
-from tests.projects.steps import NO_SOURCES, PROJECTS, claim, create, finish, finished_project, latest_render
+from tests.projects.steps import (
+    NO_SOURCES,
+    PROJECTS,
+    TWO_SEGMENTS,
+    claim,
+    create,
+    finish,
+    finished_project,
+    latest_render,
+)
 
 pytestmark = pytest.mark.usefixtures("neighbour")
 
@@ -39,7 +48,7 @@ def claimed(alice) -> Claim:
     create(alice)
     mine = claim()
     create(alice)
-    progress.prepared(mine, sources=NO_SOURCES, plan={}, num_frames=50, segments_total=2)
+    progress.prepared(mine, sources=NO_SOURCES, plan=TWO_SEGMENTS, num_frames=50, segments_total=2)
     return mine
 
 
@@ -67,10 +76,10 @@ STEPS: dict[str, Callable[[Claim], object]] = {
     "hand over": lambda mine: transitions.hand_over(mine, "gpu", Phase.WAITING),
     "hand back": transitions.hand_back,
     "fail": lambda mine: transitions.fail(mine, ServiceError("no_face", "No face."), trace="trace"),
-    "try later": lambda mine: transitions.retry_later(mine, ServiceError("internal", "No."), trace="trace"),
+    "try later": lambda mine: retries.retry_later(mine, ServiceError("internal", "No."), trace="trace"),
     "cancel": transitions.cancel,
     "ask to cancel": lambda mine: transitions.request_cancel(Render.objects.get(pk=mine.render_id)),
-    "reap": lambda mine: transitions.reap(Render.objects.get(pk=mine.render_id)),
+    "reap": lambda mine: retries.reap(Render.objects.get(pk=mine.render_id)),
 }
 
 
@@ -281,7 +290,7 @@ def test_a_key_is_rotated_revoked_and_used_alone(alice, bob, acme) -> None:
 
 
 def everybody_hands_out() -> None:
-    while outbox.hand_out():
+    while outbox.fan_out():
         pass
 
 
@@ -361,11 +370,11 @@ def test_an_outcome_is_noted_on_its_delivery_and_endpoint_alone(alice, endpoints
     [first, second] = WebhookDelivery.objects.filter(endpoint=endpoints["Acme", False]).order_by("event")
     other = WebhookDelivery.objects.values().get(pk=second.pk)
 
-    webhook_delivery._note(first, Answer(status=500))
+    webhook_delivery._record_result(first, SendResult(status=500))
     assert set(WebhookEndpoint.objects.exclude(failing_since=None)) == {endpoints["Acme", False]}
     WebhookEndpoint.objects.update(failing_since=F("created_at"))
     first.refresh_from_db()
-    webhook_delivery._note(first, Answer(status=204))
+    webhook_delivery._record_result(first, SendResult(status=204))
     assert WebhookEndpoint.objects.filter(failing_since=None).get() == endpoints["Acme", False]
 
     assert WebhookDelivery.objects.values().get(pk=second.pk) == other
@@ -377,7 +386,7 @@ def test_an_endpoint_that_is_gone_is_disabled_alone(alice, endpoints) -> None:
     everybody_hands_out()
     delivery = WebhookDelivery.objects.get(endpoint=endpoints["Acme", False])
 
-    webhook_delivery._note(delivery, Answer(status=410))
+    webhook_delivery._record_result(delivery, SendResult(status=410))
 
     assert WebhookEndpoint.objects.exclude(disabled_at=None).get() == endpoints["Acme", False]
     event = WebhookEvent.objects.get(type=EventType.ENDPOINT_DISABLED)
@@ -395,11 +404,11 @@ def test_a_claim_counts_one_try_of_one_delivery(alice, endpoints) -> None:
 
 
 def test_news_of_progress_thresholds_and_keys_are_their_tenants(alice, charlie, endpoints) -> None:
-    polled_events.note()
+    polled_events.record()
     create(alice)
     claim()
     ApiKey.objects.filter(pk=charlie.key.pk).update(expires_at=Now() + timedelta(days=1))
-    polled_events.note()
+    polled_events.record()
     everybody_hands_out()
 
     told = WebhookDelivery.objects.filter(endpoint__in=endpoints.values())

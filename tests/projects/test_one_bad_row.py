@@ -1,6 +1,7 @@
 """A row that always fails keeps back no other one: it steps aside, is logged and tried again later."""
 
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from django.core.files.base import ContentFile
@@ -18,8 +19,8 @@ from projects.models.webhooks import EventType, WebhookDelivery, WebhookEndpoint
 from projects.retention import policy as retention
 from projects.retention import project_deletion
 from projects.webhooks import delivery as webhook_delivery
-from projects.webhooks import outbox, polled_events
-from render.lifecycle import reaper, transitions
+from projects.webhooks import outbox, polled_events, sender
+from render.lifecycle import reaper, retries, transitions
 from render.models import Attempt, Render, State
 from render.queue import tickets
 from render.signals import housekeeping
@@ -210,30 +211,48 @@ def events(alice, stranger, monkeypatch) -> list[WebhookEvent]:
 
 
 def test_an_event_that_cannot_be_shown_keeps_back_no_other(events, caplog) -> None:
-    assert outbox.hand_out() == 4
+    assert outbox.fan_out() == 4
 
     assert set(WebhookDelivery.objects.values_list("event", flat=True)) == {event.pk for event in events[1:]}
     bad = WebhookEvent.objects.get(pk=events[0].pk)
     assert (bad.handed_out_at, bad.hand_out_tries, bad.hand_out_error) == (None, 1, "LookupError")
     assert bad.next_hand_out_at > timezone.now() + timedelta(seconds=50)
     assert f"The message of event {bad} could not be made in try 1, it is tried again later" in caplog.text
-    assert outbox.hand_out() == 0
+    assert outbox.fan_out() == 0
+
+
+def test_an_event_of_a_project_without_that_render_is_given_up_at_once_and_stops_nobody(alice, charlie, caplog) -> None:
+    for caller in (alice, charlie):
+        WebhookEndpoint.objects.create(tenant=caller.tenant, url="https://example.com/hook", events=[EventType.FAILED])
+    project = create(alice)
+    good = create(charlie)
+    WebhookEvent.objects.all().delete()
+    bad = WebhookEvent.objects.create(type=EventType.FAILED, project_id=project["id"], render_id=None)
+    WebhookEvent.objects.create(type=EventType.FAILED, project_id=good["id"], render_id=latest_render(good["id"]).pk)
+
+    assert outbox.fan_out() == 2
+
+    bad.refresh_from_db()
+    assert (bad.given_up_at is not None, bad.handed_out_at, bad.hand_out_error) == (True, None, "CannotBeMade")
+    assert f"Project {project['id']} has no render None" in caplog.text
+    assert [delivery.event.project_id for delivery in WebhookDelivery.objects.all()] == [UUID(good["id"])]
+    assert outbox.fan_out() == 0
 
 
 def test_it_is_tried_again_and_given_up_visibly(events, caplog, admin_client) -> None:
-    outbox.hand_out()
+    outbox.fan_out()
     minute, hour = 60, 3600
     for wait in (minute, 5 * minute, 30 * minute, 2 * hour, 6 * hour, 12 * hour, 24 * hour):
         bad = WebhookEvent.objects.annotate(wait=F("next_hand_out_at") - Now()).get(pk=events[0].pk)
         assert bad.given_up_at is None
         assert timedelta(seconds=wait / 2) < bad.wait <= timedelta(seconds=wait)
         WebhookEvent.objects.update(next_hand_out_at=Now())
-        assert outbox.hand_out() == 1
+        assert outbox.fan_out() == 1
     bad = WebhookEvent.objects.get(pk=events[0].pk)
     assert bad.given_up_at is not None
     assert "it is given up" in caplog.text
     WebhookEvent.objects.update(next_hand_out_at=Now())
-    assert outbox.hand_out() == 0
+    assert outbox.fan_out() == 0
 
     page = admin_client.get("/admin/projects/webhookevent/?given_up_at__isempty=0").content.decode()
 
@@ -250,35 +269,35 @@ def test_without_the_database_no_event_is_blamed(events, monkeypatch, error) -> 
     monkeypatch.setattr(outbox, "_data", data)
 
     with pytest.raises(error):
-        outbox.hand_out()
+        outbox.fan_out()
 
     assert not WebhookEvent.objects.filter(hand_out_tries__gt=0).exists()
     assert not WebhookDelivery.objects.exists()
 
 
 def test_what_could_be_shown_later_is_told(events, monkeypatch) -> None:
-    outbox.hand_out()
+    outbox.fan_out()
     monkeypatch.undo()
     WebhookEvent.objects.update(next_hand_out_at=Now())
 
-    assert outbox.hand_out() == 1
+    assert outbox.fan_out() == 1
 
     assert WebhookDelivery.objects.filter(event=events[0]).count() == 1
     assert WebhookDelivery.objects.get(event=events[0]).body != "half done"
 
 
 def test_the_reaper_rings_for_what_is_due_again_and_not_before(events, monkeypatch) -> None:
-    outbox.hand_out()
+    outbox.fan_out()
     WebhookDelivery.objects.all().delete()
     rung = []
-    monkeypatch.setattr(outbox, "ring", lambda: rung.append(1))
+    monkeypatch.setattr(outbox, "enqueue", lambda: rung.append(1))
     WebhookEvent.objects.update(created_at=F("created_at") - timedelta(minutes=20))
-    outbox.ring_if_due()
+    outbox.enqueue_if_due()
     assert not rung
     assert "messages_move_on" in {finding.invariant.name for finding in invariants.check()}
 
     WebhookEvent.objects.update(next_hand_out_at=Now())
-    outbox.ring_if_due()
+    outbox.enqueue_if_due()
 
     assert rung
 
@@ -290,11 +309,11 @@ def test_a_delivery_that_cannot_be_signed_keeps_back_no_other(alice, stranger, m
     for each in (bad, good):
         WebhookDelivery.objects.create(event=event, endpoint=each, body="{}")
 
-    def send(delivery: WebhookDelivery) -> webhook_delivery.Answer:
-        webhook_delivery.signatures(delivery.endpoint, "msg_1", timezone.now(), delivery.body)
-        return webhook_delivery.Answer(status=204)
+    def send(delivery: WebhookDelivery) -> sender.SendResult:
+        sender.signatures(delivery.endpoint, "msg_1", timezone.now(), delivery.body)
+        return sender.SendResult(status=204)
 
-    monkeypatch.setattr(webhook_delivery, "_send", send)
+    monkeypatch.setattr(sender, "_post", send)
     webhook_delivery.send_due()
 
     assert WebhookDelivery.objects.get(endpoint=good).delivered_at is not None
@@ -320,10 +339,10 @@ def test_one_kind_of_news_keeps_back_no_other(alice, monkeypatch, caplog) -> Non
 
     monkeypatch.setattr(polled_events, "_progress", broken)
 
-    polled_events.note()
+    polled_events.record()
 
     assert [event.type for event in WebhookEvent.objects.all()] == [EventType.THRESHOLD_REACHED]
-    assert "News were not noted: broken" in caplog.text
+    assert "Events were not recorded: broken" in caplog.text
 
 
 def test_a_project_that_cannot_be_swept_keeps_back_no_other(alice, stranger, monkeypatch, caplog) -> None:
@@ -353,7 +372,7 @@ def test_a_render_that_cannot_be_reaped_keeps_back_no_other(alice, stranger, mon
     for _ in renders:
         claim()
     Render.objects.update(lease_until=Now() - timedelta(hours=1))
-    real = transitions.reap
+    real = retries.reap
 
     def reap(render: Render) -> None:
         if render.pk == renders[0].pk:
@@ -361,7 +380,7 @@ def test_a_render_that_cannot_be_reaped_keeps_back_no_other(alice, stranger, mon
             raise LookupError("broken")
         real(render)
 
-    monkeypatch.setattr(transitions, "reap", reap)
+    monkeypatch.setattr(retries, "reap", reap)
 
     assert reaper.run() == 1
 

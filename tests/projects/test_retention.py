@@ -15,7 +15,7 @@ from projects.models import Asset, Project
 from projects.models.webhooks import EventType, WebhookEvent
 from projects.retention import policy as retention
 from projects.tasks import delete_media
-from render.lifecycle import progress, transitions
+from render.lifecycle import progress, retries, transitions
 from render.models import Attempt, Render, Segment
 from render.storage import media
 from render.storage.failures import Reason, StorageFailure
@@ -73,7 +73,7 @@ def test_what_was_stored_of_a_film_that_was_never_finished_goes_as_well(alice) -
     project = create(alice)
     claim()
     alice.post(project["urls"]["cancel"])
-    transitions.reap(Render.objects.get())
+    retries.reap(Render.objects.get())
     canceled = Render.objects.get()
     assert canceled.state == "canceled"
     [film, _] = put(canceled, "a1/film.mp4")

@@ -47,12 +47,12 @@ def test_films_go_by_the_plans_days_oldest_first(alice) -> None:
     young, old, older = (old_render(alice, days) for days in (29.9, 30.1, 31))
     Render.objects.filter(pk=latest_render(create(alice)["id"]).pk).update(created_at=Now() - 40 * DAY)
 
-    assert in_turn(retention.films(), "completed_at") == [older, old]
+    assert in_turn(retention.videos(), "completed_at") == [older, old]
     Render.objects.filter(pk=older.pk).update(films_deleted_at=Now())
-    assert in_turn(retention.films(), "completed_at") == [old]
+    assert in_turn(retention.videos(), "completed_at") == [old]
     alice.tenant.plan.retention_days = 29
     alice.tenant.plan.save()
-    assert in_turn(retention.films(), "completed_at") == [old, young]
+    assert in_turn(retention.videos(), "completed_at") == [old, young]
 
 
 @pytest.mark.parametrize("state", [State.FAILED, State.CANCELED])
@@ -60,7 +60,7 @@ def test_what_broke_off_is_looked_at_too(alice, state) -> None:
     render = latest_render(create(alice)["id"])
     Render.objects.filter(pk=render.pk).update(state=state, completed_at=Now() - 31 * DAY)
 
-    assert in_turn(retention.films(), "completed_at") == in_turn(retention.work(), "completed_at") == [render]
+    assert in_turn(retention.videos(), "completed_at") == in_turn(retention.work(), "completed_at") == [render]
 
 
 def test_work_goes_after_a_week_oldest_first(alice) -> None:
@@ -116,7 +116,7 @@ def test_a_part_goes_on_until_nothing_is_due_and_asks_for_nothing_twice(alice, m
     Render.objects.filter(pk__in=moment).update(completed_at=Now() - 32 * DAY)
     taken = []
 
-    retention._each("films", retention.films(), "completed_at", taken.append, LATER)
+    retention._each("films", retention.videos(), "completed_at", taken.append, LATER)
 
     expected = [renders[0].pk, *sorted(moment), renders[2].pk]
     assert [render.pk for render in taken] == expected
@@ -161,10 +161,10 @@ def test_a_part_ends_with_its_time_and_has_done_something(alice, monkeypatch) ->
         IdempotentResponse.objects.create(tenant=alice.tenant, route="x", key=key, fingerprint="x", status=200, body={})
     responses = IdempotentResponse.objects.filter(tenant=alice.tenant)
 
-    assert retention._each("films", retention.films(), "completed_at", taken.append, over)
+    assert retention._each("films", retention.videos(), "completed_at", taken.append, over)
     assert retention._rows(responses, over)
     assert (taken, responses.count()) == (renders[:1], 1)
-    assert not retention._each("films", retention.films().none(), "completed_at", taken.append, over)
+    assert not retention._each("films", retention.videos().none(), "completed_at", taken.append, over)
     assert not retention._rows(responses.none(), over)
 
 
@@ -177,7 +177,7 @@ def test_what_the_storage_refuses_keeps_nothing_from_the_next(alice) -> None:
         if len(tried) == 1:
             raise StorageFailure(Reason.UNAVAILABLE, "away")
 
-    retention._each("films", retention.films(), "completed_at", refuse_the_first, LATER)
+    retention._each("films", retention.videos(), "completed_at", refuse_the_first, LATER)
 
     assert tried == renders
 
@@ -208,7 +208,7 @@ def test_another_ticket_is_rung_for_only_when_the_time_was_too_short(alice, monk
     monkeypatch.setattr(retention, "SECONDS_AT_ONCE", -1.0)
     retention.run()
     assert [ticket.func() for ticket in OrmQ.objects.all()] == ["projects.tasks.keep_retention"]
-    assert retention.films().count() == 1
+    assert retention.videos().count() == 1
 
 
 def test_while_the_storage_is_away_it_is_left_to_the_next_hour(alice, monkeypatch) -> None:
@@ -225,4 +225,4 @@ def test_while_the_storage_is_away_it_is_left_to_the_next_hour(alice, monkeypatc
     retention.run()
 
     assert not OrmQ.objects.exists()
-    assert retention.films().count() == 2
+    assert retention.videos().count() == 2

@@ -12,7 +12,7 @@ from creatorify.operations import invariants
 from projects.models import Project
 from projects.retention import policy as retention
 from render.fence import Claim
-from render.lifecycle import progress, transitions
+from render.lifecycle import progress, retries, transitions
 from render.models import Phase, Render, State
 from render.pipeline import runner
 from tests.engines import StatefulEngine
@@ -127,7 +127,7 @@ def test_it_begins_anew_where_a_file_of_the_customers_was_at_fault(alice) -> Non
 def test_it_begins_anew_where_files_were_lost(alice) -> None:
     project, claimed = prepared(alice)
     Render.objects.update(failures=2)
-    transitions.retry_later(claimed, ServiceError("work_lost", "Lost."), trace="", anew=True)
+    retries.retry_later(claimed, ServiceError("work_lost", "Lost."), trace="", anew=True)
     assert latest_render(project["id"]).state == State.FAILED
 
     assert begins_anew(retried(alice, project))

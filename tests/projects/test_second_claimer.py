@@ -22,12 +22,13 @@ from projects.models.webhooks import EventType, WebhookDelivery, WebhookEndpoint
 from projects.retention import project_deletion
 from projects.webhooks import delivery as webhook_delivery
 from projects.webhooks import outbox
-from projects.webhooks.delivery import Answer
+from projects.webhooks.sender import SendResult
 from render import fence
 from render.fence import Claim, Fenced
 from render.lifecycle import reaper, transitions
 from render.machine import nodes
 from render.models import Attempt, Node, ReaperClock, Render, State
+from render.signals import render_changed
 from tests.projects.steps import NEW, PROJECTS, claim, create, finish, finished_project, latest_render
 from tests.two_connections import another_transaction, is_free, lock, meanwhile, never_waiting, waiting_for
 
@@ -54,7 +55,7 @@ def endpoint(alice) -> WebhookEndpoint:
 @pytest.fixture
 def delivery(alice, endpoint) -> WebhookDelivery:
     create(alice)
-    outbox.hand_out()
+    outbox.fan_out()
     return WebhookDelivery.objects.select_related("event").get()
 
 
@@ -144,7 +145,7 @@ def test_who_adds_a_take_locks_the_tenant_before_the_project(another_take) -> No
 def test_a_take_is_added_whole_or_not_at_all(another_take, monkeypatch) -> None:
     _, act = another_take
     before = Take.objects.count(), Render.objects.count(), UsageEntry.objects.count()
-    monkeypatch.setattr(outbox, "note", lambda render: 1 / 0)
+    monkeypatch.setattr(Take, "save", lambda take, **_: 1 / 0)  # The last row of all.
 
     with pytest.raises(ZeroDivisionError):
         act()
@@ -153,7 +154,7 @@ def test_a_take_is_added_whole_or_not_at_all(another_take, monkeypatch) -> None:
 
 
 def test_a_project_is_made_whole_or_not_at_all(alice, monkeypatch) -> None:
-    monkeypatch.setattr(outbox, "note", lambda render: 1 / 0)
+    monkeypatch.setattr(Take, "save", lambda take, **_: 1 / 0)  # The last row of all.
 
     with pytest.raises(ZeroDivisionError):
         alice.post(PROJECTS, NEW, format="json")
@@ -164,7 +165,7 @@ def test_a_project_is_made_whole_or_not_at_all(alice, monkeypatch) -> None:
 def test_an_endpoint_that_has_failed_for_days_is_known_to_two_that_fail_at_once(endpoint, delivery) -> None:
     long_ago = "UPDATE projects_webhookendpoint SET failing_since = now() - interval '6 days' WHERE id = %s"
 
-    meanwhile(lambda: webhook_delivery._note(delivery, Answer(status=500)), long_ago, endpoint.pk)
+    meanwhile(lambda: webhook_delivery._record_result(delivery, SendResult(status=500)), long_ago, endpoint.pk)
 
     endpoint.refresh_from_db()
     assert endpoint.disabled_reason == "failing"
@@ -226,9 +227,9 @@ def test_a_second_one_leaves_the_events_that_the_first_one_is_handing_out(alice,
     create(alice)
     with another_transaction() as other, never_waiting():
         lock(other, WebhookEvent)
-        assert outbox.hand_out() == 0
+        assert outbox.fan_out() == 0
         other.rollback()
-        assert outbox.hand_out() == 1
+        assert outbox.fan_out() == 1
     assert WebhookDelivery.objects.count() == 1
 
 
@@ -243,7 +244,7 @@ def test_an_event_is_handed_out_to_all_or_to_nobody(alice, endpoint, monkeypatch
 
     monkeypatch.setattr(WebhookDelivery.objects, "create", fail_at_the_second)
     with contextlib.suppress(ZeroDivisionError):
-        outbox.hand_out()
+        outbox.fan_out()
 
     assert len(made) == 2
     assert not WebhookDelivery.objects.exists()
@@ -360,12 +361,12 @@ def test_rows_that_others_refer_to_are_locked_without_waiting(alice, endpoint) -
         services.retry(project, alice.key)
         alice.delete(f"{PROJECTS}/{project.pk}")
         lock(other, WebhookEvent, how="KEY SHARE")
-        assert outbox.hand_out()
+        assert outbox.fan_out()
         lock(other, WebhookDelivery, how="KEY SHARE")
         lock(other, Deletion, how="KEY SHARE")
         delivery = webhook_delivery._claim([])
         assert delivery is not None
-        webhook_delivery._note(delivery, Answer(status=500))
+        webhook_delivery._record_result(delivery, SendResult(status=500))
         assert project_deletion._claim() is not None
         assert create(alice)
         again = transitions.claim_next("cpu", node)
@@ -417,7 +418,7 @@ def test_a_rotation_is_done_whole_or_not_at_all(alice, monkeypatch) -> None:
 
 def test_a_claim_is_made_whole_or_not_at_all(alice, monkeypatch) -> None:
     create(alice)
-    monkeypatch.setattr(transitions, "announce", lambda render: 1 / 0)
+    monkeypatch.setattr(render_changed, "send", lambda **_: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):
         claim()
@@ -428,7 +429,7 @@ def test_a_claim_is_made_whole_or_not_at_all(alice, monkeypatch) -> None:
 
 def test_a_cancel_is_done_whole_or_not_at_all(alice, monkeypatch) -> None:
     create(alice)
-    monkeypatch.setattr(transitions, "announce", lambda render: 1 / 0)
+    monkeypatch.setattr(render_changed, "send", lambda **_: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):
         transitions.request_cancel(Render.objects.get())
@@ -446,7 +447,7 @@ def test_a_step_is_done_whole_or_not_at_all(running) -> None:
 
 def test_a_crash_is_counted_with_what_it_leads_to(running, monkeypatch, caplog) -> None:
     Render.objects.update(lease_until=Now() - timedelta(hours=1))
-    monkeypatch.setattr(transitions, "announce", lambda render: 1 / 0)
+    monkeypatch.setattr(render_changed, "send", lambda **_: 1 / 0)
 
     reaper._reap_expired()  # It goes on with the others.
 
@@ -456,7 +457,7 @@ def test_a_crash_is_counted_with_what_it_leads_to(running, monkeypatch, caplog) 
 
 def test_a_deletion_has_its_receipt_or_did_not_happen(alice, monkeypatch) -> None:
     create(alice)
-    monkeypatch.setattr(project_deletion, "ring", lambda: 1 / 0)
+    monkeypatch.setattr(project_deletion, "enqueue", lambda: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):
         project_deletion.delete_project(Project.objects.get(), alice.key)
@@ -478,17 +479,17 @@ def test_a_project_is_forgotten_whole_or_not_at_all(alice, monkeypatch) -> None:
 
 def test_an_outcome_is_noted_whole_or_not_at_all(endpoint, delivery, monkeypatch) -> None:
     WebhookEndpoint.objects.update(failing_since=Now() - timedelta(days=6))
-    disabled = outbox.note_once
+    disabled = outbox.record_once
 
     def break_off(events) -> None:
         disabled(events)
         raise ZeroDivisionError
 
-    monkeypatch.setattr(outbox, "note_once", break_off)
+    monkeypatch.setattr(outbox, "record_once", break_off)
     before = WebhookEvent.objects.count()
 
     with pytest.raises(ZeroDivisionError):
-        webhook_delivery._note(delivery, Answer(status=500))
+        webhook_delivery._record_result(delivery, SendResult(status=500))
 
     assert WebhookEvent.objects.count() == before
 

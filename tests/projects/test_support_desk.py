@@ -7,7 +7,7 @@ from accounts.billing import quota
 from accounts.errors import ServiceError
 from accounts.models import AuditEntry, UsageEntry
 from projects.models import Take
-from render.lifecycle import transitions
+from render.lifecycle import retries, transitions
 from render.models import State
 from tests.prices import full_prices
 from tests.projects.steps import claim, create, finish, finished_project, latest_render
@@ -17,8 +17,8 @@ def page(project) -> str:
     return f"/admin/projects/project/{project['id']}/change/"
 
 
-def do(client: Client, project, deed: str, **fields):
-    url = f"/admin/projects/project/{project['id']}/{deed}/do/"
+def do(client: Client, project, action: str, **fields):
+    url = f"/admin/projects/project/{project['id']}/{action}/do/"
     return client.post(url, {"reason": "The customer asked.", **fields}, follow=True)
 
 
@@ -31,7 +31,7 @@ def failed(alice):
 
 def test_the_time_line_tells_the_whole_story_in_order(admin_client, alice):
     project = create(alice, parameters={"engine": "draft"})
-    transitions.retry_later(claim(), ServiceError("upload_failed", "No room."), trace="")
+    retries.retry_later(claim(), ServiceError("upload_failed", "No room."), trace="")
     alice.post(project["urls"]["cancel"])
     alice.post(project["urls"]["retry"])
     finish(claim())
@@ -39,7 +39,7 @@ def test_the_time_line_tells_the_whole_story_in_order(admin_client, alice):
 
     html = admin_client.get(page(project)).content.decode()
 
-    story = html[html.index("Time line") :]
+    story = html[html.index("Timeline") :]
     steps = [
         "Created", "Take 1: hold", "Take 1 (draft): queued", "Take 1: attempt 1 began", "Take 1: attempt 1 ended",
         "Take 1 (draft): canceled", "Take 2 (draft): queued", "Take 2: attempt 1 began", "Take 2: segment 1",
@@ -115,7 +115,7 @@ def test_without_a_reason_or_an_amount_nothing_is_done(admin_client, alice, fiel
 def test_only_what_is_possible_is_offered(admin_client, failed, alice):
     def offered(project) -> set[str]:
         html = admin_client.get(page(project)).content.decode()
-        return {deed for deed in ("cancel", "retry", "credit") if f"/{deed}/do/" in html}
+        return {action for action in ("cancel", "retry", "credit") if f"/{action}/do/" in html}
 
     assert offered(failed) == {"retry", "credit"}
     assert offered(create(alice)) == {"cancel", "credit"}

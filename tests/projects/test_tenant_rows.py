@@ -17,8 +17,8 @@ from projects.models import Asset, Deletion, Project
 from projects.models.webhooks import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from projects.retention import policy as retention
 from projects.webhooks import delivery as webhook_delivery
-from projects.webhooks import outbox, views
-from projects.webhooks.delivery import Answer
+from projects.webhooks import outbox, services
+from projects.webhooks.sender import SendResult
 from render.models import Render
 from tests.conftest import Caller
 from tests.projects.steps import PROJECTS, create, finished_project, latest_render
@@ -116,7 +116,7 @@ def test_an_endpoint_that_is_enabled_and_gone_again_is_told_of_once_an_hour(alic
     for minute in (1, 2, 59, 61):
         monkeypatch.setattr(webhook_delivery.timezone, "now", lambda minute=minute: now + timedelta(minutes=minute))
         WebhookEndpoint.objects.filter(pk=endpoint.pk).update(disabled_at=None)
-        webhook_delivery._note(outbox.ping(endpoint), Answer(status=410))
+        webhook_delivery._record_result(outbox.ping(endpoint), SendResult(status=410))
 
     told = WebhookEvent.objects.filter(type=EventType.ENDPOINT_DISABLED, tenant=alice.tenant)
     assert [event.data["disabled_at"][14:16] for event in told.order_by("pk")] == ["01", "01"]
@@ -136,7 +136,7 @@ def tell(caller, **fields) -> WebhookEvent:
     """Of a project that was canceled."""
     project = create(caller, **fields)
     caller.post(project["urls"]["cancel"])
-    while outbox.hand_out():
+    while outbox.fan_out():
         pass
     webhook_delivery.send_due()
     return WebhookEvent.objects.filter(project_id=project["id"]).latest("version")
@@ -218,7 +218,7 @@ def test_projects_of_test_keys_end_by_the_plans_days(alice, charlie, tester) -> 
 
 @pytest.mark.django_db(transaction=True)
 def test_many_who_make_an_endpoint_at_once_make_no_more_than_there_may_be(alice, charlie, monkeypatch) -> None:
-    monkeypatch.setattr(views, "MAX_ENDPOINTS", 1)
+    monkeypatch.setattr(services, "MAX_ENDPOINTS", 1)
     endpoint_of(charlie)
     callers = [Caller(alice.tenant, str(number)) for number in range(8)]
     ApiKey.objects.filter(tenant=alice.tenant).update(scopes=list(Scope))

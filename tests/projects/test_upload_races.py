@@ -226,7 +226,7 @@ def test_what_a_killed_check_has_stored_is_deleted_a_day_later(alice, strangers,
     delete_media()
     assert len(own_files(alice)) == 1
 
-    DiscardedObject.objects.update(delete_after=F("delete_after") - verification.TAKEN_OVER)
+    DiscardedObject.objects.update(delete_after=F("delete_after") - verification.STORE_TIME)
     delete_media()
     assert own_files(alice) == []
     strangers()

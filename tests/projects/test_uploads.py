@@ -13,7 +13,7 @@ from PIL import Image
 
 from accounts.models import ApiKey, UsageEntry
 from creatorify.demo.media import write_portrait
-from projects.assets import queue as asset_queue
+from projects.assets import claims as asset_claims
 from projects.assets import verification
 from projects.models import Asset
 from projects.tasks import delete_media, tend_assets
@@ -218,7 +218,7 @@ def test_an_upload_that_does_not_come_in_time_expires(alice, voice, settings):
     Asset.objects.update(expires_at=timezone.now() - timezone.timedelta(seconds=60))
 
     assert alice.get(f"{UPLOADS}/{body['upload_id']}").json()["asset"]["state"] == "expired"
-    asset_queue.ring_if_due()
+    asset_claims.enqueue_if_due()
     tend_assets()
 
     assert set(Asset.objects.values_list("state", flat=True)) == {"expired"}

@@ -14,7 +14,7 @@ from accounts.models import ApiKey, Scope
 from projects import tasks
 from projects.models.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEvent
 from projects.webhooks import delivery as webhook_delivery
-from projects.webhooks import outbox
+from projects.webhooks import outbox, sender
 from render.machine import host_lock
 from tests.projects.steps import create
 from tests.projects.webhooks import DELIVERIES, ENDPOINTS, deliver_webhooks, listen, make_due
@@ -64,7 +64,7 @@ def told_beside(receiver: Receiver, caller) -> list[str]:
 
     receiver.answer = keep_silent
     with receiving() as other, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(webhook_delivery, "TOTAL_SECONDS", 60)
+        patch.setattr(sender, "TOTAL_SECONDS", 60)
         other.answer = answer
         good = caller.post(ENDPOINTS, {"url": other.url}, format="json").json()
         for _ in range(3):
@@ -209,7 +209,7 @@ def test_a_sender_that_died_leaves_it_to_the_next(alice, endpoint, receiver, mon
         raise SystemExit
 
     with monkeypatch.context() as patch:
-        patch.setattr(webhook_delivery, "_post", die)
+        patch.setattr(sender, "send", die)
         with pytest.raises(SystemExit):
             deliver_webhooks()
     deliver_webhooks()
@@ -241,7 +241,7 @@ def test_it_signs_as_the_specification_does():
     endpoint = WebhookEndpoint(secret="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     moment = datetime.fromtimestamp(1614265330, tz=UTC)
 
-    signed = webhook_delivery.signatures(endpoint, "msg_p5jXN8AQM9LWM0D4loKWxJek", moment, '{"test": 2432232314}')
+    signed = sender.signatures(endpoint, "msg_p5jXN8AQM9LWM0D4loKWxJek", moment, '{"test": 2432232314}')
     assert signed == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
@@ -336,4 +336,4 @@ def test_a_receiver_may_ask_to_wait_until_a_date(alice, endpoint, receiver):
     deliver_webhooks()
 
     wait = WebhookDelivery.objects.get().next_try_at - timezone.now()
-    assert wait.total_seconds() == pytest.approx(webhook_delivery.LONGEST_RETRY_AFTER, rel=0.01)
+    assert wait.total_seconds() == pytest.approx(sender.LONGEST_RETRY_AFTER, rel=0.01)

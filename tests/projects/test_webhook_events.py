@@ -58,7 +58,7 @@ def test_the_event_is_there_with_the_change_or_neither_is(alice, endpoint, monke
     create(alice)
     claimed = claim()
     before = WebhookEvent.objects.count()
-    monkeypatch.setattr(outbox, "ring", lambda: 1 / 0)
+    monkeypatch.setattr(outbox, "enqueue", lambda: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):
         transitions.fail(claimed, ServiceError("no_face", "No face."))

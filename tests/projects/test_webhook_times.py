@@ -18,8 +18,8 @@ from projects.models import Deletion
 from projects.models.webhooks import EventType, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from projects.retention import project_deletion
 from projects.webhooks import delivery as webhook_delivery
-from projects.webhooks import outbox
-from projects.webhooks.delivery import Answer
+from projects.webhooks import outbox, sender
+from projects.webhooks.sender import SendResult
 from render.models import Render
 from tests.projects.steps import PROJECTS, create
 
@@ -41,26 +41,26 @@ def delivery(endpoint) -> WebhookDelivery:
     return outbox.ping(endpoint)
 
 
-def wait_after(delivery: WebhookDelivery, tries: int, answer: Answer) -> float | None:
+def wait_after(delivery: WebhookDelivery, tries: int, answer: SendResult) -> float | None:
     """In seconds, from now."""
     delivery.tries = tries
     WebhookDelivery.objects.filter(pk=delivery.pk).update(tries=tries)
-    webhook_delivery._note(delivery, answer)
+    webhook_delivery._record_result(delivery, answer)
     delivery.refresh_from_db()
     return delivery.next_try_at and (delivery.next_try_at - timezone.now()).total_seconds()
 
 
 @pytest.mark.parametrize(("tries", "seconds"), list(enumerate(WAITS, 1)))
 def test_each_try_waits_longer_and_a_fifth_more_or_less(delivery, tries, seconds) -> None:
-    waits = [wait_after(delivery, tries, Answer(status=500)) for _ in range(20)]
+    waits = [wait_after(delivery, tries, SendResult(status=500)) for _ in range(20)]
 
     assert all(0.8 * seconds - 3 < wait < 1.2 * seconds + 3 for wait in waits)
     assert max(waits) - min(waits) > 0.05 * seconds  # Receivers that failed together are not tried together.
 
 
 def test_after_the_tenth_try_it_is_given_up(delivery) -> None:
-    assert wait_after(delivery, 9, Answer(status=500)) is not None
-    assert wait_after(delivery, 10, Answer(status=500)) is None
+    assert wait_after(delivery, 9, SendResult(status=500)) is not None
+    assert wait_after(delivery, 10, SendResult(status=500)) is None
     assert delivery.delivered_at is None
 
 
@@ -69,36 +69,36 @@ def test_gone_is_the_end_for_a_projects_own_url_and_for_no_other(alice, delivery
     event = WebhookEvent.objects.create(type=EventType.PING, handed_out_at=Now())
     told = WebhookDelivery.objects.create(event=event, endpoint=own, url="https://own.example", body="{}")
 
-    assert wait_after(told, 1, Answer(status=410)) is None
+    assert wait_after(told, 1, SendResult(status=410)) is None
     own.refresh_from_db()
     assert (own.disabled_at, own.failing_since) == (None, None)
-    assert wait_after(delivery, 1, Answer(status=410)) is not None
+    assert wait_after(delivery, 1, SendResult(status=410)) is not None
 
 
 @pytest.mark.parametrize(
     ("asked", "seconds"), [("3600", 3600), ("86400", 86400), ("86401", 86400), ("999999999", 86400)]
 )
 def test_a_receiver_may_ask_for_a_day_at_most(delivery, asked, seconds) -> None:
-    retry_after = webhook_delivery._retry_after(httpx.Response(503, headers={"Retry-After": asked}))
+    retry_after = sender._retry_after(httpx.Response(503, headers={"Retry-After": asked}))
 
-    assert wait_after(delivery, 1, Answer(status=503, retry_after=retry_after)) == pytest.approx(seconds, abs=5)
+    assert wait_after(delivery, 1, SendResult(status=503, retry_after=retry_after)) == pytest.approx(seconds, abs=5)
 
 
 @pytest.mark.parametrize("asked", ["", "-1", "1.5", "soon", "1" * 10, "Wed, 21 Oct 2015 07:28:00 GMT"])
 def test_what_names_no_time_to_come_is_not_waited_for(asked) -> None:
-    assert webhook_delivery._retry_after(httpx.Response(503, headers={"Retry-After": asked})) is None
+    assert sender._retry_after(httpx.Response(503, headers={"Retry-After": asked})) is None
 
 
 @pytest.mark.parametrize(
     ("status", "success"), [(None, False), (199, False), (200, True), (204, True), (299, True), (300, False)]
 )
 def test_only_two_hundreds_are_a_success(status, success) -> None:
-    assert Answer(status=status).is_success == success
+    assert SendResult(status=status).is_success == success
 
 
 def test_a_success_is_noted_once_and_ends_the_failing(delivery, endpoint) -> None:
     WebhookEndpoint.objects.filter(pk=endpoint.pk).update(failing_since=Now())
-    assert wait_after(delivery, 1, Answer(status=204)) is None
+    assert wait_after(delivery, 1, SendResult(status=204)) is None
 
     endpoint.refresh_from_db()
     assert (delivery.last_status, delivery.last_error, endpoint.failing_since) == (204, "", None)
@@ -111,7 +111,7 @@ def test_an_outcome_of_an_earlier_try_changes_nothing(delivery) -> None:
     WebhookDelivery.objects.filter(pk=delivery.pk).update(tries=2)
     late.tries = 1
 
-    webhook_delivery._note(late, Answer(error="no answer in time"))
+    webhook_delivery._record_result(late, SendResult(error="no answer in time"))
 
     delivery.refresh_from_db()
     assert (delivery.last_error, delivery.tries) == ("", 2)
@@ -122,7 +122,7 @@ def test_five_days_of_failures_disable_an_endpoint(delivery, endpoint, days, rea
     since = timezone.now() - timedelta(days=days)
     WebhookEndpoint.objects.filter(pk=endpoint.pk).update(failing_since=since)
 
-    webhook_delivery._note(delivery, Answer(status=500))
+    webhook_delivery._record_result(delivery, SendResult(status=500))
 
     endpoint.refresh_from_db()
     assert (endpoint.disabled_reason, endpoint.disabled_at is not None) == (reason, bool(reason))
@@ -134,7 +134,7 @@ def test_an_endpoint_that_is_disabled_is_not_disabled_again(delivery, endpoint) 
     before = timezone.now() - timedelta(days=1)
     WebhookEndpoint.objects.filter(pk=endpoint.pk).update(disabled_at=before, disabled_reason="customer")
 
-    webhook_delivery._note(delivery, Answer(status=410))
+    webhook_delivery._record_result(delivery, SendResult(status=410))
 
     endpoint.refresh_from_db()
     assert (endpoint.disabled_at, endpoint.disabled_reason) == (before, "customer")
@@ -223,7 +223,7 @@ def test_who_finds_all_of_it_locked_looks_again_after_a_while(delivery, monkeypa
 
     webhook_delivery.send_due()
 
-    assert paused == [webhook_delivery.LOOK_SECONDS]
+    assert paused == [webhook_delivery.POLL_SECONDS]
 
 
 def test_who_has_sent_something_looks_again_at_once(delivery, monkeypatch) -> None:
@@ -276,7 +276,7 @@ def test_an_event_that_nobody_hands_out_is_rung_for_after_five_seconds(neighbour
     event = WebhookEvent.objects.latest("version")
     WebhookEvent.objects.filter(pk=event.pk).update(created_at=Now() - timedelta(seconds=seconds))
 
-    outbox.ring_if_due()
+    outbox.enqueue_if_due()
 
     assert rung() == times
 
@@ -293,7 +293,7 @@ def test_a_delivery_that_is_due_is_rung_for(delivery, changes, times) -> None:
     OrmQ.objects.all().delete()
     WebhookDelivery.objects.filter(pk=delivery.pk).update(**changes)
 
-    outbox.ring_if_due()
+    outbox.enqueue_if_due()
 
     assert rung() == times
 
@@ -302,7 +302,7 @@ def test_a_delivery_of_a_disabled_endpoint_is_not_rung_for(delivery, endpoint) -
     OrmQ.objects.all().delete()
     WebhookEndpoint.objects.filter(pk=endpoint.pk).update(disabled_at=Now())
 
-    outbox.ring_if_due()
+    outbox.enqueue_if_due()
 
     assert rung() == 0
 
@@ -312,18 +312,18 @@ def test_what_happens_is_rung_for_at_once_and_told_once(alice, endpoint) -> None
     assert rung() == 1
     render = Render.objects.get(take__project__tenant=alice.tenant)
     before = WebhookEvent.objects.count()
-    outbox.note(render)
+    outbox.record(render=render)
     assert (rung(), WebhookEvent.objects.count()) == (1, before)
 
 
 def test_a_subject_is_told_of_once(endpoint) -> None:
     events = [WebhookEvent(type=EventType.PING, subject=subject) for subject in ("a", "b")]
-    outbox.note_once(events[:1])
+    outbox.record_once(events[:1])
     assert rung() == 1
     OrmQ.objects.all().delete()
-    outbox.note_once([WebhookEvent(type=EventType.PING, subject="a")])
+    outbox.record_once([WebhookEvent(type=EventType.PING, subject="a")])
     assert rung() == 0
-    outbox.note_once([WebhookEvent(type=EventType.PING, subject="a"), events[1]])
+    outbox.record_once([WebhookEvent(type=EventType.PING, subject="a"), events[1]])
     assert rung() == 1
     assert WebhookEvent.objects.exclude(subject=None).count() == 2
 
@@ -334,10 +334,10 @@ def test_events_are_handed_out_oldest_first_and_so_many_at_once(alice, endpoint,
         create(alice)
     waiting = list(WebhookEvent.objects.filter(handed_out_at=None).order_by("version"))
 
-    assert outbox.hand_out() == 2
+    assert outbox.fan_out() == 2
     assert list(WebhookEvent.objects.filter(handed_out_at=None)) == waiting[2:]
-    assert outbox.hand_out() == 1
-    assert outbox.hand_out() == 0
+    assert outbox.fan_out() == 1
+    assert outbox.fan_out() == 0
 
 
 def test_progress_is_not_told_to_who_fails(alice, endpoint) -> None:
@@ -350,7 +350,7 @@ def test_progress_is_not_told_to_who_fails(alice, endpoint) -> None:
         type=EventType.PROGRESS, project_id=render.take.project_id, render_id=render.pk, subject="p"
     )
 
-    outbox.hand_out()
+    outbox.fan_out()
 
     assert [delivery.endpoint for delivery in event.deliveries.all()] == [good]
     assert WebhookDelivery.objects.filter(endpoint=endpoint, event__type=EventType.QUEUED).exists()
@@ -361,7 +361,7 @@ def test_a_deleted_projects_events_are_told_to_nobody(alice, endpoint) -> None:
     Render.objects.filter(take__project=project["id"]).update(state="queued")
     alice.delete(f"{PROJECTS}/{project['id']}")
 
-    assert outbox.hand_out()
+    assert outbox.fan_out()
 
     assert not WebhookDelivery.objects.filter(endpoint=endpoint).exists()
     assert not WebhookEvent.objects.filter(handed_out_at=None).exists()
@@ -411,12 +411,12 @@ def test_a_sweep_that_broke_off_is_another_workers_after_ten_minutes(deletion) -
 
 def test_a_deletion_that_is_due_is_rung_for_and_no_other(deletion) -> None:
     OrmQ.objects.all().delete()
-    project_deletion.ring_if_due()
+    project_deletion.enqueue_if_due()
     assert rung("projects.tasks.delete_media") == 1
     Deletion.objects.filter(pk=deletion.pk).update(sweep_after=Now() + timedelta(seconds=5))
-    project_deletion.ring_if_due()
+    project_deletion.enqueue_if_due()
     Deletion.objects.filter(pk=deletion.pk).update(sweep_after=Now(), completed_at=Now())
-    project_deletion.ring_if_due()
+    project_deletion.enqueue_if_due()
     assert rung("projects.tasks.delete_media") == 1
 
 

@@ -11,7 +11,7 @@ ALL = [f"project.{name}" for name in ("queued", "processing", "finished", "faile
 
 def deliver_webhooks() -> None:
     """As the ticket does, but here and now."""
-    while outbox.hand_out():
+    while outbox.fan_out():
         pass
     delivery.send_due()
 

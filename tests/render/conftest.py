@@ -7,6 +7,7 @@ from threading import Thread
 
 import numpy as np
 import pytest
+from django.db import transaction
 from PIL import Image
 
 from accounts.models import Tenant
@@ -52,14 +53,15 @@ def enqueue(acme: Tenant, site, settings) -> Callable[..., Render]:
     def make(*, parameters: Parameters | None = None, **overrides) -> Render:
         fields = {
             "tenant": acme,
-            "api_key": None,
-            "is_test": False,
             "engine": "instant",
             "image_url": f"{base_url}/picture.png",
             "audio_url": f"{base_url}/voice.wav",
-            "parameters": parameters or Parameters(seed=1),
+            "parameters": (parameters or Parameters(seed=1)).as_json(),
         }
-        return submission.enqueue(**{**fields, **overrides})
+        render = Render(**{**fields, **overrides})
+        with transaction.atomic():
+            submission.submit(render, api_key=None, is_test=False)
+        return render
 
     return make
 

@@ -8,13 +8,16 @@ from accounts.errors import ServiceError
 from accounts.models import UsageEntry
 from render import fence
 from render.fence import Fenced
-from render.lifecycle import progress, reaper, transitions
+from render.lifecycle import progress, reaper, retries, transitions
 from render.lifecycle.lease import Lease
+from render.lifecycle.planned_segments import WrongSegments
 from render.machine import nodes
 from render.models import Attempt, Node, Phase, ReaperClock, Render, Segment, State
 from render.signals import render_changed
 
 pytestmark = pytest.mark.django_db
+
+PLAN = {"segments": [{"start": 0, "stop": 25}, {"start": 25, "stop": 50}]}
 
 
 @pytest.fixture
@@ -22,7 +25,7 @@ def prepared(enqueue, claim):
     """A claim whose render is two segments long."""
     enqueue()
     token = claim()
-    progress.prepared(token, sources={}, plan={}, num_frames=50, segments_total=2)
+    progress.prepared(token, sources={}, plan=PLAN, num_frames=50, segments_total=2)
     return token
 
 
@@ -60,7 +63,7 @@ def test_a_finished_render_is_billed_from_its_segments(prepared) -> None:
 def test_it_cannot_finish_with_a_segment_missing(prepared) -> None:
     record(prepared, 0)
 
-    with pytest.raises(RuntimeError):
+    with pytest.raises(WrongSegments):
         transitions.finish(prepared, video_key="v", poster_key="p", duration_seconds=2)
 
     assert Render.objects.get(pk=prepared.render_id).state == State.RUNNING
@@ -150,7 +153,7 @@ def test_a_cancel_of_a_dead_worker_is_carried_out_by_the_reaper(prepared) -> Non
     [
         lambda claim: transitions.hand_over(claim, "gpu", Phase.WAITING),
         transitions.hand_back,
-        lambda claim: transitions.retry_later(claim, ServiceError("internal", "A bug."), trace=""),
+        lambda claim: retries.retry_later(claim, ServiceError("internal", "A bug."), trace=""),
     ],
     ids=["handed over", "handed back", "retried"],
 )

@@ -12,8 +12,8 @@ from django.db import OperationalError
 
 import tests.engines
 from render.cluster import db_retry, hardening, ticket_clock
-from render.lifecycle import lease, progress, transitions
-from render.lifecycle.lease import Lease
+from render.lifecycle import lease, progress, retries, transitions
+from render.lifecycle.lease import RenderLease
 from render.machine import work_folder
 from render.media.isolation import calls as isolated
 from render.media.video import output_video
@@ -36,7 +36,7 @@ class Slowness:
         self._patch, self._limit, self._now, self._lease = monkeypatch, limit, 1000.0, None
         slowness = self
 
-        class UnthreadedLease(Lease):
+        class UnthreadedLease(RenderLease):
             def __enter__(self) -> "UnthreadedLease":
                 slowness._lease = self
                 return self
@@ -45,7 +45,7 @@ class Slowness:
                 pass
 
         monkeypatch.setattr(lease, "time", SimpleNamespace(monotonic=lambda: self._now))
-        monkeypatch.setattr(runner, "Lease", UnthreadedLease)
+        monkeypatch.setattr(runner, "RenderLease", UnthreadedLease)
 
     def of(self, place: object, name: str, *, times: int = 100, share: float = NEARLY) -> list[int]:
         """That step, so often. Returns a list that grows with each."""
@@ -243,7 +243,7 @@ def test_a_long_film_may_lose_more_workers_than_a_short_one(enqueue, claim, sett
             prepare(claimed)
         if index is not None:
             record(claimed, index)
-        transitions.reap(Render.objects.get())
+        retries.reap(Render.objects.get())
         render.refresh_from_db()
         crashes.append(render.crashes)
 
@@ -259,7 +259,7 @@ def test_what_is_lost_each_time_is_not_rendered_for_ever(enqueue, claim, setting
         claimed = claim()
         prepare(claimed)  # Drops what was recorded.
         record(claimed, 0)
-        transitions.reap(Render.objects.get())
+        retries.reap(Render.objects.get())
         render.refresh_from_db()
         crashes.append(render.crashes)
 
@@ -364,7 +364,7 @@ class TestTheTicket:
         timer = multiprocessing.Value("f", 7.5)  # As the sentinel has counted it down.
         ticket_clock.watch(timer, 3900)
         enqueue()
-        Lease(claim()).moved_on()
+        RenderLease(claim()).moved_on()
 
         assert timer.value == 3903
         assert set(alarms) == {3900}

@@ -22,7 +22,7 @@ from render.models import Attempt, Node, Phase, Render, State
 from render.node_faults import NodeFault
 from render.parameters import Parameters
 from render.pipeline import local_inputs, runner
-from render.queue import tickets
+from render.queue import selection
 from tests.engines import InstantEngine
 
 WHY = "There is no file /data/weights/loras/fast.safetensors."
@@ -270,7 +270,7 @@ def test_a_render_that_is_claimed_meanwhile_is_not_ended(waiting, node) -> None:
     render = waiting()
     transitions.claim_next("gpu", node("good"))
 
-    transitions.fail_waiting(render, transitions._canceled(), trace="")
+    transitions.fail_waiting(render, transitions.canceled(), trace="")
 
     render.refresh_from_db()
     assert render.state == State.RUNNING
@@ -296,7 +296,7 @@ def test_a_file_that_is_bad_when_the_render_begins_is_no_failure_of_it_and_the_n
     assert render.attempts.get().outcome == Attempt.Outcome.NODE_FAULT
     assert WHY in render.error_trace
     assert (worker.fault, worker.rests_until) == ("", None)
-    assert tickets.claimable("cpu").get() == render
+    assert selection.claimable("cpu").get() == render
 
 
 def test_what_is_prepared_knows_its_variant_and_its_plan_is_as_older_nodes_read_it(enqueue, claim, monkeypatch) -> None:

@@ -12,21 +12,24 @@ from accounts.errors import ServiceError
 from accounts.models import UsageEntry
 from render import fence
 from render.fence import CancelRequested, Claim, Fenced
-from render.lifecycle import progress, transitions
+from render.lifecycle import progress, retries, transitions
+from render.lifecycle.planned_segments import WrongSegments
 from render.models import Attempt, Node, Phase, Render, Segment, State
-from render.signals import render_changed
+from render.signals import render_changed, render_moved_on
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("neighbour")]
 
 NO_SOURCES = {"portrait": None, "video": None, "voices": [], "sound": []}
 ERROR = ServiceError("no_face", "No face.", param="image_url")
 
+PLAN = {"segments": [{"start": 0, "stop": 25}, {"start": 25, "stop": 50}]}
+
 
 @pytest.fixture
 def mine(enqueue, claim) -> Claim:
     enqueue()
     claimed = claim()
-    progress.prepared(claimed, sources=NO_SOURCES, plan={"a": 1}, num_frames=50, segments_total=2)
+    progress.prepared(claimed, sources=NO_SOURCES, plan=PLAN, num_frames=50, segments_total=2)
     return claimed
 
 
@@ -63,7 +66,7 @@ def test_a_claim(mine) -> None:
 def test_what_was_prepared(mine) -> None:
     render = own(mine)
 
-    assert (render.sources, render.plan, render.num_frames, render.segments_total) == (NO_SOURCES, {"a": 1}, 50, 2)
+    assert (render.sources, render.plan, render.num_frames, render.segments_total) == (NO_SOURCES, PLAN, 50, 2)
     assert render.phase == Phase.WAITING
     assert (usage(mine).reserved_seconds, usage(mine).amount_micros) == (2, 2000)
 
@@ -133,9 +136,50 @@ def test_no_end_with_other_segments_than_were_planned(mine, stored) -> None:
     for index, frames in enumerate(stored):
         segment(mine, index, frames=frames)
 
-    with pytest.raises(RuntimeError):
+    with pytest.raises(WrongSegments):
         transitions.finish(mine, video_key="film", poster_key="poster", duration_seconds=2.0)
     assert (own(mine).state, usage(mine).billed_seconds) == (State.RUNNING, None)
+
+
+def test_the_error_says_which_segment_has_which_length(mine) -> None:
+    segment(mine, 0)
+    segment(mine, 1, frames=24)
+
+    with pytest.raises(WrongSegments, match="segment 1: 24 frames instead of 25$") as caught:
+        transitions.finish(mine, video_key="film", poster_key="poster", duration_seconds=2.0)
+    assert caught.value.first == 1
+
+
+@pytest.mark.parametrize(("state_key", "kept"), [("", 1), ("state", 0)])
+def test_a_segment_of_a_wrong_length_is_dropped_and_rendered_again(mine, claim, state_key, kept) -> None:
+    segment(mine, 0, state_key=state_key)
+    segment(mine, 1, frames=24, state_key=state_key)
+
+    retries.render_again(mine, WrongSegments("wrong", first=1), trace="where")
+
+    render = own(mine)
+    assert (render.state, render.phase, render.failures) == (State.QUEUED, Phase.WAITING, 1)
+    # Only the newest checkpoint is kept, so an engine with checkpoints begins anew.
+    assert render.segments.count() == kept
+    again = claim()
+    for index in range(kept, 2):
+        segment(again, index)
+    transitions.finish(again, video_key="film", poster_key="poster", duration_seconds=2.0)
+    assert (own(mine).state, usage(mine).billed_seconds) == (State.FINISHED, 2)
+
+
+def test_wrong_segments_are_not_rendered_again_without_an_end(mine, claim, settings) -> None:
+    settings.RENDER_RETRY_DELAYS = [0]
+    claimed = mine
+    segment(claimed, 0, state_key="")
+    for _ in range(settings.RENDER_MAX_FAILURES):
+        segment(claimed, 1, frames=24, state_key="")
+        retries.render_again(claimed, WrongSegments("wrong", first=1), trace="where")
+        claimed = claim()
+
+    assert claimed is None
+    assert (own(mine).state, own(mine).error_code, own(mine).error_trace) == (State.FAILED, "internal", "where")
+    assert usage(mine).billed_seconds == 0
 
 
 def test_no_end_of_a_render_that_is_to_be_canceled(mine) -> None:
@@ -204,7 +248,7 @@ def test_what_goes_on_elsewhere(mine, step, outcome) -> None:
 def test_a_failure_that_may_pass_waits_longer_each_time(mine, failures, wait) -> None:
     Render.objects.filter(pk=mine.render_id).update(failures=failures)
 
-    transitions.retry_later(mine, ERROR, trace="where")
+    retries.retry_later(mine, ERROR, trace="where")
 
     render = own(mine)
     assert (render.state, render.failures, render.storage_failures) == (State.QUEUED, failures + 1, 0)
@@ -216,7 +260,7 @@ def test_a_failure_that_may_pass_waits_longer_each_time(mine, failures, wait) ->
 def test_the_third_failure_is_the_last(mine) -> None:
     Render.objects.filter(pk=mine.render_id).update(failures=2, storage_failures=20)
 
-    transitions.retry_later(mine, ERROR, trace="where")
+    retries.retry_later(mine, ERROR, trace="where")
 
     assert (own(mine).state, own(mine).error_code, own(mine).failures) == (State.FAILED, "no_face", 3)
     assert (own(mine).error_trace, attempt(mine).outcome) == ("where", Attempt.Outcome.FAILED)
@@ -226,7 +270,7 @@ def test_the_third_failure_is_the_last(mine) -> None:
 def test_the_storage_gets_about_a_day(mine, failures, wait) -> None:
     Render.objects.filter(pk=mine.render_id).update(storage_failures=failures, failures=2)
 
-    transitions.retry_later(mine, ERROR, trace="where", of_storage=True)
+    retries.retry_later(mine, ERROR, trace="where", of_storage=True)
 
     render = own(mine)
     assert (render.storage_failures, render.failures) == (failures + 1, 2)
@@ -239,7 +283,7 @@ def test_the_storage_gets_about_a_day(mine, failures, wait) -> None:
 def test_a_crash(mine, crashes, wait) -> None:
     Render.objects.filter(pk=mine.render_id).update(crashes=crashes)
 
-    transitions.reap(own(mine))
+    retries.reap(own(mine))
 
     render = own(mine)
     assert render.crashes == crashes + 1
@@ -254,7 +298,7 @@ def test_a_crash(mine, crashes, wait) -> None:
 
 def test_a_crash_of_what_is_to_be_canceled(mine) -> None:
     transitions.request_cancel(own(mine))
-    transitions.reap(own(mine))
+    retries.reap(own(mine))
 
     assert (own(mine).state, own(mine).error_code) == (State.CANCELED, "canceled")
     assert attempt(mine).outcome == Attempt.Outcome.LEASE_LOST
@@ -275,7 +319,7 @@ STEPS = {
     "hand back": transitions.hand_back,
     "fail": lambda mine: transitions.fail(mine, ERROR),
     "cancel": transitions.cancel,
-    "try later": lambda mine: transitions.retry_later(mine, ERROR, trace=""),
+    "try later": lambda mine: retries.retry_later(mine, ERROR, trace=""),
     "finish": lambda mine: transitions.finish(mine, video_key="v", poster_key="p", duration_seconds=1),
 }
 LOST = {
@@ -333,20 +377,29 @@ def test_a_draining_node_gives_its_ticket_back(enqueue, claim) -> None:
 
 
 @pytest.mark.parametrize("step", ["enter", "segment", "hand back", "fail", "cancel", "try later", "renew", "finish"])
-def test_every_step_but_a_renewal_is_announced(mine, step) -> None:
-    heard = []
+def test_a_change_of_state_is_announced_once_and_any_other_as_progress(mine, step) -> None:
+    changed, moved_on = [], []
 
-    def listen(render, **_: object) -> None:
-        heard.append(render.pk)
+    def note_change(render, **_: object) -> None:
+        changed.append(render.pk)
 
-    render_changed.connect(listen)
+    def note_progress(render, **_: object) -> None:
+        moved_on.append(render.pk)
+
+    render_changed.connect(note_change)
+    render_moved_on.connect(note_progress)
     try:
         if step == "finish":
             segment(mine)
             segment(mine, 1)
-            heard.clear()
+            moved_on.clear()
         STEPS[step](mine)
     finally:
-        render_changed.disconnect(listen)
+        render_changed.disconnect(note_change)
+        render_moved_on.disconnect(note_progress)
 
-    assert heard == ([] if step == "renew" else [mine.render_id])
+    once = [mine.render_id]
+    if step in ("enter", "segment"):
+        assert (changed, moved_on) == ([], once)
+    else:
+        assert (changed, moved_on) == ([] if step == "renew" else once, [])

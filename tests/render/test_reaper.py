@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from render.lifecycle import reaper, transitions
+from render.lifecycle import reaper, retries, transitions
 from render.models import ReaperClock, Render
 from render.queue import tickets as queue
 from render.signals import housekeeping
@@ -180,7 +180,7 @@ def test_a_lost_database_ends_the_run_also_in_the_midst_of_one_render(dead, monk
     def reap(render: Render) -> None:
         raise error("away")
 
-    monkeypatch.setattr(transitions, "reap", reap)
+    monkeypatch.setattr(retries, "reap", reap)
 
     with pytest.raises(error, match="away"):
         reaper.run()
@@ -243,7 +243,7 @@ def full(enqueue, claim, plan):
 
 
 ENDS = {
-    "fail": lambda claimed: transitions.fail(claimed, transitions._canceled()),
+    "fail": lambda claimed: transitions.fail(claimed, transitions.canceled()),
     "cancel": transitions.cancel,
     "reap": lambda claimed: _reap_to_the_end(claimed),
     "give up": lambda claimed: _fail_too_often(claimed),
@@ -252,12 +252,12 @@ ENDS = {
 
 def _reap_to_the_end(claimed) -> None:
     Render.objects.filter(pk=claimed.render_id).update(crashes=settings.RENDER_MAX_CRASHES - 1)
-    transitions.reap(Render.objects.get(pk=claimed.render_id))
+    retries.reap(Render.objects.get(pk=claimed.render_id))
 
 
 def _fail_too_often(claimed) -> None:
     Render.objects.filter(pk=claimed.render_id).update(failures=settings.RENDER_MAX_FAILURES - 1)
-    transitions.retry_later(claimed, transitions._canceled(), trace="")
+    retries.retry_later(claimed, transitions.canceled(), trace="")
 
 
 @pytest.mark.parametrize("end", ENDS)

@@ -17,15 +17,15 @@ NODES = "/admin/render/node/"
 
 @pytest.fixture
 def queued(acme: Tenant) -> Render:
-    return submission.enqueue(
+    render = Render(
         tenant=acme,
-        api_key=None,
-        is_test=False,
         engine="instant",
         image_url="https://example.com/face.png",
         audio_url="https://example.com/voice.wav",
-        parameters=Parameters(seed=1),
+        parameters=Parameters(seed=1).as_json(),
     )
+    submission.submit(render, api_key=None, is_test=False)
+    return render
 
 
 def act(client: Client, url: str, action: str, *rows, **more) -> list[str]:

@@ -1,3 +1,5 @@
+"""`manage.py import_legacy`: imports the projects of the older service."""
+
 from argparse import ArgumentParser
 from typing import Any
 
@@ -12,8 +14,8 @@ SHOWN = 20
 
 class Command(BaseCommand):
     help = (
-        "Bring the projects of the older service over to a tenant, with their ids. It may be run again at any time, "
-        "and adds only what has come since."
+        "Import the projects of the older service for a tenant, with their ids. It may be run again at any time, "
+        "and adds only new ones."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""What is accepted as a place to send webhooks to."""
+"""The field of a request that names where webhooks are sent to."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from rest_framework import serializers
 from projects.assets.source_urls import MAX_LENGTH, validate_address
 
 
-class WebhookUrlField(serializers.CharField):
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(max_length=MAX_LENGTH, validators=[validate_address, _validate_https], **kwargs)
+def webhook_url_field(**options: Any) -> serializers.CharField:
+    """A field for an https URL that the service may call. options: of `CharField`."""
+    return serializers.CharField(max_length=MAX_LENGTH, validators=[validate_address, _validate_https], **options)
 
 
 def _validate_https(url: str) -> None:
