@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import pytest_django.fixtures
 from django.conf import settings
 from django.core.cache import cache
 from django.test import TransactionTestCase
@@ -64,9 +65,13 @@ class Caller(APIClient):
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix, django_db_blocker) -> None:
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix, django_db_blocker) -> Iterator[None]:
     with django_db_blocker.unblock():
         use_migrated_template()
+    with pytest.MonkeyPatch.context() as patch:
+        # pytest-django makes no test database if no test has the mark `django_db`; tests that start a service use it, too.
+        patch.setattr(pytest_django.fixtures, "_get_databases_for_setup", lambda items: ({"default"}, set()))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -127,7 +132,7 @@ def _no_renewal_of_rows_that_are_not_committed(request: pytest.FixtureRequest, s
     """
     marker = request.node.get_closest_marker("django_db")
     if marker is None or not marker.kwargs.get("transaction"):
-        settings.RENDER_LEASE_RENEW_SECONDS = 3600
+        settings.RENDER_LEASE_SECONDS, settings.RENDER_LEASE_RENEW_SECONDS = 3 * 3600, 3600
 
 
 @pytest.fixture(autouse=True)

@@ -56,12 +56,19 @@ def record(*, render: Render, **_: object) -> None:
     kind = TYPES[State(render.state)]
     if WebhookEvent.objects.filter(render_id=render.pk, type=kind).exists():
         return
-    take: Take | None = getattr(render, "take", None)
+    take = _take_of(render)
     if take is not None:
         event = WebhookEvent(type=kind, project_id=take.project_id, render_id=render.pk)
         # Another transaction may be recording the same.
         WebhookEvent.objects.bulk_create([event], ignore_conflicts=True)
         enqueue()
+
+
+def _take_of(render: Render) -> Take | None:
+    """Of a new render, the take in hand. Else only the columns that the database role of a GPU node may read."""
+    if Render.take.is_cached(render):
+        return render.take
+    return Take.objects.filter(render=render).only("project_id", "render_id").first()
 
 
 def record_once(events: Sequence[WebhookEvent]) -> None:

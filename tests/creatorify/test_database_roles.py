@@ -164,21 +164,23 @@ OF_RENDERS = ["projects_take", "render_segment", "render_attempt", "accounts_usa
 OF_TENANTS = ["projects_webhookendpoint", "projects_project", "render_render", "accounts_apikey", "accounts_tenant"]
 AS_A_NODE = """
 from accounts.errors import ServiceError
-from render import fence, lifecycle, nodes, progress, queue
+from render import fence
+from render.lifecycle import progress, retries, transitions
+from render.machine import nodes
 from render.models import Phase, Render
 
 node = nodes.heartbeat("gpu")
 for end in ("hand_back", "hand_over", "retry_later", "fail", "cancel"):
-    claim = lifecycle.claim_next("gpu", node)
+    claim = transitions.claim_next("gpu", node)
     fence.renew(claim, progress=5)
     progress.enter(claim, Phase.LOADING, progress=6)
     error = ServiceError("internal", "x")
     match end:
-        case "hand_back": lifecycle.hand_back(claim)
-        case "hand_over": lifecycle.hand_over(claim, "cpu", Phase.ASSEMBLING)
-        case "retry_later": lifecycle.retry_later(claim, error, trace="")
-        case "fail": lifecycle.fail(claim, error)
-        case "cancel": lifecycle.cancel(claim)
+        case "hand_back": transitions.hand_back(claim)
+        case "hand_over": transitions.hand_over(claim, "cpu", Phase.ASSEMBLING)
+        case "retry_later": retries.retry_later(claim, error, trace="")
+        case "fail": transitions.fail(claim, error)
+        case "cancel": transitions.cancel(claim)
     print(end, Render.objects.get(pk=claim.render_id).state)
 """
 

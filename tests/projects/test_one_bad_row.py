@@ -11,7 +11,6 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from accounts.errors import ServiceError
 from accounts.models import ApiKey, Scope, UsageThreshold
 from creatorify.operations import invariants
 from projects.models import Asset, Deletion, Project, RetentionFailure
@@ -20,7 +19,7 @@ from projects.retention import policy as retention
 from projects.retention import project_deletion
 from projects.webhooks import delivery as webhook_delivery
 from projects.webhooks import outbox, polled_events, sender
-from render.lifecycle import reaper, retries, transitions
+from render.lifecycle import reaper, retries
 from render.models import Attempt, Render, State
 from render.queue import tickets
 from render.signals import housekeeping
@@ -389,26 +388,6 @@ def test_a_render_that_cannot_be_reaped_keeps_back_no_other(alice, stranger, mon
     assert f"The reaping of render {bad.pk} failed" in caplog.text
     monkeypatch.undo()
     assert reaper.run() == 1
-
-
-def test_a_cancel_that_cannot_be_done_keeps_back_no_other(alice, stranger, monkeypatch, caplog) -> None:
-    for caller in (alice, stranger):
-        create(caller)
-    first, second = Render.objects.order_by("created_at")
-    Render.objects.update(cancel_requested_at=Now())
-    real = transitions.request_cancel
-
-    def request_cancel(render: Render) -> Render:
-        if render.pk == first.pk:
-            raise ServiceError("invalid_state", "broken")
-        return real(render)
-
-    monkeypatch.setattr(transitions, "request_cancel", request_cancel)
-
-    reaper.run()
-
-    assert Render.objects.get(pk=second.pk).state == State.CANCELED
-    assert f"The cancel of render {first.pk} failed" in caplog.text
 
 
 def test_a_queue_that_cannot_be_topped_up_keeps_back_no_other(alice, stranger, monkeypatch, caplog) -> None:

@@ -331,7 +331,7 @@ def test_the_same_request_a_second_time_meanwhile_is_told_to_come_again(alice) -
 
 
 def test_what_was_done_and_what_was_answered_are_kept_together(alice, monkeypatch) -> None:
-    monkeypatch.setattr(idempotency, "_remember", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(idempotency, "_store", lambda *arguments: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):
         alice.post(PROJECTS, NEW, format="json", headers={"Idempotency-Key": "once"})

@@ -120,7 +120,7 @@ def test_an_upload_that_is_no_media_says_what_it_is(alice) -> None:
 
     error = alice.get(f"{ASSETS}/{body['upload_id']}").json()["error"]
     assert error["code"] == "media_invalid"
-    assert error["detail"].startswith("This is a web page (HTML), not a picture, film or sound. Send")
+    assert error["detail"].startswith("This is a web page (HTML), not an image, a video or audio. Send")
 
 
 def test_the_url_of_an_upload_needs_no_key_and_counts_once(alice, anonymous) -> None:

@@ -168,16 +168,6 @@ def test_a_cancel_that_its_worker_has_not_noticed_is_not_lost_when_it_lets_go(pr
     assert billed(prepared) == 0
 
 
-def test_a_waiting_render_that_was_left_with_a_cancel_ends(enqueue) -> None:
-    render = enqueue()
-    Render.objects.update(cancel_requested_at=Now())
-
-    reaper.run()
-
-    render.refresh_from_db()
-    assert render.state == State.CANCELED
-
-
 def test_a_waiting_render_is_canceled_at_once(enqueue) -> None:
     render = enqueue()
 

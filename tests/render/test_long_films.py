@@ -13,7 +13,7 @@ from django.db import OperationalError
 import tests.engines
 from render.cluster import db_retry, hardening, ticket_clock
 from render.lifecycle import lease, progress, retries, transitions
-from render.lifecycle.lease import RenderLease
+from render.lifecycle.lease import Lease
 from render.machine import work_folder
 from render.media.isolation import calls as isolated
 from render.media.video import output_video
@@ -36,7 +36,7 @@ class Slowness:
         self._patch, self._limit, self._now, self._lease = monkeypatch, limit, 1000.0, None
         slowness = self
 
-        class UnthreadedLease(RenderLease):
+        class UnthreadedLease(Lease):
             def __enter__(self) -> "UnthreadedLease":
                 slowness._lease = self
                 return self
@@ -45,7 +45,7 @@ class Slowness:
                 pass
 
         monkeypatch.setattr(lease, "time", SimpleNamespace(monotonic=lambda: self._now))
-        monkeypatch.setattr(runner, "RenderLease", UnthreadedLease)
+        monkeypatch.setattr(runner, "Lease", UnthreadedLease)
 
     def of(self, place: object, name: str, *, times: int = 100, share: float = NEARLY) -> list[int]:
         """That step, so often. Returns a list that grows with each."""
@@ -364,7 +364,7 @@ class TestTheTicket:
         timer = multiprocessing.Value("f", 7.5)  # As the sentinel has counted it down.
         ticket_clock.watch(timer, 3900)
         enqueue()
-        RenderLease(claim()).moved_on()
+        Lease(claim()).moved_on()
 
         assert timer.value == 3903
         assert set(alarms) == {3900}

@@ -7,7 +7,7 @@ from render import fence
 from render.cluster import db_retry
 from render.fence import Fenced
 from render.lifecycle import lease
-from render.lifecycle.lease import RenderLease
+from render.lifecycle.lease import Lease
 from render.models import Render
 from tests.postgres import break_connection
 
@@ -72,7 +72,7 @@ def test_a_lease_outlasts_an_outage_longer_than_itself(enqueue, claim, settings,
     enqueue()
     away.append("for a while")
 
-    with RenderLease(claim()) as held:
+    with Lease(claim()) as held:
         time.sleep(0.3)
         held.check()
         assert held.seconds_left() > 0
@@ -89,7 +89,7 @@ def test_a_lease_ends_with_patience(enqueue, claim, settings, away) -> None:
     enqueue()
     away.append("for good")
 
-    with RenderLease(claim()) as held:
+    with Lease(claim()) as held:
         time.sleep(0.3)
         with pytest.raises(Fenced):
             held.check()
@@ -102,7 +102,7 @@ def test_a_worker_that_hangs_after_the_end_is_killed(enqueue, claim, settings, m
     monkeypatch.setattr(lease.os, "kill", lambda *arguments: killed.append(arguments))
     enqueue()
 
-    with RenderLease(claim()):
+    with Lease(claim()):
         Render.objects.update(attempt=2)
         time.sleep(0.3)
 
@@ -116,7 +116,7 @@ def test_a_worker_that_notices_the_end_is_not(enqueue, claim, settings, monkeypa
     monkeypatch.setattr(lease.os, "kill", lambda *arguments: killed.append(arguments))
     enqueue()
 
-    with RenderLease(claim()) as held:
+    with Lease(claim()) as held:
         Render.objects.update(attempt=2)
         time.sleep(0.1)
         with pytest.raises(Fenced):

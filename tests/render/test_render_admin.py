@@ -53,7 +53,7 @@ def test_canceling_a_running_render_asks_its_worker(admin_client: Client, queued
     said = act(admin_client, RENDERS, "cancel", queued)
 
     queued.refresh_from_db()
-    assert "asked to stop" in said[0]
+    assert "will be canceled by its worker" in said[0]
     assert queued.state == State.RUNNING
     assert queued.cancel_requested_at is not None
 
