@@ -69,7 +69,7 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix, d
     with django_db_blocker.unblock():
         use_migrated_template()
     with pytest.MonkeyPatch.context() as patch:
-        # pytest-django makes no test database if no test has the mark `django_db`; tests that start a service use it, too.
+        # pytest-django makes no test database if no test has the mark `django_db`. Tests of a service need it, too.
         patch.setattr(pytest_django.fixtures, "_get_databases_for_setup", lambda items: ({"default"}, set()))
         yield
 

@@ -68,7 +68,7 @@ def _take_of(render: Render) -> Take | None:
     """Of a new render, the take in hand. Else only the columns that the database role of a GPU node may read."""
     if Render.take.is_cached(render):
         return render.take
-    return Take.objects.filter(render=render).only("project_id", "render_id").first()
+    return Take.objects.filter(render=render).only("project_id", "render_id").order_by("id").first()
 
 
 def record_once(events: Sequence[WebhookEvent]) -> None:

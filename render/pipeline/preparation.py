@@ -54,7 +54,10 @@ def prepare_sources(
         speak(cast("Script", render.script), spoken, max_seconds=max_seconds, check=check, moved_on=moved_on)
         moved_on()
         fetched = {"script": spoken, **fetched}
-    voices = [_voice(path, param, max_seconds, min_audio_seconds, check) for param, path in fetched.items()]
+    voices = []
+    for param, path in fetched.items():
+        voices.append(_voice(path, param, max_seconds, min_audio_seconds, check))
+        moved_on()
     warnings = [warning for param, voice in zip(fetched, voices, strict=True) for warning in _damage(param, voice)]
     speech = _store_speech(fetched["script"], voices[0], render) if render.script else None
     scene = arrange_scene(voices, cast("AudioOrder", render.audio_order), folder)

@@ -312,7 +312,7 @@ def test_a_storage_that_does_not_delete_a_checkpoint_stops_nothing(enqueue, clai
 
 def test_a_checkpoint_leaves_no_file_on_the_nodes_disk(tmp_path, monkeypatch) -> None:
     def store(path: Path, *given) -> str:
-        path.rename(path.with_name("stored.bin"))
+        assert path.read_bytes() == b"state"
         return "work/stored.bin"
 
     monkeypatch.setattr(segments, "store", store)
