@@ -132,7 +132,7 @@ def _no_renewal_of_rows_that_are_not_committed(request: pytest.FixtureRequest, s
     """
     marker = request.node.get_closest_marker("django_db")
     if marker is None or not marker.kwargs.get("transaction"):
-        settings.RENDER_LEASE_SECONDS, settings.RENDER_LEASE_RENEW_SECONDS = 3 * 3600, 3600
+        settings.RENDER_LEASE_RENEW_SECONDS = 3600
 
 
 @pytest.fixture(autouse=True)
