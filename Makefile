@@ -69,10 +69,10 @@ request-cost: $(VENV)/.dev  ## Count hops between files and statements to Postgr
 	$(RUN) -m tests.request_cost
 
 bench-web: $(VENV)/.dev  ## Measure the cost of a request, compared with Django's own ASGI handler under uvicorn.
-	$(RUN) -m tests.bench_web
+	$(RUN) -m tests.bench.web
 
 bench-scale: $(VENV)/.dev  ## Measure lists, searches and reports with 100,000 projects.
-	$(RUN) -m tests.bench_scale
+	$(RUN) -m tests.bench.scale
 
 bench-gpu: $(VENV)/.dev  ## Measure speed and memory of the model on this machine's GPU, with all its memory and with an L40S's.
 	mkdir -p var

@@ -21,8 +21,8 @@ from psycopg import sql
 
 from creatorify.config import database_roles
 from creatorify.config.start import start_database
+from tests import ROOT
 
-BASE_DIR = Path(__file__).resolve().parent.parent
 # The server is everybody's: what belongs to it, and not to one database, is named after the test process.
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw")
 ADMINISTRATOR = f"administrator_{WORKER}"  # As Supabase's `postgres`: it may make roles, and is no superuser.
@@ -53,7 +53,7 @@ class Database:
         """What a manage.py command on this database says, on both its streams."""
         done = subprocess.run(
             [sys.executable, "manage.py", *arguments],
-            cwd=BASE_DIR,
+            cwd=ROOT,
             env={
                 **os.environ,
                 "DJANGO_SETTINGS_MODULE": "tests.settings",

@@ -26,7 +26,7 @@ def main() -> int:
     campaign.add_argument("--renders", type=int, default=200)
     campaign.add_argument("--mutation", default="", help="what is taken away, see tests/chaos/mutations.py")
     trial = kinds.add_parser("trial", help="one fault at a chosen moment, many times")
-    trial.add_argument("name", help="see tests/chaos/trials.py")
+    trial.add_argument("name", help="see tests/chaos/trials/trial.py")
     for kind in (campaign, trial):
         kind.add_argument("--json", type=Path, help="where the figures go")
     kinds.add_parser("all", help="five campaigns, the mutations and every trial; writes docs/reliability.md")
@@ -38,7 +38,8 @@ def main() -> int:
 
 
 def run_campaign(folder: Path, options: argparse.Namespace) -> int:
-    from tests.chaos import campaign, verdict
+    from tests.chaos import campaign
+    from tests.chaos.results import verdict
     from tests.chaos.stage import stage
 
     with stage(folder, mutation=options.mutation) as play:
@@ -51,8 +52,8 @@ def run_campaign(folder: Path, options: argparse.Namespace) -> int:
 
 
 def run_trial(folder: Path, options: argparse.Namespace) -> int:
-    from tests.chaos import trials
     from tests.chaos.stage import stage
+    from tests.chaos.trials import trial as trials
 
     trial = trials.TRIALS[options.name]
     passed = False
@@ -72,8 +73,9 @@ def run_trial(folder: Path, options: argparse.Namespace) -> int:
 
 def run_all() -> int:
     with _database_and_folder(""):  # Their modules need Django.
-        from tests.chaos import mutations, report
-        from tests.chaos.trials import TRIALS
+        from tests.chaos import mutations
+        from tests.chaos.results import report
+        from tests.chaos.trials.trial import TRIALS
     shutil.rmtree(RESULTS, ignore_errors=True)
     RESULTS.mkdir(parents=True)
     failed = [f"seed {seed}" for seed in SEEDS if _run(f"seed-{seed}", "campaign", f"--seed={seed}")]

@@ -15,7 +15,7 @@ from render.models import Render, State
 from tests.chaos import faults
 from tests.chaos.stage import Stage
 from tests.chaos.watcher import Watcher
-from tests.webhook_receiver import Receiver, receiving
+from tests.servers.webhook_receiver import Receiver, receiving
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests import ROOT
+
 DOCUMENTS = [
     path
     for pattern in ("*.md", "docs/**/*.md", "deploy/**/*.md", ".github/**/*.md")

@@ -2,11 +2,11 @@
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests import ROOT
+
 PACKAGES = ("accounts", "creatorify", "projects", "render")
 WRITERS = ROOT / "render" / "lifecycle"
 MAKERS = {"create", "bulk_create", "get_or_create", "update_or_create", "bulk_update"}

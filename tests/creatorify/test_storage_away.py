@@ -28,11 +28,11 @@ from render.models import Render, Segment
 from render.storage import media
 from render.storage.backends.files import SignedFileStorage
 from render.storage.failures import Reason, StorageFailure
-from tests.cloudinary_server import running_cloudinary
-from tests.creatorify.test_tenancy import METHODS, OPEN, api_routes, concrete
+from tests.creatorify.api.test_tenancy import METHODS, OPEN, api_routes, concrete
 from tests.projects.steps import NEW, PROJECTS, claim, create, finish, finished_project
 from tests.render.media_makers import picture
-from tests.s3_server import running_s3, use_bucket_without_credentials
+from tests.servers.cloudinary import running_cloudinary
+from tests.servers.s3 import running_s3, use_bucket_without_credentials
 
 pytestmark = pytest.mark.django_db
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from infinitetalk.checkpoints.load_transformer import load_transformer
-from tests.infinitetalk.golden import FOLDER, GoldenFile
-from tests.infinitetalk.parity_transformer import load_dit, run_dit
+from tests.infinitetalk.parity.golden import FOLDER, GoldenFile
+from tests.infinitetalk.parity.transformer import load_dit, run_dit
 
 pytestmark = [
     pytest.mark.gpu,

@@ -14,8 +14,8 @@ from urllib.parse import quote
 import psycopg
 
 from creatorify.config.embedded_postgres import PostgresServer, get_server
+from tests import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = "mutants"
 
 

@@ -4,9 +4,9 @@ import pytest
 
 from accounts.models import ApiKey, Scope
 from projects.webhooks import sender
-from tests.projects.webhooks import ALL, ENDPOINTS
+from tests.projects.webhooks.steps import ALL, ENDPOINTS
 from tests.render.conftest import site  # noqa: F401
-from tests.webhook_receiver import Receiver, receiving
+from tests.servers.webhook_receiver import Receiver, receiving
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from projects.webhooks.sender import SendResult
 from render.models import Render
 from tests.conftest import Caller
 from tests.projects.steps import PROJECTS, create, finished_project, latest_render
-from tests.webhook_receiver import receiving
+from tests.servers.webhook_receiver import receiving
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("neighbour")]
 AVATARS, UPLOADS, ENDPOINTS = "/api/v1/avatars", "/api/v1/uploads", "/api/v1/webhook-endpoints"

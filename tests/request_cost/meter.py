@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from django.db import connection
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests import ROOT
+
 PACKAGES = ("accounts", "creatorify", "projects", "render", "infinitetalk")
 
 

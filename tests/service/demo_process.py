@@ -12,9 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests import ROOT
 from tests.stack import until
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import pytest
 
 from creatorify.config import database_roles
 from creatorify.demo.media import write_portrait
-from tests.cloudinary_server import Cloudinary, running_cloudinary
 from tests.postgres import APP_ROLE, NODE, Database, fresh_database, pgbouncer, supabase_like
-from tests.s3_server import running_s3
+from tests.servers.cloudinary import Cloudinary, running_cloudinary
+from tests.servers.s3 import running_s3
 from tests.stack import running_service, until
 
 SCRIPT = "Hello, and welcome."

@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from creatorify.demo.media import write_portrait, write_speech
+from tests import ROOT
 from tests.render.conftest import site, write_voice  # noqa: F401
 from tests.service.demo_process import start, var  # noqa: F401
 
@@ -97,9 +98,6 @@ echo "Project ID: $PROJECT_ID"
 curl -X GET "$API_URL/api/v1/projects/$PROJECT_ID/status" \
   -H "X-API-Key: $API_KEY"
 """
-
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def adapted(example: str, service, plain_key: str, media: dict[str, str]) -> str:

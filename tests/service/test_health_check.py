@@ -12,9 +12,9 @@ import httpx
 import pytest
 import yaml
 
+from tests import ROOT
 from tests.stack import database_url, free_port, until
 
-ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "deploy" / "docker"
 CHECK = r"HEALTHCHECK [^[]*CMD (\[.*\])"
 

@@ -1,0 +1,86 @@
+"""Runs every case through the first step of a render, in one process, as a worker that takes one after the other.
+
+Prints a line of JSON for each: how it ended, and the most memory that this process has had so far, in bytes.
+"""
+
+import json
+import logging
+import os
+import resource
+import socket
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import django
+import httpx
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+django.setup()
+
+from django.conf import settings  # noqa: E402
+
+from accounts.errors import ServiceError  # noqa: E402
+from accounts.models import Plan, Tenant  # noqa: E402
+from render.media.download import ssrf_guard  # noqa: E402
+from render.models import Render  # noqa: E402
+from render.pipeline.preparation import prepare_sources  # noqa: E402
+from tests import hostile_addresses  # noqa: E402
+from tests.render.pipeline import hostile_server  # noqa: E402
+
+DOWNLOAD_SECONDS = 0.8
+MAX_BYTES = 16 * 2**20
+MAX_AUDIO_SECONDS = 10
+
+
+def main(base_url: str, cases: list[tuple[str, str]]) -> None:
+    """base_url: of a `hostile_server`. cases: the parameter, and the path or address that it is given."""
+    logging.disable()
+    settings.DOWNLOAD_TIMEOUT_SECONDS = DOWNLOAD_SECONDS
+    settings.MAX_IMAGE_BYTES = settings.MAX_AUDIO_BYTES = MAX_BYTES
+    settings.ALLOW_PRIVATE_MEDIA_URLS = False
+    _know_only_the_names_of_the_tests()
+    tenant = Tenant(plan=Plan(max_audio_seconds=MAX_AUDIO_SECONDS))
+    with tempfile.TemporaryDirectory() as media:
+        settings.MEDIA_ROOT = media
+        for param, where in cases:
+            address = base_url + where if where.startswith("/") and not where.startswith("//") else where
+            outcome = _outcome(tenant, param, address, base_url)
+            most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            print(json.dumps({**outcome, "most_bytes": most}), flush=True)
+
+
+def _outcome(tenant: Tenant, param: str, address: str, base_url: str) -> dict[str, Any]:
+    good = {"image_url": f"{base_url}/files/good.png", "audio_url": f"{base_url}/files/good.wav"}
+    render = Render(tenant=tenant, parameters={}, **{**good, param: address})
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            prepare_sources(render, min_audio_seconds=0.5, num_frames=None, folder=Path(folder), check=lambda: None)
+        except ServiceError as error:
+            return {"code": error.code, "param": error.param, "detail": error.detail}
+        except BaseException as error:  # noqa: BLE001  # What it is told by: no case may end so.
+            return {"code": f"crash: {error!r}", "param": param, "detail": ""}
+    return {"code": "accepted", "param": param, "detail": ""}
+
+
+def _know_only_the_names_of_the_tests() -> None:
+    httpx.create_ssl_context = cache(httpx.create_ssl_context)  # To read the authorities takes 30 ms, for each client.
+    real, is_public = socket.getaddrinfo, ssrf_guard.is_public
+    names = {"media.example": [hostile_server.ADDRESS], **hostile_addresses.NAMES}
+
+    def resolve(host: str, *arguments: Any, **named: Any) -> Any:
+        if host in names:
+            return [answer for address in names[host] for answer in real(address, *arguments, **named)]
+        if host.endswith((".example", ".internal")):
+            raise socket.gaierror(socket.EAI_NONAME, "not known")
+        return real(host, *arguments, **named)
+
+    socket.getaddrinfo = resolve
+    ssrf_guard.is_public = lambda address: address == hostile_server.ADDRESS or is_public(address)
+
+
+if __name__ == "__main__":
+    asked = json.load(sys.stdin)
+    main(asked["base_url"], asked["cases"])
