@@ -75,13 +75,13 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix, d
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup, django_db_blocker) -> Iterator[None]:
+def django_db_setup(django_db_setup, django_db_blocker) -> Iterator[Emptying]:
     with django_db_blocker.unblock():
         do_not_wait_for_the_disk()
         emptying = Emptying()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", lambda test: emptying.after(test))
-        yield
+        yield emptying
 
 
 @pytest.fixture(scope="session", autouse=True)

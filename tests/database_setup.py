@@ -96,7 +96,10 @@ class Emptying:
         if self._versions() != self._of_migrate:
             self._flush(test)
             self._of_migrate = self._versions()
-            return
+        else:
+            self.empty()
+
+    def empty(self) -> None:
         for tries_left in reversed(range(TRIES)):
             try:
                 self._empty()

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from django.db import connection
 
 from creatorify.demo.media import write_portrait, write_speech
 from creatorify.demo.supervisor import Supervisor, wait_until_listening
 from creatorify.operations import invariants
+from tests.database_setup import Emptying
 from tests.render.conftest import site  # noqa: F401
 from tests.stack import running_service, until
 
@@ -22,10 +24,13 @@ def service_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shared_service(django_db_setup: None, service_folder: Path) -> Iterator[Supervisor]:
+def shared_service(django_db_setup: Emptying, django_db_blocker, service_folder: Path) -> Iterator[Supervisor]:
     """To start it takes as much computing as most of its tests."""
     with running_service(service_folder, TMPDIR=str(service_folder / "tmp")) as supervisor:
         yield supervisor
+    with django_db_blocker.unblock():
+        django_db_setup.empty()  # It has written, such as its node's row, since the last test ended.
+        connection.close()
 
 
 @pytest.fixture
