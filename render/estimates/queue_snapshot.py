@@ -41,9 +41,16 @@ COLUMNS = ["queue", "phase", "tenant_id", "engine", "num_frames", "progress", "c
 class Pace:
     """How fast an engine is, by its recent renders."""
 
-    queue: str  # The queue whose nodes can run the engine.
     work_seconds: float  # For a second of output.
     output_seconds: float  # Of an average render.
+
+
+class Paces(dict[str, Pace]):
+    """The pace of each engine, read when it is first needed: an engine without renders costs no statement."""
+
+    def __missing__(self, engine: str) -> Pace:
+        self[engine] = pace = _recent_pace(engine)
+        return pace
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ class QueueSnapshot:
     """All queues at one moment. Renders that came or moved on later are placed behind those ahead of them."""
 
     read_at: float  # By `time.monotonic`.
-    paces: dict[str, Pace]  # By engine.
+    paces: Paces
     at_work: dict[str, list[float]]  # Seconds left of each running render, by queue.
     running_of_tenant: dict[uuid.UUID, int]
     abandoned: set[str]  # Queues whose tickets no worker takes.
@@ -122,26 +129,26 @@ def assumed_order(render: Render) -> tuple[bool, datetime, uuid.UUID]:
     return (render.phase not in FINISHING, render.created_at, render.pk)
 
 
-def seconds_left(render: Render, paces: dict[str, Pace]) -> float:
+def seconds_left(render: Render, paces: Paces) -> float:
     """Seconds of work that the render will still take in the queue where it is."""
     if render.phase in FINISHING:
         return FINISH_SECONDS
-    if not is_foreseeable(render, paces):
+    if not is_foreseeable(render):
         return PREPARE_SECONDS
     pace = paces[render.engine]
     output = pace.output_seconds if render.num_frames is None else render.num_frames / FPS
     return output * pace.work_seconds * (1 - render.progress / 100)
 
 
-def is_foreseeable(render: Render, paces: dict[str, Pace]) -> bool:
+def is_foreseeable(render: Render) -> bool:
     """Whether the end can be estimated: in any other queue than its engine's, the render is only being prepared."""
     if render.phase in FINISHING:
         return True
-    return render.engine in paces and render.queue == paces[render.engine].queue
+    return render.engine in registry.names() and render.queue == registry.queue_of(render.engine)
 
 
 def _read() -> QueueSnapshot:
-    paces = {engine: _recent_pace(engine) for engine in registry.names()}
+    paces = Paces()
     at_work: dict[str, list[float]] = defaultdict(list)
     running_of_tenant: dict[uuid.UUID, int] = defaultdict(int)
     for render in Render.objects.filter(state=State.RUNNING).only(*COLUMNS):
@@ -163,7 +170,7 @@ def _queues_in_trouble() -> tuple[set[str], set[str]]:
     return {queue for queue, of_ticket in rows if of_ticket}, {queue for queue, of_ticket in rows if not of_ticket}
 
 
-def _places(paces: dict[str, Pace]) -> dict[uuid.UUID, Place]:
+def _places(paces: Paces) -> dict[uuid.UUID, Place]:
     renders: Any = Render.objects.filter(state=State.QUEUED).annotate(
         delayed=ExpressionWrapper(Q(not_before__gt=Now()), output_field=BooleanField()),
         max_concurrent=F("tenant__plan__max_concurrent"),
@@ -207,7 +214,6 @@ def _recent_pace(engine: str) -> Pace:
     for work_seconds, output_seconds in renders:
         work.append(work_seconds or 0.0)
         output.append(output_seconds or 0.0)
-    queue = registry.queue_of(engine)
     if not output:
-        return Pace(queue, DEFAULT_PACE.get(engine, 1.0), DEFAULT_OUTPUT_SECONDS)
-    return Pace(queue, sum(work) / sum(output), sum(output) / len(output))
+        return Pace(DEFAULT_PACE.get(engine, 1.0), DEFAULT_OUTPUT_SECONDS)
+    return Pace(sum(work) / sum(output), sum(output) / len(output))
