@@ -15,7 +15,7 @@ OTHER_MODELS = {"Asset"}  # They have a state of their own.
 
 
 def parsed(source: str) -> ast.Module:
-    """Without garbage collection: a traceback printed by it parses too, and Python 3.11 then raises SystemError here."""
+    """Without garbage collection: it may print a trace, which parses too, and Python 3.11 then raises SystemError."""
     gc.disable()
     try:
         return ast.parse(source)
