@@ -175,10 +175,9 @@ def _places(paces: Paces) -> dict[uuid.UUID, Place]:
         delayed=ExpressionWrapper(Q(not_before__gt=Now()), output_field=BooleanField()),
         max_concurrent=F("tenant__plan__max_concurrent"),
     )
-    queued = sorted(
-        renders.only(*COLUMNS).order_by("created_at")[:MOST_PLACES],
-        key=lambda render: (render.queue, assumed_order(render)),
-    )
+    # Rows, not models: to make thousands of those takes three times as long.
+    rows = renders.order_by("created_at").values_list("pk", *COLUMNS, "delayed", "max_concurrent", named=True)
+    queued = sorted(rows[:MOST_PLACES], key=lambda render: (render.queue, assumed_order(render)))
     places = {}
     for queue, of_queue in groupby(queued, key=lambda render: render.queue):
         work = 0.0
