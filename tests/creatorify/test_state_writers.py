@@ -1,7 +1,6 @@
 """Only `render.lifecycle` writes the state of a render: a look through the product's sources."""
 
 import ast
-import gc
 from collections.abc import Iterator
 
 import pytest
@@ -14,18 +13,9 @@ MAKERS = {"create", "bulk_create", "get_or_create", "update_or_create", "bulk_up
 OTHER_MODELS = {"Asset"}  # They have a state of their own.
 
 
-def parsed(source: str) -> ast.Module:
-    """Without garbage collection: it may print a trace, which parses too, and Python 3.11 then raises SystemError."""
-    gc.disable()
-    try:
-        return ast.parse(source)
-    finally:
-        gc.enable()
-
-
 def state_writes(source: str) -> Iterator[int]:
     """The lines that make or save a render, or write a state that is not plainly of another model."""
-    for node in ast.walk(parsed(source)):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and is_writing_call(node):
             yield node.lineno
         elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
