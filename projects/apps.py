@@ -16,8 +16,6 @@ class ProjectsConfig(AppConfig):
         from render.lifecycle.transitions import COMMON_QUEUE
         from render.queue import selection
 
-        # In this order: the first one waits for a deletion of the project that is going on.
-        render_changed.connect(signal_handlers.touch_project, dispatch_uid="projects.touch_project")
         render_changed.connect(outbox.record, dispatch_uid="projects.webhooks.outbox.record")
         render_changed.connect(signal_handlers.check_uploads, dispatch_uid="projects.check_uploads")
         render_changed.connect(signal_handlers.sweep_deleted_project, dispatch_uid="projects.sweep_deleted_project")

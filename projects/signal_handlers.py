@@ -12,10 +12,9 @@ from projects.retention import project_deletion
 from render.models import TERMINAL_STATES, Phase, Render, State
 
 
-def touch_project(*, render: Render, is_new: bool = False, **_: object) -> None:
+def touch_project(*, render: Render, **_: object) -> None:
     """Move `updated_at` of the render's project. For a new render `projects.services` writes the project itself."""
-    if not is_new:
-        Project.objects.filter(takes__render=render).update(updated_at=Now())
+    Project.objects.filter(takes__render=render).update(updated_at=Now())
 
 
 def check_uploads(*, render: Render, **_: object) -> None:

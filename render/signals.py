@@ -9,7 +9,8 @@ from django.dispatch import Signal
 # now, and `is_new`, true when it was just inserted.
 render_changed = Signal()
 
-# A running render has moved on within its state: a phase, a segment, or a requested cancel. Argument: `render`.
+# What is shown of a render has changed: a phase, a segment, a requested cancel, or the state; in the last case it comes
+# before `render_changed`. Not sent for a new render. Argument: `render`.
 render_moved_on = Signal()
 
 # The sources of a render are prepared and its plan is known. Argument: `render`.

@@ -109,7 +109,7 @@ def _require_same_request(stored: IdempotentResponse, fingerprint: str) -> None:
 
 
 def _require_room(api_key: ApiKey) -> None:
-    limit = KEYS_PER_RENDER * api_key.tenant.plan.max_renders(is_test=False)
+    limit = KEYS_PER_RENDER * api_key.tenant.plan.max_renders
     if api_key.is_test:
         limit //= 2  # Test keys can never use up the half that is left for live keys.
     # Rows older than KEPT count until they are deleted: so the query needs only the index on the tenant.

@@ -12,12 +12,11 @@ from datetime import date, datetime
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import BigIntegerField, Count, F, Q, Sum
+from django.db.models import BigIntegerField, Count, F, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce, Least, Now
 from django.utils import timezone
 
 from accounts import prices
-from accounts.billing import reports
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Tenant, UsageEntry, UsageThreshold
 from accounts.periods import Period, month_of
@@ -46,7 +45,8 @@ def hold(
     tenant, now = _lock(tenant)
     price = 0 if is_test else prices.per_second(tenant.plan, engine=engine, resolution=resolution)
     month = month_of(now)
-    used, max_renders = _used(tenant, month, is_test=is_test), tenant.plan.max_renders(is_test=is_test)
+    used = _used(tenant, month, is_test=is_test)
+    max_renders = tenant.plan.max_test_renders if is_test else tenant.plan.max_renders
     if used["renders"] >= max_renders:
         kind = "test keys" if is_test else "live keys"
         raise ServiceError(
@@ -133,6 +133,12 @@ def adjust(tenant: Tenant, *, seconds: int, amount_micros: int, reason: str, aut
     )
 
 
+def entries(tenant: Tenant, period: Period, *, is_test: bool) -> QuerySet[UsageEntry]:
+    """The usage rows of a period, those of test keys or those of live keys."""
+    start, end = period.bounds
+    return UsageEntry.objects.filter(tenant=tenant, is_test=is_test, created_at__gte=start, created_at__lt=end)
+
+
 def seconds_available(tenant: Tenant, *, at: datetime | None = None) -> int:
     """Return the seconds of video left in the month of this moment. Default: now."""
     return tenant.plan.monthly_seconds - _used(tenant, month_of(at or timezone.now()))["seconds"]
@@ -169,7 +175,7 @@ def _record_thresholds(tenant: Tenant, month: date, measure: UsageThreshold.Meas
 
 def _used(tenant: Tenant, month: date, *, is_test: bool = False) -> dict[str, int]:
     """Return `renders`, `seconds` and `amount` (micros of the plan's currency) of the month, holds included."""
-    return reports.entries(tenant, Period.month(month), is_test=is_test).aggregate(
+    return entries(tenant, Period.month(month), is_test=is_test).aggregate(
         renders=Count("render_id"),
         seconds=Coalesce(Sum(Coalesce("billed_seconds", "reserved_seconds", output_field=BigIntegerField())), 0),
         amount=Coalesce(Sum("amount_micros", filter=Q(currency=tenant.plan.currency)), 0),

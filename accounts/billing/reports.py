@@ -13,8 +13,7 @@ from django.db.models.fields import CharField
 from django.db.models.functions import Cast, Coalesce, TruncDay, TruncMonth
 
 from accounts.errors import ServiceError
-from accounts.models import Tenant, UsageEntry
-from accounts.periods import Period
+from accounts.models import UsageEntry
 
 SETTLED = Q(billed_seconds__isnull=False)
 # Name in the API -> expression that the rows are grouped by.
@@ -35,11 +34,6 @@ SUMS = {
     "sum_held_seconds": Coalesce(Sum("reserved_seconds", filter=~SETTLED), 0),
 }
 MAX_GROUPS = 10_000  # in one response
-
-
-def entries(tenant: Tenant, period: Period, *, is_test: bool) -> QuerySet[UsageEntry]:
-    start, end = period.bounds
-    return UsageEntry.objects.filter(tenant=tenant, is_test=is_test, created_at__gte=start, created_at__lt=end)
 
 
 def grouped(rows: QuerySet[UsageEntry], names: Sequence[str]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import Count, Sum
 from django.template.loader import render_to_string
 
-from accounts.billing import reports
+from accounts.billing import quota, reports
 from accounts.models import Tenant, UsageEntry
 from accounts.periods import Period
 
@@ -24,7 +24,7 @@ class Statement:
 
 def make(tenant: Tenant, month: date, *, is_test: bool) -> Statement:
     """month: any of its days. is_test: the usage of test keys, which costs nothing; it has no adjustments."""
-    rows = reports.entries(tenant, Period.month(month), is_test=is_test)
+    rows = quota.entries(tenant, Period.month(month), is_test=is_test)
     # Canceled and failed renders have no line, so the totals leave them out, too: the totals are the sums of the lines.
     rows = rows.exclude(render_id__isnull=False, billed_seconds=0)
     charges = rows.filter(reports.SETTLED, render_id__isnull=False)

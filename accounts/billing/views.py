@@ -17,7 +17,7 @@ from rest_framework.viewsets import GenericViewSet
 from accounts.api import query_parameters
 from accounts.api.pagination import EnvelopePagination
 from accounts.api.views import KeyedView
-from accounts.billing import reports, statements, usage_csv
+from accounts.billing import quota, reports, statements, usage_csv
 from accounts.billing.serializers import (
     SINGLE_USAGE,
     EntriesQuery,
@@ -105,7 +105,7 @@ class UsageViewSet(mixins.ListModelMixin, KeyedView, GenericViewSet[UsageEntry])
 
     def _rows(self, query: dict[str, Any]) -> QuerySet[UsageEntry]:
         key = self.api_key
-        rows = reports.entries(key.tenant, query["period"], is_test=key.is_test)
+        rows = quota.entries(key.tenant, query["period"], is_test=key.is_test)
         return rows.filter(user_label=query["user_id"]) if "user_id" in query else rows
 
 

@@ -80,12 +80,18 @@ class Plan(models.Model):
                 }
             )
 
-    def max_renders(self, *, is_test: bool) -> int:
-        """Renders that a tenant may start per month. A finished one with a live key uses a second of the plan or more.
+    @property
+    def max_test_renders(self) -> int:
+        """Renders that test keys may start per month."""
+        return FREE_RENDERS
 
-        So only the free ones need a limit of their own.
+    @property
+    def max_renders(self) -> int:
+        """Renders that live keys may start per month. A finished one uses a second of the plan or more.
+
+        So only those that cost nothing need a limit of their own.
         """
-        return FREE_RENDERS if is_test else FREE_RENDERS + self.monthly_seconds
+        return FREE_RENDERS + self.monthly_seconds
 
 
 class Tenant(models.Model):

@@ -12,29 +12,18 @@ from django.db.models import Exists
 from django.db.models.functions import Now
 from django_q.brokers.orm import ORM
 from django_q.conf import Conf
-from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 
 from render.machine import nodes
 from render.models import Node
-from render.queue.tickets import CHORE_MARK, RUN_TICKET
+from render.queue.tickets import CHORE_MARK
 
 logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 0.5
 FULL_PAUSE_SECONDS = 0.01  # between two checks whether a worker has taken the previous ticket
 NODE_CHECK_SECONDS = 5.0  # between two checks of this machine's disk
-MAX_TICKETS = 1000  # for renders, in one queue
 CHORE_SECONDS = 600  # After so long a chore counts as done: its end may have been lost in an outage of the database.
-
-
-# Counts and adds in one statement, which each new render costs.
-_ADD_UNLESS_FULL = f"""
-INSERT INTO {OrmQ._meta.db_table} (key, payload, lock)
-SELECT %s, %s, statement_timestamp()
-WHERE (SELECT count(*) FROM (SELECT 1 FROM {OrmQ._meta.db_table} WHERE key = %s LIMIT %s) AS tickets) < %s
-RETURNING id
-"""
 
 
 class PatientBroker(ORM):  # type: ignore[misc]
@@ -58,12 +47,9 @@ class PatientBroker(ORM):  # type: ignore[misc]
     _chores: frozenset[int] = frozenset()  # Tickets of chores that this node had not done at its last look at them.
 
     def enqueue(self, task: str) -> Any:
-        chore = SignedPackage.loads(task)["func"]
+        """Add the ticket of a chore. Those for renders: `render.queue.tickets.add_ticket`."""
         tickets = self.get_connection()
-        if chore == RUN_TICKET:
-            # No node takes tickets now. When one does again, the reaper adds the missing ones.
-            return _add_unless_full(self.list_key, task)
-        key = f"{self.list_key}{CHORE_MARK}{chore}"
+        key = f"{self.list_key}{CHORE_MARK}{SignedPackage.loads(task)['func']}"
         with transaction.atomic(savepoint=False):
             # A waiting ticket is enough, unless a worker takes it before this transaction commits and so does not see
             # its changes: hence the ticket is locked until the commit. No process waits for the lock: one that finds
@@ -124,11 +110,3 @@ class PatientBroker(ORM):  # type: ignore[misc]
             self._chore_was_last = ticket.key != self.list_key
             self._chores = chores | {ticket.pk} if self._chore_was_last else chores
         return ticket
-
-
-def _add_unless_full(key: str, payload: str) -> int | None:
-    """Add a ticket for a render; return its id, or None when MAX_TICKETS of the queue wait already."""
-    with connection.cursor() as cursor:
-        cursor.execute(_ADD_UNLESS_FULL, [key, payload, key, MAX_TICKETS, MAX_TICKETS])
-        row = cursor.fetchone()
-    return row[0] if row else None

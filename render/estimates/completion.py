@@ -56,7 +56,7 @@ def estimate(renders: Iterable[Render], snapshot: QueueSnapshot | None = None) -
     for render in active:
         if render.state == State.QUEUED:
             estimates[render.pk] = _of_queued(render, snapshot.place_of(render), snapshot)
-        elif is_foreseeable(render):
+        elif is_foreseeable(render, snapshot.paces):
             left = ceil(seconds_left(render, snapshot.paces))
             estimates[render.pk] = Estimate(eta_seconds=left, poll_after_seconds=_poll_after(left))
     return estimates
@@ -74,7 +74,7 @@ def _of_queued(render: Render, place: Place, snapshot: QueueSnapshot) -> Estimat
     else:
         reason = WaitingReason.NEXT if place.rank == 1 else WaitingReason.BEHIND_OTHERS
     eta = None
-    if is_foreseeable(render) and reason not in (WaitingReason.NO_WORKER, WaitingReason.NODE_FAULT):
+    if is_foreseeable(render, snapshot.paces) and reason not in (WaitingReason.NO_WORKER, WaitingReason.NODE_FAULT):
         own = seconds_left(render, snapshot.paces)
         workers = snapshot.at_work[render.queue]
         eta = ceil((sum(workers) + place.work_until - own) / max(len(workers), 1) + own)

@@ -41,6 +41,7 @@ COLUMNS = ["queue", "phase", "tenant_id", "engine", "num_frames", "progress", "c
 class Pace:
     """How fast an engine is, by its recent renders."""
 
+    queue: str  # In which it renders; empty when the engine is not installed any more.
     work_seconds: float  # For a second of output.
     output_seconds: float  # Of an average render.
 
@@ -133,18 +134,18 @@ def seconds_left(render: Render, paces: Paces) -> float:
     """Seconds of work that the render will still take in the queue where it is."""
     if render.phase in FINISHING:
         return FINISH_SECONDS
-    if not is_foreseeable(render):
+    if not is_foreseeable(render, paces):
         return PREPARE_SECONDS
     pace = paces[render.engine]
     output = pace.output_seconds if render.num_frames is None else render.num_frames / FPS
     return output * pace.work_seconds * (1 - render.progress / 100)
 
 
-def is_foreseeable(render: Render) -> bool:
+def is_foreseeable(render: Render, paces: Paces) -> bool:
     """Whether the end can be estimated: in any other queue than its engine's, the render is only being prepared."""
     if render.phase in FINISHING:
         return True
-    return render.engine in registry.names() and render.queue == registry.queue_of(render.engine)
+    return render.queue == paces[render.engine].queue
 
 
 def _read() -> QueueSnapshot:
@@ -213,6 +214,7 @@ def _recent_pace(engine: str) -> Pace:
     for work_seconds, output_seconds in renders:
         work.append(work_seconds or 0.0)
         output.append(output_seconds or 0.0)
+    queue = registry.queue_of(engine) if engine in registry.names() else ""
     if not output:
-        return Pace(DEFAULT_PACE.get(engine, 1.0), DEFAULT_OUTPUT_SECONDS)
-    return Pace(sum(work) / sum(output), sum(output) / len(output))
+        return Pace(queue, DEFAULT_PACE.get(engine, 1.0), DEFAULT_OUTPUT_SECONDS)
+    return Pace(queue, sum(work) / sum(output), sum(output) / len(output))

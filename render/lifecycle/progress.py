@@ -31,7 +31,7 @@ def of_uploading(uploaded: float) -> int:
 
 
 def moved_on(render: Render) -> None:
-    """Tell the layers above, in the transaction of the change, that something other than the state has changed."""
+    """Tell the layers above, in the transaction of the change, that something which they show has changed."""
     render_moved_on.send(sender=Render, render=render)
 
 

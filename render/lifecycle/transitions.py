@@ -43,6 +43,7 @@ def enter_state(render: Render, state: State, *, is_new: bool = False, **changes
     else:
         Render.objects.filter(pk=render.pk).update(state=state, **changes)
         render.refresh_from_db()
+        progress.moved_on(render)
     render_changed.send(sender=Render, render=render, is_new=is_new)
 
 

@@ -4,21 +4,47 @@ A ticket carries no id of a render: a worker that is free claims the render whos
 `render.queue.selection`. So a lost, doubled, late or reordered ticket does no harm.
 """
 
+import uuid
+
+from django.db import connection
 from django.db.models.functions import Now
+from django.utils import timezone
 from django_q.models import OrmQ
-from django_q.tasks import async_task
+from django_q.signing import SignedPackage
 
 from render.models import Render, State
 from render.queue.selection import claimable
 
 RUN_TICKET = "render.tasks.run_ticket"  # All other tickets are for chores, see `render.cluster.broker`.
 CHORE_MARK = ":"  # In the key of a chore's ticket, between the name of the queue and that of the chore.
+MAX_TICKETS = 1000  # for renders, in one queue
 MAX_READY_TICKETS = 50  # A top-up makes no more of them.
+
+# Counts and adds in one statement, which each new render costs.
+_ADD_UNLESS_FULL = f"""
+INSERT INTO {OrmQ._meta.db_table} (key, payload, lock)
+SELECT %s, %s, statement_timestamp()
+WHERE (SELECT count(*) FROM (SELECT 1 FROM {OrmQ._meta.db_table} WHERE key = %s LIMIT %s) AS tickets) < %s
+"""
 
 
 def add_ticket(queue: str) -> None:
-    """Wake a worker of the queue. In a transaction the ticket appears with the commit, or not at all."""
-    async_task(RUN_TICKET, queue, cluster=queue, q_options={"task_name": f"ticket-{queue}"})
+    """Wake a worker of the queue. In a transaction the ticket appears with the commit, or not at all.
+
+    No ticket is added when MAX_TICKETS wait: no node takes tickets then. When one does again, the reaper adds what is
+    missing. The payload is what `django_q.tasks.async_task` makes of a task.
+    """
+    task = {
+        "id": uuid.uuid4().hex,
+        "name": f"ticket-{queue}",
+        "func": RUN_TICKET,
+        "args": (queue,),
+        "kwargs": {},
+        "cluster": queue,
+        "started": timezone.now(),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_ADD_UNLESS_FULL, [queue, SignedPackage.dumps(task), queue, MAX_TICKETS, MAX_TICKETS])
 
 
 def top_up(queue: str) -> int:

@@ -166,7 +166,7 @@ def test_a_period_has_its_first_moment_and_not_its_end(alice) -> None:
 
     for moment, number in inside.items():
         UsageEntry.objects.filter(tenant=alice.tenant).update(created_at=moment)
-        assert reports.entries(alice.tenant, period, is_test=False).count() == number, moment
+        assert quota.entries(alice.tenant, period, is_test=False).count() == number, moment
 
 
 def test_rows_in_chunks_are_all_rows_in_order(alice) -> None:

@@ -249,10 +249,10 @@ def test_an_adjustment_is_of_one_tenant(alice, neighbour) -> None:
 
 def test_usage_is_told_to_its_tenant_by_the_kind_of_key(alice, neighbour) -> None:
     period = Period.month(UsageEntry.objects.all()[0].created_at.date())
-    assert reports.totals(reports.entries(alice.tenant, period, is_test=False)) == []
+    assert reports.totals(quota.entries(alice.tenant, period, is_test=False)) == []
 
-    [live] = reports.totals(reports.entries(neighbour.tenant, period, is_test=False))
-    [test] = reports.totals(reports.entries(neighbour.tenant, period, is_test=True))
+    [live] = reports.totals(quota.entries(neighbour.tenant, period, is_test=False))
+    [test] = reports.totals(quota.entries(neighbour.tenant, period, is_test=True))
 
     assert (live["billed_seconds"], live["held_seconds"], live["amount_micros"]) == (4 * 2 + 5, 40, 4 * 14 + 35)
     assert (test["billed_seconds"], test["held_seconds"], test["renders"]) == (4 * 2, 40, 4)

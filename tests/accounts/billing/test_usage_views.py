@@ -12,7 +12,7 @@ from django.db.models import Sum
 
 from accounts import prices
 from accounts.api_keys import keys
-from accounts.billing import reports, statements
+from accounts.billing import quota, reports, statements
 from accounts.models import ApiKey, Tenant, UsageEntry
 from accounts.periods import Period, next_month
 from tests.conftest import Caller
@@ -257,7 +257,7 @@ def test_a_statement_can_be_read_by_programs_and_printed_for_people(alice, rows,
     assert body["month"] == "2026-05"
     [total] = body["totals"]
     [of_usage] = reports.totals(
-        reports.entries(acme, Period.month(datetime(2026, 5, 1, tzinfo=UTC).date()), is_test=False)
+        quota.entries(acme, Period.month(datetime(2026, 5, 1, tzinfo=UTC).date()), is_test=False)
     )
     assert total["renders"] == sum(line["renders"] for line in body["lines"]) < of_usage["renders"]  # Some have failed.
     for name, of_line in {"billed_seconds": "seconds", "amount_micros": "amount_micros"}.items():

@@ -41,7 +41,7 @@ def test_a_ticket_is_given_once_and_is_gone_when_it_was_acknowledged(broker) -> 
 
 @pytest.mark.django_db
 def test_tickets_that_nobody_takes_do_not_become_ever_more(broker, monkeypatch) -> None:
-    monkeypatch.setattr("render.cluster.broker.MAX_TICKETS", 3)
+    monkeypatch.setattr("render.queue.tickets.MAX_TICKETS", 3)
     tickets = [ticket_of(str(number)) for number in range(5)]
     for ticket in tickets:
         broker.enqueue(ticket)
