@@ -107,4 +107,4 @@ class _Body:
         return message
 
     def _too_large(self) -> _Refused:
-        return _Refused("payload_too_large", f"A body may have {self._limit} bytes.")
+        return _Refused("payload_too_large", f"A body may have at most {self._limit} bytes.")

@@ -20,7 +20,7 @@ class AssetAdmin(ReadOnlyAdmin):
     fields = [
         "tenant",
         "origin",
-        "is_test",
+        "key_mode",
         "filename",
         "content_type",
         "size",
@@ -53,16 +53,16 @@ class AssetAdmin(ReadOnlyAdmin):
 
 @admin.register(Avatar)
 class AvatarAdmin(ReadOnlyAdmin):
-    list_display = ["short_id", "tenant", "name", "picture", "is_test", "created_at"]
+    list_display = ["short_id", "tenant", "name", "image", "key_mode", "created_at"]
     list_select_related = ["tenant", "asset"]
     search_fields = ["name"]
     id_lookups = ["pk", "tenant", "asset"]
     tenant_search = True
     ordering = ["-created_at"]
-    fields = ["tenant", "name", "picture", "is_test", "created_at"]
+    fields = ["tenant", "name", "image", "key_mode", "created_at"]
 
     @admin.display
-    def picture(self, avatar: Avatar) -> str:
+    def image(self, avatar: Avatar) -> str:
         return object_link(avatar.asset)
 
 

@@ -10,11 +10,10 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 
 from accounts.billing import quota
+from accounts.money import MICROS_PER_UNIT
 from projects import services
 from projects.models import Project
 from render.models import State
-
-MILLION = 1_000_000
 
 
 class ReasonForm(forms.Form):
@@ -49,7 +48,7 @@ def _credit(project: Project, values: dict[str, Any], author: User) -> str:
     quota.adjust(
         project.tenant,
         seconds=-values["seconds"],
-        amount_micros=-int(amount * MILLION),
+        amount_micros=-int(amount * MICROS_PER_UNIT),
         reason=f"{values['reason']} (project {project.pk})",
         author=author,
     )

@@ -18,7 +18,7 @@ class WebhookEndpointAdmin(ReadOnlyAdmin):
         "tenant",
         "place",
         "event_types",
-        "is_test",
+        "key_mode",
         "failing_since",
         "disabled_reason",
         "created_at",
@@ -31,7 +31,7 @@ class WebhookEndpointAdmin(ReadOnlyAdmin):
     ordering = ["-created_at"]
     fields = [
         "tenant",
-        "is_test",
+        "key_mode",
         "place",
         "description",
         "event_types",

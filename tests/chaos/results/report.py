@@ -15,7 +15,7 @@ COLUMNS = {
     "canceled": "Canceled",
     "faults": "Faults",
     "reaped": "Workers lost",
-    "resumed": "Films made by several workers",
+    "resumed": "Videos made by several workers",
     "waste": "Rendered twice",
     "requests_repeated": "Requests repeated",
     "messages": "Messages",

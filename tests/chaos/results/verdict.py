@@ -92,7 +92,7 @@ def _films(stage: Stage) -> list[str]:
     finished = Render.objects.filter(state=State.FINISHED)
     keys = [*finished.values_list("video_key", flat=True)]
     hashes = Counter(key.removesuffix(".mp4")[-64:] for key in keys)
-    found = [f"{len(hashes)} different films: {hashes.most_common(3)}"] if len(hashes) > 1 else []
+    found = [f"{len(hashes)} different videos: {hashes.most_common(3)}"] if len(hashes) > 1 else []
     keys += Segment.objects.filter(render__in=finished).values_list("key", flat=True)
     return found + [f"{key} is missing or damaged" for key in keys if not _is_whole(media / key)]
 

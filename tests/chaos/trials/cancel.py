@@ -40,7 +40,7 @@ def cancels(stage: Stage) -> list[Figure]:
     return [
         *figures,
         exactly("F12", "what became of them", list(states), wanted=["canceled"]),
-        exactly("F12", "bills for what was canceled", bills.exclude(billed_seconds=0).count(), wanted=0),
+        exactly("F12", "charges for what was canceled", bills.exclude(billed_seconds=0).count(), wanted=0),
         *_finishing(stage),
     ]
 

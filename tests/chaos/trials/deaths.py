@@ -38,7 +38,7 @@ def killed_workers(stage: Stage) -> list[Figure]:
     return [
         times("F2", "a worker is killed in mid-segment: its render is claimed again", waits, at_most=RECLAIM_SECONDS),
         Figure("F2", "segments rendered twice for one death", "≤ 1", str(twice), twice <= 1),
-        exactly("F19", "different films, broken off in each segment or never", len(films), wanted=1),
+        exactly("F19", "different videos, broken off in each segment or never", len(films), wanted=1),
     ]
 
 
@@ -109,7 +109,7 @@ def frozen_workers(stage: Stage) -> list[Figure]:
     return [
         exactly("F6", "frozen for two leases, 20 times: workers that were fenced", fenced(stage) - before, wanted=20),
         exactly("F6", "segments that they wrote afterwards", stale, wanted=0),
-        exactly("F6", "different films", len(films), wanted=1),
+        exactly("F6", "different videos", len(films), wanted=1),
     ]
 
 

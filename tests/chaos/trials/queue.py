@@ -109,7 +109,7 @@ def drains(stage: Stage) -> list[Figure]:
     return [
         times("F15", "a node at work is drained", took, at_most=15),
         exactly("F15", "crashes that were counted", crashes, wanted=0),
-        exactly("F15", "films that differ from an unbroken one", len(films - {whole}), wanted=0),
+        exactly("F15", "videos that differ from an unbroken one", len(films - {whole}), wanted=0),
     ]
 
 

@@ -83,7 +83,7 @@ def test_a_body_that_is_announced_too_large_is_refused_unread(announced: bytes) 
     assert (client.status, problem["code"], problem["detail"]) == (
         413,
         "payload_too_large",
-        "A body may have 1000 bytes.",
+        "A body may have at most 1000 bytes.",
     )
     assert client.header[b"connection"] == b"close"
     assert client.header[b"request-id"].decode() == problem["request_id"]
