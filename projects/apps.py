@@ -25,4 +25,4 @@ class ProjectsConfig(AppConfig):
         housekeeping.connect(outbox.enqueue_if_due, dispatch_uid="projects.webhooks.outbox")
         housekeeping.connect(project_deletion.enqueue_if_due, dispatch_uid="projects.retention.project_deletion")
         housekeeping.connect(asset_claims.enqueue_if_due, dispatch_uid="projects.assets.claims")
-        selection.also_held[COMMON_QUEUE] = asset_claims.at_work
+        selection.other_work[COMMON_QUEUE] = asset_claims.at_work

@@ -138,7 +138,10 @@ class TenantAdmin(SupportAdmin):
     def seconds_left(self, tenant: Tenant) -> str:
         return NOTHING if tenant._state.adding else str(quota.seconds_available(tenant))
 
-    @admin.action(description="Suspend selected tenants: their API keys are refused", permissions=["change"])
+    @admin.action(
+        description="Suspend selected tenants: their keys are refused, what waits is still rendered",
+        permissions=["change"],
+    )
     def suspend(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> None:
         for tenant in queryset.filter(suspended_at=None):
             Tenant.objects.filter(pk=tenant.pk, suspended_at=None).update(suspended_at=Now())

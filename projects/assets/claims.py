@@ -131,7 +131,9 @@ def _tenants_in_turn(node: Node) -> QuerySet[Tenant]:
     """The tenants with a file that the node may check; the one whose latest turn is longest ago comes first."""
     oldest = _due().filter(tenant=OuterRef("pk")).order_by("check_after").values("check_after")[:1]
     return (
-        Tenant.objects.alias(oldest=Subquery(oldest), held=selection.workers_held(node, OuterRef("pk")))
-        .filter(~Exists(_in_hand().filter(tenant=OuterRef("pk"))), oldest__isnull=False, held__lt=selection.most_held())
+        Tenant.objects.alias(oldest=Subquery(oldest), used=selection.workers_used(node, OuterRef("pk")))
+        .filter(
+            ~Exists(_in_hand().filter(tenant=OuterRef("pk"))), oldest__isnull=False, used__lt=selection.most_workers()
+        )
         .order_by(F("check_turn__begun_at").asc(nulls_first=True), "oldest")
     )

@@ -28,7 +28,7 @@ TYPES = {
     State.CANCELED: EventType.CANCELED,
 }
 AT_ONCE = 100  # Events that one call of `fan_out` handles.
-RETRY_SECONDS = [60, 5 * 60, 30 * 60, *(hours * 3600 for hours in (2, 6, 12, 24))]
+FAN_OUT_RETRY_SECONDS = [60, 5 * 60, 30 * 60, *(hours * 3600 for hours in (2, 6, 12, 24))]
 SHARED_FROM = 8192  # Characters. A longer message is stored once with its event, and not with each delivery.
 PINGS_KEPT = 100  # Of a tenant with live keys, and as many with test keys.
 OVERDUE = timedelta(seconds=5)  # Until then the ticket of the event itself is on its way.
@@ -134,14 +134,14 @@ def _fan_out(event: WebhookEvent) -> None:
 
 def _put_off(event: WebhookEvent, error: Exception) -> None:
     tries = event.hand_out_tries + 1
-    is_last = tries > len(RETRY_SECONDS) or isinstance(error, CannotBeMade)
+    is_last = tries > len(FAN_OUT_RETRY_SECONDS) or isinstance(error, CannotBeMade)
     outcome = "it is given up" if is_last else "it is tried again later"
     logger.error("The message of event %s could not be made in try %d, %s", event, tries, outcome, exc_info=error)
     changes: dict[str, object] = {"hand_out_tries": tries, "hand_out_error": type(error).__name__}
     if is_last:
         changes["given_up_at"] = Now()
     else:
-        changes["next_hand_out_at"] = Now() + timedelta(seconds=RETRY_SECONDS[tries - 1])
+        changes["next_hand_out_at"] = Now() + timedelta(seconds=FAN_OUT_RETRY_SECONDS[tries - 1])
     WebhookEvent.objects.filter(pk=event.pk).update(**changes)
 
 

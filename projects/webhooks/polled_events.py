@@ -27,10 +27,14 @@ THRESHOLDS_OF = timedelta(days=1)  # A new endpoint gets no older ones.
 
 def record(**_: object) -> None:
     """Record what has come since the last time. For the reaper."""
-    polled = [EventType.PROGRESS, EventType.THRESHOLD_REACHED, EventType.KEY_EXPIRING]
-    if not WebhookEndpoint.objects.filter(disabled_at=None, events__overlap=polled).exists():
+    finders = {
+        EventType.PROGRESS: _progress,
+        EventType.THRESHOLD_REACHED: _thresholds,
+        EventType.KEY_EXPIRING: _expiring_keys,
+    }
+    if not WebhookEndpoint.objects.filter(disabled_at=None, events__overlap=list(finders)).exists():
         return
-    for find in (_progress, _thresholds, _expiring_keys):
+    for find in finders.values():
         try:
             with transaction.atomic():
                 outbox.record_once(list(find()))

@@ -78,9 +78,11 @@ def _crop(faces: list[Face], count: int, source: tuple[int, int], shown: tuple[i
 
 
 def _start(faces: Sequence[Face], axis: int, length: int, shown: int) -> int | None:
-    """The pixel at which the part begins; None when the faces do not fit into it. axis: 0 for rows, 1 for columns."""
+    """The pixel at which the part begins; None when the faces do not fit into it together. Of a single face that is
+    larger than the part, its middle is shown. axis: 0 for rows, 1 for columns.
+    """
     tight = _union([_spans(face)[axis] for face in faces])
-    if tight.stop - tight.start > shown:
+    if len(faces) > 1 and tight.stop - tight.start > shown:
         return None
     roomy = _union([_with_room(face)[axis] for face in faces])
     if roomy.stop - roomy.start <= shown:

@@ -85,9 +85,9 @@ def record_segment(
     render_seconds: float,
     progress: int,
 ) -> None:
-    """Record a stored segment, which is then not rendered again. Raises Fenced or CancelRequested.
+    """Record a stored segment. It is not rendered again, unless its length turns out to be wrong.
 
-    progress: of the whole render, in percent.
+    progress: of the whole render, in percent. Raises Fenced or CancelRequested.
     """
     with fence(claim) as render:
         if render.cancel_requested_at is not None:

@@ -42,7 +42,7 @@ def retry_later(claim: Claim, error: ServiceError, *, trace: str, of_storage: bo
 def render_again(claim: Claim, wrong: WrongSegments, *, trace: str) -> None:
     """Drop the wrong segment with all after it and queue the render to render them again.
 
-    Each time counts as a failure, whatever was recorded in between; after the last one the render fails.
+    Each time counts as one more failure, although segments were recorded in between; RENDER_MAX_FAILURES is the limit.
     """
     error = ServiceError("internal", "The render failed because of an internal error.")
     with fence(claim) as render:

@@ -1,7 +1,7 @@
 """The story of a render, top to bottom: claim, prepare, render segments, assemble, upload, finish.
 
 Every step may be broken off at any point and repeated: sources are stored under the hash of their content, a recorded
-segment is never rendered twice, and everything after it is made from the recorded segments.
+segment is not rendered again unless it is wrong, and everything after it is made from the recorded segments.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""Which render a free worker claims, and how many workers of a node one tenant may hold.
+"""Which render a free worker claims, and how many workers of a node one tenant may use.
 
 What estimates assume about this order, and why they may differ: `render.estimates.queue_snapshot`.
 """
@@ -17,7 +17,7 @@ from render.models import FINISHING, Node, Render, RunningRenders, State
 _CLAIM_LOCK = 0x43524541  # Any number that nothing else on this database uses.
 
 # By the name of a queue: rows with a `tenant`, one for each worker of a node that does other work than renders for it.
-also_held: dict[str, Callable[[Node], QuerySet[Any]]] = {}
+other_work: dict[str, Callable[[Node], QuerySet[Any]]] = {}
 
 
 def claimable(queue: str) -> QuerySet[Render]:
@@ -25,7 +25,8 @@ def claimable(queue: str) -> QuerySet[Render]:
 
     First come those that are rendered and only have to be assembled. Then renders of the tenant that has the fewest
     running for its weight; of two such tenants, the one whose latest turn is longest ago, so that a single free worker
-    serves all in turn; then the oldest. The plan's limit is the only hard cap: a tenant alone gets all nodes up to it.
+    serves all in turn; then the oldest. A tenant alone gets all nodes, up to its plan's limit; `lock_next` adds what a
+    single node limits.
     """
     rendered = Q(phase__in=FINISHING)
     running = RunningRenders.objects.filter(tenant=OuterRef("tenant")).values("number")
@@ -53,13 +54,13 @@ def lock_next(queue: str, node: Node, *, without_engines: Collection[str] = ()) 
     """The render that this node is to claim, locked. To be called in the transaction that claims it.
 
     A render whose sources are not prepared yet is chosen only where the node has room for its tenant, see
-    `workers_held`; one for which the node's model lacks files is not chosen at all.
+    `workers_used`; one for which the node's model lacks files is not chosen at all.
     """
     lock_claims()
     renders = (
         claimable(queue)
-        .annotate(held=workers_held(node, OuterRef("tenant")))
-        .filter(Q(sources__isnull=False) | Q(held__lt=most_held()))
+        .annotate(used=workers_used(node, OuterRef("tenant")))
+        .filter(Q(sources__isnull=False) | Q(used__lt=most_workers()))
         .exclude(engine__in=without_engines)
     )
     if node.unloadable:
@@ -73,20 +74,20 @@ def lock_claims() -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIM_LOCK])
 
 
-def workers_held(node: Node, tenant: OuterRef) -> Combinable:
+def workers_used(node: Node, tenant: OuterRef) -> Combinable:
     """The number of the node's workers that prepare renders for a tenant, or do other work with its files.
 
-    How long that takes is not known beforehand: the files' server may be slow, and decoding may be. So a tenant holds
-    at most `most_held`.
+    How long that takes is not known beforehand: the files' server may be slow, and decoding may be. So a tenant uses
+    at most `most_workers`.
     """
-    held: Combinable = _number_of(tenant, Render.objects.filter(node=node, state=State.RUNNING, sources__isnull=True))
-    if node.queue in also_held:
-        held = held + _number_of(tenant, also_held[node.queue](node))
-    return held
+    used: Combinable = _number_of(tenant, Render.objects.filter(node=node, state=State.RUNNING, sources__isnull=True))
+    if node.queue in other_work:
+        used = used + _number_of(tenant, other_work[node.queue](node))
+    return used
 
 
-def most_held() -> int:
-    """The most workers of a node that one tenant may hold: all but one, if there are several."""
+def most_workers() -> int:
+    """The most workers of a node that one tenant may use: all but one, if there are several."""
     most: int = max(settings.CPU_WORKERS - 1, 1)
     return most
 

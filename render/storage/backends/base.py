@@ -1,7 +1,7 @@
 """The interface of a media storage: everything that the service asks of one, and nothing else.
 
-A new storage implements the abstract methods, is named in `creatorify.config.media_storages`, and joins the list of
-`tests/render/storage/test_backends.py`, whose tests every storage must pass.
+A new storage implements the abstract methods, is registered in `_STORAGES` of `creatorify/settings/media.py`, and joins
+the list of `tests/render/storage/test_backends.py`, whose tests every storage must pass.
 """
 
 from abc import ABC, abstractmethod
