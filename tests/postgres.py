@@ -82,6 +82,19 @@ def fresh_database(name: str, *, migrated: bool = False) -> Iterator[Database]:
         server.run([drop])
 
 
+@contextmanager
+def connected_to(database: Database) -> Iterator[None]:
+    """Django's connection in this thread leads to another database. Not within a test's transaction."""
+    own = connection.settings_dict["NAME"]
+    connection.close()
+    connection.settings_dict["NAME"] = database.name
+    try:
+        yield
+    finally:
+        connection.close()
+        connection.settings_dict["NAME"] = own
+
+
 def break_connection() -> None:
     """What an outage of the server does to the connection of this thread."""
     with connection.cursor() as cursor:
