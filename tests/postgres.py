@@ -83,16 +83,17 @@ def fresh_database(name: str, *, migrated: bool = False) -> Iterator[Database]:
 
 
 @contextmanager
-def connected_to(database: Database) -> Iterator[None]:
+def connected_to(database: Database, *, role: str | None = None) -> Iterator[None]:
     """Django's connection in this thread leads to another database. Not within a test's transaction."""
-    own = connection.settings_dict["NAME"]
+    settings = connection.settings_dict
+    own = {name: settings[name] for name in ("NAME", "USER")}
     connection.close()
-    connection.settings_dict["NAME"] = database.name
+    settings.update(NAME=database.name, USER=role or own["USER"])
     try:
         yield
     finally:
         connection.close()
-        connection.settings_dict["NAME"] = own
+        settings.update(own)
 
 
 def break_connection() -> None:
