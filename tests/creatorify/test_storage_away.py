@@ -15,6 +15,7 @@ from django.core.cache import cache
 from django.core.files.base import ContentFile
 from django.db.models import F
 from django.test import Client
+from django.urls import resolve
 from django.utils import timezone
 
 from accounts.models import ApiKey, Scope
@@ -137,6 +138,12 @@ def full(alice) -> dict[str, str]:
     }
 
 
+def is_offered(method: str, path: str) -> bool:
+    """Else the request is refused with 405 before any view has it."""
+    view = resolve(path).func
+    return method in (getattr(view, "actions", None) or dir(view.cls))
+
+
 @pytest.mark.parametrize("kind", ["s3", "cloudinary", "files"])
 def test_no_request_of_the_api_touches_it(alice, charlie, full, kind, settings, monkeypatch) -> None:
     theirs = asset(charlie)
@@ -179,10 +186,14 @@ def test_no_request_of_the_api_touches_it(alice, charlie, full, kind, settings, 
             assert ask("delete", project["urls"]["self"]) == 200
         called = 0
         for route, method in product(routes, METHODS):
-            if (method, re.sub(r"\W.*", "", route)) not in {("delete", "keys"), ("post", "keys")}:
-                ask(method, concrete(route, full))
+            path = concrete(route, full)
+            if is_offered(method, path) and (method, re.sub(r"\W.*", "", route)) not in {
+                ("delete", "keys"),
+                ("post", "keys"),
+            }:
+                assert ask(method, path) != 405
                 called += 1
-        assert called > 50
+        assert called > 30
 
     assert not Avatar.objects.filter(pk=full["avatars"]).exists()
     theirs.refresh_from_db()

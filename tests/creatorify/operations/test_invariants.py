@@ -129,13 +129,14 @@ def test_one_that_fails_hides_no_other(ids, admin_client, caplog, capsys, monkey
     assert findings["slow"].text == "could not be checked: canceling statement due to statement timeout"
     assert findings["wrong"].text == "could not be checked: division by zero"
     assert findings["assets_checked"].violations
+    monkeypatch.setattr(invariants, "INVARIANTS", [wrong, *invariants.INVARIANTS[2:]])  # One wait is enough.
     tasks.check_invariants()
     assert "Invariant wrong could not be checked: division by zero" in caplog.text
     with pytest.raises(CommandError):
         call_command("check_invariants")
     assert "wrong: It fails. could not be checked: division by zero" in capsys.readouterr().out
     page = admin_client.get("/admin/invariants/").content.decode()
-    assert (page.count("<strong>not checked</strong>"), page.count("<strong>broken</strong>")) == (2, 1)
+    assert (page.count("<strong>not checked</strong>"), page.count("<strong>broken</strong>")) == (1, 1)
 
 
 def test_a_database_that_is_away_is_no_finding(ids, monkeypatch) -> None:
