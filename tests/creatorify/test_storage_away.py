@@ -15,7 +15,6 @@ from django.core.cache import cache
 from django.core.files.base import ContentFile
 from django.db.models import F
 from django.test import Client
-from django.urls import resolve
 from django.utils import timezone
 
 from accounts.models import ApiKey, Scope
@@ -29,7 +28,7 @@ from render.models import Render, Segment
 from render.storage import media
 from render.storage.backends.files import SignedFileStorage
 from render.storage.failures import Reason, StorageFailure
-from tests.creatorify.api.test_tenancy import METHODS, OPEN, api_routes, concrete
+from tests.creatorify.api.test_tenancy import METHODS, OPEN, api_routes, concrete, is_offered
 from tests.projects.steps import NEW, PROJECTS, claim, create, finish, finished_project
 from tests.render.media_makers import picture
 from tests.servers.cloudinary import running_cloudinary
@@ -136,12 +135,6 @@ def full(alice) -> dict[str, str]:
         "webhook-endpoints": str(endpoint.pk),
         "webhook-deliveries": "1",
     }
-
-
-def is_offered(method: str, path: str) -> bool:
-    """Else the request is refused with 405 before any view has it."""
-    view = resolve(path).func
-    return method in (getattr(view, "actions", None) or dir(view.cls))
 
 
 @pytest.mark.parametrize("kind", ["s3", "cloudinary", "files"])

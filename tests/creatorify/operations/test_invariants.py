@@ -114,7 +114,7 @@ def test_what_is_found_is_told_by_the_command_and_in_the_log(ids, caplog, capsys
     assert "amount_is_price" in caplog.text
 
 
-def test_one_that_fails_hides_no_other(ids, admin_client, caplog, capsys, monkeypatch) -> None:
+def test_one_that_fails_hides_no_other(alice, admin_client, caplog, capsys, monkeypatch) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         cursor.execute(BREAKS["assets_checked"].format())
@@ -139,7 +139,7 @@ def test_one_that_fails_hides_no_other(ids, admin_client, caplog, capsys, monkey
     assert (page.count("<strong>not checked</strong>"), page.count("<strong>broken</strong>")) == (1, 1)
 
 
-def test_a_database_that_is_away_is_no_finding(ids, monkeypatch) -> None:
+def test_a_database_that_is_away_is_no_finding(monkeypatch) -> None:
     def away(*arguments: object) -> bool:
         return False
 
