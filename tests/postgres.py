@@ -82,6 +82,20 @@ def fresh_database(name: str, *, migrated: bool = False) -> Iterator[Database]:
         server.run([drop])
 
 
+@contextmanager
+def connected_to(database: Database, *, role: str | None = None) -> Iterator[None]:
+    """Django's connection in this thread leads to another database. Not within a test's transaction."""
+    settings = connection.settings_dict
+    own = {name: settings[name] for name in ("NAME", "USER")}
+    connection.close()
+    settings.update(NAME=database.name, USER=role or own["USER"])
+    try:
+        yield
+    finally:
+        connection.close()
+        settings.update(own)
+
+
 def break_connection() -> None:
     """What an outage of the server does to the connection of this thread."""
     with connection.cursor() as cursor:

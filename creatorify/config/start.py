@@ -1,6 +1,7 @@
 """The start of every process: a fault of the settings, machine or embedded database ends it with one sentence."""
 
 import contextlib
+import gc
 import sys
 from collections.abc import Iterator
 from urllib.parse import quote
@@ -24,7 +25,12 @@ def faults_end_the_process() -> Iterator[None]:
 
 
 def read_settings() -> None:
-    """Evaluate the settings; a fault in them, or a folder that cannot be created, ends the process with a sentence."""
+    """Evaluate the settings; a fault in them, or a folder that cannot be created, ends the process with a sentence.
+
+    The garbage collector rests from here until all apps are loaded, see `creatorify.apps`: modules are no garbage, and
+    to look through them again and again takes a sixth of the start.
+    """
+    gc.disable()
     try:
         settings.INSTALLED_APPS  # noqa: B018  # The first access evaluates all settings.
     except ImproperlyConfigured as error:

@@ -1,9 +1,9 @@
-"""diffusers' flow-matching scheduler, set to the time steps of `infinitetalk.presets`."""
+"""diffusers' flow-matching scheduler, set to the time steps of `infinitetalk.sampling.timesteps`."""
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
-from infinitetalk.presets import NUM_TRAIN_TIMESTEPS, used_timesteps
+from infinitetalk.sampling.timesteps import NUM_TRAIN_TIMESTEPS, used_timesteps
 
 
 def make_scheduler(

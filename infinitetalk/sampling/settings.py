@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 
 from infinitetalk.buckets import CHUNK_FRAMES, MOTION_FRAMES, Chunk, plan_chunks
 from infinitetalk.errors import InvalidInput
-from infinitetalk.presets import COLOR_CORRECTION_STRENGTH, WITHOUT_PRESET, Preset, used_timesteps
+from infinitetalk.presets import COLOR_CORRECTION_STRENGTH, WITHOUT_PRESET, Preset
 from infinitetalk.sampling.guidance import AdaptiveProjectedGuidance
+from infinitetalk.sampling.timesteps import used_timesteps
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class Settings:
 
     num_inference_steps: int = WITHOUT_PRESET.num_inference_steps
     flow_shift: float = WITHOUT_PRESET.flow_shift
-    keep_idle_steps: bool = False  # as the reference does: see `infinitetalk.presets.used_timesteps`
+    keep_idle_steps: bool = False  # as the reference does: see `used_timesteps`
     text_guidance_scale: float = WITHOUT_PRESET.text_guidance_scale
     audio_guidance_scale: float = WITHOUT_PRESET.audio_guidance_scale
     projected_guidance: AdaptiveProjectedGuidance | None = field(default_factory=AdaptiveProjectedGuidance)

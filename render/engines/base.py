@@ -7,13 +7,15 @@ ran through or was resumed from a checkpoint. The runner relies on this when it 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
-import numpy as np
-from numpy.typing import NDArray
-
 from render.parameters import Parameters
+
+if TYPE_CHECKING:
+    # Every process imports this module, also those that handle no frame.
+    import numpy as np
+    from numpy.typing import NDArray
 
 Crop = tuple[int, int, int, int]  # top, left, height, width: a part of the source, in its pixels
 FPS = 25  # InfiniteTalk's frame rate; the draft has the same, so that both have the same number of frames.
@@ -60,7 +62,7 @@ class Checkpoint:
 @dataclass(frozen=True)
 class RenderedSegment:
     index: int
-    frames: NDArray[np.uint8]  # T x H x W x 3, RGB
+    frames: "NDArray[np.uint8]"  # T x H x W x 3, RGB
     checkpoint: Checkpoint  # to resume after this segment
 
 

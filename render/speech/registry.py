@@ -12,7 +12,6 @@ from django.utils.module_loading import import_string
 from accounts.errors import ServiceError
 from render.speech import ssml
 from render.speech.base import SAMPLE_RATE, SpeechEngine, Voice
-from render.speech.joining import join_passages
 from render.speech.spoken_script import SpokenScript, prepare
 
 
@@ -79,6 +78,8 @@ def speak(
     raise ends the speaking. Raises ServiceError `audio_too_long`, `script_unspeakable` or `invalid` for a voice that is
     not installed, or SpeechUnavailable.
     """
+    from render.speech.joining import join_passages  # It loads NumPy, which most processes do not need.
+
     chosen = voices().get(script["voice"])
     if chosen is None:
         raise ServiceError("invalid", f"The voice {script['voice']} is no longer installed.", param="voice")

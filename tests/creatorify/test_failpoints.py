@@ -10,21 +10,22 @@ from django_q.models import OrmQ
 from accounts.errors import ServiceError
 from accounts.models import UsageEntry
 from creatorify.operations import invariants
+from projects import services
 from projects.models import Project
 from render.fence import Claim, Fenced
 from render.lifecycle import progress, reaper, retries, transitions
 from render.machine import nodes
 from render.models import Phase, Render, Segment, State
 from tests.failpoints import dies_at
-from tests.projects.steps import NEW, PROJECTS, TWO_SEGMENTS, claim, create, finish
+from tests.projects.steps import NEW, PROJECTS, TWO_SEGMENTS, claim, finish
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MOST = 200  # failpoints of one step: a step has an end
 
 
-@pytest.fixture(params=[3, pytest.param(1, marks=pytest.mark.slow)], ids=["some", "all"])
+@pytest.fixture(params=[5, pytest.param(1, marks=pytest.mark.slow)], ids=["some", "all"])
 def every_failpoint(request) -> Callable[..., None]:
-    """For each failpoint, or each third: what `prepare` gives goes to the step, which dies there, and to the check
+    """For each failpoint, or each fifth: what `prepare` gives goes to the step, which dies there, and to the check
     afterwards.
     """
 
@@ -76,7 +77,8 @@ def waiting(alice) -> Callable[[], Render]:
     def make() -> Render:
         for render in Render.objects.filter(state=State.QUEUED):
             transitions.request_cancel(render)
-        return Render.objects.get(take__project=create(alice)["id"])
+        project = Project(tenant=alice.tenant, api_key=alice.key, **NEW)
+        return services.create_project(project).take.render
 
     return make
 

@@ -28,7 +28,7 @@ from render.models import Render, Segment
 from render.storage import media
 from render.storage.backends.files import SignedFileStorage
 from render.storage.failures import Reason, StorageFailure
-from tests.creatorify.api.test_tenancy import METHODS, OPEN, api_routes, concrete
+from tests.creatorify.api.test_tenancy import METHODS, OPEN, api_routes, concrete, is_offered
 from tests.projects.steps import NEW, PROJECTS, claim, create, finish, finished_project
 from tests.render.media_makers import picture
 from tests.servers.cloudinary import running_cloudinary
@@ -179,10 +179,14 @@ def test_no_request_of_the_api_touches_it(alice, charlie, full, kind, settings, 
             assert ask("delete", project["urls"]["self"]) == 200
         called = 0
         for route, method in product(routes, METHODS):
-            if (method, re.sub(r"\W.*", "", route)) not in {("delete", "keys"), ("post", "keys")}:
-                ask(method, concrete(route, full))
+            path = concrete(route, full)
+            if is_offered(method, path) and (method, re.sub(r"\W.*", "", route)) not in {
+                ("delete", "keys"),
+                ("post", "keys"),
+            }:
+                assert ask(method, path) != 405
                 called += 1
-        assert called > 50
+        assert called > 30
 
     assert not Avatar.objects.filter(pk=full["avatars"]).exists()
     theirs.refresh_from_db()

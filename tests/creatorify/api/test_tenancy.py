@@ -4,7 +4,7 @@ import re
 from itertools import product
 
 import pytest
-from django.urls import URLPattern, URLResolver, get_resolver
+from django.urls import URLPattern, URLResolver, get_resolver, resolve
 from django.urls.resolvers import RoutePattern
 
 from accounts.models import ApiKey, IdempotentResponse, RequestWindow, Scope, UsageEntry
@@ -56,6 +56,12 @@ def concrete(route: str, ids: dict[str, str]) -> str:
     route = re.sub(r"\(\?P<pk>[^)]*\)", lambda _: ids[route.split("/")[0]], route)
     assert "(?P" not in route, f"{route}: this test does not know what to put there"
     return f"/api/v1/{route}"
+
+
+def is_offered(method: str, path: str) -> bool:
+    """Else the request is refused with 405 before any view has it."""
+    view = resolve(path).func
+    return method in (getattr(view, "actions", None) or dir(view.cls))
 
 
 @pytest.fixture

@@ -1,12 +1,14 @@
 """Who can read what on a database laid out as Supabase's: the public's roles nothing, a GPU node little."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
+from django.core.checks import run_checks
 
 from creatorify.config import database_roles
-from tests.postgres import APP_ROLE, NODE, PUBLIC_ROLES, SCHEMA, Database, supabase_like
+from tests.postgres import APP_ROLE, NODE, PUBLIC_ROLES, SCHEMA, Database, connected_to, supabase_like
 
 GPU = database_roles.login_role(NODE)
 MINE, THEIRS = "11111111-0000-4000-8000-000000000001", "22222222-0000-4000-8000-000000000002"
@@ -63,12 +65,17 @@ def tables(database: Database) -> list[str]:
     return [name for (name,) in database.rows(query)]
 
 
-def refused(database: Database, query: str, role: str) -> bool:
+@contextmanager
+def session_of(database: Database, role: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(database.url(), autocommit=True) as session:
+        session.execute(f'SET ROLE "{role}"')
+        yield session
+
+
+def refused(session: psycopg.Connection, query: str) -> bool:
     """For want of a privilege, or because a view can be changed by nobody."""
     try:
-        with psycopg.connect(database.url(), autocommit=True) as session:
-            session.execute(f'SET ROLE "{role}"')
-            session.execute(query)
+        session.execute(query)
     except (
         psycopg.errors.InsufficientPrivilege,
         psycopg.errors.ObjectNotInPrerequisiteState,
@@ -85,10 +92,11 @@ def test_all_tables_are_in_the_schema_of_their_own(database) -> None:
 
 @pytest.mark.parametrize("role", PUBLIC_ROLES)
 def test_the_public_can_do_nothing_to_any_table(database, role) -> None:
-    for table in tables(database):
-        for statement in ("SELECT * FROM {}", "DELETE FROM {}", "TRUNCATE {}", "INSERT INTO {} DEFAULT VALUES"):
-            assert refused(database, statement.format(f"{SCHEMA}.{table}"), role), (statement, table)
-    assert refused(database, f"CREATE TABLE {SCHEMA}.mine (x int)", role)
+    with session_of(database, role) as session:
+        for table in tables(database):
+            for statement in ("SELECT * FROM {}", "DELETE FROM {}", "TRUNCATE {}", "INSERT INTO {} DEFAULT VALUES"):
+                assert refused(session, statement.format(f"{SCHEMA}.{table}")), (statement, table)
+        assert refused(session, f"CREATE TABLE {SCHEMA}.mine (x int)")
 
 
 def test_a_node_can_read_and_change_nothing_else(database) -> None:
@@ -96,26 +104,30 @@ def test_a_node_can_read_and_change_nothing_else(database) -> None:
         "render_render", "render_attempt", "render_segment", "render_node", "render_running_of_tenant",
         "accounts_tenant", "accounts_plan", "django_q_ormq",
     }  # fmt: skip
-    for table in tables(database):
-        assert refused(database, f"SELECT * FROM {SCHEMA}.{table}", GPU) != (table in allowed), table
-        for statement in ("DELETE FROM {}", "TRUNCATE {}"):
-            may = table == "django_q_ormq" and statement.startswith("DELETE")
-            assert refused(database, statement.format(f"{SCHEMA}.{table}"), GPU) != may, (statement, table)
+    with session_of(database, GPU) as session:
+        for table in tables(database):
+            assert refused(session, f"SELECT * FROM {SCHEMA}.{table}") != (table in allowed), table
+            for statement in ("DELETE FROM {}", "TRUNCATE {}"):
+                may = table == "django_q_ormq" and statement.startswith("DELETE")
+                assert refused(session, statement.format(f"{SCHEMA}.{table}")) != may, (statement, table)
 
 
 @pytest.mark.parametrize("columns", ["digest", "prefix", "tenant_id", "count(*)"])
 def test_a_node_sees_no_key(database, columns) -> None:
-    assert refused(database, f"SELECT {columns} FROM {SCHEMA}.accounts_apikey", GPU)
+    with session_of(database, GPU) as session:
+        assert refused(session, f"SELECT {columns} FROM {SCHEMA}.accounts_apikey")
 
 
 @pytest.mark.parametrize("columns", ["*", "secret", "url", "previous_secret"])
 def test_a_node_sees_no_secret_of_a_webhook(database, columns) -> None:
-    assert refused(database, f"SELECT {columns} FROM {SCHEMA}.projects_webhookendpoint", GPU)
+    with session_of(database, GPU) as session:
+        assert refused(session, f"SELECT {columns} FROM {SCHEMA}.projects_webhookendpoint")
 
 
 @pytest.mark.parametrize("columns", ["*", "tenant_id", "user_label", "amount_micros", "api_key_id", "cost_micros"])
 def test_a_node_sees_no_usage(database, columns) -> None:
-    assert refused(database, f"SELECT {columns} FROM {SCHEMA}.accounts_usageentry", GPU)
+    with session_of(database, GPU) as session:
+        assert refused(session, f"SELECT {columns} FROM {SCHEMA}.accounts_usageentry")
 
 
 @pytest.mark.parametrize(
@@ -223,18 +235,22 @@ def test_granting_again_after_an_upgrade_changes_nothing(database) -> None:
     assert database.rows("SELECT id::text FROM render_render", role=GPU) == [(MINE,)]
 
 
-def test_it_warns_of_tables_that_the_public_can_reach(database) -> None:
-    clean = database.manage("check", "--database", "default", role=APP_ROLE)
-    assert "no issues" in clean
+def exposed(database: Database) -> list[str]:
+    """What the checks of `check --database default` and of `migrate` say to the service's role."""
+    with connected_to(database, role=APP_ROLE):
+        return [f"{message.id} {message.msg}" for message in run_checks(databases=["default"])]
 
-    database.run(
-        [f"GRANT USAGE ON SCHEMA {SCHEMA} TO anon", f"GRANT SELECT ON {SCHEMA}.auth_user TO anon"], role=APP_ROLE
-    )
-    try:
-        done = database.manage("check", "--database", "default", role=APP_ROLE)
-    finally:
-        database.run(
-            [f"REVOKE SELECT ON {SCHEMA}.auth_user FROM anon", f"REVOKE USAGE ON SCHEMA {SCHEMA} FROM anon"],
-            role=APP_ROLE,
-        )
-    assert "creatorify.W003" in done and "auth_user (anon)" in done
+
+def test_it_warns_of_tables_that_the_public_can_reach(database, django_db_blocker) -> None:
+    grants = [f"GRANT USAGE ON SCHEMA {SCHEMA} TO anon", f"GRANT SELECT ON {SCHEMA}.auth_user TO anon"]
+    with django_db_blocker.unblock():
+        clean = exposed(database)
+        database.run(grants, role=APP_ROLE)
+        try:
+            [warning] = set(exposed(database)) - set(clean)
+        finally:
+            withdrawals = [grant.replace("GRANT", "REVOKE").replace(" TO ", " FROM ") for grant in reversed(grants)]
+            database.run(withdrawals, role=APP_ROLE)
+
+    assert "creatorify.W003" not in " ".join(clean)
+    assert warning.startswith("creatorify.W003") and "auth_user (anon)" in warning

@@ -51,38 +51,46 @@ def test_it_stops_with_its_last_user_even_if_another_was_killed(data_directory: 
 def manage(var: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "creatorify.settings", "VAR_DIR": str(var)}
     environment.pop("DATABASE_URL", None)
-    command = [sys.executable, "manage.py", *arguments]
+    command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize(
-    "command", [["help"], ["check"], ["spectacular", "--file", os.devnull], ["database_roles", "app"]]
-)
-def test_a_command_that_opens_no_connection_starts_no_server(data_directory: Path, command: list[str]) -> None:
-    run = manage(data_directory.parent, *command)
+# One process for all of it, since each takes a second to load Django.
+COMMANDS = """
+import os, sys
+import manage
+from creatorify import settings
+
+def told(step):
+    print("#", step, (settings.EMBEDDED_POSTGRES / "postmaster.pid").exists())
+
+told("settings")
+for command in (["help"], ["check"], ["spectacular", "--file", os.devnull], ["database_roles", "app"]):
+    sys.argv = ["manage.py", *command]
+    manage.main()
+    told(command[0])
+from django.db import connection
+with connection.cursor() as cursor:
+    cursor.execute("SELECT current_database()")
+    told(cursor.fetchone()[0])
+print("#", settings.EMBEDDED_POSTGRES)
+"""
+
+
+def test_the_first_connection_starts_the_server_and_the_end_of_the_process_stops_it(data_directory: Path) -> None:
+    """Neither the settings nor a command that opens no connection starts it."""
+    run = manage(data_directory.parent, "-c", COMMANDS)
 
     assert run.returncode == 0, run.stderr
-    assert not data_directory.exists()
-
-
-def test_importing_the_settings_starts_no_server(data_directory: Path) -> None:
-    program = "from creatorify import settings; print(settings.EMBEDDED_POSTGRES)"
-    environment = {**os.environ, "VAR_DIR": str(data_directory.parent)}
-    environment.pop("DATABASE_URL", None)
-
-    run = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
-    )
-
-    assert run.stdout.strip() == str(data_directory)
-    assert not data_directory.exists()
-
-
-def test_the_first_connection_starts_the_server_and_the_end_of_the_command_stops_it(data_directory: Path) -> None:
-    count = "from django.db import connection as c; k = c.cursor(); k.execute('SELECT current_database()'); "
-    run = manage(data_directory.parent, "shell", "-v", "0", "-c", count + "print(k.fetchone()[0])")
-
-    assert (run.returncode, run.stdout) == (0, "creatorify\n"), run.stderr
+    assert [line for line in run.stdout.splitlines() if line.startswith("# ")] == [
+        "# settings False",
+        "# help False",
+        "# check False",
+        "# spectacular False",
+        "# database_roles False",
+        "# creatorify True",
+        f"# {data_directory}",
+    ]
     assert (data_directory / "PG_VERSION").exists()
     assert not server_is_running(data_directory)
 
@@ -90,8 +98,8 @@ def test_the_first_connection_starts_the_server_and_the_end_of_the_command_stops
 def test_a_server_that_does_not_start_is_one_sentence(data_directory: Path) -> None:
     data_directory.write_text("not a folder")
 
-    for command in (["migrate"], ["qcluster"]):
-        run = manage(data_directory.parent, *command)
+    for command in ("migrate", "qcluster"):
+        run = manage(data_directory.parent, "manage.py", command)
 
         assert run.returncode == 1
         assert run.stderr.startswith(f"The embedded Postgres in {data_directory} does not start: "), run.stderr

@@ -1,40 +1,19 @@
-"""`manage.py migrate`: two on one new database, and databases that were made before version 0.2."""
+"""`manage.py migrate` on databases that were made before version 0.2, once by two processes at the same time."""
 
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 
 import psycopg
 import pytest
+from django.core.management import CommandError, call_command
 from django.db.migrations.loader import MigrationLoader
 
 from creatorify.management.commands.migrate import LOCK
 from tests import ROOT
-from tests.postgres import fresh_database
-
-
-@pytest.mark.django_db
-def test_it_waits_for_the_one_at_work() -> None:
-    with fresh_database("migrated") as database:
-        environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "DATABASE_URL": database.url()}
-        command = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
-        with psycopg.connect(database.url(), autocommit=True) as at_work:
-            at_work.execute("SELECT pg_advisory_lock(%s)", [LOCK])
-            runs = [
-                subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
-                for _ in range(2)
-            ]
-            waiting = (
-                f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{database.name}' AND query LIKE '%try_adv%'"
-            )
-            while at_work.execute(waiting).fetchone()[0] < 3:  # This session's own query is one of them.
-                assert all(run.poll() is None for run in runs)
-            assert at_work.execute("SELECT to_regclass('django_migrations')").fetchone() == (None,)
-        for run in runs:
-            _, said = run.communicate(timeout=100)
-            assert (run.returncode, said) == (0, "Another migrate is at work on this database: waiting for its end.\n")
-        assert database.rows("SELECT count(*) FROM accounts_plan") == [(0,)]
-
+from tests.postgres import Database, connected_to, fresh_database
 
 # What the migrations before version 0.2 left: their names, and a column that renders no longer have.
 MADE_BEFORE = """
@@ -60,39 +39,56 @@ def replaced_migrations() -> list[tuple[str, str]]:
     return [old for migration in loader.disk_migrations.values() for old in migration.replaces]
 
 
-@pytest.mark.django_db
-def test_a_database_made_before_version_0_2_goes_on_working() -> None:
-    with fresh_database("older") as database:
-        database.manage("migrate", "--verbosity=0")
+@pytest.fixture
+def older(django_db_setup, django_db_blocker) -> Iterator[Database]:
+    """A database made before version 0.2."""
+    with django_db_blocker.unblock(), fresh_database("older", migrated=True) as database:
         database.run([MADE_BEFORE])
         with psycopg.connect(database.url(), autocommit=True) as session:
             session.cursor().executemany(
                 "INSERT INTO django_migrations (app, name, applied) VALUES (%s, %s, now())", replaced_migrations()
             )
-
-        assert "render.0002_priority_has_default... OK" in database.manage("migrate")
-
-        assert database.manage("migrate", "--check") == ""
-        database.run([RENDER])
-        assert database.rows("SELECT priority FROM render_render") == [(0,)]
+        yield database
 
 
-@pytest.mark.django_db
-def test_half_of_the_older_migrations_are_refused() -> None:
-    with fresh_database("half") as database:
+def test_each_waits_for_the_one_at_work_and_an_older_database_goes_on_working(older: Database) -> None:
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "DATABASE_URL": older.url()}
+    pipe, done = subprocess.PIPE, "SELECT count(*) FROM django_migrations WHERE name = '0002_priority_has_default'"
+    with psycopg.connect(older.url(), autocommit=True) as at_work:
+        at_work.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+        runs = [
+            subprocess.Popen(
+                [sys.executable, "manage.py", "migrate"], cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True
+            )
+            for _ in range(2)
+        ]
+        waiting = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{older.name}' AND query LIKE '%try_adv%'"
+        while at_work.execute(waiting).fetchone()[0] < 3:  # This session's own query is one of them.
+            assert all(run.poll() is None for run in runs)
+            time.sleep(0.05)
+        assert at_work.execute(done).fetchone() == (0,)
+    said = [run.communicate(timeout=100) for run in runs]
+
+    assert [run.returncode for run in runs] == [0, 0], said
+    told = "Another migrate is at work on this database: waiting for its end.\n"
+    assert [errors for _, errors in said] == [told, told]
+    assert sorted("render.0002_priority_has_default... OK" in output for output, _ in said) == [False, True]
+    with connected_to(older):
+        call_command("migrate", "--check")  # It would exit with 1.
+    older.run([RENDER])
+    assert older.rows("SELECT priority FROM render_render") == [(0,)]
+
+
+def test_half_of_the_older_migrations_are_refused(django_db_setup, django_db_blocker) -> None:
+    with django_db_blocker.unblock(), fresh_database("half") as database:
         half = [key for key in replaced_migrations() if key != ("render", "0016_unloadable_since")]
         database.run(["CREATE TABLE django_migrations (id int, app text, name text, applied timestamptz)"])
         with psycopg.connect(database.url(), autocommit=True) as session:
             session.cursor().executemany("INSERT INTO django_migrations VALUES (1, %s, %s, now())", half)
 
-        done = subprocess.run(
-            [sys.executable, "manage.py", "migrate"],
-            cwd=ROOT,
-            env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "DATABASE_URL": database.url()},
-            capture_output=True,
-            text=True,
-        )
+        with connected_to(database), pytest.raises(CommandError) as refused:
+            call_command("migrate")
 
-        assert done.returncode == 1
-        assert "Run `manage.py migrate` of version 0.1.0 first" in done.stderr
-        assert done.stderr.endswith("Lacking: render.0016_unloadable_since\n")
+        assert "Run `manage.py migrate` of version 0.1.0 first" in str(refused.value)
+        assert str(refused.value).endswith("Lacking: render.0016_unloadable_since")
+        assert database.rows("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(1,)]

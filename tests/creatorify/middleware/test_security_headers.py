@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 
 from accounts.models import ApiKey, Scope
-from tests.creatorify.api.test_tenancy import METHODS, OPEN, api_routes
+from tests.creatorify.api.test_tenancy import METHODS, OPEN, api_routes, is_offered
 from tests.projects.steps import NEW, PROJECTS, create, finished_project
 
 SCRIPTS = re.compile(r"<script(?![^>]*(\bsrc=|type=\"application/json\"))[^>]*>|\son\w+=|javascript:", re.IGNORECASE)
@@ -28,7 +28,8 @@ def test_nothing_behind_a_key_is_kept_by_anybody(alice, charlie, anonymous):
     for route, method in product(sorted(api_routes()), [*METHODS, "options", "head"]):
         path = re.sub(r"\(\?P<month>.*\)$", "2026-05", re.sub(r"\(\?P<pk>[^)]*\)", project["id"], route))
         path = f"/api/v1/{path}".replace("<str:signed_id>", "x").replace("<str:token>", "x")
-        for caller in (alice, charlie, anonymous):
+        has_view = method in ("options", "head") or is_offered(method, path)
+        for caller in (alice, charlie, anonymous) if has_view else (alice,):
             answer = caller.generic(method.upper(), path, "{}", content_type="application/json")
             assert is_private(answer), (method, path, answer.status_code, answer.headers)
             seen.add(answer.status_code)

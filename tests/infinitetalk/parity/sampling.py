@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import torch
 
-from infinitetalk.presets import shifted_timesteps
 from infinitetalk.sampling.color_match import correct_colors
 from infinitetalk.sampling.guidance import AdaptiveProjectedGuidance, _Projection
 from infinitetalk.sampling.scheduler import make_scheduler
+from infinitetalk.sampling.timesteps import shifted_timesteps
 from tests.infinitetalk.parity.golden import GoldenFile, assert_close
 
 

@@ -9,10 +9,10 @@ import torch
 from infinitetalk.checkpoints.pipeline_from_files import load_pipeline
 from infinitetalk.model.configs import TINY_SIZES
 from infinitetalk.pipeline import InfiniteTalkPipeline
-from infinitetalk.presets import IDLE_BELOW, shifted_timesteps, used_timesteps
 from infinitetalk.sampling.guidance import GuidanceScales
 from infinitetalk.sampling.scheduler import make_scheduler
 from infinitetalk.sampling.settings import Settings
+from infinitetalk.sampling.timesteps import IDLE_BELOW, shifted_timesteps, used_timesteps
 from render.parameters import PRESETS, Parameters
 
 LONGEST = 50  # sample_steps of the API
