@@ -92,7 +92,7 @@ def bad_site(tmp_path_factory) -> Iterator[str]:
             pass
 
     with ThreadingHTTPServer((OWN_ADDRESS, 0), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://{OWN_ADDRESS}:{server.server_port}"
         server.shutdown()
 
