@@ -11,12 +11,10 @@ import socket
 import sys
 import tempfile
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import django
-import httpx
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 django.setup()
@@ -81,7 +79,6 @@ def _fetch(url: str, *arguments: Any, limits: FetchLimits, **named: Any) -> Fetc
 
 
 def _know_only_the_names_of_the_tests() -> None:
-    httpx.create_ssl_context = cache(httpx.create_ssl_context)  # To read the authorities takes 30 ms, for each client.
     real, is_public = socket.getaddrinfo, ssrf_guard.is_public
     names = {"media.example": [hostile_server.ADDRESS], **hostile_addresses.NAMES}
 

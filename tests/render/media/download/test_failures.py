@@ -15,6 +15,7 @@ import httpx
 import pytest
 import trustme
 
+from render.media.download import ssrf_guard
 from render.media.download.failures import Failure, failure_of, failure_of_status, retry_after
 from render.media.download.ssrf_guard import AddressNotAllowed, SsrfGuardTransport
 
@@ -148,7 +149,8 @@ def authority(monkeypatch, tmp_path) -> trustme.CA:
     """One whose certificates are trusted."""
     made = trustme.CA()
     made.cert_pem.write_to_path(tmp_path / "ca.pem")
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    trusting = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+    monkeypatch.setattr(ssrf_guard, "authorities", lambda: trusting)
     return made
 
 
