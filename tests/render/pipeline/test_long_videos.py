@@ -103,7 +103,6 @@ STEPS: dict[str, tuple[list[tuple[object, str]], int]] = {
         ],
         6,
     ),
-    "each segment": ([(tests.engines.time, "sleep")], 2),
     "each segment, rendered and stored": ([(tests.engines.time, "sleep"), (media, "store_segment")], 4),
     "joining and upload": (
         [(output_video, "assemble_video"), (output_video, "save_poster"), (media, "store_video")],
