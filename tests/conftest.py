@@ -104,12 +104,12 @@ def _static_files_listed_once() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _certificates_read_once() -> Iterator[None]:
     """To read the authorities that a client trusts takes 30 ms, and each client of httpx reads them anew."""
-    read = lru_cache(httpx_config.create_ssl_context)
+    read = lru_cache(lambda *places: httpx_config.create_ssl_context())
 
     def create(**options: object) -> ssl.SSLContext:
-        if options.get("verify", True) is not True or options.get("cert") or os.environ.get("SSL_CERT_FILE"):
+        if options.get("verify", True) is not True or options.get("cert"):
             return httpx_config.create_ssl_context(**options)
-        return read()
+        return read(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(httpx, "create_ssl_context", create)

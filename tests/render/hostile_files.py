@@ -34,7 +34,7 @@ def build() -> dict[str, bytes]:
     frame_header = good_jpeg.index(b"\xff\xc0") + 5
     text = PngImagePlugin.PngInfo()
     text.add_text("Comment", "x" * 2_000_000, zip=True)
-    profile = png_chunk(b"iCCP", b"bomb\0\0" + zlib.compress(bytes(50_000_000), 9))
+    profile = png_chunk(b"iCCP", b"bomb\0\0" + zlib.compress(bytes(50_000_000), 1))
     playlist = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n"
     return {
         # Pictures, and what pretends to be one
@@ -93,7 +93,7 @@ def build() -> dict[str, bytes]:
         "few-pixels.png": png(320, 240, pixels=zlib.compress(b"\0" * 99)),
         "bad-crc.png": good_png[:29] + b"\0\0\0\0" + good_png[33:],
         "bad-huffman.jpg": good_jpeg.replace(b"\xff\xc4", b"\xff\xfe"),
-        "text-bomb.png": png(320, 240, extra=png_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(100_000_000), 9))),
+        "text-bomb.png": png(320, 240, extra=png_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(100_000_000), 1))),
         "profile-bomb.png": png(320, 240, extra=profile),
         "long-comment.png": picture("PNG", pnginfo=text),
         "bad-exif.jpg": good_jpeg[:2] + b"\xff\xe1\x00\x20Exif\0\0II*\0\xff\xff\xff\xff" + noise[:16] + good_jpeg[2:],
@@ -129,7 +129,7 @@ def build() -> dict[str, bytes]:
         "huffyuv.avi": film("avi", "huffyuv", pixels="yuv422p"),
         "mpeg4.avi": film("avi", "mpeg4"),
         "prores.mov": film("mov", "prores_ks", pixels="yuv422p10le"),
-        "vp8.ogv": film("ogg", "libvpx"),
+        "vp8.ogv": film("ogg", "libvpx", deadline="realtime", **{"cpu-used": "8"}),
         "hevc.mp4": film("mp4", "libx265", **{"x265-params": "log-level=none"}),
         "flv.flv": film("flv", "flv"),
         "mpeg2.mpg": film("mpeg", "mpeg2video"),
@@ -141,13 +141,13 @@ def build() -> dict[str, bytes]:
         "one-frame.mp4": film("mp4", "libx264", frames=1),
         "one-a-second.mp4": film("mp4", "libx264", rate=1, frames=3),
         "thousand.mp4": film("mp4", "libx264", rate=1000, frames=50),
-        "large.avi": film("avi", "mjpeg", size=(7000, 6000), pixels="yuvj420p", frames=1),
+        "large.avi": film("avi", "mjpeg", size=(5400, 4000), pixels="yuvj420p", frames=1, threads="1"),
         "wide.mkv": film("matroska", "ffv1", size=(4000, 66), frames=2),
         "raw.nut": film("nut", "rawvideo"),
         "pictures.mxf": film("mxf", "mpeg2video"),
         "image.avif": picture("AVIF"),
         # Voices
-        "good.wav": wav(),
+        "good.wav": wav(0.6),
         "silent.mp4": mp4,
         "with-sound.mp4": film("mp4", "libx264", frames=50, sound="aac"),
         "empty.wav": wav(0),

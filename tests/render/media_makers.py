@@ -21,10 +21,10 @@ def png_chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def png(width: int, height: int, *, extra: bytes = b"", pixels: bytes | None = None) -> bytes:
-    """Grey; a few kilobytes, however many pixels. `pixels`: what is said to be the compressed picture."""
+    """Black; small, however many pixels. `pixels`: what is said to be the compressed picture."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     if pixels is None:
-        packer = zlib.compressobj(9)
+        packer = zlib.compressobj(1)
         pixels = b"".join(packer.compress(bytes(width + 1)) for _ in range(height)) + packer.flush()
     parts = [png_chunk(b"IHDR", header), extra, png_chunk(b"IDAT", pixels), png_chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
@@ -76,7 +76,7 @@ def _add_tone(target, stream, seconds: float, *, silent: bool = False) -> None:
     stream.bit_rate = 64_000
     for start in range(0, int(seconds * rate), block):
         times = (start + np.arange(block)) / rate
-        samples = (0 if silent else 8000) * np.sin(2 * np.pi * 220 * times)
+        samples = np.zeros(block) if silent else 8000 * np.sin(2 * np.pi * 220 * times)
         frame = av.AudioFrame.from_ndarray(samples.astype(np.int16)[None], format="s16", layout="mono")
         frame.sample_rate, frame.pts = rate, start
         target.mux(stream.encode(frame))

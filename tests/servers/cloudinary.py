@@ -68,13 +68,14 @@ def running_cloudinary() -> Iterator[Cloudinary]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         cloud.url = f"http://127.0.0.1:{server.server_port}"
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield cloud
         server.shutdown()
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # An answer is written in two parts, and the second would wait for 40 ms.
     cloudinary: Cloudinary
 
     def log_message(self, *arguments: object) -> None:

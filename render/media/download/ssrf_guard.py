@@ -70,6 +70,12 @@ def is_public(address: str) -> bool:
     return parsed.is_global and not (parsed.is_multicast or parsed.is_reserved)
 
 
+@cache
+def authorities() -> ssl.SSLContext:
+    """Whose certificates are trusted. To read them takes 30 ms, which no download and no webhook need spend again."""
+    return httpx.create_ssl_context()
+
+
 class SsrfGuardTransport(httpx.HTTPTransport):
     """An httpx transport for one request and its redirects, which must end within `total_seconds`.
 
@@ -78,19 +84,12 @@ class SsrfGuardTransport(httpx.HTTPTransport):
     """
 
     def __init__(self, *, allow_private: bool, total_seconds: float) -> None:
-        ssl_context = _trusting_authorities()
-        super().__init__(verify=ssl_context)
+        super().__init__(verify=authorities())
         # httpx has no argument for a network backend, so its pool is replaced.
         self._pool = httpcore.ConnectionPool(
-            ssl_context=ssl_context,
+            ssl_context=authorities(),
             network_backend=_Backend(allow_private, time.monotonic() + total_seconds),
         )
-
-
-@cache
-def _trusting_authorities() -> ssl.SSLContext:
-    """Shared by all connections of the process: to read the authorities' certificates takes 30 ms."""
-    return httpx.create_ssl_context()
 
 
 class _Backend(httpcore.SyncBackend):

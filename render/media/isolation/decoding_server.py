@@ -20,8 +20,11 @@ MAX_ANSWER_BYTES = 2**20
 
 def main() -> None:
     die_with_parent()
+    from PIL import Image
+
     from render.media.isolation import jobs  # noqa: F401  # takes half a second, in which the parent may die
 
+    Image.init()  # Pillow imports its plug-ins late, 30 ms in the process of each file.
     answers = os.dup(1)
     os.dup2(2, 1)  # what a library prints must not be taken for an answer
     os.write(answers, READY)

@@ -9,13 +9,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 ADDRESS = "127.0.0.77"  # The one address of loopback that these tests take for one of the internet.
-PATIENCE_SECONDS = 5.0  # longer than any client waits
+PATIENCE_SECONDS = 5.0  # longer than any client waits for what never ends
 BEHAVIOURS = [
     "drip", "drip-head", "silent", "silent-body", "reset", "reset-body", "too-little", "announced", "unannounced",
     "endless", "endless-chunks", "bad-chunks", "gzip", "brotli", "deflate-twice", "no-content", "not-modified", "error",
     "forbidden", "gone", "long-head", "many-heads", "no-http", "old-http", "bad-status", "two-lengths", "bad-length",
     "negative-length", "early-hints",
 ]  # fmt: skip
+NEVER_ENDING = ["drip", "drip-head", "silent", "silent-body"]  # Only the time limit ends such a download.
 REDIRECTS = {
     "to-private": "http://10.0.0.1/x",
     "to-loopback": "http://127.0.0.1/x",

@@ -1,15 +1,14 @@
-"""What a customer is told of a bad source, in the whole way: one code for each thing that can be wrong, and no bill."""
+"""What a customer is told of a bad source, in the whole way, and no bill: an example of each step that can refuse one.
 
-import struct
+Every kind of bad source has its code in test_hostile_sources.py.
+"""
+
 import time
-import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-import av
-import numpy as np
 import pytest
 from PIL import Image
 from skimage import data
@@ -26,49 +25,22 @@ pytestmark = pytest.mark.django_db
 OWN_ADDRESS = "127.0.0.1"
 
 
-def bomb(width: int, height: int) -> bytes:
-    """A PNG of a few kilobytes that unpacks to width x height grey pixels."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    pixels = zlib.compress(bytes((width + 1) * height), 9)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
-
-
-def film(path: Path) -> bytes:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
-        for level in range(50):
-            frame = av.VideoFrame.from_ndarray(np.full((120, 160, 3), level, np.uint8), format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path.read_bytes()
-
-
 @pytest.fixture(scope="module")
 def bad_site(tmp_path_factory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("bad")
     Image.fromarray(data.astronaut()).save(folder / "face.png")
     Image.fromarray(data.chelsea()).save(folder / "cat.png")
-    whole_film = film(folder / "film.mp4")
     files = {
         "/face.png": (folder / "face.png").read_bytes(),
         "/cat.png": (folder / "cat.png").read_bytes(),
         "/voice.wav": write_voice(folder / "voice.wav", 2).read_bytes(),
         "/short.wav": write_voice(folder / "short.wav", 0.1).read_bytes(),
         "/damaged.wav": (folder / "voice.wav").read_bytes()[:-640],  # of 2 s at 16 kHz, 20 ms were cut off
-        "/empty.wav": write_voice(folder / "empty.wav", 0).read_bytes(),
         "/long.wav": write_voice(folder / "long.wav", 12).read_bytes(),
         "/page.html": b"<html><body>No picture here</body></html>",
-        "/bomb.png": bomb(9000, 9000),
-        "/tiny.png": bomb(8, 8),
-        "/truncated.mp4": whole_film[: len(whole_film) * 2 // 3],
         "/huge.png": bytes(3 * 2**20),
     }
-    redirects = {"/to-private": "http://10.0.0.1/face.png", "/to-file": "file:///etc/passwd"}
+    redirects = {"/to-private": "http://10.0.0.1/face.png"}
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -92,7 +64,7 @@ def bad_site(tmp_path_factory) -> Iterator[str]:
             pass
 
     with ThreadingHTTPServer((OWN_ADDRESS, 0), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://{OWN_ADDRESS}:{server.server_port}"
         server.shutdown()
 
@@ -101,25 +73,15 @@ def bad_site(tmp_path_factory) -> Iterator[str]:
     ("param", "address", "code"),
     [
         ("image_url", "/page.html", "image_invalid"),
-        ("image_url", "/voice.wav", "image_invalid"),
-        ("image_url", "/bomb.png", "image_too_large"),
-        ("image_url", "/tiny.png", "image_too_small"),
-        ("image_url", "/truncated.mp4", "video_invalid"),
         ("image_url", "/cat.png", "no_face"),
         ("image_url", "/missing.png", "download_failed"),
         ("image_url", "/huge.png", "media_too_large"),
         ("image_url", "/slow.png", "download_timeout"),
         ("image_url", "/to-private", "redirect_not_allowed"),
-        ("image_url", "/to-file", "redirect_not_allowed"),
-        ("image_url", "http://10.0.0.1/face.png", "url_not_allowed"),
         ("image_url", "http://169.254.169.254/latest/meta-data/", "url_not_allowed"),
-        ("audio_url", "http://[::1]/voice.wav", "url_not_allowed"),
         ("audio_url", "/page.html", "audio_invalid"),
-        ("audio_url", "/face.png", "audio_invalid"),
-        ("audio_url", "/empty.wav", "audio_empty"),
         ("audio_url", "/short.wav", "audio_too_short"),
         ("audio_url", "/long.wav", "audio_too_long"),
-        ("audio_url", "/missing.wav", "download_failed"),
     ],
 )
 def test_each_bad_source_has_its_code_and_costs_nothing(
@@ -127,7 +89,8 @@ def test_each_bad_source_has_its_code_and_costs_nothing(
 ) -> None:
     settings.ALLOW_PRIVATE_MEDIA_URLS = False
     settings.MAX_IMAGE_BYTES = 2 * 2**20
-    settings.DOWNLOAD_TIMEOUT_SECONDS = 1
+    if code == "download_timeout":
+        settings.DOWNLOAD_TIMEOUT_SECONDS = 1
     acme.plan.max_audio_seconds = 10
     acme.plan.save(update_fields=["max_audio_seconds"])
     original = ssrf_guard.is_public

@@ -1,7 +1,12 @@
-"""Cloudinary answers badly, over its own protocol: how each render ends, and that nothing is rendered twice."""
+"""Cloudinary answers badly, over its own protocol: how each render ends, and that nothing is rendered twice.
 
-from collections.abc import Iterator
+Which answer has which reason, and which is tried again at once: test_backends.py.
+"""
 
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import cloudinary.uploader
 import pytest
 from django.utils import timezone
 
@@ -28,6 +33,13 @@ def cloud(settings) -> Iterator[Cloudinary]:
     with running_cloudinary() as cloud:
         settings.STORAGES = {**settings.STORAGES, **cloud.storages}
         yield cloud
+
+
+@pytest.fixture
+def enqueue(enqueue, site) -> Callable[..., Render]:
+    """Of a voice that makes two segments."""
+    base_url, _ = site
+    return partial(enqueue, audio_url=f"{base_url}/other-voice.wav")
 
 
 @pytest.fixture
@@ -60,16 +72,12 @@ def work(claim) -> int:
     ("faults", "state", "reason", "attempts"),
     [
         # What may pass is tried again, at once and later; what does not is told at once.
-        (["reset"], State.FINISHED, "", 1),
-        ([500], State.FINISHED, "", 1),
         (["slow"], State.FINISHED, "", 1),
         ([429, 420, 500], State.FINISHED, "", 2),
         ([401], State.FINISHED, "", 2),
         ([401] * 2, State.FAILED, "wrong_credentials", 2),
         ([403] * 2, State.FAILED, "account_full", 2),
-        ([420] * 4, State.FAILED, "rate_limited", 2),
         ([429] * 4, State.FAILED, "rate_limited", 2),
-        ([500] * 4, State.FAILED, "unavailable", 2),
         (["reset"] * 4, State.FAILED, "unavailable", 2),
         (["too large"], State.FAILED, "file_too_large", 1),
     ],
@@ -77,7 +85,15 @@ def work(claim) -> int:
 def test_a_film_that_cannot_be_uploaded(
     cloud, enqueue, claim, rendered, monkeypatch, faults, state, reason, attempts
 ) -> None:
-    monkeypatch.setattr("render.storage.backends.cloudinary.TIMEOUT_SECONDS", 2.0)
+    upload = cloudinary.uploader.upload
+
+    def upload_with_little_patience(file, *, public_id: str, timeout: float, **options) -> object:
+        """While a fault waits for the film; all else may take its time on a slow machine."""
+        patience = 0.5 if cloud.faults and FILM in public_id else timeout
+        return upload(file, public_id=public_id, timeout=patience, **options)
+
+    if faults == ["slow"]:
+        monkeypatch.setattr(cloudinary.uploader, "upload", upload_with_little_patience)
     cloud.only, cloud.faults = FILM, list(faults)
     render = enqueue()
 
@@ -88,10 +104,10 @@ def test_a_film_that_cannot_be_uploaded(
     assert reason in render.error_message
     assert "127.0.0.1" not in render.error_message
     assert (render.failures, render.crashes) == (0, 0)
-    assert rendered == [0, 1, 2, 3]
+    assert rendered == [0, 1]
     assert cloud.faults == []
     entry = UsageEntry.objects.get(render_id=render.pk)
-    assert entry.billed_seconds == (4 if state == State.FINISHED else 0)
+    assert entry.billed_seconds == (2 if state == State.FINISHED else 0)
 
 
 def test_while_it_waits_it_says_where_it_is(cloud, enqueue, claim, settings) -> None:
@@ -117,7 +133,7 @@ def test_a_segment_is_held_until_the_storage_takes_it(cloud, enqueue, claim, ren
 
     render.refresh_from_db()
     assert render.state == State.FINISHED
-    assert rendered == [0, 1, 2, 3]
+    assert rendered == [0, 1]
 
 
 def test_a_retry_after_a_failed_upload_only_uploads(cloud, enqueue, claim, rendered, acme) -> None:
@@ -133,10 +149,10 @@ def test_a_retry_after_a_failed_upload_only_uploads(cloud, enqueue, claim, rende
     again, render = Render.objects.get(pk=take.render_id), Render.objects.get(pk=render.pk)
     assert (render.state, again.state) == (State.FAILED, State.FINISHED)
     assert (again.num_frames, again.sources) == (render.num_frames, render.sources)
-    assert rendered == [0, 1, 2, 3]
-    assert (render.segments.count(), again.segments.count()) == (0, 4)
+    assert rendered == [0, 1]
+    assert (render.segments.count(), again.segments.count()) == (0, 2)
     billed = {entry.render_id: entry.billed_seconds for entry in UsageEntry.objects.all()}
-    assert billed == {render.pk: 0, again.pk: 4}
+    assert billed == {render.pk: 0, again.pk: 2}
 
 
 def test_deleting_a_film_takes_it_off_cloudinary_s_caches(cloud, enqueue, claim, acme, alice) -> None:

@@ -149,8 +149,8 @@ def authority(monkeypatch, tmp_path) -> trustme.CA:
     """One whose certificates are trusted."""
     made = trustme.CA()
     made.cert_pem.write_to_path(tmp_path / "ca.pem")
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    monkeypatch.setattr(ssrf_guard, "_trusting_authorities", httpx.create_ssl_context)
+    trusting = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+    monkeypatch.setattr(ssrf_guard, "authorities", lambda: trusting)
     return made
 
 
