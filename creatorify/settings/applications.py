@@ -60,7 +60,7 @@ TEMPLATES = [
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
-USE_I18N = False  # Pages are in English. To look for a translation of each word takes a twelfth of an admin page's time.
+USE_I18N = False  # All pages are in English: no word of theirs is looked for in catalogues of translations.
 
 STATIC_URL = "/static/"
 STATIC_ROOT = VAR_DIR / "static"
