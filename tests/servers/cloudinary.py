@@ -68,7 +68,7 @@ def running_cloudinary() -> Iterator[Cloudinary]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         cloud.url = f"http://127.0.0.1:{server.server_port}"
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield cloud
         server.shutdown()
 
