@@ -60,6 +60,7 @@ TEMPLATES = [
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
+USE_I18N = False  # All pages are in English: no word of theirs is looked for in catalogues of translations.
 
 STATIC_URL = "/static/"
 STATIC_ROOT = VAR_DIR / "static"

@@ -20,12 +20,12 @@ from projects.retention import project_deletion
 from projects.webhooks import delivery as webhook_delivery
 from projects.webhooks import outbox, polled_events, sender
 from render.lifecycle import reaper, retries
-from render.models import Attempt, Render, State
+from render.models import Render, State
 from render.queue import tickets
 from render.signals import housekeeping
 from render.storage import media
 from render.storage.failures import Reason, StorageFailure
-from tests.projects.steps import claim, create, finished_project, latest_render
+from tests.projects.steps import claim, create, finished_project, latest_render, make_projects
 
 pytestmark = pytest.mark.django_db
 BAD = 7
@@ -37,12 +37,6 @@ def stranger(charlie):
     return charlie
 
 
-def age(days: int) -> None:
-    past = timedelta(days=days)
-    Render.objects.update(completed_at=F("completed_at") - past)
-    Attempt.objects.update(started_at=F("started_at") - past, ended_at=F("ended_at") - past)
-
-
 def store_film(render: Render) -> str:
     key = f"{media.folder_of(render)}/a1/film.mp4"
     media.storage_of(key).save(key, ContentFile(b"film"))
@@ -52,11 +46,12 @@ def store_film(render: Render) -> str:
 @pytest.fixture
 def films(alice, stranger, monkeypatch) -> list[Render]:
     """Old ones; all but the last, the stranger's, cannot be deleted."""
-    callers = [*[alice] * BAD, stranger]
-    renders = [latest_render(finished_project(caller)["id"]) for caller in callers]
-    for render in renders:
+    renders = [latest_render(str(project.pk)) for project in [*make_projects(alice, BAD), *make_projects(stranger, 1)]]
+    for number, render in enumerate(renders):
+        render.attempt, render.state = 1, State.FINISHED
+        render.completed_at = timezone.now() - timedelta(days=40, seconds=-number)
         store_film(render)
-    age(40)
+    Render.objects.bulk_update(renders, ["attempt", "state", "completed_at"])
     return renders
 
 

@@ -100,7 +100,7 @@ def test_lists_and_other_pages_are_shown_with_few_queries(many_rows: Client):
 
 
 def test_each_search_works_with_words_and_with_an_id(rows: Client, project: Project):
-    for model in MODELS:
+    for model in [model for model in MODELS if admin.site.get_model_admin(model).search_fields]:
         for words in ("acme", str(project.pk)):
             assert rows.get(page(model, "changelist"), {"q": words}).status_code == 200, (model, words)
 
@@ -108,7 +108,8 @@ def test_each_search_works_with_words_and_with_an_id(rows: Client, project: Proj
 def test_each_change_page_is_shown_with_few_queries(rows: Client):
     queries = {}
     for model in MODELS:
-        for row in model._default_manager.all()[:3]:
+        # Of projects and renders all: they differ. Of the rest one is as another.
+        for row in model._default_manager.all()[: 3 if model in (Project, Render) else 1]:
             with CaptureQueriesContext(connection) as asked:
                 assert rows.get(page(model, "change", row.pk)).status_code == 200, row
             queries[row] = len(asked)

@@ -25,8 +25,7 @@ ADDRESS = "https://bucket.example/face.png?X-Amz-Signature=secret-signature"
 
 
 @pytest.fixture
-def rows(alice, charlie) -> dict:
-    finished_project(charlie)
+def rows(alice) -> dict:
     project = finished_project(alice, image_url=ADDRESS, audio_url=ADDRESS)
     render = Render.objects.get(tenant=alice.tenant)
     trace = f"HTTPError: 403 for '{ADDRESS}' at line 7"
@@ -52,13 +51,14 @@ def browser(request, db) -> Client:
 
 
 def pages(client: Client) -> dict[str, str]:
-    """Every page of every row that this one may see."""
+    """Every list, and the pages of three rows of each model, that this one may see."""
     found = {}
     for model in admin.site._registry:
         name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
         addresses = [reverse(f"{name}_changelist")]
-        for row in model._default_manager.all():
-            addresses += [reverse(f"{name}_{view}", args=[row.pk]) for view in ("change", "history")]
+        found_rows = model._default_manager.all()[:3]
+        addresses += [reverse(f"{name}_change", args=[row.pk]) for row in found_rows]
+        addresses += [reverse(f"{name}_history", args=[row.pk]) for row in found_rows[:1]]
         for address in addresses:
             answer = client.get(address)
             if answer.status_code == 200:

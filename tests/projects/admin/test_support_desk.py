@@ -6,7 +6,8 @@ from django.test import Client
 from accounts.billing import quota
 from accounts.errors import ServiceError
 from accounts.models import AuditEntry, UsageEntry
-from projects.models import Take
+from projects import services
+from projects.models import Project, Take
 from render.lifecycle import retries, transitions
 from render.models import State
 from tests.prices import full_prices
@@ -52,9 +53,10 @@ def test_the_time_line_tells_the_whole_story_in_order(admin_client, alice):
 
 def test_a_page_with_much_history_takes_few_queries(admin_client, alice, django_assert_max_num_queries):
     project = create(alice)
+    row = Project.objects.get(pk=project["id"])
     for _ in range(6):
-        alice.post(project["urls"]["cancel"])
-        alice.post(project["urls"]["retry"])
+        services.cancel(row)
+        services.retry(row, alice.key)
     finish(claim())
 
     with django_assert_max_num_queries(30):

@@ -47,9 +47,9 @@ def test_it_hides_other_tenants_and_deleted_projects(alice, charlie):
 
 
 @pytest.mark.parametrize("order", ["created_at", "-created_at"])
-@pytest.mark.parametrize("limit", [1, 7, 20, 45, 100])
+@pytest.mark.parametrize("limit", [1, 4, 5, 9, 100])
 def test_its_pages_skip_and_repeat_nothing_when_all_are_of_one_moment(alice, order, limit):
-    made = make_projects(alice, 45, created_at=NOON)
+    made = make_projects(alice, 9, created_at=NOON)
 
     seen = walk(alice, limit=limit, order=order)
 

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -29,6 +29,9 @@ from tests.servers.cloudinary import running_cloudinary
 from tests.stack import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+# Kept, because each thread that checks a file has a decoding server of its own, which takes a while to start.
+THREADS = ThreadPoolExecutor(2)
 
 
 @pytest.fixture(scope="session")
@@ -68,8 +71,11 @@ def on_another_connection(call: Callable[..., Any], *arguments: object) -> Itera
         finally:
             connection.close()
 
-    with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(run)
+    running = THREADS.submit(run)
+    try:
+        yield running
+    finally:
+        wait([running])
 
 
 def somebody_waits_for_a_lock() -> bool:
