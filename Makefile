@@ -24,6 +24,10 @@ demo: $(VENV)/.demo  ## Make a real video; PORTRAIT=me.jpg SPEECH=me.wav: your o
 dev: $(VENV)/.demo  ## Run web server, queue and reaper at PORT=8000, with DEBUG and a restart whenever a source file changes.
 	$(RUN) manage.py dev $(if $(PORT),--port "$(PORT)")
 
+# Without compiled files each run rewrites the asserts of all tests anew, in both processes, and each process that a
+# test starts compiles the service: seconds each.
+test faults: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(VENV)/.dev  ## Run the tests, in two processes; T=tests/x.py::test_y: one file or one test, in this process.
 	$(RUN) -m pytest $(if $(T),"$(T)",-n 2 --dist loadfile --no-loadscope-reorder)
 

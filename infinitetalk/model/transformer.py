@@ -118,7 +118,8 @@ class InfiniteTalkTransformer3DModel(ModelMixin, ConfigMixin, AttentionMixin):
         Returns 1, out_channels, T, H, W in float32.
         """
         _, _, frames, height, width = hidden_states.shape
-        patches = self.patch_embedding(hidden_states.to(self.dtype))
+        dtype = self.dtype  # Asked once: each answer walks through all modules.
+        patches = self.patch_embedding(hidden_states.to(dtype))
         grid = patches.shape[2:]  # T, h, w
         shard = TokenShard.of(self.token_group, grid[0], grid[1] * grid[2]) if self.token_group else None
         rotary_emb = self.rope(hidden_states)
@@ -129,8 +130,8 @@ class InfiniteTalkTransformer3DModel(ModelMixin, ConfigMixin, AttentionMixin):
         hidden_states = hidden_states.contiguous()
 
         temb, modulation = self._embed_time(timestep)
-        context = self._embed_context(encoder_hidden_states.to(self.dtype), encoder_hidden_states_image.to(self.dtype))
-        audio_states = self._embed_audio(audio_first.to(self.dtype), audio_latter.to(self.dtype))
+        context = self._embed_context(encoder_hidden_states.to(dtype), encoder_hidden_states_image.to(dtype))
+        audio_states = self._embed_audio(audio_first.to(dtype), audio_latter.to(dtype))
         token_masks = None if speaker_masks is None else self._token_masks(speaker_masks, grid[1], grid[2])
 
         if block_cache is None or not block_cache.reuse(modulation):
@@ -143,7 +144,7 @@ class InfiniteTalkTransformer3DModel(ModelMixin, ConfigMixin, AttentionMixin):
             hidden_states = hidden_states + block_cache.residual
 
         shift, scale = (self.scale_shift_table.float() + temb.unsqueeze(1)).chunk(2, dim=1)
-        hidden_states = self.norm_out(hidden_states.float()).to(self.dtype).float() * (1 + scale) + shift
+        hidden_states = self.norm_out(hidden_states.float()).to(dtype).float() * (1 + scale) + shift
         out = self.proj_out(hidden_states)  # 1, L, 1 * 2 * 2 * out_channels
         if shard is not None:
             out = shard.gather(out, grid.numel())

@@ -10,7 +10,7 @@ from infinitetalk.__main__ import main
 
 # One process imports these and is forked; those of torch.multiprocessing are forked from it, too.
 CONTEXT = get_context("forkserver")
-CONTEXT.set_forkserver_preload(["infinitetalk.server.command", "tests.infinitetalk.parity.transformer"])
+CONTEXT.set_forkserver_preload(["infinitetalk.server.command", "tests.infinitetalk.model.test_sequence_parallel"])
 
 
 def start(arguments: list[str], said: Path, **environment: str) -> BaseProcess:

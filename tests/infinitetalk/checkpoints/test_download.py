@@ -7,9 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from shutil import disk_usage
 from threading import Thread
+from types import SimpleNamespace
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, file_download
 
 from infinitetalk.__main__ import main
 from infinitetalk.checkpoints import download
@@ -86,7 +87,7 @@ def hub(monkeypatch) -> Iterator[Hub]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
         monkeypatch.setattr(constants, "ENDPOINT", address)
         monkeypatch.setattr(
@@ -170,6 +171,7 @@ def test_no_network_is_explained(tmp_path: Path, monkeypatch) -> None:
 
 def test_what_broke_off_goes_on_where_it_stopped(hub: Hub, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 100)
+    monkeypatch.setattr(file_download, "time", SimpleNamespace(sleep=lambda seconds: None))  # before it tries again
     hub.break_off_after = 1000
     with pytest.raises(DownloadFailed) as caught:
         fetch(REPOSITORY, tmp_path)

@@ -272,11 +272,11 @@ def test_what_is_not_the_files_fault_brings_it_back_too_and_may_be_tried_again(s
             raise failure
         return original(self, variant, plan)
 
-    monkeypatch.setattr(VariantLoader, "load", load)
-    with pytest.raises(type(failure)):
-        model._use(FAST, PLANS["streamed"])  # It has no other plan to fall back on.
+    with monkeypatch.context() as failing:
+        failing.setattr(VariantLoader, "load", load)
+        with pytest.raises(type(failure)):
+            model._use(FAST, PLANS["streamed"])  # It has no other plan to fall back on.
     assert (model.variant, model.plan, model.unloadable()) == (BASE, PLAN, {})
-    monkeypatch.undo()
     model._use(FAST, PLAN)
     assert model.variant == FAST
 

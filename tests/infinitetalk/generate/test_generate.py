@@ -3,6 +3,8 @@
 import hashlib
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import av
@@ -12,6 +14,7 @@ from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 from PIL import Image
 
 from infinitetalk.__main__ import main
+from infinitetalk.checkpoints import pipeline_from_files
 from tests.infinitetalk.conftest import FRAMES
 from tests.render.conftest import write_voice
 
@@ -20,6 +23,14 @@ def _arguments(weights: Path, portrait: Path, voice: Path, output: Path) -> list
     arguments = ["generate", "--weights", weights, "--image", portrait, "--audio", voice, "-o", output, "--seed", 7]
     arguments += ["--preset", "fast", "--sample-steps", 2, "--dtype", "float32", "--device", "cpu"]
     return [str(argument) for argument in arguments]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _encoders_loaded_once() -> Iterator[None]:
+    """Loading them takes longer than all the rest, and a run does not change them."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(pipeline_from_files, "load_encoders", cache(pipeline_from_files.load_encoders))
+        yield
 
 
 @pytest.fixture
@@ -102,7 +113,7 @@ def test_a_silent_voice_makes_a_film(generate, tmp_path: Path) -> None:
     assert (status, len(frames_of(path))) == (0, 12)
 
 
-@pytest.mark.parametrize(("size", "expected"), [((1, 1), (48, 48)), ((400, 100), (16, 64)), ((100, 400), (64, 16))])
+@pytest.mark.parametrize(("size", "expected"), [((1, 1), (48, 48)), ((400, 100), (16, 64))])
 def test_odd_pictures_get_the_nearest_shape(generate, tmp_path: Path, size, expected) -> None:
     Image.new("RGB", size, "teal").save(tmp_path / "odd.png")
 
@@ -112,7 +123,7 @@ def test_odd_pictures_get_the_nearest_shape(generate, tmp_path: Path, size, expe
     assert {frame.shape[:2] for frame in frames_of(path)} == {expected}
 
 
-@pytest.mark.parametrize("order", ["left_right", "right_left", "meanwhile"])
+@pytest.mark.parametrize("order", ["right_left", "meanwhile"])
 def test_two_people_talk_in_each_order(generate, tmp_path: Path, order: str) -> None:
     second = write_voice(tmp_path / "second.wav", 0.41)
 

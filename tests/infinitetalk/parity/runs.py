@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -23,6 +26,16 @@ from tests.infinitetalk.parity.transformer import load_dit
 FORCED_LATENTS, FORCED_VIDEO, UNBROKEN_LATENTS, UNBROKEN_VIDEO = 3e-4, 5e-4, 5e-3, 2e-2
 
 
+@cache
+def encoders_of(weights: Path) -> dict[str, Any]:
+    """Runs do not change them, and most runs have the same."""
+    golden = GoldenFile(weights)
+    return {
+        "vae": load_vae(golden.facts["vae_config"], golden.under("vae/"), golden.name),
+        "image_encoder": load_clip(golden.facts["clip_config"], golden.under("clip/"), golden.name),
+    }
+
+
 class RecordingPipeline(InfiniteTalkPipeline):
     """Remembers each chunk's latents, and the prompts are data."""
 
@@ -30,8 +43,7 @@ class RecordingPipeline(InfiniteTalkPipeline):
         weights = GoldenFile(golden.path.parent / golden.facts["weights"].replace(".safetensors", ".json"))
         super().__init__(
             transformer=load_dit(weights.facts["dit_config"], weights.under("dit/"), golden.name),
-            vae=load_vae(weights.facts["vae_config"], weights.under("vae/"), golden.name),
-            image_encoder=load_clip(weights.facts["clip_config"], weights.under("clip/"), golden.name),
+            **encoders_of(weights.path),
             text_encoder=lambda prompt: golden.tensors[f"in/{prompt}"],
             buckets={"480p": buckets_of(golden)},
         )

@@ -78,7 +78,7 @@ def pipeline(weights: Path):
     return made
 
 
-@pytest.mark.parametrize(("steps", "shift", "audio"), [(4, 2.0, 1.0), (8, 2.0, 2.0), (8, 3.0, 6.0), (2, 2.0, 1.0)])
+@pytest.mark.parametrize(("steps", "shift", "audio"), [(2, 2.0, 1.0), (4, 2.0, 2.0), (8, 3.0, 6.0)])
 def test_a_film_without_the_step_looks_the_same(pipeline, steps, shift, audio) -> None:
     config, generator = pipeline.transformer.config, torch.Generator().manual_seed(1)
     voice = torch.randn(17, config.audio_blocks, config.audio_channels, generator=generator)

@@ -1,5 +1,6 @@
 """`python -m infinitetalk serve` as a process."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import httpx
 import msgpack
 import pytest
 
+from infinitetalk.__main__ import COMMANDS
 from infinitetalk.errors import InfiniteTalkError
 from infinitetalk.server.command import private_socket
 from tests.infinitetalk import forked
@@ -57,15 +59,21 @@ def test_a_socket_has_one_server_and_only_its_user_can_open_it(socket) -> None:
     assert not socket.exists()
 
 
+def test_the_program_names_its_commands() -> None:
+    """Here alone by its interpreter: what a command imports takes seconds, and `forked` has it."""
+    program = subprocess.run([sys.executable, "-m", "infinitetalk"], capture_output=True, text=True)
+
+    assert program.returncode == 2
+    assert all(command in program.stderr for command in COMMANDS)
+
+
 def test_it_ends_at_once_when_it_is_told_to_and_when_its_weights_are_missing(
     socket, weights, portrait, voice, tmp_path
 ) -> None:
     without_weights = forked.start(serve(tmp_path / "other.sock", tmp_path / "nothing"), tmp_path / "without-weights")
-    said = tmp_path / "said"
-    with said.open("w") as file:
-        process = subprocess.Popen([sys.executable, "-m", "infinitetalk", *serve(socket, weights)], stderr=file)
+    process = forked.start(serve(socket, weights), tmp_path / "said")
     try:
-        health = wait_until_ready(socket, lambda: process.poll() is None, said)
+        health = wait_until_ready(socket, process.is_alive, tmp_path / "said")
         assert (health["plan"], health["attention"], health["loads"]) == ("resident", "native", 1)
         endless = {**SETTINGS, "num_inference_steps": 10_000}
         given = job(source=str(portrait), voices=[str(voice)], size=[32, 32], settings=endless)
@@ -74,16 +82,15 @@ def test_it_ends_at_once_when_it_is_told_to_and_when_its_weights_are_missing(
             pieces = response.iter_raw()
             while "step" not in [message["type"] for message in messages]:
                 messages.feed(next(pieces))
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
-        assert process.returncode == 0
+            os.kill(process.pid, signal.SIGTERM)
+            process.join(60)
+        assert process.exitcode == 0
         assert not socket.exists()
 
         without_weights.join(300)
         assert without_weights.exitcode == 70
         assert "nothing" in (tmp_path / "without-weights").read_text()
     finally:
-        process.kill()
-        process.wait()
-        without_weights.kill()
-        without_weights.join()
+        for started in (process, without_weights):
+            started.kill()
+            started.join()

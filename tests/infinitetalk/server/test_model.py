@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from infinitetalk.checkpoints.load_transformer import LoraFile
 from infinitetalk.checkpoints.merge import merge
 from infinitetalk.errors import InfiniteTalkError, InvalidInput
 from infinitetalk.sampling.resume_point import ResumePoint
+from infinitetalk.server import loaded_model
 from infinitetalk.server.loaded_model import Readiness
 from infinitetalk.server.model import ModelWorker
 from infinitetalk.server.protocol import RenderJob
@@ -28,10 +30,13 @@ RUNTIME = RuntimeOptions(CPU, torch.float32, torch.float32, "native", compiled=F
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _no_garbage() -> Iterator[None]:
-    """gc.collect() takes longer than loading tiny networks."""
+def _quick_loads() -> Iterator[None]:
+    """gc.collect() takes longer than loading tiny networks, and the encoders, which no test changes, longer than the
+    transformer.
+    """
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(ModelWorker, "_free", lambda self: None)
+        monkeypatch.setattr(loaded_model, "load_encoders", cache(loaded_model.load_encoders))
         yield
 
 
@@ -71,7 +76,7 @@ def frames(chunks: list) -> np.ndarray:
 
 def test_many_renders_load_once_and_another_variant_loads_anew(start, ask) -> None:
     model = start()
-    films = [frames(render(model, ask(render_id=str(number)))) for number in range(3)]
+    films = [frames(render(model, ask(render_id=str(number)))) for number in range(2)]
 
     assert (model.loads, model.readiness) == (1, Readiness.READY)
     assert len(films[0]) == FRAMES
