@@ -127,8 +127,8 @@ def _certificates_read_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A new path at each call. Most tests write no file: `tmp_path` makes its folder, and that of every test ever made
-    is looked through for it.
+    """Names of new ones. Most tests write no file, and `tmp_path` makes a folder, for which it looks through those of
+    all tests before.
     """
     home = tmp_path_factory.mktemp("folders")
     return (home / str(number) for number in count())
@@ -137,9 +137,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def _own_folders(settings, folders: Iterator[Path]) -> None:
     cache.clear()  # of links to another test's storage
-    own = next(folders)
-    settings.MEDIA_ROOT = own / "media"
-    settings.WORK_DIR = own / "work"
+    settings.MEDIA_ROOT, settings.WORK_DIR = next(folders), next(folders)
     settings.CPU_WORKERS = 100  # Tests claim more renders of one tenant than a machine would.
 
 
