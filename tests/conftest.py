@@ -1,9 +1,11 @@
+import gc
 import logging
 import os
 import ssl
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 
 import httpx
@@ -22,7 +24,7 @@ from accounts.models import ApiKey, Plan, Tenant
 from creatorify.logs.line_limit import LineLimit
 from tests.database_clock import DatabaseClock
 from tests.database_setup import Emptying, do_not_wait_for_the_disk, use_migrated_template
-from tests.neighbour import Neighbour
+from tests.neighbour import Neighbour, Neighbours
 from tests.prices import full_prices
 
 
@@ -48,6 +50,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         order += [path, *light[number * share : (number + 1) * share]]
     order += light[len(heavy) * share :]
     items[:] = [item for path in order for item in files[path]]
+
+
+def pytest_collection_finish() -> None:
+    """What the imports have made stays to the end: the collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 class Caller(APIClient):
@@ -117,11 +125,19 @@ def _certificates_read_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Names of new ones. Most tests write no file, and `tmp_path` makes a folder, for which it looks through those of
+    all tests before.
+    """
+    home = tmp_path_factory.mktemp("folders")
+    return (home / str(number) for number in count())
+
+
 @pytest.fixture(autouse=True)
-def _own_folders(settings, tmp_path: Path) -> None:
+def _own_folders(settings, folders: Iterator[Path]) -> None:
     cache.clear()  # of links to another test's storage
-    settings.MEDIA_ROOT = tmp_path / "media"
-    settings.WORK_DIR = tmp_path / "work"
+    settings.MEDIA_ROOT, settings.WORK_DIR = next(folders), next(folders)
     settings.CPU_WORKERS = 100  # Tests claim more renders of one tenant than a machine would.
 
 
@@ -178,12 +194,17 @@ def clock(db) -> DatabaseClock:
     return DatabaseClock()
 
 
+@pytest.fixture(scope="session")
+def neighbours() -> Neighbours:
+    return Neighbours()
+
+
 @pytest.fixture
-def neighbour(db) -> Iterator[Neighbour]:
+def neighbour(db, neighbours: Neighbours) -> Iterator[Neighbour]:
     """Another tenant, of which nothing may have changed in the end."""
-    made = Neighbour()
-    yield made
-    made.assert_unchanged()
+    added = neighbours.add()
+    yield added
+    added.assert_unchanged()
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from tests.prices import full_prices
 
 USAGE = "/api/v1/usage"
 YEAR = {"start": "2026-01-01", "end": "2027-01-01"}
-NUMBER = 1000
+NUMBER = 500
 NUMBERS = ["renders", "billed_seconds", "amount_micros", "held_seconds"]
 
 

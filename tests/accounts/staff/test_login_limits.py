@@ -1,6 +1,7 @@
 """Wrong passwords at the admin's log-in page: how many, from where, and when it is over."""
 
 import threading
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -8,6 +9,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import F
 from django.test import Client
+from django.test.client import ClientHandler
 
 from accounts.models import FailedLogins
 from accounts.staff import login_limits
@@ -22,6 +24,16 @@ def staff(db, settings) -> User:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     User.objects.create_user("other", password=RIGHT, is_staff=True)
     return User.objects.create_user("staff", password=RIGHT, is_staff=True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_handler() -> Iterator[None]:
+    """Each browser here makes one request. It need not load all middleware for it."""
+    handler = ClientHandler(enforce_csrf_checks=False)
+    handler.load_middleware()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("django.test.client.ClientHandler", lambda *_: handler)
+        yield
 
 
 def attempt(name: str = "staff", password: str = "wrong", address: str = "10.0.0.1", **headers: str):

@@ -23,8 +23,8 @@ from tests.servers.webhook_receiver import Receiver, receiving
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("all_scopes")]
 
 
-@pytest.mark.parametrize("trouble", [[500], [503, 429], [301], ["reset"], ["silent"], [500, "reset", 404, "silent"]])
-def test_after_any_trouble_it_comes_again_as_the_same_message(alice, endpoint, receiver, trouble):
+def test_after_any_trouble_it_comes_again_as_the_same_message(alice, endpoint, receiver):
+    trouble = [500, "reset", 404, "silent", 301, 503, 429]
     receiver.answers = list(trouble)
     alice.post(f"{ENDPOINTS}/{endpoint['id']}/test")
     for tries in range(1, len(trouble) + 1):

@@ -1,4 +1,6 @@
+from collections.abc import Callable
 from datetime import timedelta
+from time import monotonic, sleep
 
 import pytest
 from django.db import IntegrityError, transaction
@@ -9,7 +11,7 @@ from accounts.models import UsageEntry
 from render import fence
 from render.fence import Fenced
 from render.lifecycle import progress, reaper, retries, transitions
-from render.lifecycle.lease import Lease
+from render.lifecycle.lease import Draining, Lease
 from render.lifecycle.planned_segments import WrongSegments
 from render.machine import nodes
 from render.models import Attempt, Node, Phase, ReaperClock, Render, Segment, State
@@ -250,42 +252,43 @@ class TestLeaseThread:
     def _quick(self, settings) -> None:
         settings.RENDER_LEASE_RENEW_SECONDS = 0.05
 
-    def wait_for(self, claim, state: str) -> Render:
-        from time import sleep
-
-        render = Render.objects.get(pk=claim.render_id)
-        for _ in range(100):
-            render.refresh_from_db()
-            if render.state == state:
-                break
-            sleep(0.05)
+    def wait_until(self, claim, reached: Callable[[Render], bool]) -> Render:
+        deadline = monotonic() + 60
+        while not reached(render := Render.objects.get(pk=claim.render_id)):
+            assert monotonic() < deadline
+            sleep(0.01)
         return render
 
+    def wait_for(self, claim, state: str) -> Render:
+        return self.wait_until(claim, lambda render: render.state == state)
+
+    def wait_for_renewals(self, claim, number: int) -> None:
+        for _ in range(number):
+            last = Render.objects.get(pk=claim.render_id).heartbeat_at
+            self.wait_until(claim, lambda render, last=last: render.heartbeat_at > last)
+
     def test_it_keeps_the_render(self, enqueue, claim, settings) -> None:
-        settings.RENDER_LEASE_SECONDS = 0.5
+        settings.RENDER_LEASE_SECONDS = 0.2
         enqueue()
         token = claim()
-        before = Render.objects.get(pk=token.render_id).lease_until
+        until = Render.objects.get(pk=token.render_id).lease_until
 
         with Lease(token) as lease:
-            from time import sleep
-
-            sleep(1)
+            # Beyond the end of the first lease, and that of a second.
+            self.wait_until(token, lambda render: render.heartbeat_at > until + timedelta(seconds=0.2))
             lease.check()
 
-        assert Render.objects.get(pk=token.render_id).lease_until > before
+        assert Render.objects.get(pk=token.render_id).lease_until > until
 
     def test_it_shows_how_far_the_engine_is_and_never_goes_back(self, enqueue, claim) -> None:
-        from time import sleep
-
         enqueue()
         token = claim()
 
         with Lease(token) as lease:
             lease.report(0.5)
-            sleep(0.5)
+            self.wait_until(token, lambda render: render.progress == 47)
             lease.report(0.1)
-            sleep(0.5)
+            self.wait_for_renewals(token, 2)  # The first may have begun before.
 
         assert Render.objects.get(pk=token.render_id).progress == 47
 
@@ -318,16 +321,12 @@ class TestLeaseThread:
         assert billed(token) == 0
 
     def test_it_tells_the_worker_that_the_node_is_draining(self, enqueue, claim) -> None:
-        from time import sleep
-
-        from render.lifecycle.lease import Draining
-
         enqueue()
         token = claim()
         Node.objects.filter(pk=nodes.heartbeat("cpu").pk).update(draining=True)
 
         with Lease(token) as lease:
-            sleep(0.5)
+            self.wait_for_renewals(token, 2)  # What the first one has found is noted when the second begins.
             lease.check()
             with pytest.raises(Draining):
                 lease.check_draining()

@@ -1,13 +1,14 @@
 """`manage.py node_drain`: a machine is taken out, and waited for."""
 
-from threading import Timer
+import time
+from types import SimpleNamespace
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
 
 from render.lifecycle import transitions
 from render.machine import nodes
+from render.management.commands import node_drain
 from render.models import Node, State
 
 
@@ -36,25 +37,27 @@ def test_it_tells_when_the_time_was_too_short(enqueue, claim, settings) -> None:
     claim()
 
     with pytest.raises(CommandError, match="1 renders are still at work") as ended:
-        call_command("node_drain", settings.NODE_NAME, wait=0.3)
+        call_command("node_drain", settings.NODE_NAME, wait=0.1)
     assert ended.value.returncode == 1
     assert claim() is None  # and it gets no other
 
 
-@pytest.mark.django_db(transaction=True)
-def test_it_waits_until_the_render_was_handed_back(enqueue, claim, settings, capsys) -> None:
+@pytest.mark.django_db
+def test_it_waits_until_the_render_was_handed_back(enqueue, claim, settings, capsys, monkeypatch) -> None:
     render = enqueue()
     claimed = claim()
+    pauses: list[float] = []
 
-    def hand_back() -> None:
-        transitions.hand_back(claimed)
-        connection.close()
+    def pause(seconds: float) -> None:
+        assert "is drained" not in capsys.readouterr().out
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            transitions.hand_back(claimed)
 
-    timer = Timer(0.5, hand_back)
-    timer.start()
+    monkeypatch.setattr(node_drain, "time", SimpleNamespace(monotonic=time.monotonic, sleep=pause))
     call_command("node_drain", settings.NODE_NAME, wait=20)
-    timer.join()
 
+    assert len(pauses) == 2
     render.refresh_from_db()
     assert (render.state, render.crashes) == (State.QUEUED, 0)
     assert "is drained" in capsys.readouterr().out
