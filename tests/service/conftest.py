@@ -15,17 +15,18 @@ from tests.render.conftest import site  # noqa: F401
 from tests.stack import running_service, until
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def service_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the service that the tests of a file share: its media, logs, work and tmp."""
+    """Of the service that all tests of this folder share: its media, logs, work and tmp."""
     folder = tmp_path_factory.mktemp("service")
     (folder / "tmp").mkdir()
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def shared_service(django_db_setup: Emptying, django_db_blocker, service_folder: Path) -> Iterator[Supervisor]:
-    """To start it takes as much computing as most of its tests."""
+    """To start it takes more computing than most of its tests. It ends with the last test of this folder: another one's
+    tests have the database to themselves."""
     with running_service(service_folder, TMPDIR=str(service_folder / "tmp")) as supervisor:
         yield supervisor
     with django_db_blocker.unblock():

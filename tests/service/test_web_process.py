@@ -154,7 +154,7 @@ def test_a_taken_port_is_refused_with_a_word(service) -> None:
 
 
 def test_it_ends_with_open_streams_and_takes_its_workers_along(service, client, post) -> None:
-    project_id = post("slow")
+    project_id = post("held")
     main = psutil.Process(service.processes["web"].pid)
     workers = main.children()
     headers = {**client.headers, "Accept": "text/event-stream"}

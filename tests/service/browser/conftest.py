@@ -6,17 +6,6 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.render.conftest import site  # noqa: F401
-from tests.service.conftest import (  # noqa: F401
-    client,
-    post,
-    real_media,
-    service,
-    service_folder,
-    shared_service,
-    wait_for,
-)
-
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SCREENSHOTS = os.environ.get("SCREENSHOTS")  # a folder to keep pictures of the pages in
 # Nothing but the page under test reaches the network.
@@ -37,7 +26,7 @@ def keep(page: Page, name: str) -> None:
 
 
 @pytest.fixture
-def browser(service) -> Iterator[Browser]:  # noqa: F811
+def browser(service) -> Iterator[Browser]:
     """After the service, so that it is gone again when the database is emptied: Django refuses that beside its loop."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)

@@ -19,7 +19,7 @@ from render.models import Attempt, Node, Phase, Render
 from tests.infinitetalk.conftest import weights  # noqa: F401
 from tests.render.conftest import write_voice
 from tests.service.conftest import ended
-from tests.service.faults.test_deaths import film_of, latest
+from tests.service.test_deaths import film_of, latest
 from tests.stack import queue_worker, running_service, until
 
 CHUNKS = 3
