@@ -48,8 +48,8 @@ def running_service(
             "ALLOW_PRIVATE_MEDIA_URLS": "true",
             "CPU_WORKERS": "1",
             "RENDER_LEASE_SECONDS": str(LEASE_SECONDS),
-            "RENDER_LEASE_RENEW_SECONDS": "1",
-            "REAPER_INTERVAL_SECONDS": "1",
+            "RENDER_LEASE_RENEW_SECONDS": "0.3",
+            "REAPER_INTERVAL_SECONDS": "0.5",
             **(_gpu_environment(folder, weights) if weights else {}),
             **environment,
         },
@@ -121,6 +121,12 @@ def queue_worker(service: Supervisor, name: str = "queue") -> psutil.Process:
         [main] = main.children()
     [sentinel] = main.children()
     return min(sentinel.children(), key=lambda process: process.pid)
+
+
+def web_worker(service: Supervisor) -> psutil.Process:
+    """The process that answers requests: the child of the web server's main process."""
+    [worker] = psutil.Process(service.processes["web"].pid).children()
+    return worker
 
 
 def until(condition: Callable[[], bool], seconds: float = 120) -> None:
