@@ -50,6 +50,7 @@ def test_a_film_is_watched_while_it_renders(
     assert page.evaluate("video.getVideoPlaybackQuality().totalVideoFrames") > 10
     assert page.evaluate("video.webkitAudioDecodedByteCount") > 0
 
+    page.evaluate("video.playbackRate = 4")
     let_go_on(go_on)
     status = wait_for(project_id, ended)
     wait_until(page, "video.ended")
