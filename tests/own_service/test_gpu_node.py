@@ -47,9 +47,9 @@ def service(transactional_db, tmp_path: Path, folder: Path) -> Iterator[Supervis
 
 @pytest.fixture
 def voice(site) -> str:
-    """Of 40 frames: three of the tiny checkpoint's chunks."""
+    """Of 17 frames: three of the tiny checkpoint's chunks."""
     base_url, folder = site
-    write_voice(folder / "short-voice.wav", 1.61)
+    write_voice(folder / "short-voice.wav", 0.69)
     return f"{base_url}/short-voice.wav"
 
 
