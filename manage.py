@@ -4,10 +4,11 @@
 import os
 import sys
 
+import django
 from django.core.management import execute_from_command_line
 from django.db import OperationalError, connection
 
-from creatorify.config.start import faults_end_the_process, read_settings, start_database
+from creatorify.config.start import faults_end_the_process, loading, read_settings, start_database
 
 # These fork, or run for long beside others that do: they start the embedded database first. All other commands start it
 # when they open a connection.
@@ -20,6 +21,8 @@ def main() -> None:
         read_settings()
         if sys.argv[1:2] and sys.argv[1] in SERVICES:
             start_database()
+        with loading():
+            django.setup()
         try:
             execute_from_command_line(sys.argv)
         except OperationalError as error:

@@ -1,7 +1,5 @@
 """What happens in every process when Django has loaded all apps."""
 
-import gc
-
 from django.apps import AppConfig, apps
 from django.conf import settings
 from django.db.models.signals import post_migrate
@@ -23,6 +21,3 @@ class CreatorifyConfig(AppConfig):
         request_charset.install()
         # The last app that has models: all permissions exist then.
         post_migrate.connect(staff_roles.sync, sender=apps.get_app_config("projects"))
-        # What is loaded by now stays. No collection looks through it again, so forked processes share its memory.
-        gc.freeze()
-        gc.enable()

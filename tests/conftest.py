@@ -27,6 +27,8 @@ from tests.database_setup import Emptying, do_not_wait_for_the_disk, use_migrate
 from tests.neighbour import Neighbour, Neighbours
 from tests.prices import full_prices
 
+TESTS = Path(__file__).parent
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -36,16 +38,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)  # after pytest-randomly's shuffle
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that start the whole service evenly among the others: two at once slow each other down, one that begins
-    last keeps one of two processes busy alone.
+    """First the files that share one service, so that it is started once in each test process. Those that start one of
+    their own evenly among the others: two at once slow each other down, one that begins last keeps one of two processes
+    busy alone.
     """
     files: dict[Path, list[pytest.Item]] = {}
     for item in items:
         files.setdefault(item.path, []).append(item)
-    heavy = [path for path in files if path.parent.name in ("service", "browser")]
-    light = [path for path in files if path not in heavy]
+    order = [path for path in files if path.is_relative_to(TESTS / "service")]
+    heavy = [path for path in files if path.is_relative_to(TESTS / "own_service")]
+    light = [path for path in files if path not in order and path not in heavy]
     share = -(-len(light) // (len(heavy) + 1))
-    order: list[Path] = []
     for number, path in enumerate(heavy):
         order += [path, *light[number * share : (number + 1) * share]]
     order += light[len(heavy) * share :]

@@ -80,6 +80,32 @@ class SlowEngine(InstantEngine):
     seconds_per_segment = 0.5
 
 
+class HeldEngine(InstantEngine):
+    """It waits before each segment until `let_go_on` lets it: it is in the middle for as long as a test wants it."""
+
+    name = "held"
+
+    def segments(
+        self,
+        inputs: RenderInputs,
+        parameters: Parameters,
+        plan: RenderPlan,
+        resume: Checkpoint | None,
+        lease: RenderLease,
+    ) -> Iterator[RenderedSegment]:
+        allowed = Path(inputs.prompt)
+        for segment in super().segments(inputs, parameters, plan, resume, lease):
+            while not allowed.is_file() or allowed.stat().st_size <= segment.index:
+                lease.check()
+                time.sleep(0.05)
+            yield segment
+
+
+def let_go_on(allowed: Path, segments: int = 1000) -> None:
+    """allowed: the file that the prompt of a held render names. segments: as many as it may render in all."""
+    allowed.write_bytes(bytes(segments))
+
+
 class StatefulEngine(InstantEngine):
     """Each segment is made from what the one before left, as the motion frames of a real model are."""
 

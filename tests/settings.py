@@ -7,7 +7,7 @@ RENDER_ENGINES = {
     **RENDER_ENGINES,
     "instant": {"class": "tests.engines.InstantEngine", "queue": "cpu"},
     "slow": {"class": "tests.engines.SlowEngine", "queue": "cpu"},
-    "held": {"class": "tests.browser.engine.HeldEngine", "queue": "cpu"},
+    "held": {"class": "tests.engines.HeldEngine", "queue": "cpu"},
     "stateful": {"class": "tests.engines.StatefulEngine", "queue": "gpu"},
     "paced": {"class": "tests.engines.PacedEngine", "queue": "gpu"},
     "chunked": {"class": "tests.engines.ChunkedEngine", "queue": "gpu"},

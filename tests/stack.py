@@ -27,14 +27,15 @@ GPU_NODE = {"gpu_node": [sys.executable, "manage.py", "gpu_node"]}
 def running_service(
     folder: Path,
     *,
+    web: bool = True,
     gpu_node: bool = False,
     gpu_node_command: list[str] | None = None,
     weights: Path | None = None,
     commands: Mapping[str, list[str]] = MappingProxyType({}),
     **environment: str,
 ) -> Iterator[Supervisor]:
-    """Start everything, with leases short enough to wait for. weights: of a model server, for the gpu_node. commands:
-    further ones, or others than the usual.
+    """Start everything, with leases short enough to wait for. web: False where a test makes its requests in its own
+    process. weights: of a model server, for the gpu_node. commands: further ones, or others than the usual.
     """
     gpu_nodes = {"gpu_node": gpu_node_command} if gpu_node_command else GPU_NODE if gpu_node else {}
     service = Supervisor(
@@ -48,15 +49,21 @@ def running_service(
             "ALLOW_PRIVATE_MEDIA_URLS": "true",
             "CPU_WORKERS": "1",
             "RENDER_LEASE_SECONDS": str(LEASE_SECONDS),
-            "RENDER_LEASE_RENEW_SECONDS": "1",
-            "REAPER_INTERVAL_SECONDS": "1",
+            "RENDER_LEASE_RENEW_SECONDS": "0.3",
+            "REAPER_INTERVAL_SECONDS": "0.5",
             **(_gpu_environment(folder, weights) if weights else {}),
             **environment,
         },
-        further_commands={**gpu_nodes, **(_model_server(folder, weights) if weights else {}), **commands},
+        further_commands={
+            **gpu_nodes,
+            **(_model_server(folder, weights) if weights else {}),
+            **commands,
+            **({} if web else {"web": ["sleep", "infinity"]}),
+        },
     )
     with service:
-        wait_until_listening(service.base_url, seconds=120)
+        if web:
+            wait_until_listening(service.base_url, seconds=120)
         yield service
 
 
@@ -121,6 +128,12 @@ def queue_worker(service: Supervisor, name: str = "queue") -> psutil.Process:
         [main] = main.children()
     [sentinel] = main.children()
     return min(sentinel.children(), key=lambda process: process.pid)
+
+
+def web_worker(service: Supervisor) -> psutil.Process:
+    """The process that answers requests: the child of the web server's main process."""
+    [worker] = psutil.Process(service.processes["web"].pid).children()
+    return worker
 
 
 def until(condition: Callable[[], bool], seconds: float = 120) -> None:

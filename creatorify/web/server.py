@@ -20,7 +20,7 @@ from granian.server.mp import MPServer
 
 from creatorify.asgi_middleware import connections
 from creatorify.asgi_middleware.client_limits import READ_SECONDS
-from creatorify.config.start import faults_end_the_process, read_settings, start_database
+from creatorify.config.start import faults_end_the_process, loading, read_settings, start_database
 from creatorify.web.port import port_number
 from render.parent_death import die_with_parent
 
@@ -42,12 +42,13 @@ def main() -> None:
     with faults_end_the_process():
         read_settings()
         start_database()
-        from creatorify.asgi import application  # It needs the settings.
+        with loading():
+            from creatorify.asgi import application  # It needs the settings.
 
-        try:
-            BaseCommand().check()
-        except SystemCheckError as error:
-            sys.exit(str(error))
+            try:
+                BaseCommand().check()
+            except SystemCheckError as error:
+                sys.exit(str(error))
 
     def load() -> ASGI3Application:
         die_with_parent()  # Supervisors watch and restart only the parent.

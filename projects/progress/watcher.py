@@ -91,11 +91,12 @@ class Watcher:
         while self._waiters:
             try:
                 await self._end_without_access()
-                snapshots = await _query({waiter.project_id for waiter in self._waiters})
+                waiters = list(self._waiters)  # Whoever comes during the query has to wait for the next one.
+                snapshots = await _query({waiter.project_id for waiter in waiters})
             except Error:
                 logger.exception("The database is away; trying again")
             else:
-                for waiter in list(self._waiters):
+                for waiter in waiters:
                     now = snapshots.get(waiter.project_id, Snapshot())
                     if now != waiter.seen and not waiter.change.done():
                         waiter.change.set_result(now)

@@ -10,22 +10,24 @@ from django.db import connection
 from creatorify.demo.media import write_portrait, write_speech
 from creatorify.demo.supervisor import Supervisor, wait_until_listening
 from creatorify.operations import invariants
+from render.machine import work_folder
 from tests.database_setup import Emptying
 from tests.render.conftest import site  # noqa: F401
 from tests.stack import running_service, until
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def service_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the service that the tests of a file share: its media, logs, work and tmp."""
+    """Of the service that all tests of this folder share: its media, logs, work and tmp."""
     folder = tmp_path_factory.mktemp("service")
     (folder / "tmp").mkdir()
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def shared_service(django_db_setup: Emptying, django_db_blocker, service_folder: Path) -> Iterator[Supervisor]:
-    """To start it takes as much computing as most of its tests."""
+    """To start it takes more computing than most of its tests. It ends with the last test of this folder: another one's
+    tests have the database to themselves."""
     with running_service(service_folder, TMPDIR=str(service_folder / "tmp")) as supervisor:
         yield supervisor
     with django_db_blocker.unblock():
@@ -36,7 +38,10 @@ def shared_service(django_db_setup: Emptying, django_db_blocker, service_folder:
 @pytest.fixture
 def service(transactional_db: None, shared_service: Supervisor, service_folder: Path, settings) -> Iterator[Supervisor]:
     """Whole again, whatever the test before has killed, with an empty database and no media."""
-    settings.MEDIA_ROOT = service_folder / "media"
+    settings.MEDIA_ROOT, settings.WORK_DIR = service_folder / "media", service_folder / "work"
+    until(lambda: not at_work(service_folder / "work"))
+    for path in (service_folder / "media").glob("*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     logs = {log: log.stat().st_size for log in (service_folder / "logs").glob("*.log")}
     until(lambda: all(process.poll() is None for process in shared_service.processes.values()), seconds=120)
     wait_until_listening(shared_service.base_url, seconds=120)
@@ -46,8 +51,12 @@ def service(transactional_db: None, shared_service: Supervisor, service_folder: 
     finally:
         for log, size in sorted(logs.items()):
             print(f"--- {log.name}\n{log.read_bytes()[size:].decode()[-4000:]}")  # pytest shows it where a test fails
-        for path in (service_folder / "media").glob("*"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def at_work(folder: Path) -> list[Path]:
+    """The work folders of renders of the test before, whose workers have yet to notice that their rows are gone."""
+    work_folder.sweep()  # those of killed workers
+    return list(folder.glob("*-a*/"))
 
 
 @pytest.fixture

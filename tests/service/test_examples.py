@@ -10,17 +10,20 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import httpx
 import pytest
 
 from creatorify.demo.media import write_portrait, write_speech
 from tests import ROOT
+from tests.own_service.demo_process import start, var  # noqa: F401
 from tests.render.conftest import site, write_voice  # noqa: F401
-from tests.service.demo_process import start, var  # noqa: F401
 
 PYTHON_EXAMPLE = """
 import requests
@@ -117,7 +120,7 @@ def adapted(example: str, service, plain_key: str, media: dict[str, str]) -> str
 @pytest.fixture(scope="session")
 def short_speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A film of a second takes a ninth of the computing of one of the demo's sentences."""
-    return write_speech(tmp_path_factory.mktemp("speech") / "speech.wav", "Hello, and welcome.")
+    return write_speech(tmp_path_factory.mktemp("speech") / "speech.wav", "Hello.")
 
 
 @pytest.fixture
@@ -130,7 +133,7 @@ def media(site, short_speech: Path) -> dict[str, str]:  # noqa: F811
 
 
 def test_the_older_python_example_gets_its_video(service, alice, media) -> None:
-    script = adapted(PYTHON_EXAMPLE, service, alice.plain_key, media).replace("time.sleep(10)", "time.sleep(1)")
+    script = adapted(PYTHON_EXAMPLE, service, alice.plain_key, media).replace("time.sleep(10)", "time.sleep(0.2)")
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100)
     assert run.returncode == 0, run.stderr
     assert "Project created: " in run.stdout
@@ -157,6 +160,13 @@ def examples(document: str, language: str) -> list[str]:
     return blocks
 
 
+def run_together(curl: str, python: str, **options: Any) -> list[subprocess.CompletedProcess[str]]:
+    """The ends of both, which ran at the same time."""
+    with ThreadPoolExecutor() as threads:
+        run = partial(subprocess.run, capture_output=True, text=True, **options)
+        return list(threads.map(run, (["bash", "-c", curl], [sys.executable, "-c", python])))
+
+
 @pytest.fixture
 def kept_demo(var: Path, short_speech: Path) -> Iterator[Path]:  # noqa: F811
     """The folder of a demo that was told to keep the service running."""
@@ -178,13 +188,12 @@ def kept_demo(var: Path, short_speech: Path) -> Iterator[Path]:  # noqa: F811
 
 @pytest.mark.timeout(600)
 def test_the_readmes_examples_get_their_videos_from_a_demo(kept_demo: Path) -> None:
-    """As somebody pastes them, one after the other, with nothing set and nothing changed but a shorter speech."""
+    """As somebody pastes them, with nothing set and nothing changed but a shorter speech."""
     [of_make, curl] = examples("README.md", "sh")
     [python] = examples("README.md", "python")
     assert [line.split()[:2] for line in of_make.splitlines()] == [["make", "demo"], ["make", "test"]]
     plain = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    for command in (["bash", "-c", curl], [sys.executable, "-c", python]):
-        run = subprocess.run(command, cwd=kept_demo.parents[1], env=plain, capture_output=True, text=True, timeout=150)
+    for run in run_together(curl, python, cwd=kept_demo.parents[1], env=plain, timeout=150):
         assert run.returncode == 0, run.stdout + run.stderr
         [film] = re.findall(r"http://[^\s\"]+\.mp4[^\s\"]*", run.stdout)
         assert httpx.get(film).raise_for_status().content[4:8] == b"ftyp"
@@ -212,13 +221,9 @@ def demo_folder(tmp_path: Path) -> Path:
     return folder
 
 
-def run_examples(folder: Path) -> tuple[subprocess.CompletedProcess[str], subprocess.CompletedProcess[str]]:
+def run_examples(folder: Path) -> list[subprocess.CompletedProcess[str]]:
     [_, curl], [python] = examples("README.md", "sh"), examples("README.md", "python")
-    commands = (["bash", "-c", curl], [sys.executable, "-c", python])
-    of_curl, of_python = (
-        subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30) for command in commands
-    )
-    return of_curl, of_python
+    return run_together(curl, python, cwd=folder, timeout=30)
 
 
 @pytest.mark.timeout(100)

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
-import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -12,22 +14,31 @@ from django.utils import timezone
 
 from accounts.api_keys import keys
 from accounts.models import ApiKey, Tenant
-from tests.render.conftest import write_voice
+from tests.engines import let_go_on
+from tests.stack import until
 
 
-def events_of(response: httpx.Response) -> list[dict]:
-    """Until the server ends the stream."""
-    lines = [line for line in response.iter_lines() if line.startswith("data: ")]
-    return [json.loads(line.removeprefix("data: ")) for line in lines]
+def events_of(lines: Iterator[str]) -> Iterator[dict]:
+    """Until the server ends the stream. lines: of the response."""
+    return (json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: "))
 
 
-def test_progress_is_told_as_it_happens(service, client, post, wait_for, charlie) -> None:
-    project_id = post("slow")
+def test_progress_is_told_as_it_happens(service, client, post, charlie, tmp_path: Path) -> None:
+    go_on = tmp_path / "go-on"
+    project_id = post("held", prompt=str(go_on))
     url = client.get(f"/projects/{project_id}").json()["urls"]["events"]
+    told: list[dict] = []
 
-    with httpx.stream("GET", url, headers={**client.headers, "Accept": "text/event-stream"}, timeout=60) as response:
+    with (
+        ThreadPoolExecutor() as threads,
+        httpx.stream("GET", url, headers={**client.headers, "Accept": "text/event-stream"}, timeout=60) as response,
+    ):
+        waiting = threads.submit(follow_by_waiting, client, project_id)
         assert response.headers["Content-Type"].startswith("text/event-stream")
-        told = events_of(response)
+        for status in events_of(response.iter_lines()):
+            told.append(status)
+            let_go_on(go_on, (status["segment"] or 0) + 1)  # The next segment comes when this one was told.
+        waiting.result()
 
     assert told[-1]["status"] == "finished" and told[-1]["video_url"]
     progress = [status["progress"] for status in told]
@@ -43,63 +54,66 @@ def test_progress_is_told_as_it_happens(service, client, post, wait_for, charlie
     assert (finished.json()["status"], finished.headers["Preference-Applied"]) == ("finished", "wait=20")
     assert httpx.get(f"{client.base_url}projects/{project_id}/status", headers={"Prefer": "wait=5"}).status_code == 401
 
-    follow_by_waiting(client, post("slow"), wait_for)
 
-
-def open_project(client: httpx.Client, post, wait_for, site) -> str:
-    """One that renders for long."""
-    base_url, folder = site
-    write_voice(folder / "long-voice.wav", 120)
-    project_id = post("slow", audio_url=f"{base_url}/long-voice.wav")
-    wait_for(project_id, lambda status: status["state"] == "running")
+def open_project(post, wait_for, go_on: Path) -> str:
+    """One that has rendered a segment and waits until it is let go on."""
+    let_go_on(go_on, 1)
+    project_id = post("held", prompt=str(go_on))
+    wait_for(project_id, lambda status: (status["segment"] or 0) >= 1)
     return project_id
 
 
-def test_a_stream_ends_with_its_key(service, client, post, wait_for, site, alice, charlie) -> None:
-    project_id = open_project(client, post, wait_for, site)
-    url = f"{service.base_url}/api/v1/projects/{project_id}/events"
+def test_streams_and_answers_that_wait_end_with_their_key(
+    service, client, post, wait_for, alice, charlie, site, tmp_path: Path
+) -> None:
+    project_id = open_project(post, wait_for, tmp_path / "go-on")
+    source, _ = site
+    body = {"title": "x", "image_url": f"{source}/picture.png", "audio_url": f"{source}/voice.wav"}
+    of_stranger = client.post("/projects", json=body, headers={"X-API-Key": charlie.plain_key}).json()["id"]
+    ApiKey.objects.update(last_used_at=None)
     soon = timezone.now()
     endings = {
-        "revoked": lambda key: ApiKey.objects.filter(pk=key.pk).update(revoked_at=soon),
-        "expired": lambda key: ApiKey.objects.filter(pk=key.pk).update(expires_at=soon),
-        "without the scope": lambda key: ApiKey.objects.filter(pk=key.pk).update(scopes=["usage:read"]),
-        "from another network": lambda key: ApiKey.objects.filter(pk=key.pk).update(allowed_ips=["192.0.2.0/24"]),
-        "suspended": lambda key: Tenant.objects.filter(pk=key.tenant_id).update(suspended_at=soon),
+        "revoked": {"revoked_at": soon},
+        "expired": {"expires_at": soon},
+        "without the scope": {"scopes": ["usage:read"]},
+        "from another network": {"allowed_ips": ["192.0.2.0/24"]},
     }
-    for end in endings.values():
-        key, plain = keys.issue(alice.tenant, name="stream", allowed_ips=["127.0.0.0/8"])
-        headers = {"X-API-Key": plain, "Accept": "text/event-stream"}
-        with httpx.stream("GET", url, headers=headers, timeout=60) as response:
-            lines = response.iter_lines()
-            assert any(line.startswith("data: ") for line in lines)
-            end(key)
-            told = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
-        assert all(status["state"] == "running" for status in told)
-        assert httpx.get(url, headers=headers).status_code in (401, 403)
-    Tenant.objects.update(suspended_at=None)
-    client.post(f"/projects/{project_id}/cancel").raise_for_status()
+    ours = [keys.issue(alice.tenant, name=name, allowed_ips=["127.0.0.0/8"]) for name in endings]
 
+    projects = f"{service.base_url}/api/v1/projects"
+    callers = [({"X-API-Key": plain}, f"{projects}/{project_id}") for _, plain in ours]
+    callers.append(({"X-API-Key": charlie.plain_key}, f"{projects}/{of_stranger}"))
+    with ExitStack() as opened:
+        threads = opened.enter_context(ThreadPoolExecutor())
+        answers = [
+            threads.submit(httpx.get, f"{url}/status", headers={**key, "Prefer": "wait=25"}, timeout=60)
+            for key, url in callers
+        ]
+        admitted = ApiKey.objects.filter(
+            pk__in=[charlie.key.pk, *(key.pk for key, _ in ours)], last_used_at__isnull=False
+        )
+        until(lambda: admitted.count() == len(callers))
+        streams = []
+        for key, url in callers:
+            follows = {**key, "Accept": "text/event-stream"}
+            response = opened.enter_context(httpx.stream("GET", f"{url}/events", headers=follows, timeout=60))
+            streams.append(events_of(response.iter_lines()))
+        assert [next(stream)["state"] for stream in streams] == [*["running"] * 4, "queued"]
+        for (key, _), changes in zip(ours, endings.values(), strict=True):
+            ApiKey.objects.filter(pk=key.pk).update(**changes)
+        Tenant.objects.filter(pk=charlie.tenant.pk).update(suspended_at=soon)
+        assert [list(stream) for stream in streams] == [[]] * 5  # Nothing had changed.
 
-def test_an_answer_that_waits_is_not_given_to_a_key_that_has_ended_meanwhile(
-    service, client, post, wait_for, site, alice, charlie
-) -> None:
-    running = open_project(client, post, wait_for, site)
-    queued = post("slow")  # Nothing changes: no worker is free.
-    key, plain = keys.issue(alice.tenant, name="waits")
-    url = f"{service.base_url}/api/v1/projects/{queued}/status"
-    with ThreadPoolExecutor() as threads:
-        waiting = threads.submit(httpx.get, url, headers={"X-API-Key": plain, "Prefer": "wait=3"}, timeout=60)
-        time.sleep(1)
-        keys.revoke(key)
-        answer = waiting.result()
-
-    assert (answer.status_code, answer.json()["code"]) == (401, "key_expired")
-    for project_id in (queued, running):
+        # Now both change, and so the answers come.
         client.post(f"/projects/{project_id}/cancel").raise_for_status()
+        codes = [(answer.result().status_code, answer.result().json()["code"]) for answer in answers]
+    assert codes == [
+        (401, "key_expired"), (401, "key_expired"), (403, "insufficient_scope"), (403, "ip_not_allowed"),
+        (403, "tenant_suspended"),
+    ]  # fmt: skip
 
 
-def follow_by_waiting(client: httpx.Client, project_id: str, wait_for) -> None:
-    wait_for(project_id, lambda status: status["state"] == "running")
+def follow_by_waiting(client: httpx.Client, project_id: str) -> None:
     etag, told = "", []
     while not told or told[-1]["status"] != "finished":
         headers = {"Prefer": "respond-async, wait=20", **({"If-None-Match": etag} if etag else {})}
@@ -108,13 +122,15 @@ def follow_by_waiting(client: httpx.Client, project_id: str, wait_for) -> None:
         assert response.headers["Preference-Applied"] == "wait=20"
         etag = response.headers["ETag"]
         told.append(response.json())
-    assert len({(status["phase"], status["progress"]) for status in told}) == len(told)
+    assert len({(status["state"], status["phase"], status["progress"]) for status in told}) == len(told)
 
 
 # 500: as many as one node is to hold open.
 @pytest.mark.parametrize("streams", [60, pytest.param(500, marks=pytest.mark.slow)])
-def test_many_streams_leave_the_others_their_service(service, client, post, wait_for, site, streams: int) -> None:
-    project_id = open_project(client, post, wait_for, site)
+def test_many_streams_leave_the_others_their_service(
+    service, client, post, wait_for, tmp_path: Path, streams: int
+) -> None:
+    project_id = open_project(post, wait_for, tmp_path / "go-on")
 
     ends = asyncio.run(_with_open_streams(service.base_url, client, project_id, streams))
 

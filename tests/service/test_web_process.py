@@ -19,7 +19,7 @@ from creatorify.asgi_middleware import connections as connections_of
 from creatorify.asgi_middleware.client_limits import READ_SECONDS, SILENCE_SECONDS
 from creatorify.web import server
 from tests import stack
-from tests.stack import until
+from tests.stack import until, web_worker
 
 HALF_SENT = b"PUT /api/v1/uploads/x/content HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n"
 JSON = {"Content-Type": "application/json"}
@@ -92,7 +92,7 @@ def test_clients_that_send_nothing_more_are_disconnected(service, connections) -
 def test_a_client_that_reads_nothing_of_a_video_is_disconnected(service, client, service_folder) -> None:
     (service_folder / "media").mkdir(exist_ok=True)
     (service_folder / "media" / "film.mp4").write_bytes(bytes(50_000_000))
-    worker = psutil.Process(service.processes["web"].pid).children()[0]
+    worker = web_worker(service)
     with socket.socket() as stalled:
         stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         stalled.connect(("127.0.0.1", port_of(service)))
@@ -117,8 +117,7 @@ def test_more_connections_than_it_may_hold_wait_and_are_answered(transactional_d
         film.truncate(50_000_000)
     request = f"GET {default_storage.url('film.mp4')} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
     with stack.running_service(tmp_path, commands={"web": ["sh", "-c", limited]}) as service:
-        [worker] = psutil.Process(service.processes["web"].pid).children()
-        assert worker.rlimit(psutil.RLIMIT_NOFILE) == (limit, limit)
+        assert stack.web_worker(service).rlimit(psutil.RLIMIT_NOFILE) == (limit, limit)
         with contextlib.ExitStack() as opened:
             watching = []
             for _ in range(MANY):
@@ -154,7 +153,7 @@ def test_a_taken_port_is_refused_with_a_word(service) -> None:
 
 
 def test_it_ends_with_open_streams_and_takes_its_workers_along(service, client, post) -> None:
-    project_id = post("slow")
+    project_id = post("held")
     main = psutil.Process(service.processes["web"].pid)
     workers = main.children()
     headers = {**client.headers, "Accept": "text/event-stream"}

@@ -1,4 +1,4 @@
-"""Parts of `manage.py demo` without the service that it starts; tests/service/test_demo.py starts it."""
+"""Parts of `manage.py demo` without the service that it starts; tests/own_service/test_demo.py starts it."""
 
 import io
 import socket

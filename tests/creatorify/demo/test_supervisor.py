@@ -1,19 +1,21 @@
 """The supervisor with real processes: restarts that wait longer each time, and what is told of them."""
 
 import logging
-import os
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import psutil
 import pytest
 
 from creatorify.demo import supervisor
 from creatorify.demo.supervisor import ProcessFailed, Supervisor, wait_until_listening
+from tests import ROOT
 
 SLEEP = ["sleep", "1000"]
 DIES = ["sh", "-c", "echo the disk is on fire; exit 3"]
@@ -58,17 +60,20 @@ def test_a_process_that_dies_at_once_is_started_again_ever_later(tmp_path, monke
 
 def test_the_first_restart_comes_soon_and_a_healthy_while_makes_it_the_first_again(tmp_path, monkeypatch) -> None:
     assert supervisor.FIRST_PAUSE_SECONDS == 0.5
-    monkeypatch.setattr(supervisor, "HEALTHY_SECONDS", 0.3)
+    monkeypatch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(supervisor, "HEALTHY_SECONDS", 0.1)
+    monkeypatch.setattr(supervisor, "POLL_SECONDS", 0.01)
     with supervised(tmp_path) as service:
+        state = service._states["queue"]
         for _ in range(3):
             process = service.processes["queue"]
-            time.sleep(0.5)
+            until(lambda: state.was_healthy and state.deaths == 0)
             process.kill()
             until(lambda process=process: service.processes["queue"] is not process)
         assert service.failures() == {}
         service.check()
 
-    assert pauses(tmp_path, "queue") == ["0.5 s"] * 3
+    assert pauses(tmp_path, "queue") == ["0.05 s"] * 3
 
 
 def test_a_process_that_cannot_start_is_told_with_the_end_of_its_log(tmp_path) -> None:
@@ -93,16 +98,17 @@ def test_one_that_was_killed_once_can_start(tmp_path) -> None:
 
 
 def test_a_taken_port_is_told_though_somebody_answers_there(tmp_path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
+    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as taken:
+        Thread(target=taken.serve_forever, daemon=True).start()
+        port = taken.server_port
         web = Supervisor(port=port, log_folder=tmp_path, environment={}).commands["web"]
         environment = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "VAR_DIR": str(tmp_path / "var")}
         others = {"web": web, "queue": SLEEP, "reaper": SLEEP}
         service = Supervisor(port=port, log_folder=tmp_path / "logs", environment=environment, further_commands=others)
         with service, pytest.raises(ProcessFailed, match="(?s)web ended with status.*in use"):
             wait_until_listening(service.base_url, seconds=90, check=service.check)
+        taken.shutdown()
 
 
 def lives(pid: int) -> bool:
@@ -135,7 +141,8 @@ def test_a_command_that_is_not_there_ends_the_others(tmp_path) -> None:
     assert {child.pid for child in psutil.Process().children()} <= before
 
 
-def test_a_log_that_cannot_be_written_is_no_end_of_the_supervisor(tmp_path) -> None:
+def test_a_log_that_cannot_be_written_is_no_end_of_the_supervisor(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 0.05)
     with supervised(tmp_path) as service:
         log = tmp_path / "logs" / "queue.log"
         log.unlink()
@@ -146,11 +153,10 @@ def test_a_log_that_cannot_be_written_is_no_end_of_the_supervisor(tmp_path) -> N
         until(lambda: service.processes["queue"].poll() is None)
 
 
-def test_a_queue_whose_processes_die_at_once_ends(tmp_path) -> None:
+def test_a_queue_whose_processes_die_at_once_ends() -> None:
     """So that its supervisor, which tells of it, waits longer each time: here a sentinel that ends itself."""
     program = """
-import os, django
-django.setup()
+import os
 from render.cluster import hardening
 hardening.RESTART_SECONDS = 0.01
 class Cluster:
@@ -161,7 +167,5 @@ class Cluster:
         return os.getpid()
 hardening._restarting(Cluster)().start()
 """
-    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "VAR_DIR": str(tmp_path)}
-    environment["DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/none"
-    run = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (run.returncode, run.stderr.count("new ones start")) == (70, 5), run.stderr

@@ -1,4 +1,4 @@
-"""`manage.py gpu_node`. What it does: tests/service/test_gpu_node.py."""
+"""`manage.py gpu_node`. What it does: tests/own_service/test_gpu_node.py."""
 
 import pytest
 from django.core.management import CommandError, call_command

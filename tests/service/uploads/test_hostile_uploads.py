@@ -18,7 +18,7 @@ from projects.models import Asset
 from projects.retention import policy as retention
 from projects.tasks import delete_media
 from tests.render.media_makers import picture
-from tests.stack import until
+from tests.stack import until, web_worker
 
 MEGABYTE = 2**20
 PAGE = b"<!doctype html><script>alert(document.cookie)</script>"
@@ -39,7 +39,7 @@ def on_disk(service, service_folder: Path):
     def look() -> dict[str, int]:
         roots = (str(service_folder / "tmp"), str(service_folder / "media"))
         found = {str(path): path.stat().st_size for root in roots for path in Path(root).rglob("*") if path.is_file()}
-        for fd in Path(f"/proc/{service.processes['web'].pid}/fd").iterdir():
+        for fd in Path(f"/proc/{web_worker(service).pid}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):
                 target = os.readlink(fd)
                 if target.startswith(roots):

@@ -2,7 +2,7 @@
 
 import os
 import signal
-import time
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -10,9 +10,11 @@ import pytest
 
 from accounts.models import UsageEntry
 from creatorify.demo import supervisor
+from creatorify.demo.supervisor import wait_until_listening
 from render.models import Render, State
+from tests.engines import let_go_on
 from tests.service.conftest import ended
-from tests.stack import queue_worker
+from tests.stack import queue_worker, until
 
 
 def film_of(render: Render) -> str:
@@ -27,26 +29,26 @@ def test_a_project_outlives_the_web_process_that_took_it(service, post, wait_for
     project_id = post("instant")
     os.kill(service.processes["web"].pid, signal.SIGKILL)
 
-    deadline = time.monotonic() + 120
-    while (render := latest()).state != State.FINISHED and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert render.state == State.FINISHED
-
-    from creatorify.demo.supervisor import wait_until_listening
+    until(lambda: latest().state == State.FINISHED)
 
     wait_until_listening(service.base_url, seconds=120)
     assert wait_for(project_id, ended)["status"] == "finished"
 
 
-@pytest.mark.parametrize("engine", ["slow", pytest.param("draft", marks=pytest.mark.slow)])
-def test_a_render_goes_on_after_its_worker_was_killed(service, post, wait_for, real_media, engine: str) -> None:
-    fields = real_media if engine == "draft" else {}
-    wait_for(post(engine, **fields), ended)
+@pytest.mark.parametrize("engine", ["held", pytest.param("draft", marks=pytest.mark.slow)])
+def test_a_render_goes_on_after_its_worker_was_killed(service, post, wait_for, request, tmp_path, engine: str) -> None:
+    media = request.getfixturevalue("real_media") if engine == "draft" else {}
+    go_on = tmp_path / "go-on"
+    create = partial(post, engine, prompt=str(go_on), **media)
+    let_go_on(go_on)
+    wait_for(create(), ended)
     unbroken = latest()
-    project_id = post(engine, **fields)
+    let_go_on(go_on, 2)
+    project_id = create()
     wait_for(project_id, lambda status: (status["segment"] or 0) >= 2)
 
     queue_worker(service).kill()
+    let_go_on(go_on)
     status = wait_for(project_id, ended)
 
     render = latest()
@@ -61,8 +63,9 @@ def test_a_render_goes_on_after_its_worker_was_killed(service, post, wait_for, r
     )
 
 
-def test_a_cancel_in_mid_render_ends_it_and_bills_nothing(service, client, post, wait_for) -> None:
-    project_id = post("slow")
+def test_a_cancel_in_mid_render_ends_it_and_bills_nothing(service, client, post, wait_for, tmp_path) -> None:
+    let_go_on(tmp_path / "go-on", 1)
+    project_id = post("held", prompt=str(tmp_path / "go-on"))
     wait_for(project_id, lambda status: (status["segment"] or 0) >= 1)
 
     assert client.post(f"/projects/{project_id}/cancel").status_code == 202

@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from playwright.sync_api import Page
 
 from accounts.models import UsageEntry
-from tests.browser.conftest import CHROMIUM, keep
+from tests.service.browser.conftest import CHROMIUM, keep
 from tests.service.conftest import ended
 
 pytestmark = [

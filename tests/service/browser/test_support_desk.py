@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from accounts.models import AuditEntry, UsageEntry
 from render.models import Render, State
-from tests.browser.conftest import CHROMIUM, keep
+from tests.service.browser.conftest import CHROMIUM, keep
 from tests.service.conftest import ended
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")

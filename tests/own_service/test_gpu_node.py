@@ -19,7 +19,7 @@ from render.models import Attempt, Node, Phase, Render
 from tests.infinitetalk.conftest import weights  # noqa: F401
 from tests.render.conftest import write_voice
 from tests.service.conftest import ended
-from tests.service.faults.test_deaths import film_of, latest
+from tests.service.test_deaths import film_of, latest
 from tests.stack import queue_worker, running_service, until
 
 CHUNKS = 3
@@ -47,7 +47,7 @@ def service(transactional_db, tmp_path: Path, folder: Path) -> Iterator[Supervis
 
 @pytest.fixture
 def voice(site) -> str:
-    """Of 17 frames: three chunks of the tiny checkpoint as `weights` sets it up."""
+    """Of 17 frames: three of the tiny checkpoint's chunks."""
     base_url, folder = site
     write_voice(folder / "short-voice.wav", 0.69)
     return f"{base_url}/short-voice.wav"

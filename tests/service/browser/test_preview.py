@@ -7,8 +7,8 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.conftest import CHROMIUM
-from tests.browser.engine import HELD_AT
+from tests.engines import let_go_on
+from tests.service.browser.conftest import CHROMIUM
 from tests.service.conftest import ended
 
 pytestmark = [
@@ -16,6 +16,7 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 PATIENCE_MILLISECONDS = 90_000
+HELD_AT = 2  # segments of four
 
 
 @pytest.fixture
@@ -35,6 +36,7 @@ def test_a_film_is_watched_while_it_renders(
     service, client, post, wait_for, player_url: str, page: Page, tmp_path: Path
 ) -> None:
     go_on = tmp_path / "go-on"
+    let_go_on(go_on, HELD_AT)
     project_id = post("held", prompt=str(go_on))
     assert wait_for(project_id, lambda status: status["segment"] == HELD_AT)["preview_url"]
     preview_url = client.get(f"/projects/{project_id}").json()["preview_url"]
@@ -48,7 +50,8 @@ def test_a_film_is_watched_while_it_renders(
     assert page.evaluate("video.getVideoPlaybackQuality().totalVideoFrames") > 10
     assert page.evaluate("video.webkitAudioDecodedByteCount") > 0
 
-    go_on.touch()
+    page.evaluate("video.playbackRate = 4")
+    let_go_on(go_on)
     status = wait_for(project_id, ended)
     wait_until(page, "video.ended")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.service.demo_process import ROOT, var  # noqa: F401
+from tests.own_service.demo_process import ROOT, var  # noqa: F401
 from tests.stack import free_port, until
 
 

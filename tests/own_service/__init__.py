@@ -1,0 +1,1 @@
+"""Services that a test starts for itself, for they have an environment of their own."""
