@@ -39,7 +39,7 @@ def site(tmp_path_factory):
     handler = partial(SimpleHTTPRequestHandler, directory=folder)
     handler.func.log_message = lambda *arguments: None
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}", folder
         server.shutdown()
 

@@ -97,7 +97,7 @@ def server(settings) -> Iterator[SpeechServer]:
             self.wfile.write(content)
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        Thread(target=http.serve_forever, daemon=True).start()
+        Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
         settings.SPEECH_ENGINES = {
             "web": {
                 "class": "render.speech.web_engine.WebSpeechEngine",
