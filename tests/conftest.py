@@ -115,12 +115,15 @@ def _static_files_listed_once() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _certificates_read_once() -> Iterator[None]:
     """To read the authorities that a client trusts takes 30 ms, and each client of httpx reads them anew."""
-    read = lru_cache(lambda *places: httpx_config.create_ssl_context())
+
+    @lru_cache
+    def read(trust_env: bool, *named_in_environment: str | None) -> ssl.SSLContext:
+        return httpx_config.create_ssl_context(trust_env=trust_env)
 
     def create(**options: object) -> ssl.SSLContext:
         if options.get("verify", True) is not True or options.get("cert"):
             return httpx_config.create_ssl_context(**options)
-        return read(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+        return read(options.get("trust_env", True), *map(os.environ.get, ("SSL_CERT_FILE", "SSL_CERT_DIR")))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(httpx, "create_ssl_context", create)

@@ -25,6 +25,7 @@ MESH_MARGIN = 1.5  # crop side / face size, as Face Mesh was trained
 MIN_DETECTION = 0.25
 MIN_MESH_SCORE = 0.99  # faces have 1.00, wrist watches and badges up to 0.98
 MAX_CANDIDATES = 16
+MIN_CONTRAST = 8  # levels of 255; what has less is a plain background or a bar beside the picture
 
 MIN_WIDTH = 60.0  # pixels; the mouth of a smaller face has too few to be moved
 MAX_YAW = 35.0  # degrees; of a face turned further, one corner of the mouth is hidden
@@ -118,6 +119,8 @@ class FaceFinder:
         window = image[max(top, 0) : top + side, max(left, 0) : left + side]
         scale = DETECTOR_SIDE / side
         small = cv2.resize(window, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        if np.ptp(small) < MIN_CONTRAST:
+            return []
         square = np.zeros((DETECTOR_SIDE, DETECTOR_SIDE, 3), np.uint8)
         y, x = round(max(-top, 0) * scale), round(max(-left, 0) * scale)
         small = small[: DETECTOR_SIDE - y, : DETECTOR_SIDE - x]

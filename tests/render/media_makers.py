@@ -52,6 +52,7 @@ def film(
         with av.open(str(path), "w", format=container) as target:
             video = target.add_stream(codec, rate=rate, options=options)
             video.width, video.height, video.pix_fmt = *size, pixels
+            video.codec_context.thread_count = 1  # threads of libvpx spin while they wait
             audio = target.add_stream(sound, rate=44_100, layout="mono") if sound else None
             source = np.resize(FRAME, (size[1], size[0], 3))
             for number in range(frames):

@@ -23,6 +23,7 @@ from render.media.reading.frame_samples import audio_frame
 
 SAMPLE_RATE = 16_000  # Hz, of wav2vec 2.0
 MAX_AUDIO_RATE = 48_000  # Hz, of a video
+NOTHING = np.zeros(0, np.int16)
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,11 @@ def normalise_voice(
         voice = _MonoVoice(SAMPLE_RATE, invalid)
         for frame in chain(recording.frames(), [None]):
             block = voice.push(frame)
-            samples += block.size
-            if samples > max_samples:
-                raise too_long
-            wav.writeframesraw(block.astype("<i2").tobytes())
+            if block.size:
+                samples += block.size
+                if samples > max_samples:
+                    raise too_long
+                wav.writeframesraw(block.astype("<i2").tobytes())
             if flac:
                 flac.write(frame, invalid)
         if not samples:
@@ -99,7 +101,9 @@ class _MonoVoice:
         ready = [self._limiter.push(samples) for samples in mixed]
         if frame is None:
             ready.append(self._limiter.flush())
-        mono: NDArray[np.int16] = as_s16(np.concatenate([np.zeros((1, 0), np.float32), *ready], axis=1))[0]
+        if not ready:  # as for most frames, which are held back until there are some
+            return NOTHING
+        mono: NDArray[np.int16] = as_s16(np.concatenate(ready, axis=1))[0]
         return mono
 
 

@@ -13,7 +13,8 @@ from tests.render.engines.lip_sync import lip_sync
 
 @pytest.fixture(scope="module")
 def dubbed(film, speech):
-    return render(inputs(film, speech))
+    """The film there, back and there again for a while; two segments."""
+    return render(inputs(film, speech), frame_num=2 * FPS + 8)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ from tests.render.engines.lip_sync import lip_sync, mouth_apertures
 
 @pytest.fixture(scope="module")
 def talk(portrait, speech):
-    return render(inputs(portrait, speech))
+    """A segment, and the beginning of another."""
+    return render(inputs(portrait, speech), frame_num=60)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,9 @@ def test_a_plan_takes_the_size_from_the_picture_and_the_resolution(crop, size, a
 def test_a_resumed_render_has_the_same_frames(talk, portrait, speech):
     plan, frames = talk
     resumed = list(
-        DraftEngine().segments(inputs(portrait, speech), Parameters(seed=7), plan, Checkpoint(1), FreeLease())
+        DraftEngine().segments(
+            inputs(portrait, speech), Parameters(seed=7, frame_num=60), plan, Checkpoint(1), FreeLease()
+        )
     )
     assert [segment.index for segment in resumed] == list(range(1, len(plan.segments)))
     assert resumed[-1].checkpoint == Checkpoint(len(plan.segments))

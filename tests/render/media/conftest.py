@@ -12,15 +12,32 @@ import pytest
 from av.stream import Disposition
 from numpy.typing import NDArray
 
+# Encoders that take their time unless they are told not to.
+QUICKLY = {
+    "libx264": {"preset": "veryfast"},
+    "libvpx": {"deadline": "realtime", "cpu-used": "8"},
+    "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8"},
+}
+
+
+@pytest.fixture(scope="session")
+def encoded() -> dict[object, bytes]:
+    """What was written, by all that was asked for: many tests damage the same file."""
+    return {}
+
 
 @pytest.fixture
-def write_sound(tmp_path: Path) -> Callable[..., Path]:
+def write_sound(tmp_path: Path, encoded: dict[object, bytes]) -> Callable[..., Path]:
     """A sine tone in any container and codec."""
 
     def write(
         name: str, codec: str, rate: int, *, seconds: float = 2.0, layout: str = "mono", frequency: float = 440
     ) -> Path:
         path = tmp_path / name
+        asked = path.suffix, codec, rate, seconds, layout, frequency
+        if asked in encoded:
+            path.write_bytes(encoded[asked])
+            return path
         times = np.arange(round(seconds * rate)) / rate
         tone = (
             0.5 * np.sin(2 * np.pi * frequency * times) * np.minimum(1, times / 0.05)
@@ -36,6 +53,7 @@ def write_sound(tmp_path: Path) -> Callable[..., Path]:
             for piece in [*resampler.resample(frame), *resampler.resample(None)]:
                 container.mux(stream.encode(piece))
             container.mux(stream.encode(None))
+        encoded[asked] = path.read_bytes()
         return path
 
     return write
@@ -58,7 +76,7 @@ def write_wav(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def write_film(tmp_path: Path) -> Callable[..., Path]:
+def write_film(tmp_path: Path, encoded: dict[object, bytes]) -> Callable[..., Path]:
     """A silent film whose upper left quarter is red and whose rest is blue."""
 
     def write(
@@ -73,18 +91,25 @@ def write_film(tmp_path: Path) -> Callable[..., Path]:
         codec_options: dict[str, str] | None = None,
     ) -> Path:
         path = tmp_path / name
+        codec_options = {**QUICKLY.get(codec, {}), **(codec_options or {})}
+        asked = path.suffix, codec, rate, num_frames, size, aspect, str(options), str(codec_options)
+        if asked in encoded:
+            path.write_bytes(encoded[asked])
+            return path
         width, height = size
         pixels = np.full((height, width, 3), (20, 20, 200), np.uint8)
         pixels[: height // 2, : width // 2] = (200, 20, 20)
         with av.open(str(path), "w", options=options or {}) as container:
-            stream = container.add_stream(codec, rate=rate, options=codec_options or {})
+            stream = container.add_stream(codec, rate=rate, options=codec_options)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             stream.codec_context.sample_aspect_ratio = aspect
+            stream.codec_context.thread_count = 1  # threads of libvpx spin while they wait
             for number in range(num_frames):
                 frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
                 frame.pts, frame.time_base = number, Fraction(1, rate)
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
+        encoded[asked] = path.read_bytes()
         return path
 
     return write

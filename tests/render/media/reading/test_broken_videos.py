@@ -13,7 +13,7 @@ from accounts.errors import ServiceError
 from render.media.video.source_video import check_video, normalise_video
 
 FILMS = {"a.ts": "mpeg2video", "a.mpg": "mpeg2video", "a.wmv": "wmv2"}
-SECONDS = 6
+SECONDS = 5
 
 
 @pytest.fixture(scope="module", params=FILMS)

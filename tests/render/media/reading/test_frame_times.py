@@ -10,6 +10,7 @@ import pytest
 from accounts.errors import ServiceError
 from render.media.reading.video_cost import VideoCost
 from render.media.video.source_video import normalise_video
+from tests.render.media.conftest import QUICKLY
 
 GREEN, RED = (0, 200, 0), (200, 0, 0)
 FORMATS = {".ts": "mpeg2video", ".mpg": "mpeg2video", ".mkv": "libx264", ".mp4": "libx264"}
@@ -19,8 +20,10 @@ def write(path: Path, colours: list[tuple[int, int, int]], *, late: int = 0, sou
     """A second of each colour. late: seconds of sound before the picture. offset: seconds, added to all time stamps."""
     options = {"output_ts_offset": str(offset)} if offset else {}
     with av.open(str(path), "w", options=options) as target:
-        video = target.add_stream(FORMATS.get(path.suffix, "libvpx"), rate=25)
+        codec = FORMATS.get(path.suffix, "libvpx")
+        video = target.add_stream(codec, rate=25, options=QUICKLY.get(codec, {}))
         video.width, video.height, video.pix_fmt = 160, 96, "yuv420p"
+        video.codec_context.thread_count = 1  # threads of libvpx spin while they wait
         audio = target.add_stream(sound, rate=48_000, layout="mono") if sound else None
         if audio is not None:
             samples = np.zeros((1, 48_000 * (late + len(colours))), np.float32)

@@ -104,7 +104,7 @@ def test_a_sound_that_begins_late_on_its_own_has_nothing_to_wait_for(write_sound
     ],
 )
 def test_rounded_time_stamps_are_no_pauses(name: str, codec: str, rate: int, write_sound: Callable[..., Path]) -> None:
-    source = write_sound(name, codec, rate, seconds=4)
+    source = write_sound(name, codec, rate, seconds=2)
 
     with av.open(str(source)) as container:
         samples = sum(frame.samples for frame in container.decode(audio=0))

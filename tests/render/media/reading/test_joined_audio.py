@@ -132,7 +132,7 @@ ENDS = {
     [("a.mp3", "libmp3lame"), ("a.aac", "aac"), ("a.flac", "flac"), ("a.wav", "pcm_s16le"), ("a.ogg", "libopus")],
 )
 def test_what_lies_behind_the_end_is_left_out(name: str, codec: str, end: str, write_sound) -> None:
-    source = write_sound(name, codec, 48_000, seconds=2)
+    source = write_sound(name, codec, 48_000, seconds=1)
     alone = made_of(source).seconds
     source.write_bytes(source.read_bytes() + ENDS[end])
 
@@ -228,15 +228,15 @@ def test_what_a_phone_never_writes_is_no_pause_in_amr(tmp_path: Path) -> None:
         made_of(tmp_path / "a.amr")
 
 
-@pytest.mark.parametrize("junk", [b"<html>" * 40_000, bytes(240_000), b"\xff" * 240_000, JUNK.randbytes(240_000)])
+@pytest.mark.parametrize("junk", [b"<html>" * 20_000, bytes(120_000), b"\xff" * 120_000, JUNK.randbytes(120_000)])
 @pytest.mark.parametrize(("name", "codec"), [("a.mp3", "libmp3lame"), ("a.aac", "aac"), ("a.ac3", "ac3")])
 def test_junk_longer_than_the_sound_before_it_is_left_out(name: str, codec: str, junk: bytes, write_sound) -> None:
-    sound = write_sound(name, codec, 44_100, seconds=2)
+    sound = write_sound(name, codec, 44_100, seconds=1)
     sound.write_bytes(sound.read_bytes() + junk)
 
     made = made_of(sound)
 
-    assert (made.seconds, made.lost_seconds) == (pytest.approx(2, abs=0.15), 0)
+    assert (made.seconds, made.lost_seconds) == (pytest.approx(1, abs=0.15), 0)
 
 
 def test_where_most_is_damaged_the_customer_is_told(write_sound: Callable[..., Path]) -> None:

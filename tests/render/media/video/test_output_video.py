@@ -19,13 +19,13 @@ def level(number: int) -> int:
     return 20 + 3 * number
 
 
-@pytest.fixture
-def segments(tmp_path: Path) -> list[Path]:
+@pytest.fixture(scope="module")
+def segments(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Three pieces of a film whose frame `number` is a grey of `level(number)`."""
-    paths = []
+    folder, paths = tmp_path_factory.mktemp("segments"), []
     for start, stop in ((0, 30), (30, 60), (60, NUM_FRAMES)):
         frames = np.stack([np.full((64, 96, 3), level(number), np.uint8) for number in range(start, stop)])
-        paths.append(tmp_path / f"{start}.ts")
+        paths.append(folder / f"{start}.ts")
         encode_segment(frames, paths[-1], start_frame=start)
     return paths
 
@@ -201,10 +201,12 @@ def test_it_makes_no_film_when_frames_are_missing(
 def test_it_makes_no_film_of_pieces_of_two_sizes(
     segments: list[Path], write_sound: Callable[..., Path], tmp_path: Path
 ) -> None:
-    encode_segment(np.zeros((10, 96, 64, 3), np.uint8), segments[2], start_frame=60)
+    other = tmp_path / "other.ts"
+    encode_segment(np.zeros((10, 96, 64, 3), np.uint8), other, start_frame=60)
 
     with pytest.raises(ValueError, match="encoded differently"):
-        assemble_video(segments, [(write_sound("a.wav", "pcm_s16le", 16_000), 0.0)], 70, tmp_path / "film.mp4")
+        sound = [(write_sound("a.wav", "pcm_s16le", 16_000), 0.0)]
+        assemble_video([*segments[:2], other], sound, NUM_FRAMES, tmp_path / "film.mp4")
 
 
 def test_it_makes_no_film_with_a_sound_that_cannot_be_read(segments: list[Path], tmp_path: Path) -> None:

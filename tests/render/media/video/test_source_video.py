@@ -164,15 +164,6 @@ def test_it_refuses_a_film_without_room_for_a_face(write_film: Callable[..., Pat
     assert caught.value.code == "image_too_small"
 
 
-def test_it_refuses_more_pixels_than_fit_in_memory(write_film: Callable[..., Path], tmp_path: Path) -> None:
-    source = write_film("a.mkv", "mpeg4", size=(8160, 5100), num_frames=1)
-
-    with pytest.raises(ServiceError) as caught:
-        normalise_video(source, tmp_path / "video.mp4", max_seconds=10, param="image_url")
-
-    assert caught.value.code == "image_too_large"
-
-
 @pytest.mark.parametrize("sizes", [((160, 96), (320, 192)), ((320, 192), (160, 96)), ((160, 96), (96, 160))])
 def test_a_film_whose_pictures_change_their_size_is_shown_in_that_of_the_first(
     sizes: tuple[tuple[int, int], tuple[int, int]], write_film: Callable[..., Path], tmp_path: Path
