@@ -194,10 +194,18 @@ def _remove_stale_lock(data_directory: Path) -> None:
     lock = data_directory / "postmaster.pid"
     if not lock.exists() or _postmaster(data_directory) is not None:
         return
-    for process in psutil.process_iter(["name", "cmdline"]):
-        if process.info["name"] == "postgres" and str(data_directory) in (process.info["cmdline"] or []):
+    # While another process creates the folder, there is such a file as well, which must stay. It holds this lock.
+    if not PostgresServer._lock.acquire(timeout=START_SECONDS):
+        return
+    try:
+        if _postmaster(data_directory) is not None:
             return
-    lock.unlink()
+        for process in psutil.process_iter(["name", "cmdline"]):
+            if process.info["name"] == "postgres" and str(data_directory) in (process.info["cmdline"] or []):
+                return
+        lock.unlink(missing_ok=True)
+    finally:
+        PostgresServer._lock.release()
 
 
 def _stop(data_directory: Path) -> None:

@@ -1,7 +1,9 @@
 """A backup as docs/operation.md takes it brings back every row and every guard; and what a new database starts with."""
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -89,15 +91,23 @@ def test_the_embedded_server_is_dumped_and_restored_as_documented(tmp_path_facto
     environment.pop("DATABASE_URL", None)
 
     def run(script: str, var: str) -> str:
-        run = subprocess.run(
+        with subprocess.Popen(
             ["sh", "-ec", script],
             cwd=folder,
             env={**environment, "VAR_DIR": str(folder / var)},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-        )
-        assert run.returncode == 0, run.stderr
-        return run.stdout
+            start_new_session=True,
+        ) as shell:
+            try:
+                shell.wait(timeout=300)
+            finally:  # A script that fails leaves the server that it keeps running, which holds the pipes.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(shell.pid, signal.SIGTERM)
+            output, errors = shell.communicate(timeout=60)
+        assert shell.returncode == 0, errors
+        return output
 
     keeping = [sys.executable, "manage.py", "database_url", "--keep-running"]
     original = {**environment, "VAR_DIR": str(folder / "original")}

@@ -6,6 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from creatorify.config import embedded_postgres
 from tests import ROOT
 
 PROGRAM = """
@@ -46,6 +47,30 @@ def test_it_stops_with_its_last_user_even_if_another_was_killed(data_directory: 
     assert use(data_directory, "orderly") == "creatorify"
 
     assert not server_is_running(data_directory)
+
+
+HOLDER = """
+from creatorify.config.embedded_postgres import PostgresServer
+PostgresServer._lock.acquire()
+print("starting", flush=True)
+input()
+"""
+
+
+def test_the_file_of_a_start_in_another_process_stays(data_directory: Path, monkeypatch) -> None:
+    """`initdb` writes one, too, with a number that is no process's. Of a process that has died it is removed."""
+    monkeypatch.setattr(embedded_postgres, "START_SECONDS", 0.2)
+    data_directory.mkdir()
+    (data_directory / "postmaster.pid").write_text("-12345\n")
+    with subprocess.Popen([sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"starting\n"
+
+        embedded_postgres._remove_stale_lock(data_directory)
+
+        assert (data_directory / "postmaster.pid").exists()
+        other.kill()
+    embedded_postgres._remove_stale_lock(data_directory)
+    assert not (data_directory / "postmaster.pid").exists()
 
 
 def manage(var: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
