@@ -7,10 +7,11 @@ import time
 from collections import Counter
 from collections.abc import Collection
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.db import connection, transaction
 from django.db.models import QuerySet
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -28,7 +29,8 @@ POLL_SECONDS = 0.5  # How often new deliveries are looked for while receivers ke
 SENDER_SECONDS = 60  # After which a delivery is due again if its sender has not ended it.
 RETRY_SECONDS = [5, 5 * 60, 30 * 60, *(hours * 3600 for hours in (2, 5, 10, 14, 20, 24))]
 JITTER = 0.2
-FAILING_LIMIT = timedelta(days=5)  # After which an endpoint that fails all the time is disabled.
+# After which an endpoint that fails all the time is disabled. The tries of a single message end sooner.
+FAILING_LIMIT = timedelta(days=5)
 GONE = 410
 
 
@@ -138,10 +140,11 @@ def _record_failure(endpoint: WebhookEndpoint, result: SendResult) -> None:
     WebhookEndpoint.objects.filter(pk=endpoint.pk).update(**changes)
 
 
-def _next_try(delivery: WebhookDelivery, result: SendResult) -> datetime | None:
+def _next_try(delivery: WebhookDelivery, result: SendResult) -> Combinable | None:
+    """When the message is sent again, by the database's clock; None: never."""
     if delivery.event.type == EventType.PROGRESS:
         return None  # A newer progress event will be there by then.
     if delivery.tries > len(RETRY_SECONDS) or (result.status == GONE and delivery.url):
         return None
     seconds = RETRY_SECONDS[delivery.tries - 1] * random.uniform(1 - JITTER, 1 + JITTER)
-    return timezone.now() + timedelta(seconds=max(seconds, result.retry_after or 0))
+    return Now() + timedelta(seconds=max(seconds, result.retry_after or 0))

@@ -1,4 +1,7 @@
-"""The outbox: events are recorded in the transaction of what has happened, and later become messages to deliver."""
+"""The outbox: events are recorded in the transaction of what has happened, and later become messages to deliver.
+
+`fan_out` makes the deliveries of an event, one for each receiver; the columns of the event call that "handed out".
+"""
 
 import json
 import logging

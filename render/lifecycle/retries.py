@@ -40,9 +40,10 @@ def retry_later(claim: Claim, error: ServiceError, *, trace: str, of_storage: bo
 
 
 def render_again(claim: Claim, wrong: WrongSegments, *, trace: str) -> None:
-    """Drop the wrong segment with all after it and queue the render to render them again.
+    """Drop the wrong segment with all after it, or all where an engine keeps a checkpoint, and queue the render again.
 
-    Each time counts as one more failure, although segments were recorded in between; RENDER_MAX_FAILURES is the limit.
+    Each time counts as one more failure, although segments were recorded in between: RENDER_MAX_FAILURES failures end
+    the render.
     """
     error = ServiceError("internal", "The render failed because of an internal error.")
     with fence(claim) as render:

@@ -53,8 +53,8 @@ def wants_variant(names: Collection[str]) -> Q:
 def lock_next(queue: str, node: Node, *, without_engines: Collection[str] = ()) -> Render | None:
     """The render that this node is to claim, locked. To be called in the transaction that claims it.
 
-    A render whose sources are not prepared yet is chosen only where the node has room for its tenant, see
-    `workers_used`; one for which the node's model lacks files is not chosen at all.
+    A render whose sources are not prepared yet is chosen only while its tenant uses fewer than `most_workers` of the
+    node; one for which the node's model lacks files is not chosen at all.
     """
     lock_claims()
     renders = (

@@ -1,7 +1,7 @@
 """The interface of a media storage: everything that the service asks of one, and nothing else.
 
-A new storage implements the abstract methods, is registered in `_STORAGES` of `creatorify/settings/media.py`, and joins
-the list of `tests/render/storage/test_backends.py`, whose tests every storage must pass.
+A new storage implements the abstract methods and is registered in `_STORAGES` of `creatorify/settings/media.py`. All
+steps stand in CONTRIBUTING.md, "Add a media storage".
 """
 
 from abc import ABC, abstractmethod
