@@ -1,6 +1,6 @@
 """The check of all invariants: what must hold at every moment, as SQL that finds violations.
 
-Nothing is lost, nothing is billed twice, nothing is stuck. `manage.py check_invariants`, a schedule of the queue and a
+Nothing is lost, nothing is charged twice, nothing is stuck. `manage.py check_invariants`, a schedule of the queue and a
 page of the admin run it.
 """
 

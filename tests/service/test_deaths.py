@@ -1,4 +1,4 @@
-"""Processes of the real service are killed; nothing may be lost, billed twice, or rendered differently."""
+"""Processes of the real service are killed; nothing may be lost, charged twice, or rendered differently."""
 
 import os
 import signal

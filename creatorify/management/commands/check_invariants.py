@@ -9,7 +9,7 @@ from creatorify.operations import invariants
 
 class Command(BaseCommand):
     help = (
-        "Check that nothing is lost, billed twice or stuck. Prints a line for each invariant that is broken or could "
+        "Check that nothing is lost, charged twice or stuck. Prints a line for each invariant that is broken or could "
         "not be checked, and then exits with 1."
     )
 
