@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,13 +45,14 @@ def start_or_find(data_directory: Path) -> str:
     """
     with _starting, _sigterm_ends_in_order():
         was_running = _postmaster(data_directory) is not None
+        deadline = time.monotonic() + START_SECONDS
         log, library_errors = data_directory / "log", _LastError()
         log_bytes = _size(log)
         try:
             data_directory.parent.mkdir(parents=True, exist_ok=True)
-            _remove_stale_lock(data_directory)
+            _remove_stale_lock(data_directory, deadline)
             with library_errors.collected():
-                server = _start(data_directory)
+                server = _start(data_directory, deadline)
             _sign_out_dead_processes(server)
             return _url_of_database(server)
         except BaseException as error:  # also of a signal
@@ -93,7 +95,7 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _start(data_directory: Path) -> PostgresServer:
+def _start(data_directory: Path, deadline: float) -> PostgresServer:
     """Run the library's start in a thread: it waits without limit for a server that does not become ready."""
     servers: list[PostgresServer] = []
     errors: list[Exception] = []
@@ -109,7 +111,7 @@ def _start(data_directory: Path) -> PostgresServer:
 
     threading.Thread(target=start, name="start-postgres", daemon=True).start()
     try:
-        ended.wait(START_SECONDS)
+        ended.wait(max(deadline - time.monotonic(), 0))
     finally:  # also after a signal
         _kill_starting_programs(ended)
     if servers:
@@ -117,7 +119,11 @@ def _start(data_directory: Path) -> PostgresServer:
     # The library has registered its clean-up at the end of this process, which fails without a started server.
     if (unfinished := PostgresServer._instances.pop(data_directory.resolve(), None)) is not None:
         atexit.unregister(unfinished._cleanup)
-    raise errors[0] if errors else TimeoutError(f"It was not ready after {START_SECONDS:g} s.")
+    raise errors[0] if errors else _not_ready()
+
+
+def _not_ready() -> TimeoutError:
+    return TimeoutError(f"It was not ready after {START_SECONDS:g} s.")
 
 
 def _kill_starting_programs(ended: threading.Event) -> None:
@@ -185,18 +191,19 @@ def _postmaster(data_directory: Path) -> psutil.Process | None:
         return None
 
 
-def _remove_stale_lock(data_directory: Path) -> None:
+def _remove_stale_lock(data_directory: Path, deadline: float) -> None:
     """Remove the lock file of a server that does not run.
 
     After a crash of the machine it may be empty, or contain a process id that another program has by now. With it,
-    Postgres would refuse to start.
+    Postgres would refuse to start. Raises TimeoutError while another process starts a server.
     """
     lock = data_directory / "postmaster.pid"
     if not lock.exists() or _postmaster(data_directory) is not None:
         return
-    # While another process creates the folder, there is such a file as well, which must stay. It holds this lock.
-    if not PostgresServer._lock.acquire(timeout=START_SECONDS):
-        return
+    # While the folder is created, there is such a file as well, and it must stay. Who creates it has this lock: another
+    # process, or a thread of an earlier start in this one, which a lock between processes does not stop.
+    if PostgresServer._lock.acquired or not PostgresServer._lock.acquire(timeout=max(deadline - time.monotonic(), 0)):
+        raise _not_ready()
     try:
         if _postmaster(data_directory) is not None:
             return

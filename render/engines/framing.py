@@ -18,7 +18,7 @@ ABOVE, BELOW, BESIDE = 0.6, 0.5, 0.5
 # A face in the middle is shown, unless another one is more than twice as wide.
 MIN_SHARE = 0.5
 NEGLIGIBLE = 0.02  # of the source: when so little is cut off, no face is searched for
-MAX_FACES = 6  # the widest; of these, the first that fit together are shown
+MAX_FACES = 6  # the widest; of these, the widest that fit together are shown, or the widest one
 VIDEO_FRAMES, VIDEO_EVERY = 61, 12  # of a video, two frames a second of its first 2.4 seconds are searched
 
 

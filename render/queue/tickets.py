@@ -41,6 +41,7 @@ def add_ticket(queue: str) -> None:
         "args": (queue,),
         "kwargs": {},
         "cluster": queue,
+        "ack_failure": True,
         "started": timezone.now(),
     }
     with connection.cursor() as cursor:

@@ -73,7 +73,12 @@ def is_public(address: str) -> bool:
 @cache
 def authorities() -> ssl.SSLContext:
     """Whose certificates are trusted. To read them takes 30 ms, which no download and no webhook need spend again."""
-    return httpx.create_ssl_context()
+    context = httpx.create_ssl_context()
+    context.set_alpn_protocols(["http/1.1"])
+    # httpcore sets the same again for each connection. OpenSSL frees the old list then, which another thread may be
+    # reading for a connection of its own.
+    context.set_alpn_protocols = lambda alpn_protocols: None  # type: ignore[method-assign]
+    return context
 
 
 class SsrfGuardTransport(httpx.HTTPTransport):

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -57,19 +58,19 @@ input()
 """
 
 
-def test_the_file_of_a_start_in_another_process_stays(data_directory: Path, monkeypatch) -> None:
+def test_the_file_of_a_start_in_another_process_stays(data_directory: Path) -> None:
     """`initdb` writes one, too, with a number that is no process's. Of a process that has died it is removed."""
-    monkeypatch.setattr(embedded_postgres, "START_SECONDS", 0.2)
     data_directory.mkdir()
     (data_directory / "postmaster.pid").write_text("-12345\n")
     with subprocess.Popen([sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None and other.stdout.readline() == b"starting\n"
 
-        embedded_postgres._remove_stale_lock(data_directory)
+        with pytest.raises(TimeoutError):
+            embedded_postgres._remove_stale_lock(data_directory, time.monotonic() + 0.2)
 
         assert (data_directory / "postmaster.pid").exists()
         other.kill()
-    embedded_postgres._remove_stale_lock(data_directory)
+    embedded_postgres._remove_stale_lock(data_directory, time.monotonic() + 60)
     assert not (data_directory / "postmaster.pid").exists()
 
 

@@ -12,7 +12,7 @@ from accounts.errors import ServiceError
 from infinitetalk.buckets import BUCKETS, nearest_bucket
 from render.engines.base import RenderInputs
 from render.engines.draft.engine import DraftEngine
-from render.engines.faces import FaceFinder, talking_faces
+from render.engines.faces import Face, FaceFinder, talking_faces
 from render.engines.frame_size import fit, frame_size
 from render.engines.framing import crop_with_faces
 from render.engines.infinitetalk import InfiniteTalkEngine
@@ -127,6 +127,19 @@ def test_a_small_face_in_the_middle_does_not_keep_out_the_large_one(astronaut, s
     crop, _ = framed(given(tmp_path, picture, silence))
 
     assert crop is not None
+
+
+def test_of_a_single_face_that_is_larger_than_what_fits_the_middle_is_shown(monkeypatch, silence, tmp_path) -> None:
+    """It cannot be too far apart from others."""
+    rows, columns = np.linspace(-20, 1020, 468), np.linspace(100, 500, 468)
+    face = Face(np.stack([columns, rows], axis=1).astype(np.float32), np.zeros(468, np.float32), 1.0)
+    monkeypatch.setattr(Face, "width", 400.0)
+    monkeypatch.setattr(Face, "yaw", 0.0)
+    monkeypatch.setattr(FaceFinder, "find", lambda finder, image: [face])
+
+    crop, _ = framed(given(tmp_path, np.zeros((1000, 600, 3), np.uint8), silence))
+
+    assert crop == (50, 0, 900, 600)
 
 
 def test_without_a_face_it_is_the_middle(silence, tmp_path) -> None:
