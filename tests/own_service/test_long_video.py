@@ -21,7 +21,10 @@ HANG_SECONDS = 15  # With it, the queue's own limit is 80 s, see `_TICKET_TIMEOU
 KILLED_AFTER = (200, 450)  # segments, of 625
 
 
-def test_it_is_finished_although_its_worker_is_killed_twice(alice, site, transactional_db, tmp_path: Path) -> None:
+def test_it_is_finished_although_its_worker_is_killed_twice(
+    alice, site, transactional_db, settings, tmp_path: Path
+) -> None:
+    settings.MEDIA_ROOT = tmp_path / "media"  # the service's
     base_url, folder = site
     write_voice(folder / "long-voice.wav", FILM_SECONDS)
     Plan.objects.update(max_audio_seconds=FILM_SECONDS, monthly_seconds=FILM_SECONDS)
