@@ -117,6 +117,8 @@ def _problem_of(exc: Exception) -> dict[str, Any] | None:
     code = next((code for kind, code in CODES.items() if isinstance(exc, kind)), None)
     if code is None:
         return None
+    if isinstance(exc, exceptions.NotAuthenticated):
+        return problem(code, "Send an API key as X-API-Key: KEY, or as Authorization: Bearer KEY.")
     if isinstance(exc, exceptions.APIException) and code != "not_found":
         return problem(code, _shown(str(exc.detail)))
     return problem(code, f"{PROBLEM_TYPES[code].title}.")

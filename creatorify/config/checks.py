@@ -125,6 +125,16 @@ def check_prices(databases: Iterable[str] | None = None, **_: Any) -> Iterable[C
 
 
 @register(deploy=True)
+def check_public_url(**_: Any) -> Iterable[CheckMessage]:
+    if not settings.PUBLIC_URL:
+        yield Warning(
+            "PUBLIC_URL is not set: the links in webhook messages have no host, because no request gives them one.",
+            hint="Set it to the address of the service as customers know it, such as https://avatars.example.com.",
+            id="creatorify.W006",
+        )
+
+
+@register(deploy=True)
 def check_private_sources(**_: Any) -> Iterable[CheckMessage]:
     if settings.ALLOW_PRIVATE_MEDIA_URLS:
         yield Warning(

@@ -38,7 +38,7 @@ class UploadRequest(serializers.Serializer[Any]):
         min_value=1,
         max_value=2**40,
         help_text="The size of the file, exactly.",
-        error_messages={"min_value": "An empty file (0 bytes) cannot be used."},
+        error_messages={"min_value": "A file has 1 byte or more."},
     )
     sha256 = serializers.RegexField(
         r"^[0-9a-f]{64}$",

@@ -14,5 +14,6 @@ def webhook_url_field(**options: Any) -> serializers.CharField:
 
 
 def _validate_https(url: str) -> None:
-    if not url.lower().startswith("https://") and not settings.ALLOW_PRIVATE_MEDIA_URLS:
+    # What is neither http nor https is refused by `validate_address` already.
+    if url.lower().startswith("http://") and not settings.ALLOW_PRIVATE_MEDIA_URLS:
         raise serializers.ValidationError("Only https URLs are called.", code="url_not_allowed")

@@ -26,6 +26,7 @@ def test_every_problem_has_the_same_members(alice, anonymous):
     project = create(alice)
 
     assert_problem(anonymous.get(PROJECTS), 401, "unauthenticated")
+    assert "X-API-Key" in anonymous.get(PROJECTS).json()["detail"]
     assert_problem(alice.get(f"{PROJECTS}/nonsense"), 404, "not_found")
     assert_problem(alice.put(PROJECTS, NEW, format="json"), 405, "method_not_allowed")
     assert_problem(alice.patch(project["urls"]["self"], {}, format="json"), 405, "method_not_allowed")

@@ -36,6 +36,7 @@ def test_a_guard_that_never_reaches_zero_is_an_error(settings) -> None:
         ("RENDER_LEASE_SECONDS", 20, checks.check_lease, "creatorify.E003"),
         ("DEFAULT_ENGINE", "infinitetalk", checks.check_engines, "creatorify.E004"),
         ("ALLOW_PRIVATE_MEDIA_URLS", True, checks.check_private_sources, "creatorify.W001"),
+        ("PUBLIC_URL", "", checks.check_public_url, "creatorify.W006"),
     ],
 )
 def test_a_harmful_setting_is_named(settings, setting: str, value: object, check, code: str) -> None:

@@ -438,6 +438,10 @@ def test_an_avatar_is_a_portrait_with_a_name(alice, portrait, voice):
     runner.run(claim())
     assert Render.objects.get().state == State.FINISHED
 
+    as_voice = {**NEW, "image_url": avatar["reference"], "audio_url": avatar["reference"]}
+    refused = alice.post("/api/v1/projects", as_voice, format="json").json()
+    assert (refused["code"], refused["param"]) == ("asset_not_found", "audio_url")
+    assert refused["detail"].startswith("An avatar is a portrait")
     renamed = alice.patch(f"/api/v1/avatars/{avatar['id']}", {"name": "Commander"}, format="json").json()
     assert renamed["name"] == alice.get("/api/v1/avatars").json()["data"][0]["name"] == "Commander"
     held = alice.delete(f"{ASSETS}/{image['id']}")

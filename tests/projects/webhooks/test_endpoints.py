@@ -97,6 +97,7 @@ def test_a_project_with_an_address_that_is_never_called_is_refused(alice, url):
     refused = alice.post("/api/v1/projects", {**NEW, "webhook_url": url}, format="json")
 
     assert (refused.status_code, refused.json()["param"]) == (422, "webhook_url")
+    assert len(refused.json()["errors"]) == 1
     assert not Project.objects.exists()
 
 
