@@ -1,8 +1,17 @@
 """Serializer fields for requests."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 from rest_framework import serializers
+
+
+class ChoiceField(serializers.ChoiceField):
+    """DRF's, whose error also names what is allowed."""
+
+    default_error_messages = {"invalid_choice": "Must be one of {choices}; not {input}."}
+
+    def fail(self, key: str, **details: Any) -> NoReturn:
+        super().fail(key, choices=", ".join(map(str, self.choices)), **details)
 
 
 class UniqueListField(serializers.ListField):

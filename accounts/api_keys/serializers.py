@@ -7,7 +7,7 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from accounts import networks
-from accounts.api.fields import UniqueListField
+from accounts.api.fields import ChoiceField, UniqueListField
 from accounts.models import ApiKey, Scope
 
 MAX_NETWORKS = 50
@@ -32,7 +32,7 @@ class ExpiryField(serializers.DateTimeField):
 
 
 class ApiKeySerializer(serializers.ModelSerializer[ApiKey]):
-    scopes = serializers.ListField(child=serializers.ChoiceField(choices=Scope.choices), allow_empty=False)
+    scopes = serializers.ListField(child=ChoiceField(choices=Scope.choices), allow_empty=False)
     allowed_ips = serializers.ListField(
         child=NetworkField(max_length=50),
         max_length=MAX_NETWORKS,
@@ -71,11 +71,11 @@ class NewApiKeySerializer(ApiKeySerializer):
 
 class ApiKeyRequest(serializers.Serializer[Any]):
     name = serializers.CharField(max_length=120)
-    mode = serializers.ChoiceField(
+    mode = ChoiceField(
         choices=ApiKey.Mode.choices, required=False, help_text="Default: the mode of the key in this request."
     )
     scopes = UniqueListField(
-        child=serializers.ChoiceField(choices=Scope.choices),
+        child=ChoiceField(choices=Scope.choices),
         allow_empty=False,
         max_length=MAX_SCOPES,
         required=False,

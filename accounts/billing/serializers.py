@@ -8,6 +8,7 @@ from drf_spectacular.helpers import forced_singular_serializer
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 
+from accounts.api.fields import ChoiceField
 from accounts.billing import reports
 from accounts.billing.statements import Statement
 from accounts.models import UsageEntry
@@ -63,17 +64,17 @@ class FormatQuery(serializers.Serializer[Any]):
 
 class UsageQuery(FormatQuery, PeriodQuery):
     group_by = GroupField(default="month", help_text=f"Separated by commas: {', '.join(reports.GROUPS)}.")
-    as_ = serializers.ChoiceField(choices=["json", "csv"], default="json")
+    as_ = ChoiceField(choices=["json", "csv"], default="json")
 
 
 class EntriesQuery(FormatQuery, PeriodQuery):
-    as_ = serializers.ChoiceField(
+    as_ = ChoiceField(
         choices=["json", "csv", "focus"], default="json", help_text="`focus`: CSV with the columns of FOCUS 1.1."
     )
 
 
 class StatementQuery(FormatQuery):
-    as_ = serializers.ChoiceField(choices=["json", "html"], default="json", help_text="`html`: a page for printing.")
+    as_ = ChoiceField(choices=["json", "html"], default="json", help_text="`html`: a page for printing.")
 
 
 class SumSerializer(serializers.Serializer[Any]):

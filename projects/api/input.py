@@ -7,6 +7,7 @@ from django.conf import settings
 from rest_framework import serializers
 from rest_framework.settings import api_settings
 
+from accounts.api.fields import ChoiceField
 from accounts.api.names import RULE, is_name
 from projects.assets.source_urls import MAX_LENGTH, validate_source_url
 from projects.models import AudioOrder
@@ -51,15 +52,13 @@ class ParametersRequest(serializers.Serializer[Any]):
     engine = serializers.CharField(
         required=False, allow_null=True, max_length=40, help_text="`draft` or `infinitetalk`, if installed here."
     )
-    preset = serializers.ChoiceField(
+    preset = ChoiceField(
         choices=list(PRESETS),
         required=False,
         allow_null=True,
         help_text="Sets several parameters at once; an explicit value wins.",
     )
-    resolution = serializers.ChoiceField(
-        choices=settings.RESOLUTIONS, required=False, allow_null=True, help_text="Default: 480p."
-    )
+    resolution = ChoiceField(choices=settings.RESOLUTIONS, required=False, allow_null=True, help_text="Default: 480p.")
     sample_steps = serializers.IntegerField(
         min_value=1, max_value=50, required=False, allow_null=True, help_text="Sampling steps. Default: 8."
     )
@@ -147,7 +146,7 @@ class ProjectRequest(serializers.Serializer[Any]):
         allow_blank=True,
         help_text="The voice of the right person; `audio_url` is then that of the left one.",
     )
-    audio_order = serializers.ChoiceField(
+    audio_order = ChoiceField(
         choices=AudioOrder.choices,
         required=False,
         allow_null=True,
@@ -181,7 +180,7 @@ class ProjectRequest(serializers.Serializer[Any]):
         help_text="https; receives a POST when this project has ended, as a webhook endpoint does.",
     )
     parameters = ParametersRequest(required=False, allow_null=True)
-    test_scenario = serializers.ChoiceField(
+    test_scenario = ChoiceField(
         choices=test_scenarios.NAMES,
         required=False,
         allow_null=True,

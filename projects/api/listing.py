@@ -12,6 +12,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.utils.urls import remove_query_param, replace_query_param
 
+from accounts.api.fields import ChoiceField
 from accounts.errors import ServiceError
 from accounts.models import Tenant
 from projects.models import Project, Take
@@ -34,13 +35,13 @@ class LimitField(serializers.IntegerField):
 class ListQuery(serializers.Serializer[Any]):
     user_id = serializers.CharField(required=False, max_length=200)
     limit = LimitField(default=DEFAULT_LIMIT, help_text=f"1 to {MAX_LIMIT}; clamped.")
-    type = serializers.ChoiceField(choices=TYPES, required=False)
-    status = serializers.ChoiceField(choices=STATUSES, required=False)
-    state = serializers.ChoiceField(choices=State.choices, required=False)
+    type = ChoiceField(choices=TYPES, required=False)
+    status = ChoiceField(choices=STATUSES, required=False)
+    state = ChoiceField(choices=State.choices, required=False)
     created_after = serializers.DateTimeField(required=False)
     created_before = serializers.DateTimeField(required=False)
     q = serializers.CharField(required=False, max_length=200, help_text="Part of the title or the description.")
-    order = serializers.ChoiceField(choices=["created_at", NEWEST_FIRST], default=NEWEST_FIRST)
+    order = ChoiceField(choices=["created_at", NEWEST_FIRST], default=NEWEST_FIRST)
     cursor = serializers.CharField(required=False, max_length=1000, help_text="From `X-Next-Cursor` or `Link`.")
     count = serializers.BooleanField(default=False, help_text="Adds `X-Total-Count`, at the cost of counting.")
     envelope = serializers.BooleanField(default=False, help_text="Answers an object with `data` instead of a list.")

@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from accounts.api.fields import UniqueListField
+from accounts.api.fields import ChoiceField, UniqueListField
 from projects.models.webhooks import EventType, WebhookDelivery, WebhookEndpoint, default_events
 from projects.webhooks.fields import webhook_url_field
 
@@ -17,7 +17,7 @@ class EndpointRequest(serializers.Serializer[Any]):
     url = webhook_url_field(help_text="https; receives a POST for each event.")
     description = serializers.CharField(max_length=200, required=False, allow_blank=True)
     events = UniqueListField(
-        child=serializers.ChoiceField(choices=EVENT_TYPES),
+        child=ChoiceField(choices=EVENT_TYPES),
         allow_empty=False,
         max_length=MAX_EVENTS,
         required=False,
@@ -34,7 +34,7 @@ class EndpointSerializer(serializers.ModelSerializer[WebhookEndpoint]):
     url = serializers.SerializerMethodField(
         help_text="Null for the endpoint that stands for each project's own `webhook_url`; made with the first one."
     )
-    events = serializers.ListField(child=serializers.ChoiceField(choices=EVENT_TYPES))
+    events = serializers.ListField(child=ChoiceField(choices=EVENT_TYPES))
     enabled = serializers.SerializerMethodField()
     disabled_reason = serializers.CharField(
         help_text="`failing`: for five days. `gone`: it answered 410. `asked`: by you. Empty while it is enabled."

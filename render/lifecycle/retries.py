@@ -70,7 +70,10 @@ def render_again(claim: Claim, wrong: WrongSegments, *, trace: str) -> None:
 
 
 def reap(render: Render) -> None:
-    """Take a running render from a worker that no longer renews its lease. The caller has locked the render's row."""
+    """Take a running render from a worker that no longer renews its lease. Its recorded segments stay.
+
+    The caller has locked the render's row.
+    """
     claim = Claim(render.pk, render.attempt)
     crashes = 1 if _has_got_further(render) else render.crashes + 1
     Render.objects.filter(pk=render.pk).update(crashes=crashes)

@@ -196,6 +196,7 @@ def test_it_names_the_field_that_is_wrong(alice, change, param, code):
         ({"audio_url": None}, ["audio_url", "script"]),
         ({"audio_url": "", "script": "  "}, ["audio_url", "script"]),
         ({"audio_url": None, "script": "Hello", "language": "english please"}, ["pt-BR"]),
+        ({"parameters": {"resolution": "4k" * 1000}}, ["480p, 720p", "4k"]),
     ],
 )
 def test_it_says_what_would_be_right(alice, change, words):
