@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from tests.own_service.demo_process import ROOT, var  # noqa: F401
@@ -19,6 +20,10 @@ def answers(url: str) -> bool:
         return httpx.get(url, timeout=5).is_success
     except httpx.HTTPError:
         return False
+
+
+def process_environment(process: psutil.Process) -> list[str]:
+    return [f"{name}={value}" for name, value in process.environ().items()]
 
 
 @pytest.mark.slow
@@ -42,6 +47,12 @@ def test_a_changed_file_restarts_the_service_and_a_signal_ends_it(var: Path) -> 
         until(lambda: answers(url), seconds=120)
         assert not answers(url.replace("healthz", "api/v1/projects"))
         until(lambda: any(line.startswith("web ") and "GET /api/v1/projects 401" in line for line in lines), seconds=60)
+
+        # The demo has the same database, and its user must keep the password that the demo has printed.
+        password = (var / "demo" / "admin_password").read_text()
+        assert any(line.startswith("Admin ") and line.endswith(f"password {password}\n") for line in lines)
+        public_url = f"PUBLIC_URL=http://127.0.0.1:{port}"  # for the links of webhook messages
+        assert any(public_url in process_environment(child) for child in psutil.Process(service.pid).children())
 
         os.utime(ROOT / "creatorify" / "urls.py")
 
