@@ -67,10 +67,14 @@ class InstantEngine:
         lease: RenderLease,
     ) -> Iterator[RenderedSegment]:
         for index in range(resume.next_segment if resume else 0, len(plan.segments)):
-            time.sleep(self.seconds_per_segment)
+            self.wait(index, inputs, lease)
             span = plan.segments[index]
             frames = np.full((span.stop - span.start, plan.height, plan.width, 3), 20 + index, dtype=np.uint8)
             yield RenderedSegment(index, frames, Checkpoint(next_segment=index + 1))
+
+    def wait(self, index: int, inputs: RenderInputs, lease: RenderLease) -> None:
+        """Called before each segment is made."""
+        time.sleep(self.seconds_per_segment)
 
 
 class SlowEngine(InstantEngine):
@@ -85,20 +89,11 @@ class HeldEngine(InstantEngine):
 
     name = "held"
 
-    def segments(
-        self,
-        inputs: RenderInputs,
-        parameters: Parameters,
-        plan: RenderPlan,
-        resume: Checkpoint | None,
-        lease: RenderLease,
-    ) -> Iterator[RenderedSegment]:
+    def wait(self, index: int, inputs: RenderInputs, lease: RenderLease) -> None:
         allowed = Path(inputs.prompt)
-        for segment in super().segments(inputs, parameters, plan, resume, lease):
-            while not allowed.is_file() or allowed.stat().st_size <= segment.index:
-                lease.check()
-                time.sleep(0.05)
-            yield segment
+        while not allowed.is_file() or allowed.stat().st_size <= index:
+            lease.check()
+            time.sleep(0.05)
 
 
 def let_go_on(allowed: Path, segments: int = 1000) -> None:

@@ -4,7 +4,6 @@ import contextlib
 import os
 from pathlib import Path
 
-from django.conf import settings
 from django.contrib.auth.models import User
 
 from accounts.api_keys import keys
@@ -37,11 +36,6 @@ def admin_password(path: Path) -> str:
         user.set_password(password)
         user.save()
     return password
-
-
-def public_url(port: int) -> dict[str, str]:
-    """The variable with which links in webhook messages, too, lead to the service on this machine."""
-    return {"PUBLIC_URL": settings.PUBLIC_URL or f"http://127.0.0.1:{port}"}
 
 
 def write_private(path: Path, content: str) -> None:

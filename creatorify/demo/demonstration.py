@@ -55,7 +55,7 @@ class Demonstration:
         speech = self.speech or _write_whole(folder / "speech.wav", media.write_speech)
         plain_key = account.api_key(folder / "api_key")
         port = free_port(self.port, self.output)
-        environment = {"DATABASE_URL": start_database(), **account.public_url(port)}
+        environment = {"DATABASE_URL": start_database()}
         with Supervisor(port=port, log_folder=folder / "logs", environment=environment) as service:
             try:
                 wait_until_listening(service.base_url, seconds=START_SECONDS, check=service.check)

@@ -24,10 +24,10 @@ def run(*, port: int, output: OutputWrapper) -> None:
     folder = private_folder(settings.VAR_DIR / "dev")
     migrate()
     port = free_port(port, output)
-    plain_key = account.api_key(folder / "api_key")
-    # Of the demo, whose database and user these are, too.
-    password = account.admin_password(private_folder(settings.VAR_DIR / "demo") / "admin_password")
-    environment = {"DATABASE_URL": start_database(), "DEBUG": "true", **account.public_url(port)}
+    secrets = private_folder(settings.VAR_DIR / "demo")  # The demo has the same database: its key and its user serve.
+    plain_key = account.api_key(secrets / "api_key")
+    password = account.admin_password(secrets / "admin_password")
+    environment = {"DATABASE_URL": start_database(), "DEBUG": "true"}
     while True:
         with Supervisor(port=port, log_folder=folder / "logs", environment=environment) as service:
             logs = [_Log(name, folder / "logs" / f"{name}.log") for name in service.commands]

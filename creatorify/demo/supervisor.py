@@ -75,7 +75,8 @@ class Supervisor:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._states = {name: _ProcessState() for name in self.commands}
         self._longest_pause_seconds = longest_pause_seconds
-        self.environment = {**os.environ, **environment}
+        # Links in webhook messages have no request whose host they could begin with.
+        self.environment = {"PUBLIC_URL": self.base_url, **os.environ, **environment}
         self._stopping, self._started = threading.Event(), threading.Event()
         self._start_error: OSError | None = None
         self._watcher = threading.Thread(target=self._watch, daemon=True)

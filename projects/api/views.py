@@ -122,8 +122,7 @@ class ProjectViewSet(KeyedView, GenericViewSet[Project]):
     )
     def create(self, request: Request) -> Response:
         """Unknown fields are not an error, they come back in `warnings`."""
-        query = query_parameters.read(CreateQuery, request, refuse_unknown=True) if request.query_params else {}
-        if query.get("dry_run"):
+        if request.query_params and query_parameters.read(CreateQuery, request, refuse_unknown=True)["dry_run"]:
             # Read before the render is made: the snapshot is shared, and must not show a render that will not stay.
             return self._dry_run(request, queue_snapshot.current())
         return self._create(request)

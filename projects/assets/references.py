@@ -97,11 +97,11 @@ def _is_avatar(reference: str) -> bool:
 
 
 def _require_ready(asset: Asset | None, reference: str, param: str) -> Asset:
-    if asset is None and _is_avatar(reference) and param != PORTRAIT:
-        raise ServiceError("asset_not_found", "An avatar is a portrait and has no voice. Give an asset.", param=param)
     if asset is None:
-        kind = "avatar" if _is_avatar(reference) else "asset"
-        raise ServiceError("asset_not_found", f"There is no such {kind}.", param=param)
+        detail = f"There is no such {'avatar' if _is_avatar(reference) else 'asset'}."
+        if _is_avatar(reference) and param != PORTRAIT:
+            detail = "An avatar is a portrait and has no voice. Give an asset."
+        raise ServiceError("asset_not_found", detail, param=param)
     if asset.state == Asset.State.WAITING:
         hint = (
             "It is being checked"

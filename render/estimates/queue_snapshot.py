@@ -39,7 +39,7 @@ COLUMNS = ["queue", "phase", "tenant_id", "engine", "num_frames", "progress", "c
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast an engine is, by its recent renders."""
+    """Where an engine renders, and how fast it is by its recent renders."""
 
     queue: str  # In which it renders; empty when the engine is not installed any more.
     work_seconds: float  # For a second of output.

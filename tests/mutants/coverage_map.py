@@ -12,8 +12,6 @@ from tests.mutants import tree
 from tests.mutants.changes import Change
 
 FOLDERS = ("tests/accounts", "tests/projects", "tests/render", "tests/creatorify")
-# They start the whole service: what they run in its processes is not seen.
-PROCESSES = ("tests/service", "tests/own_service")
 CACHE = tree.ROOT / "var" / "mutants"
 
 
