@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, Tenant, UsageEntry
+from projects import forecast
 from projects.assets import references
 from projects.models import MAX_TAKES, Project, Take
 from projects.webhooks import outbox
@@ -42,6 +43,8 @@ def create_project(project: Project, *, test_scenario: str = "") -> NewProject:
     project.parameters.setdefault("seed", secrets.randbelow(MAX_SEED + 1))
     engine = _engine_of(project)
     sources = references.resolve(project)
+    parameters = Parameters.resolve(project.parameters | {"background": references.background_of(project)})
+    frame = forecast.foresee(project, sources, parameters, engine)
     project.save(force_insert=True)
     render = Render(
         tenant=project.tenant,
@@ -50,9 +53,11 @@ def create_project(project: Project, *, test_scenario: str = "") -> NewProject:
         audio_url=sources.voice,
         audio_url_2=sources.second_voice,
         audio_order=project.audio_order,
+        speakers=project.speakers,
         script=project.script,
         prompt=project.prompt or "",
-        parameters=Parameters.resolve(project.parameters).as_json(),
+        parameters=parameters.as_json(),
+        frame=frame,
         test_scenario=test_scenario,
     )
     kind = Take.Kind.FINAL if engine == settings.FINAL_ENGINE else Take.Kind.DRAFT
@@ -60,15 +65,16 @@ def create_project(project: Project, *, test_scenario: str = "") -> NewProject:
     take = Take(project=project, number=1, kind=kind, render=render)
     if project.webhook_url:
         outbox.ensure_project_url_endpoint(project)
+    seconds = None if parameters.length == "video" else sources.seconds
     hold = submission.submit(
         render,
         api_key=project.api_key,
         is_test=project.is_test,
         user_label=project.user_id,
-        voice_seconds=sources.seconds,
+        voice_seconds=seconds,
     )
     take.save(force_insert=True)
-    return NewProject(take, hold, "frame_num" in project.parameters or sources.seconds is not None)
+    return NewProject(take, hold, "frame_num" in project.parameters or seconds is not None)
 
 
 def _engine_of(project: Project) -> str:
@@ -168,9 +174,11 @@ def _add_take(
         audio_url=speech or like.render.audio_url,
         audio_url_2=like.render.audio_url_2,
         audio_order=like.render.audio_order,
+        speakers=like.render.speakers,
         script=None if speech else like.render.script,
         prompt=like.render.prompt,
         parameters=Parameters.resolve(like.render.parameters).as_json(),
+        frame=like.render.frame,
     )
     take = Take(project=project, number=number, kind=kind, render=render)
     submission.submit(render, api_key=api_key, is_test=project.is_test, user_label=project.user_id, continues=continues)

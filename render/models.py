@@ -85,6 +85,7 @@ class Render(models.Model):
     script = models.JSONField(null=True, blank=True, help_text="text, voice and language.")
     audio_url_2 = models.TextField(blank=True)
     audio_order = models.CharField(max_length=12, default="left_right")
+    speakers = models.JSONField(default=list, db_default=Value([], models.JSONField()), blank=True)
     prompt = models.TextField(blank=True)
     parameters = models.JSONField()
     test_scenario = models.CharField(max_length=40, blank=True, help_text="With a test key: how the render is to end.")
@@ -98,6 +99,7 @@ class Render(models.Model):
         help_text="About the customer's files: param, code and detail.",
     )
     plan = models.JSONField(null=True, blank=True)
+    frame = models.JSONField(null=True, help_text="width and height of the video, crop: the part that is shown.")
     segments_total = models.PositiveIntegerField(null=True)
     num_frames = models.PositiveIntegerField(null=True)
     variant = models.CharField(
@@ -125,6 +127,7 @@ class Render(models.Model):
     # The result
     video_key = models.CharField(max_length=300, blank=True)
     poster_key = models.CharField(max_length=300, blank=True)
+    alpha_key = models.CharField(max_length=300, blank=True, db_default="", help_text="The video without background.")
     duration_seconds = models.FloatField(null=True)
     error_code = models.CharField(max_length=40, blank=True)
     error_message = models.TextField(blank=True, help_text="For the customer.")

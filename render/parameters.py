@@ -11,6 +11,7 @@ from infinitetalk.presets import COLOR_CORRECTION_STRENGTH, WITHOUT_PRESET, Pres
 from infinitetalk.presets import PRESETS as MODEL_PRESETS
 
 MAX_SEED = 2**32 - 1
+UPSCALES = {"none": None, "720p": 720, "1080p": 1080}  # pixels of the shorter side
 
 
 def _parameters_of(preset: Preset) -> dict[str, int | float]:
@@ -37,7 +38,15 @@ class Parameters:
     sample_audio_guide_scale: float = WITHOUT_PRESET.audio_guidance_scale
     lora_scale: float = 1.0
     color_correction_strength: float = COLOR_CORRECTION_STRENGTH
-    frame_num: int | None = None  # length of the video in frames; None: as long as the voice
+    frame_num: int | None = None  # length of the video in frames; None: as `length` says
+    aspect_ratio: str = "source"  # of `render.frame.size.ASPECT_RATIOS`
+    fit: str = "crop"  # or `pad`
+    pad_color: str | None = None  # #rrggbb; None: the blurred source
+    background: str = "keep"  # or `blur`, `transparent`, #rrggbb, or the stored file of a picture
+    background_blur: float = 0.5  # from 0 to 1
+    video_end: str = "bounce"  # of `infinitetalk.video_end`: where a source video is shorter than the voice
+    length: str = "voice"  # or `video`: what the video is as long as
+    upscale: str = "none"  # of `render.frame.upscaling`
 
     @classmethod
     def resolve(cls, requested: dict[str, Any]) -> "Parameters":

@@ -20,6 +20,7 @@ from render.engines.base import (
     RenderLease,
     RenderPlan,
 )
+from render.frame.shot import Shot
 from render.parameters import Parameters
 
 
@@ -50,7 +51,10 @@ class InstantEngine:
     def status(self) -> EngineStatus:
         return EngineStatus(available=True)
 
-    def plan(self, inputs: RenderInputs, parameters: Parameters) -> RenderPlan:
+    def pixels(self, resolution: str) -> int:
+        return 64 * 64
+
+    def plan(self, inputs: RenderInputs, parameters: Parameters, shot: Shot) -> RenderPlan:
         with wave.open(str(inputs.voices[0])) as voice:
             seconds = voice.getnframes() / voice.getframerate()
         num_frames = parameters.frame_num or max(1, round(seconds * FPS))
@@ -137,8 +141,8 @@ class PacedEngine(StatefulEngine):
     name = "paced"
     seconds_per_second = 7.6 / 60
 
-    def plan(self, inputs: RenderInputs, parameters: Parameters) -> RenderPlan:
-        plan = super().plan(inputs, parameters)
+    def plan(self, inputs: RenderInputs, parameters: Parameters, shot: Shot) -> RenderPlan:
+        plan = super().plan(inputs, parameters, shot)
         stops = [*range(CHUNK_FRAMES, plan.num_frames, CHUNK_FRAMES - MOTION_FRAMES), plan.num_frames]
         return replace(plan, segments=tuple(map(FrameRange, [0, *stops[:-1]], stops)))
 

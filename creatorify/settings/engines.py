@@ -5,9 +5,10 @@ from typing import Any
 
 from creatorify.settings.base import VAR_DIR, env
 
-# Name of each engine -> its class, the queue whose nodes can run it, and the arguments of its constructor.
+# Name of each engine -> its class, the queue whose nodes can run it, whether it refuses a source in which no face is
+# found, and the arguments of its constructor.
 _ENGINES: dict[str, dict[str, Any]] = {
-    "draft": {"class": "render.engines.draft.engine.DraftEngine", "queue": "cpu"},
+    "draft": {"class": "render.engines.draft.engine.DraftEngine", "queue": "cpu", "needs_face": True},
     "infinitetalk": {
         "class": "render.engines.infinitetalk.InfiniteTalkEngine",
         "queue": "gpu",

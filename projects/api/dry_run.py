@@ -52,6 +52,20 @@ class DryRunSerializer(serializers.Serializer[DryRun]):
     type = serializers.ChoiceField(source="created.type", choices=TYPES)
     engine = serializers.CharField(source="created.render.engine")
     parameters = serializers.DictField(source="created.project.parameters")
+    width = serializers.IntegerField(
+        source="created.frame.width",
+        default=None,
+        allow_null=True,
+        help_text="Of the video, in pixels; null unless the image is an asset.",
+    )
+    height = serializers.IntegerField(source="created.frame.height", default=None, allow_null=True)
+    crop = serializers.DictField(
+        source="created.frame.crop",
+        default=None,
+        allow_null=True,
+        child=serializers.FloatField(),
+        help_text="The part of the image that would be shown, as shares of it; null: all of it, or not known yet.",
+    )
     warnings = WarningSerializer(source="created.warnings", many=True)
     price = PriceSerializer(source="*")
     seconds_available = serializers.IntegerField(

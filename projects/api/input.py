@@ -3,23 +3,20 @@
 from collections.abc import Mapping
 from typing import Any
 
-from django.conf import settings
 from rest_framework import serializers
 from rest_framework.settings import api_settings
 
 from accounts.api.fields import ChoiceField
 from accounts.api.names import RULE, is_name
+from projects.api.parameters_input import ParametersRequest, unused_parameters
+from projects.api.speakers_input import SpeakersField
 from projects.assets.source_urls import MAX_LENGTH, validate_source_url
 from projects.models import AudioOrder
 from projects.webhooks.fields import webhook_url_field
-from render.engines.base import FPS
-from render.parameters import MAX_SEED, PRESETS
 from render.pipeline import test_scenarios
 from render.speech.registry import Script, choose, left_out
 from render.speech.ssml import has_tags, is_ssml
 
-MAX_FRAMES = 3600 * FPS + 1  # An hour.
-MAX_SCALE = 100.0  # Of guidance and shift; above about 20 there is only noise.
 MAX_METADATA = 20
 MAX_SCRIPT = 50_000  # Characters: about an hour of speech.
 MAX_WARNINGS = 20
@@ -46,77 +43,12 @@ class MetadataField(serializers.DictField):
         return values
 
 
-class ParametersRequest(serializers.Serializer[Any]):
-    """How to render. A parameter that is missing or null gets the preset's value, or else the default."""
-
-    engine = serializers.CharField(
-        required=False, allow_null=True, max_length=40, help_text="`draft` or `infinitetalk`, if installed here."
-    )
-    preset = ChoiceField(
-        choices=list(PRESETS),
-        required=False,
-        allow_null=True,
-        help_text="Sets several parameters at once; an explicit value wins.",
-    )
-    resolution = ChoiceField(choices=settings.RESOLUTIONS, required=False, allow_null=True, help_text="Default: 480p.")
-    sample_steps = serializers.IntegerField(
-        min_value=1, max_value=50, required=False, allow_null=True, help_text="Sampling steps. Default: 8."
-    )
-    sample_shift = serializers.FloatField(
-        max_value=MAX_SCALE,
-        required=False,
-        allow_null=True,
-        help_text="Flow shift of the schedule, above 0. Default: 3.0.",
-    )
-    sample_text_guide_scale = serializers.FloatField(
-        min_value=0, max_value=MAX_SCALE, required=False, allow_null=True, help_text="Text guidance. Default: 1.0."
-    )
-    sample_audio_guide_scale = serializers.FloatField(
-        min_value=0,
-        max_value=MAX_SCALE,
-        required=False,
-        allow_null=True,
-        help_text="Audio guidance; higher follows the voice more closely. Default: 6.0.",
-    )
-    lora_scale = serializers.FloatField(
-        min_value=0, max_value=2, required=False, allow_null=True, help_text="Strength of the LoRA. Default: 1.0."
-    )
-    color_correction_strength = serializers.FloatField(
-        min_value=0,
-        max_value=1,
-        required=False,
-        allow_null=True,
-        help_text="Match of each chunk's colours to the portrait. Default: 0.2.",
-    )
-    seed = serializers.IntegerField(
-        min_value=0, max_value=MAX_SEED, required=False, allow_null=True, help_text="Default: drawn, and echoed."
-    )
-    frame_num = serializers.IntegerField(
-        min_value=1,
-        max_value=MAX_FRAMES,
-        required=False,
-        allow_null=True,
-        help_text="Forced number of frames, 4n+1. Default: as long as the voice.",
-    )
-
-    def validate_sample_shift(self, value: float | None) -> float | None:
-        if value is not None and value <= 0:
-            raise serializers.ValidationError("Ensure this value is greater than 0.", code="min_value")
-        return value
-
-    def validate_frame_num(self, value: int | None) -> int | None:
-        if value is not None and value % 4 != 1:
-            raise serializers.ValidationError("Must be 4n+1: 1, 5, 9, ...", code="invalid")
-        return value
-
-
 class ProjectRequest(serializers.Serializer[Any]):
     """A portrait (or a video to dub) and a voice; with a second voice, two people talk."""
 
     title = serializers.CharField(max_length=200)
     image_url = SourceUrlField(
-        help_text="A portrait (JPEG, PNG, WebP, AVIF, HEIC, GIF, BMP, TIFF), or a video to dub. A face at its edge is"
-        " kept in the frame."
+        help_text="A portrait (JPEG, PNG, WebP, AVIF, HEIC, GIF, BMP, TIFF), or a video to dub."
     )
     audio_url = SourceUrlField(
         required=False, allow_null=True, allow_blank=True, help_text="The voice; or else give a `script`."
@@ -154,6 +86,12 @@ class ProjectRequest(serializers.Serializer[Any]):
             "With two voices, who speaks first: `left_right`, the left person (the default); `right_left`, the right "
             "one; `meanwhile`, both at once."
         ),
+    )
+    speakers = SpeakersField(
+        required=False,
+        allow_null=True,
+        help_text="Whose face each voice moves; every other face keeps still. Default: the widest faces, and of two "
+        "voices the first moves the left one.",
     )
     description = serializers.CharField(
         max_length=5000, required=False, allow_null=True, allow_blank=True, trim_whitespace=False
@@ -206,8 +144,12 @@ class ProjectRequest(serializers.Serializer[Any]):
             for name in unknown[:MAX_WARNINGS]
         ]
         values["parameters"] = _without_nulls(values.get("parameters", {}))
+        values["warnings"] += unused_parameters(values["parameters"])
         spoken = {name: values.pop(name, None) for name in ("script", "voice", "language")}
         values["audio_url"] = values.get("audio_url", "")
+        self.fields["speakers"].require_voices(  # type: ignore[attr-defined]
+            values.get("speakers"), 2 if values.get("audio_url_2") else 1
+        )
         if spoken["script"] and values["audio_url"]:
             raise serializers.ValidationError({"script": ["Give a script or an audio_url, not both."]}, code="invalid")
         if spoken["script"]:

@@ -11,6 +11,7 @@ from projects.models import Asset, AudioOrder, Avatar, Project
 from render.storage.media import STORED
 
 KINDS: dict[str, str] = {Asset.Kind.IMAGE: "an image", Asset.Kind.VIDEO: "a video", Asset.Kind.AUDIO: "an audio file"}
+BACKGROUND = "parameters.background"
 PORTRAIT = "image_url"  # The only field that an avatar can stand in.
 USABLE: dict[str, tuple[str, ...]] = {
     PORTRAIT: (Asset.Kind.IMAGE, Asset.Kind.VIDEO),
@@ -27,6 +28,7 @@ class Sources:
     voice: str
     second_voice: str
     seconds: float | None  # The length of the voices together; None if one of them is not known yet.
+    image_asset: Asset | None  # None for an address.
 
 
 def resolve(project: Project) -> Sources:
@@ -51,6 +53,7 @@ def resolve(project: Project) -> Sources:
         voice=sources["audio_url"],
         second_voice=sources["audio_url_2"],
         seconds=total if len(known) == len(lengths) else None,
+        image_asset=assets.get(PORTRAIT),
     )
 
 
@@ -60,6 +63,21 @@ def find(owner: ApiKey | Project, reference: str, *, param: str) -> Asset:
     Raises ServiceError asset_not_found, asset_not_ready or asset_unusable.
     """
     return _require_ready(_look_up(owner, {param: reference}).get(param), reference, param)
+
+
+def background_of(project: Project) -> str | None:
+    """The `background` of a project's parameters, with an asset replaced by its file; None if none was given.
+
+    Raises ServiceError asset_not_found, asset_not_ready, asset_unusable, or image_invalid for what is not an image.
+    """
+    background: str | None = project.parameters.get("background")
+    if background is None or not REFERENCE.fullmatch(background):
+        return background
+    asset = find(project, background, param=BACKGROUND)
+    if asset.kind != Asset.Kind.IMAGE:
+        detail = f"A background needs an image, and this asset is {KINDS[asset.kind]}."
+        raise ServiceError("image_invalid", detail, param=BACKGROUND)
+    return source_of(asset)
 
 
 def source_of_speech(project: Project) -> str:

@@ -13,6 +13,8 @@ from projects.assets.source_urls import ASSET
 from projects.assets.upload_types import announced_type
 from projects.models import Asset
 from projects.presentation.serializers import ProblemField
+from render.frame.boxes import Box
+from render.frame.speakers import left_to_right
 from render.storage import media
 
 STATES = Asset.State.choices
@@ -72,12 +74,9 @@ class AssetSerializer(serializers.ModelSerializer[Asset]):
     duration_seconds = serializers.FloatField(source="facts.duration_seconds", default=None, allow_null=True)
     width = serializers.IntegerField(source="facts.width", default=None, allow_null=True)
     height = serializers.IntegerField(source="facts.height", default=None, allow_null=True)
-    faces = serializers.ListField(
-        source="facts.faces",
-        default=None,
-        allow_null=True,
-        child=serializers.DictField(child=serializers.FloatField()),
-        help_text="Boxes as shares of the upright image: x, y, width, height; the widest first.",
+    faces = serializers.SerializerMethodField(
+        help_text="Boxes as shares of the upright image: x, y, width, height; from left to right. Of a video, those of "
+        "the first frame that has any, in its first 2.4 seconds."
     )
 
     class Meta:
@@ -106,6 +105,13 @@ class AssetSerializer(serializers.ModelSerializer[Asset]):
 
     def get_reference(self, asset: Asset) -> str:
         return f"{ASSET}{asset.pk}"
+
+    @extend_schema_field(
+        serializers.ListField(child=serializers.DictField(child=serializers.FloatField()), allow_null=True)
+    )
+    def get_faces(self, asset: Asset) -> list[dict[str, float]] | None:
+        faces = asset.facts.get("faces")
+        return None if faces is None else [face.as_json() for face in left_to_right(list(map(Box.from_json, faces)))]
 
     @extend_schema_field(serializers.ChoiceField(choices=STATES))
     def get_state(self, asset: Asset) -> str:

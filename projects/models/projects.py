@@ -3,7 +3,7 @@
 import uuid
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
 from django.db.models.functions import Now
 
 from accounts.models import ApiKey, Tenant
@@ -37,6 +37,9 @@ class Project(models.Model):
     script = models.JSONField(null=True, blank=True, help_text="text, voice and language; instead of an audio_url.")
     audio_url_2 = models.TextField(blank=True, null=True)  # noqa: DJ001
     audio_order = models.CharField(max_length=12, choices=AudioOrder, default=AudioOrder.LEFT_RIGHT)
+    speakers = models.JSONField(
+        default=list, db_default=Value([], models.JSONField()), blank=True, help_text="Whose face each voice moves."
+    )
     prompt = models.TextField(blank=True, null=True)  # noqa: DJ001
     is_test = models.BooleanField(default=False, help_text="Made with a test key; only test keys see it.")
     parameters = models.JSONField(default=dict, help_text="As given, with the seed that was drawn.")

@@ -45,6 +45,7 @@ def with_takes(projects: QuerySet[Project], *, shown: int = SHOWN_TAKES, up_to: 
     large = (
         "sources",
         "plan",
+        "speakers",
         "parameters",
         "script",
         "error_trace",
@@ -77,6 +78,10 @@ class TakePresentation:
     @property
     def thumbnail_url(self) -> str | None:
         return self._absolute(self.take.render.poster_key, media.thumbnail_link)
+
+    @property
+    def video_alpha_url(self) -> str | None:
+        return self._absolute(self.take.render.alpha_key)
 
     @property
     def preview_url(self) -> str | None:
@@ -124,8 +129,18 @@ class ProjectPresentation:
 
     @property
     def warnings(self) -> list[dict[str, str]]:
-        """The warnings of the request, and those of its files from the preparation of the latest take."""
-        return [*self.project.warnings, *self.render.warnings]
+        """The warnings of the request, and those of its files from the preparation of the latest take, which knows
+        better what the request was warned of, too.
+        """
+        warnings = {(warning["param"], warning["code"]): warning for warning in self.project.warnings}
+        for warning in self.render.warnings:
+            warnings[warning["param"], warning["code"]] = warning
+        return list(warnings.values())
+
+    @property
+    def frame(self) -> dict[str, Any]:
+        """width, height and crop; empty while the image is not known."""
+        return self.render.frame or {}
 
     @property
     def status(self) -> str:

@@ -29,8 +29,13 @@ class WarningSerializer(serializers.Serializer[dict[str, str]]):
         help_text="`unknown`: there is no such field. `test_key_renders_drafts`: another engine was requested. "
         "`characters_skipped`: the voice cannot speak some characters of the script, and leaves them out. "
         "`tags_read_aloud`: the script has tags of SSML, and does not begin with `<speak`. "
-        "`damaged`: up to a second or 2 % of a file, whichever is less, cannot be read; found while the render is "
-        "prepared."
+        "`damaged`: up to a second or 2 % of a file, whichever is less, cannot be read. "
+        "`cropped`: a part of the image is not shown. `face_small`: the lips have few pixels. "
+        "`others_keep_still`: only the chosen face moves. `no_person`: the background was kept. "
+        "`long_from_one_picture`: a final video of more than a minute from one image. "
+        "`guidance_with_distilled`: guidance that does not fit the model. "
+        "`unused`: a parameter has no effect. What depends on a file is found while the render is prepared, and at "
+        "once if the file is an asset."
     )
     detail = serializers.CharField(default="", help_text="What was found, and what was done about it.")
 
@@ -111,6 +116,7 @@ class ProjectSerializer(StatusSerializer):
     language = serializers.CharField(source="project.script.language", default=None, allow_null=True)
     audio_url_2 = serializers.CharField(source="project.audio_url_2", allow_null=True)
     audio_order = serializers.ChoiceField(source="project.audio_order", choices=AudioOrder.choices)
+    speakers = serializers.ListField(source="project.speakers", child=serializers.DictField(), help_text="As given.")
     type = serializers.ChoiceField(choices=TYPES)
     prompt = serializers.CharField(source="project.prompt", allow_null=True)
     parameters = serializers.DictField(source="project.parameters", help_text="As given, with the seed that was drawn.")
@@ -120,6 +126,23 @@ class ProjectSerializer(StatusSerializer):
     warnings = WarningSerializer(many=True)
     call_id = serializers.CharField(source="render.id", help_text="Changes with each take; opaque.")
     engine = serializers.CharField(source="render.engine")
+    width = serializers.IntegerField(
+        source="frame.width", default=None, allow_null=True, help_text="Of the video, in pixels; null until it is known."
+    )
+    height = serializers.IntegerField(source="frame.height", default=None, allow_null=True)
+    crop = serializers.DictField(
+        source="frame.crop",
+        default=None,
+        allow_null=True,
+        child=serializers.FloatField(),
+        help_text="The part of the image that is shown, as shares of it: x, y, width, height. Null: all of it, or not "
+        "known yet.",
+    )
+    video_alpha_url = serializers.URLField(
+        source="latest.video_alpha_url",
+        allow_null=True,
+        help_text="With `background: transparent`: a WebM (VP9) of the person alone, with alpha and sound.",
+    )
     poster_url = serializers.URLField(source="latest.poster_url", allow_null=True)
     thumbnail_url = serializers.URLField(
         source="latest.thumbnail_url", allow_null=True, help_text="A small poster, where the media storage makes one."

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
+from render.frame.boxes import Box, Crop, PixelBox
+from render.frame.shot import Shot
 from render.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Crop = tuple[int, int, int, int]  # top, left, height, width: a part of the source, in its pixels
 FPS = 25  # InfiniteTalk's frame rate; the draft has the same, so that both have the same number of frames.
 
 
@@ -49,6 +50,11 @@ class RenderPlan:
     segments: tuple[FrameRange, ...]  # cover range(num_frames) without gap or overlap
     variant: str = ""  # of the model, for an engine whose nodes may lack the files of some variants; else empty
     crop: Crop | None = None  # the part of the source that is shown; None: its middle
+    faces: tuple[Box, ...] = ()  # of the frame, by voice: those that the customer has chosen; empty: the widest
+    # By speaker, in pixels of the part of the source that is shown: what of it a voice moves, or, without one, what keeps
+    # still. Empty: the only person speaks, or two have one half each.
+    regions: tuple[tuple[PixelBox, ...], ...] = ()
+    mark: Box | None = None  # the part of each frame that says how it was made: opaque also without a background
 
 
 @dataclass(frozen=True)
@@ -104,8 +110,11 @@ class Engine(Protocol):
     def status(self) -> EngineStatus:
         """Called before a render is claimed, so it must be quick."""
 
-    def plan(self, inputs: RenderInputs, parameters: Parameters) -> RenderPlan:
-        """Size and segments, without rendering. Raises ServiceError for inputs that the engine cannot use, such as
+    def pixels(self, resolution: str) -> int:
+        """About how many pixels a frame has."""
+
+    def plan(self, inputs: RenderInputs, parameters: Parameters, shot: Shot) -> RenderPlan:
+        """The segments, without rendering, for frames of the shot's size. Raises ServiceError for inputs that the engine cannot use, such as
         `no_face` (see `render.engines.no_face`).
         """
 

@@ -3,7 +3,7 @@
 Both are MediaPipe's models, run by OpenCV's dnn module; see `models/NOTICE.md`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.engines import no_face
+from render.frame.boxes import Box
+from render.frame.shot import MIN_FACE
 
 RgbImage = NDArray[np.uint8]  # H x W x 3, RGB
 Points = NDArray[np.float32]  # N x 2, pixels (x, y)
@@ -27,7 +29,7 @@ MIN_MESH_SCORE = 0.99  # faces have 1.00, wrist watches and badges up to 0.98
 MAX_CANDIDATES = 16
 MIN_CONTRAST = 8  # levels of 255; what has less is a plain background or a bar beside the picture
 
-MIN_WIDTH = 60.0  # pixels; the mouth of a smaller face has too few to be moved
+MIN_WIDTH = MIN_FACE  # pixels; the mouth of a smaller face has too few to be moved
 MAX_YAW = 35.0  # degrees; of a face turned further, one corner of the mouth is hidden
 
 LEFT_EYE_OUTER, RIGHT_EYE_OUTER = 33, 263  # left and right in the image, if the face is upright
@@ -42,6 +44,7 @@ class Face:
     points: Points  # 468 x 2
     depth: NDArray[np.float32]  # 468, pixels, smaller is nearer to the camera
     score: float  # Face Mesh's probability that this is a face; 0 if it is cut off by the image's edge
+    is_cut_off: bool = False  # it is a face, and the image's edge cuts off its eyes or its mouth
 
     @property
     def width(self) -> float:
@@ -90,14 +93,19 @@ class FaceFinder:
         self._anchors = _anchors()
 
     def find(self, image: RgbImage) -> list[Face]:
-        """All faces of the image, the widest first."""
+        """All faces of the image that its edge does not cut off, the widest first."""
+        return [face for face in self.find_all(image) if not face.is_cut_off]
+
+    def find_all(self, image: RgbImage) -> list[Face]:
+        """All faces of the image, also those that its edge cuts off, the widest first."""
         candidates: list[Candidate] = []
         for left, top, side in _windows(*image.shape[:2]):
             candidates += self._detect(image, left, top, side)
         faces: list[Face] = []
         for candidate in _distinct(candidates):
             face = self.trace(image, candidate)
-            if face.score >= MIN_MESH_SCORE and not any(_same(face, other) for other in faces):
+            is_face = face.is_cut_off or face.score >= MIN_MESH_SCORE
+            if is_face and not any(_same(face, other) for other in faces):
                 faces.append(face)
         return sorted(faces, key=lambda face: -face.width)
 
@@ -151,21 +159,24 @@ class FaceFinder:
         to_image = cv2.invertAffineTransform(to_crop)
         points = (landmarks[:, :2] @ to_image[:, :2].T + to_image[:, 2]).astype(np.float32)
         height, width = image.shape[:2]
-        cut = bool((points[MOVED] < 2).any() or (points[MOVED] > (width - 3, height - 3)).any())
+        reaches_out = bool((points[MOVED] < 2).any() or (points[MOVED] > (width - 3, height - 3)).any())
+        score = float(1 / (1 + np.exp(-logit.item())))
         return Face(
             points=points,
             depth=(landmarks[:, 2] / scale).astype(np.float32),
-            score=0.0 if cut else float(1 / (1 + np.exp(-logit.item()))),
+            score=0.0 if reaches_out else score,
+            is_cut_off=reaches_out and score >= MIN_MESH_SCORE,
         )
 
 
-def talking_faces(faces: list[Face], count: int) -> list[Face]:
-    """The `count` widest faces that can be moved, from left to right.
+def talking_faces(found: list[Face], count: int) -> list[Face]:
+    """The `count` widest faces that can be moved, from left to right. found: also those that are cut off.
 
-    Raises ServiceError `no_face` when there are fewer; it tells what is wrong with the image.
+    Raises ServiceError `no_face` or `face_cropped` when there are fewer; it tells what is wrong with the image.
     """
+    faces = [face for face in found if not face.is_cut_off]
     if not faces:
-        raise no_face.none_found()
+        raise no_face.cropped() if found else no_face.none_found()
     large = [face for face in faces if face.width >= MIN_WIDTH]
     usable = [face for face in large if abs(face.yaw) <= MAX_YAW]
     if len(usable) >= count:
@@ -175,6 +186,22 @@ def talking_faces(faces: list[Face], count: int) -> list[Face]:
     if not large:
         raise no_face.too_small(faces[0].width, MIN_WIDTH)
     raise no_face.turned_away()
+
+
+def chosen_faces(found: list[Face], boxes: Sequence[Box], height: int, width: int) -> list[Face]:
+    """The faces at these places, which the customer has chosen, in this order. boxes: shares of an image of this size;
+    found: also those that are cut off. Raises ServiceError `no_face` or `face_cropped` for one that cannot be moved.
+    """
+    return [talking_faces([_nearest(found, box, height, width)], 1)[0] for box in boxes]
+
+
+def _nearest(found: list[Face], box: Box, height: int, width: int) -> Face:
+    x, y = box.centre
+    middle = np.array([x * width, y * height], np.float32)
+    there = [face for face in found if box.holds((float(face.centre[0]) / width, float(face.centre[1]) / height))]
+    if not there:
+        raise no_face.none_found()
+    return min(there, key=lambda face: float(np.linalg.norm(face.centre - middle)))
 
 
 def _anchors() -> Points:

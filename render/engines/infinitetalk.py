@@ -14,7 +14,7 @@ import httpx
 import msgpack
 import numpy as np
 
-from infinitetalk.buckets import PUBLISHED_SIZES, Sizes, nearest_bucket, plan_chunks
+from infinitetalk.buckets import PUBLISHED_SIZES, Sizes, plan_chunks
 from infinitetalk.presets import PRESETS
 from render.engines.base import (
     FPS,
@@ -26,9 +26,8 @@ from render.engines.base import (
     RenderLease,
     RenderPlan,
 )
-from render.engines.frame_size import source_size
-from render.engines.framing import crop_with_faces
 from render.engines.model_server_errors import Message, ServerLost, raise_reported
+from render.frame.shot import Shot
 from render.parameters import Parameters
 
 TEACACHE_FROM_STEPS = 20  # With fewer steps, neighbouring ones differ too much for TeaCache to leave any out.
@@ -68,14 +67,16 @@ class InfiniteTalkEngine:
             unloadable=health["unloadable"],
         )
 
-    def plan(self, inputs: RenderInputs, parameters: Parameters) -> RenderPlan:
-        """Size and chunks, computed without the model, which may be on another machine.
+    def pixels(self, resolution: str) -> int:
+        return self._sizes.pixels(resolution)
+
+    def plan(self, inputs: RenderInputs, parameters: Parameters, shot: Shot) -> RenderPlan:
+        """The chunks, computed without the model, which may be on another machine.
 
         Unlike the draft, this engine accepts a source in which `FaceFinder` finds no face: the model also animates
-        drawings, statues and faces in profile, which the finder does not know. `no_face` comes only from the crop, when
-        the faces that it has found do not fit into one frame.
+        drawings, statues and faces in profile, which the finder does not know.
         """
-        height, width = nearest_bucket(*source_size(inputs), self._sizes.buckets[parameters.resolution])
+        height, width = shot.size
         num_frames = parameters.frame_num or max(1, round(_seconds(inputs.voices[0]) * FPS))
         chunks = plan_chunks(
             num_frames,
@@ -87,8 +88,9 @@ class InfiniteTalkEngine:
             height,
             num_frames,
             tuple(FrameRange(chunk.start + chunk.keep_from, min(chunk.stop, num_frames)) for chunk in chunks),
-            variant=_variant(parameters, len(inputs.voices)),
-            crop=crop_with_faces(inputs, height, width),
+            variant=_variant(parameters, len(shot.regions) or len(inputs.voices)),
+            crop=shot.crop,
+            regions=shot.regions,
         )
 
     def segments(
@@ -100,7 +102,7 @@ class InfiniteTalkEngine:
         lease: RenderLease,
     ) -> Iterator[RenderedSegment]:
         """Yield the chunks in order. If the server ends meanwhile, wait for it and resume after the last chunk."""
-        variant = _variant(parameters, len(inputs.voices))
+        variant = _variant(parameters, len(plan.regions) or len(inputs.voices))
         checkpoint, losses = resume, 0
         while checkpoint is None or checkpoint.next_segment < len(plan.segments):
             try:
@@ -170,6 +172,8 @@ class InfiniteTalkEngine:
             "seed": parameters.seed,
             "size": [plan.height, plan.width],
             "crop": list(plan.crop) if plan.crop else None,
+            "speaker_boxes": plan.regions or None,
+            "video_end": parameters.video_end,
             "num_frames": plan.num_frames,
             "lora": _lora(parameters),
             "lora_scale": parameters.lora_scale or 1.0,

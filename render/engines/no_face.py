@@ -1,8 +1,9 @@
-"""The error `no_face`: every sentence that tells a customer that a face is missing or cannot be used.
+"""What a customer is told when a face is missing or cannot be used: `no_face`, and `face_cropped`, `no_face_in_box`.
 
 Apart from the search for faces (`render.engines.faces`), because web processes need the sentences and not the networks.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 from accounts.errors import ServiceError
@@ -35,3 +36,25 @@ def turned_away() -> ServiceError:
 def too_far_apart() -> ServiceError:
     detail = "The faces are too far apart: no part of the image that fits into a video shows one for each voice."
     return ServiceError(CODE, detail, param=PARAM)
+
+
+def cropped(*, param: str = PARAM) -> ServiceError:
+    detail = "The edge of the image cuts the face off. Send an image in which the whole face can be seen."
+    return ServiceError("face_cropped", detail, param=param)
+
+
+def no_such_index(index: int, found: int, *, param: str) -> ServiceError:
+    """index: as requested; found: the number of faces in the image."""
+    number = "1 face was" if found == 1 else f"{found} faces were"
+    detail = f"index is {index}, and {number} found; they are counted from 0, from left to right."
+    return ServiceError(CODE, detail, param=param)
+
+
+def none_in_box(box: Mapping[str, float], found: int, *, param: str) -> ServiceError:
+    """box: as requested; found: the number of faces in the image."""
+    asked = ", ".join(f"{name} {value:g}" for name, value in box.items())
+    elsewhere = "one face was found elsewhere" if found == 1 else f"{found} faces were found elsewhere"
+    detail = (
+        f"No face has its middle in this box ({asked}); {elsewhere}. x, y, width and height are shares of the image."
+    )
+    return ServiceError("no_face_in_box", detail, param=param)

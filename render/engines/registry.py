@@ -34,6 +34,11 @@ def queue_of(name: str) -> str:
     return queue
 
 
+def needs_face(name: str) -> bool:
+    """Whether the engine refuses a source in which no face is found."""
+    return bool(settings.RENDER_ENGINES[name].get("needs_face", False))
+
+
 @cache
 def _create(path: str, options: tuple[tuple[str, Any], ...]) -> Engine:
     # Imported on first use: web processes list the engines and must not import the engines' libraries.

@@ -49,6 +49,7 @@ def prepared(
     plan: Mapping[str, object],
     num_frames: int,
     segments_total: int,
+    frame: Mapping[str, object] | None = None,
     warnings: Sequence[SourceWarning] = (),
     variant: str = "",
 ) -> None:
@@ -63,6 +64,7 @@ def prepared(
             sources=sources,
             warnings=list(warnings),
             plan=plan,
+            frame=frame,
             variant=variant,
             num_frames=num_frames,
             segments_total=segments_total,

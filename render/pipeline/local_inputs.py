@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any, cast
 
-from render.engines.base import Checkpoint, Crop, FrameRange, RenderInputs, RenderPlan
+from render.engines.base import Checkpoint, FrameRange, RenderInputs, RenderPlan
+from render.frame.boxes import Box, Crop, PixelBox
 from render.lifecycle.lease import Lease
 from render.models import Render, Segment
 from render.sources import Sources
@@ -47,6 +48,9 @@ def plan_of(render: Render) -> RenderPlan:
         stored["num_frames"],
         tuple(FrameRange(span["start"], span["stop"]) for span in stored["segments"]),
         crop=cast(Crop, tuple(crop)) if crop else None,
+        faces=tuple(map(Box.from_json, stored.get("faces", []))),
+        regions=tuple(tuple(cast(PixelBox, tuple(box)) for box in boxes) for boxes in stored.get("regions", [])),
+        mark=Box.from_json(stored["mark"]) if stored.get("mark") else None,
     )
 
 

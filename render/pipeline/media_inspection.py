@@ -4,10 +4,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from render.engines.faces import Face, FaceFinder
+from render.engines.base import FPS
+from render.frame.found_faces import VIDEO_FRAMES, find_faces
+from render.frame.shot import Source
 from render.media.isolation import calls as isolated
 from render.media.isolation.calls import Check
 from render.media.probe import AudioFacts, ImageFacts, VideoFacts
@@ -19,7 +18,7 @@ def inspect(path: Path, folder: Path, *, max_audio_seconds: float, check: Check)
     """Return the kind of the file, `image`, `video` or `audio`, and its facts, which JSON can express.
 
     Sound is decoded to its end, so its length is exact. A video is expensive to decode, so only its packets are
-    counted, and its length is the container's. A file that a render would refuse as damaged is refused here, too; the
+    counted, and its length is the container's; of its first frames those are decoded in which faces are looked for. A file that a render would refuse as damaged is refused here, too; the
     warning of a small damage comes with the render. The boxes of the faces are shares of the upright image's width and
     height, the widest face first.
 
@@ -30,26 +29,23 @@ def inspect(path: Path, folder: Path, *, max_audio_seconds: float, check: Check)
     match facts:
         case ImageFacts():
             portrait = isolated.normalise_portrait(path, folder / "portrait.png", param=PARAM, check=check)
-            with Image.open(portrait.path) as image:
-                faces = FaceFinder().find(np.asarray(image))
-            boxes = [_box(face, portrait.width, portrait.height) for face in faces]
-            return "image", {"format": facts.format, "width": facts.width, "height": facts.height, "faces": boxes}
+            source = find_faces(portrait.path, None)
+            return "image", {"format": facts.format, **_upright(facts, source), **source.as_facts()}
         case AudioFacts():
             wav = folder / "voice.wav"
             voice = isolated.normalise_voice(path, wav, max_seconds=max_audio_seconds, param=PARAM, check=check)
             return "audio", {**asdict(facts), "duration_seconds": round(voice.duration_seconds, 3)}
         case VideoFacts():
             isolated.check_video(path, param=PARAM, check=check)
-            return "video", asdict(facts)
+            first = folder / "first_frames.mp4"
+            isolated.normalise_video(path, first, max_seconds=VIDEO_FRAMES / FPS, param=PARAM, check=check)
+            source = find_faces(None, first)
+            return "video", {**asdict(facts), **_upright(facts, source), **source.as_facts()}
     isolated.refuse(path, param=PARAM, check=check)
 
 
-def _box(face: Face, width: int, height: int) -> dict[str, float]:
-    left, top = face.points.min(axis=0)
-    right, bottom = face.points.max(axis=0)
-    return {
-        "x": round(float(left) / width, 4),
-        "y": round(float(top) / height, 4),
-        "width": round(float(right - left) / width, 4),
-        "height": round(float(bottom - top) / height, 4),
-    }
+def _upright(facts: ImageFacts | VideoFacts, source: Source) -> dict[str, int]:
+    """The size in pixels as it is shown: a file may be stored on its side."""
+    height, width = source.size
+    is_turned = facts.width != facts.height and (facts.width > facts.height) != (width > height)
+    return {"width": facts.height, "height": facts.width} if is_turned else {"width": facts.width, "height": facts.height}

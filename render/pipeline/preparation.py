@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from django.conf import settings
 
 from accounts.errors import ServiceError
-from render.engines.base import FPS
+from render.engines.base import FPS, Engine
+from render.frame.shot import Shot
 from render.media.audio.scene import AudioOrder, arrange_scene
 from render.media.audio.voice import Voice
 from render.media.download.fetch import fetch
@@ -18,36 +20,51 @@ from render.media.isolation.calls import Check
 from render.media.probe import VideoFacts
 from render.media.video.source_video import SourceVideo
 from render.models import Render
+from render.parameters import Parameters
+from render.pipeline.framed_source import frame_source
 from render.pipeline.growth import GrowthCheck
 from render.sources import Sources, SourceWarning, Speech
 from render.speech.registry import Script, speak
 from render.storage import media
 
 GROWTH_CHECKS_PER_TIMEOUT = 100
+BACKGROUND = "parameters.background"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare_sources` returns."""
+
+    sources: Sources
+    shot: Shot
+    num_frames: int | None  # forced length of the video; None: as long as the voice
+    warnings: list[SourceWarning]
 
 
 def prepare_sources(
     render: Render,
     *,
-    min_audio_seconds: float,
-    num_frames: int | None,
+    engine: Engine,
     folder: Path,
     check: Check,
     moved_on: Callable[[], None] = lambda: None,
-) -> tuple[Sources, list[SourceWarning]]:
-    """Fetch or speak the sources, check, normalise and store them; return them with the warnings about the files.
+) -> Prepared:
+    """Fetch or speak the sources, check, normalise, frame and store them.
 
-    folder: for the local files. min_audio_seconds: of each voice. num_frames: the forced length of the video, if any.
-    check: called often while files are fetched or decoded; an exception from it ends that, and is raised here.
-    moved_on: called whenever something has been done. Raises ServiceError with the parameter at fault, StorageFailure,
-    DamagedObject, SpeechUnavailable.
+    folder: for the local files. check: called often while files are fetched or decoded; an exception from it ends that,
+    and is raised here. moved_on: called whenever something has been done. Raises ServiceError with the parameter at
+    fault, StorageFailure, DamagedObject, SpeechUnavailable.
     """
+    parameters = Parameters.resolve(render.parameters)
     interval = settings.RENDER_TIMEOUT_SECONDS / GROWTH_CHECKS_PER_TIMEOUT
     check = GrowthCheck(folder, check, moved_on, interval_seconds=interval)
     urls = {"image_url": render.image_url, "audio_url": render.audio_url, "audio_url_2": render.audio_url_2}
+    if parameters.background.startswith(media.STORED):
+        urls[BACKGROUND] = parameters.background
     fetched = _fetch_all({param: url for param, url in urls.items() if url}, folder, check)
     moved_on()
     image = fetched.pop("image_url")
+    backdrop = fetched.pop(BACKGROUND, None)
     max_seconds = render.tenant.plan.max_audio_seconds
     if render.script:
         spoken = folder / "script"
@@ -56,12 +73,11 @@ def prepare_sources(
         fetched = {"script": spoken, **fetched}
     voices = []
     for param, path in fetched.items():
-        voices.append(_voice(path, param, max_seconds, min_audio_seconds, check))
+        voices.append(_voice(path, param, max_seconds, engine.min_audio_seconds, check))
         moved_on()
     warnings = [warning for param, voice in zip(fetched, voices, strict=True) for warning in _damage(param, voice)]
     speech = _store_speech(fetched["script"], voices[0], render) if render.script else None
     scene = arrange_scene(voices, cast("AudioOrder", render.audio_order), folder)
-    seconds = num_frames / FPS if num_frames else scene.duration_seconds
 
     def store(path: Path) -> str:
         moved_on()
@@ -69,25 +85,44 @@ def prepare_sources(
         path.rename(media.local_path(key, folder))  # The engine finds the file there.
         return key
 
-    portrait = video = None
-    if isinstance(isolated.probe(image, param="image_url", check=check), VideoFacts):
+    num_frames = parameters.frame_num
+    is_video = isinstance(isolated.probe(image, param="image_url", check=check), VideoFacts)
+    if is_video:
         path = folder / "source.mp4"
+        by_video = parameters.length == "video"
+        seconds = max_seconds + 1 if by_video else num_frames / FPS if num_frames else scene.duration_seconds
         source_video = isolated.normalise_video(image, path, max_seconds=seconds, param="image_url", check=check)
+        if by_video:
+            num_frames = _require_length(source_video, max_seconds)
         warnings += _damage("image_url", source_video)
-        video = store(path)
     else:
         path = folder / "portrait.png"
         isolated.normalise_portrait(image, path, param="image_url", check=check)
-        portrait = store(path)
+    if backdrop is not None:
+        picture = folder / "background.png"
+        isolated.normalise_portrait(backdrop, picture, param=BACKGROUND, check=check)
+        backdrop = picture
+    moved_on()
+    framed = frame_source(path, is_video, parameters, render.speakers, len(voices), engine, backdrop, check, moved_on)
+    stored = store(framed.path)
     sources = Sources(
-        portrait=portrait,
-        video=video,
+        portrait=None if is_video else stored,
+        video=stored if is_video else None,
         voices=[store(path) for path in scene.voices],
         sound=[(store(path), offset) for path, offset in scene.audio],
     )
     if speech is not None:
         sources["speech"] = speech
-    return sources, warnings
+    warnings += framed.warnings
+    return Prepared(sources, framed.shot, num_frames, warnings)
+
+
+def _require_length(video: SourceVideo, max_seconds: float) -> int:
+    """The number of its frames. Raises ServiceError `video_too_long`."""
+    if video.num_frames > max_seconds * FPS:
+        detail = f"The video lasts longer than {max_seconds:g} s, which is the most. Shorten it, or leave out `length`."
+        raise ServiceError("video_too_long", detail, param="image_url")
+    return video.num_frames
 
 
 def _fetch_all(urls: dict[str, str], folder: Path, check: Check) -> dict[str, Path]:
@@ -96,7 +131,7 @@ def _fetch_all(urls: dict[str, str], folder: Path, check: Check) -> dict[str, Pa
     def fetch_one(param: str) -> Path:
         if urls[param].startswith(media.STORED):
             return _fetch_stored(urls[param], folder / param, param)
-        max_bytes = settings.MAX_IMAGE_BYTES if param == "image_url" else settings.MAX_AUDIO_BYTES
+        max_bytes = settings.MAX_IMAGE_BYTES if param in ("image_url", BACKGROUND) else settings.MAX_AUDIO_BYTES
         return fetch(
             urls[param],
             folder / param,

@@ -7,13 +7,16 @@ segment is not rendered again unless it is wrong, and everything after it is mad
 import logging
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from render import advice
 from render.cluster.db_retry import retry_through_outage
 from render.engines import registry
 from render.engines.base import FPS, RenderedSegment, RenderPlan
 from render.fence import Claim
+from render.frame.size import upscaled_size
+from render.frame.upscaling import Upscaler
 from render.lifecycle import progress, transitions
 from render.lifecycle.lease import Lease
 from render.lifecycle.planned_segments import require_planned_segments
@@ -77,15 +80,11 @@ def prepare(claim: Claim, lease: Lease, render: Render, folder: Path) -> None:
     _enter(claim, lease, Phase.PREPARE, 1)
     engine = registry.get(render.engine)
     parameters = Parameters.resolve(render.parameters)
-    sources, warnings = prepare_sources(
-        render,
-        min_audio_seconds=engine.min_audio_seconds,
-        num_frames=parameters.frame_num,
-        folder=folder,
-        check=lease.check,
-        moved_on=lease.moved_on,
-    )
-    plan = engine.plan(inputs_of(render, sources, folder, lease), parameters)
+    prepared = prepare_sources(render, engine=engine, folder=folder, check=lease.check, moved_on=lease.moved_on)
+    sources, shot = prepared.sources, prepared.shot
+    parameters = replace(parameters, frame_num=prepared.num_frames)
+    plan = engine.plan(inputs_of(render, sources, folder, lease), parameters, shot)
+    advised = advice.of_source(parameters, is_video=sources["video"] is not None, seconds=plan.num_frames / FPS)
     # The crop is kept with the sources and the variant in a column of its own: there the nodes of version 0.1.0 read
     # them, while both versions work on the same renders.
     stored_plan = asdict(plan)
@@ -95,8 +94,9 @@ def prepare(claim: Claim, lease: Lease, render: Render, folder: Path) -> None:
     progress.prepared(
         claim,
         sources=sources,
-        warnings=warnings,
+        warnings=[*prepared.warnings, *advised],
         plan=stored_plan,
+        frame=shot.as_frame((plan.height, plan.width), parameters),
         variant=variant,
         num_frames=plan.num_frames,
         segments_total=len(plan.segments),
@@ -112,7 +112,9 @@ def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) ->
     last_state_key = last.state_key if last else ""
     checkpoint = checkpoint_after(last, folder)
     inputs = inputs_of(render, sources_of(render), folder, lease)
-    rendered = engine.segments(inputs, Parameters.resolve(render.parameters), plan, checkpoint, lease)
+    parameters = Parameters.resolve(render.parameters)
+    rendered = engine.segments(inputs, parameters, plan, checkpoint, lease)
+    enlarge = Upscaler(plan.height, plan.width, upscaled_size((plan.height, plan.width), parameters))
     voices = sound_of(render, folder, lease)
     with open_segment_audio(voices, plan.num_frames, on_dropped=lease.moved_on) as sound:
         began = time.monotonic()
@@ -121,7 +123,7 @@ def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) ->
             lease.moved_on()  # Before the upload, which may wait for the storage for as long as the limit allows.
             path = folder / f"segment-{segment.index:05d}.ts"
             start = plan.segments[segment.index].start
-            segment_file.encode_segment(segment.frames, path, start_frame=start, audio=sound)
+            segment_file.encode_segment(map(enlarge, segment.frames), path, start_frame=start, audio=sound)
             num_bytes = path.stat().st_size
             key = segments.store(path, render, claim, lease)
             path.rename(media.local_path(key, folder))  # `assemble` finds the file there.

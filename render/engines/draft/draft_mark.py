@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from render.engines.faces import RgbImage
+from render.frame.boxes import Box
 
 TEXT = "AI DRAFT"
 TEXT_OPACITY = 0.85
@@ -30,6 +31,7 @@ class DraftMark:
         self._add = 255 * white
         x, y = width - plate[0] - size, height - plate[1] - size
         self.box = np.s_[y : y + plate[1], x : x + plate[0]]
+        self.box_shares = Box(x / width, y / height, plate[0] / width, plate[1] / height)
 
     def draw(self, frame: RgbImage) -> None:
         frame[self.box] = (frame[self.box] * self._keep + self._add).astype(np.uint8)

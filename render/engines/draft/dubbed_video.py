@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accounts.errors import ServiceError
+from infinitetalk.video_end import source_frame
 from render.engines import no_face
-from render.engines.base import FPS, Crop
+from render.engines.base import FPS
 from render.engines.draft.mouth.drawing import Mouth
 from render.engines.draft.mouth.shape import MAX_OPENING, MouthPose
 from render.engines.draft.voice_features import SpeechTrack
-from render.engines.faces import MAX_YAW, MIN_WIDTH, Face, FaceFinder, RgbImage, talking_faces
-from render.engines.frame_size import fit
+from render.engines.faces import MAX_YAW, MIN_WIDTH, Face, FaceFinder, RgbImage, chosen_faces, talking_faces
+from render.frame.boxes import Box, Crop
+from render.frame.fit import fit
 
 SEARCH_EVERY = 5  # frames; a search costs as much as following a face through ten frames
 PROBE_EVERY = 12  # frames
@@ -58,14 +60,16 @@ class SourceFrames:
         return frames
 
 
-def check_faces(source: SourceFrames, count: int) -> None:
-    """Raise ServiceError `no_face` when no probed frame shows `count` faces that can be moved."""
+def check_faces(source: SourceFrames, count: int, boxes: Sequence[Box]) -> None:
+    """Raise ServiceError `no_face` or `face_cropped` when no probed frame shows `count` faces that can be moved, or
+    those in the boxes.
+    """
     finder = FaceFinder()
     problem = no_face.none_found("video")
     for _, image in source.frames(every=PROBE_EVERY):
-        faces = finder.find(image)
+        faces = finder.find_all(image)
         try:
-            talking_faces(faces, count)
+            _speaking(faces, count, boxes, image)
             return
         except ServiceError as error:
             if faces:  # this error tells more than that there is no face
@@ -73,22 +77,34 @@ def check_faces(source: SourceFrames, count: int) -> None:
     raise problem
 
 
+def _speaking(found: list[Face], count: int, boxes: Sequence[Box], image: RgbImage) -> list[Face]:
+    """The faces of the speakers, by voice. Raises as `talking_faces`."""
+    return chosen_faces(found, boxes, *image.shape[:2]) if boxes else talking_faces(found, count)
+
+
 class DubbedVideo:
     """Follows all faces through the video first, so that each frame depends on its index alone."""
 
-    def __init__(self, source: SourceFrames, speeches: list[SpeechTrack], num_frames: int) -> None:
+    def __init__(
+        self,
+        source: SourceFrames,
+        speeches: list[SpeechTrack],
+        num_frames: int,
+        boxes: Sequence[Box],
+        video_end: str,
+    ) -> None:
+        """boxes: of the speakers in the first frame that shows them, if they were chosen. video_end: what follows the
+        last frame of a video that is shorter than `num_frames`.
+        """
         self._source = source
         self._speeches = speeches
-        self._tracks = _follow(source, len(speeches), num_frames)
+        self._video_end = video_end
+        self._tracks = _follow(source, len(speeches), num_frames, boxes)
         self._strengths = [_strength(track) for track in self._tracks]
         self._length = len(self._tracks[0])
 
     def source_index(self, index: int) -> int:
-        """For a voice longer than the video, its frames go back and forth; those at the turns are not doubled."""
-        if self._length == 1:
-            return 0
-        position = index % (2 * self._length - 2)
-        return min(position, 2 * self._length - 2 - position)
+        return source_frame(index, self._length, self._video_end)
 
     def load(self, indices: Sequence[int]) -> dict[int, RgbImage]:
         """The source frames from which `frame` draws these indices."""
@@ -109,7 +125,7 @@ class DubbedVideo:
         return frame
 
 
-def _follow(source: SourceFrames, count: int, num_frames: int) -> list[list[Face | None]]:
+def _follow(source: SourceFrames, count: int, num_frames: int, boxes: Sequence[Box]) -> list[list[Face | None]]:
     """By speaker, left to right, and source frame: the face, smoothed over time; None where it cannot be moved."""
     finder = FaceFinder()
     tracks: list[list[Face | None]] = [[] for _ in range(count)]
@@ -126,7 +142,7 @@ def _follow(source: SourceFrames, count: int, num_frames: int) -> list[list[Face
                 last[speaker] = followed if visible[speaker] else face
         if not all(visible) and index - searched >= SEARCH_EVERY:
             searched = index
-            _take_up(finder.find(image), last, visible)
+            _take_up(finder.find_all(image), last, visible, boxes, image)
         for speaker, track in enumerate(tracks):
             track.append(last[speaker] if visible[speaker] else None)
     return [_smooth(track) for track in tracks]
@@ -137,11 +153,13 @@ def _can_be_moved(face: Face) -> bool:
     return face.score >= MIN_FOLLOWED_SCORE and face.width >= MIN_WIDTH and not is_turned
 
 
-def _take_up(faces: list[Face], last: list[Face | None], visible: list[bool]) -> None:
+def _take_up(
+    faces: list[Face], last: list[Face | None], visible: list[bool], boxes: Sequence[Box], image: RgbImage
+) -> None:
     """Find the speakers who were out of sight again: the face nearest to the last one of each. Updates both lists."""
     if all(face is None for face in last):
         try:
-            last[:] = talking_faces(faces, len(last))
+            last[:] = _speaking(faces, len(last), boxes, image)
             visible[:] = [True] * len(last)
         except ServiceError:
             return  # not all speakers are in view yet

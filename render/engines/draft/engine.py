@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from infinitetalk.buckets import PUBLISHED_SIZES
 from render.engines.base import (
     FPS,
     Checkpoint,
-    Crop,
     EngineStatus,
     FrameRange,
     RenderedSegment,
@@ -26,9 +26,10 @@ from render.engines.draft.draft_mark import DraftMark
 from render.engines.draft.dubbed_video import DubbedVideo, SourceFrames, check_faces
 from render.engines.draft.talking_portrait import TalkingPortrait
 from render.engines.draft.voice_features import speech_track, voice_seconds
-from render.engines.faces import FaceFinder, RgbImage, talking_faces
-from render.engines.frame_size import fit, frame_size, source_size
-from render.engines.framing import crop_with_faces
+from render.engines.faces import Face, FaceFinder, RgbImage, chosen_faces, talking_faces
+from render.frame.boxes import Box, Crop
+from render.frame.fit import fit
+from render.frame.shot import Shot
 from render.parameters import Parameters
 
 SEGMENT_FRAMES = 2 * FPS
@@ -42,19 +43,29 @@ class DraftEngine:
     def status(self) -> EngineStatus:
         return EngineStatus(available=True)
 
-    def plan(self, inputs: RenderInputs, parameters: Parameters) -> RenderPlan:
-        """Size and segments. Raises ServiceError `no_face` when the source lacks a face for each voice."""
-        source_height, source_width = source_size(inputs)
-        height, width = frame_size(source_height, source_width, parameters.resolution)
-        crop = crop_with_faces(inputs, height, width)
+    def pixels(self, resolution: str) -> int:
+        return PUBLISHED_SIZES.pixels(resolution)
+
+    def plan(self, inputs: RenderInputs, parameters: Parameters, shot: Shot) -> RenderPlan:
+        """Raises ServiceError `no_face` or `face_cropped` when the source lacks a face for each voice."""
+        height, width = shot.size
+        boxes = shot.faces_in_frame
         if inputs.video is not None:
-            check_faces(SourceFrames(inputs.video, height, width, crop), len(inputs.voices))
+            check_faces(SourceFrames(inputs.video, height, width, shot.crop), len(inputs.voices), boxes)
         else:
-            talking_faces(FaceFinder().find(_portrait(inputs, height, width, crop)), len(inputs.voices))
+            _faces(_portrait(inputs, height, width, shot.crop), len(inputs.voices), boxes)
         num_frames = parameters.frame_num or max(1, round(voice_seconds(inputs.voices[0]) * FPS))
         starts = range(0, num_frames, SEGMENT_FRAMES)
         segments = tuple(FrameRange(start, min(start + SEGMENT_FRAMES, num_frames)) for start in starts)
-        return RenderPlan(width=width, height=height, num_frames=num_frames, segments=segments, crop=crop)
+        return RenderPlan(
+            width=width,
+            height=height,
+            num_frames=num_frames,
+            segments=segments,
+            crop=shot.crop,
+            faces=boxes,
+            mark=DraftMark(height, width).box_shares,
+        )
 
     def segments(
         self,
@@ -116,10 +127,18 @@ def _frame_source(inputs: RenderInputs, parameters: Parameters, plan: RenderPlan
     speeches = [speech_track(voice, plan.num_frames) for voice in inputs.voices]
     if inputs.video is not None:
         source = SourceFrames(inputs.video, plan.height, plan.width, plan.crop)
-        return DubbedVideo(source, speeches, plan.num_frames)
+        return DubbedVideo(source, speeches, plan.num_frames, plan.faces, parameters.video_end)
     image = _portrait(inputs, plan.height, plan.width, plan.crop)
-    faces = talking_faces(FaceFinder().find(image), len(speeches))
-    return TalkingPortrait(image, faces, speeches, parameters.seed)
+    talking, others = _faces(image, len(speeches), plan.faces)
+    return TalkingPortrait(image, talking, others, speeches, parameters.seed)
+
+
+def _faces(image: RgbImage, count: int, boxes: Sequence[Box]) -> tuple[list[Face], list[Face]]:
+    """The faces that speak, by voice, and those that keep still. boxes: as `RenderPlan.faces`."""
+    height, width = image.shape[:2]
+    found = FaceFinder().find_all(image)
+    talking = chosen_faces(found, boxes, height, width) if boxes else talking_faces(found, count)
+    return talking, [face for face in found if not any(face is other for other in talking)]
 
 
 def _portrait(inputs: RenderInputs, height: int, width: int, crop: Crop | None) -> RgbImage:

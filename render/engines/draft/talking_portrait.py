@@ -45,14 +45,17 @@ class Speaker:
 class TalkingPortrait:
     """Every frame depends only on the arguments and its index, so that frames can be drawn in any order."""
 
-    def __init__(self, image: RgbImage, faces: list[Face], speeches: list[SpeechTrack], seed: int) -> None:
+    def __init__(
+        self, image: RgbImage, faces: list[Face], still: list[Face], speeches: list[SpeechTrack], seed: int
+    ) -> None:
+        """faces: by voice. still: the other faces of the image, which do not move."""
         height, width = image.shape[:2]
         self._moving = WarpedImage(image, moved_box(faces, height, width))
         self._speakers = [
             Speaker(
                 self._moving,
                 face,
-                [other for other in faces if other is not face],
+                [other for other in [*faces, *still] if other is not face],
                 speech,
                 np.random.default_rng([seed, number]),
             )

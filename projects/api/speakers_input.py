@@ -1,0 +1,62 @@
+"""What the `speakers` of `POST /projects` accept: whose face each voice moves."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+MAX_INDEX = 1000  # Of a face; an image has fewer.
+
+
+class BoxRequest(serializers.Serializer[Any]):
+    """A part of the image, in shares of its width and height, as `GET /assets/{id}` shows faces."""
+
+    x = serializers.FloatField(min_value=0, max_value=1)
+    y = serializers.FloatField(min_value=0, max_value=1)
+    width = serializers.FloatField(max_value=1)
+    height = serializers.FloatField(max_value=1)
+
+    def validate(self, box: dict[str, float]) -> dict[str, float]:
+        for size, start in (("width", "x"), ("height", "y")):
+            if box[size] <= 0:
+                raise serializers.ValidationError({size: ["Ensure this value is greater than 0."]}, code="invalid")
+            if box[start] + box[size] > 1 + 1e-3:  # Faces are shown with four digits.
+                detail = f"{start} {box[start]:g} and {size} {box[size]:g} reach beyond the image, which ends at 1."
+                raise serializers.ValidationError({size: [detail]}, code="invalid")
+        return box
+
+
+class FaceRequest(serializers.Serializer[Any]):
+    """Give a box or an index."""
+
+    box = BoxRequest(required=False, help_text="The widest face whose middle is in it.")
+    index = serializers.IntegerField(
+        min_value=0, max_value=MAX_INDEX, required=False, help_text="Of the faces from left to right, from 0 on."
+    )
+
+    def validate(self, face: dict[str, Any]) -> dict[str, Any]:
+        if len(face) != 1:
+            raise serializers.ValidationError("Give a box or an index.", code="invalid")
+        return face
+
+
+class SpeakerRequest(serializers.Serializer[Any]):
+    audio = serializers.IntegerField(
+        min_value=1, max_value=2, help_text="1: the voice of `audio_url` or `script`; 2: that of `audio_url_2`."
+    )
+    face = FaceRequest()
+
+
+class SpeakersField(serializers.ListField):
+    child = SpeakerRequest()
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=2, **kwargs)
+
+    def require_voices(self, speakers: list[dict[str, Any]] | None, num_voices: int) -> None:
+        """Raises ValidationError unless there is one speaker for each voice, or none at all."""
+        audios = sorted(speaker["audio"] for speaker in speakers or [])
+        if audios and audios != list(range(1, num_voices + 1)):
+            needed = "one entry, with audio 1," if num_voices == 1 else "two entries, with audio 1 and 2,"
+            given = ", ".join(map(str, audios))
+            detail = f"The request has {num_voices} voice{'s'[: num_voices - 1]}, so {needed} is needed; given: {given}."
+            raise serializers.ValidationError({"speakers": [detail]}, code="invalid")

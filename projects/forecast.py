@@ -1,0 +1,37 @@
+"""What is known of a video before it is rendered: its size, what is cut off, and what will not look well."""
+
+from typing import Any
+
+from infinitetalk.buckets import PUBLISHED_SIZES
+from projects.assets.references import Sources
+from projects.models import Asset, Project
+from render import advice
+from render.engines import no_face, registry
+from render.engines.base import FPS
+from render.frame.shot import Source, plan_shot
+from render.parameters import Parameters
+
+
+def foresee(project: Project, sources: Sources, parameters: Parameters, engine: str) -> dict[str, Any] | None:
+    """Add to the project's warnings, and return its frame as `Shot.as_frame` does: None while its image is not known.
+
+    The step `prepare` decides the same again, for every source. Raises ServiceError `no_face`, `no_face_in_box`,
+    `face_cropped` or `speakers_overlap` for an image that cannot be used.
+    """
+    project.warnings += advice.of_parameters(parameters)
+    asset = sources.image_asset
+    if asset is None:
+        return None
+    is_video = asset.kind == Asset.Kind.VIDEO
+    seconds = parameters.frame_num / FPS if parameters.frame_num else sources.seconds
+    project.warnings += advice.of_source(parameters, is_video=is_video, seconds=seconds)
+    source = Source.from_facts(asset.facts)
+    if source is None:
+        return None
+    if registry.needs_face(engine) and not source.faces:
+        raise no_face.cropped() if source.cut_off else no_face.none_found("video" if is_video else "image")
+    num_voices = 2 if project.audio_url_2 else 1
+    pixels = PUBLISHED_SIZES.pixels(parameters.resolution)
+    shot = plan_shot(source, parameters, project.speakers, num_voices=num_voices, pixels=pixels)
+    project.warnings += shot.warnings
+    return shot.as_frame(shot.size, parameters)

@@ -1,0 +1,143 @@
+"""The shot: size, shown part and speakers of a video, decided once and the same for every engine.
+
+Plain arithmetic: `POST /projects` decides it for a source that is an asset, whose faces are known, and the step
+`prepare` for every source.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from infinitetalk.buckets import Size
+from render.engines import no_face
+from render.frame.boxes import WHOLE, Box, Crop, PixelBox
+from render.frame.framing import NEGLIGIBLE, Framing, frame_source
+from render.frame.size import frame_size, upscaled_size
+from render.frame.speakers import Speakers, choose
+from render.parameters import Parameters
+from render.sources import SourceWarning
+
+# Pixels across a face in the frame. Narrower ones cannot be moved by the draft, and are framed as scenery.
+MIN_FACE = 60.0
+SMALL_FACE = 100.0  # a mouth of a third of this has too few pixels to look right
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a render starts from, and the faces in it."""
+
+    size: Size  # height and width in pixels
+    faces: tuple[Box, ...] = ()  # those that its edge does not cut off, the widest first
+    turned: tuple[int, ...] = ()  # the indices of those that are turned too far away to be moved
+    cut_off: tuple[Box, ...] = ()  # those that its edge cuts off
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> "Source | None":
+        """facts: of an uploaded file, as of `as_facts`; None if they are older than this search for faces."""
+        if "source_size" not in facts:
+            return None
+        height, width = facts["source_size"]
+        faces, cut_off = (tuple(map(Box.from_json, facts[name])) for name in ("faces", "cut_off"))
+        return cls((height, width), faces, tuple(facts["turned"]), cut_off)
+
+    def as_facts(self) -> dict[str, Any]:
+        """As JSON can express it."""
+        return {
+            "source_size": list(self.size),
+            "faces": [face.as_json() for face in self.faces],
+            "turned": list(self.turned),
+            "cut_off": [face.as_json() for face in self.cut_off],
+        }
+
+    @property
+    def facing(self) -> list[Box]:
+        """The faces that look at the camera."""
+        return [face for number, face in enumerate(self.faces) if number not in self.turned]
+
+
+@dataclass(frozen=True)
+class Shot:
+    size: Size  # of the engine's frames: height and width in pixels, multiples of 16
+    source_size: Size  # height and width in pixels
+    framing: Framing
+    speakers: Speakers
+    warnings: tuple[SourceWarning, ...] = ()
+
+    @property
+    def crop(self) -> Crop | None:
+        return self.framing.crop
+
+    @property
+    def faces_in_frame(self) -> tuple[Box, ...]:
+        """By voice, the faces that the customer has chosen, as shares of the frame."""
+        return self.speakers.seen_from(self.framing.shown).faces
+
+    @property
+    def regions(self) -> tuple[tuple[PixelBox, ...], ...]:
+        """As of `RenderPlan.regions`."""
+        speakers, (height, width) = self.speakers, self.source_size
+        if self.crop is not None:
+            speakers, (height, width) = speakers.seen_from(self.framing.shown), self.crop[2:]
+        by_speaker: list[tuple[Box, ...]] = [(region,) for region in speakers.regions]
+        if speakers.others:
+            by_speaker.append(speakers.others)
+        if len(by_speaker) < 2:
+            return ()
+        return tuple(tuple(box.in_pixels(height, width) for box in boxes) for boxes in by_speaker)
+
+    def as_frame(self, size: Size, parameters: Parameters) -> dict[str, Any]:
+        """What the API shows of it: `Render.frame`. size: of the engine's frames."""
+        height, width = upscaled_size(size, parameters)
+        crop = self.framing.shown.as_json() if self.framing.cut > NEGLIGIBLE else None
+        return {"width": width, "height": height, "crop": crop}
+
+    def composed(self) -> "Shot":
+        """The same shot of a source that has been made into a frame already."""
+        return Shot(self.size, self.size, Framing(None, WHOLE), self.speakers.seen_from(self.framing.shown), self.warnings)
+
+
+def plan_shot(
+    source: Source,
+    parameters: Parameters,
+    requested: Sequence[Mapping[str, Any]],
+    *,
+    num_voices: int,
+    pixels: int,
+) -> Shot:
+    """requested: the `speakers` of the request. pixels: of the engine's frames, about.
+
+    Raises ServiceError `no_face` for faces too far apart, and what `speakers.choose` raises.
+    """
+    size = frame_size(*source.size, parameters.aspect_ratio, pixels)
+    speakers = choose(requested, source.faces, source.cut_off)
+    # Pixels of the frame for the whole width of the source, if it is not padded.
+    scale = max(size[0] / source.size[0], size[1] / source.size[1]) * source.size[1]
+    shown = speakers.faces or [face for face in source.facing if face.width * scale >= MIN_FACE]
+    framing = frame_source(source.size, size, shown, num_voices, fit=parameters.fit)
+    return Shot(size, source.size, framing, speakers, tuple(_warnings(source, size, framing, speakers, num_voices)))
+
+
+def _warnings(source: Source, size: Size, framing: Framing, speakers: Speakers, num_voices: int) -> list[SourceWarning]:
+    warnings = []
+    if framing.cut > NEGLIGIBLE:
+        detail = (
+            f"{framing.cut:.0%} of the image are cut off in a video of {size[1]} x {size[0]} pixels. "
+            "fit: pad shows all of it."
+        )
+        warnings.append(SourceWarning(param="parameters.aspect_ratio", code="cropped", detail=detail))
+    faces = speakers.faces or source.facing[:num_voices]
+    widths = [face.seen_from(framing.shown).width * size[1] for face in faces]
+    if widths and min(widths) < SMALL_FACE:
+        detail = (
+            f"The face is {min(widths):.0f} pixels wide in the video; below {SMALL_FACE:.0f} the lips look coarse. "
+            "Send a closer image, or a higher resolution."
+        )
+        warnings.append(SourceWarning(param=no_face.PARAM, code="face_small", detail=detail))
+    if speakers.others:
+        number = len(speakers.others)
+        detail = (
+            f"{number} other {'face keeps' if number == 1 else 'faces keep'} still. For this a final video uses the "
+            "model for two speakers, which may have to be loaded first."
+        )
+        warnings.append(SourceWarning(param="speakers", code="others_keep_still", detail=detail))
+    return warnings

@@ -1,0 +1,67 @@
+"""The source as the frames show it: its faces are found, its shot is planned, and what surrounds the person is made."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from render.engines.base import Engine
+from render.frame.composition import Composition
+from render.frame.files import compose_portrait, compose_video
+from render.frame.found_faces import find_faces
+from render.frame.shot import Shot, plan_shot
+from render.media.isolation.calls import Check
+from render.parameters import Parameters
+from render.sources import SourceWarning
+
+KEPT = ("keep", "transparent")  # backgrounds that the source keeps; the transparent video is made from the finished one
+
+
+@dataclass(frozen=True)
+class FramedSource:
+    path: Path  # an image (PNG) or a video (mp4), as the source is
+    shot: Shot
+    warnings: list[SourceWarning]
+
+
+def frame_source(
+    path: Path,
+    is_video: bool,
+    parameters: Parameters,
+    speakers: Sequence[Mapping[str, Any]],
+    num_voices: int,
+    engine: Engine,
+    backdrop: Path | None,
+    check: Check,
+    moved_on: Callable[[], None],
+) -> FramedSource:
+    """path: of a normalised image or video. speakers: as requested. backdrop: the image behind the person, if any.
+
+    Raises ServiceError as `plan_shot`, and what `check` raises.
+    """
+    portrait, video = (None, path) if is_video else (path, None)
+    source = find_faces(portrait, video, count=num_voices)
+    moved_on()
+    pixels = engine.pixels(parameters.resolution)
+    shot = plan_shot(source, parameters, speakers, num_voices=num_voices, pixels=pixels)
+    warnings = list(shot.warnings)
+    if parameters.background in KEPT and not shot.framing.is_padded:
+        return FramedSource(path, shot, warnings)
+    composition = Composition(
+        size=shot.size,
+        crop=shot.crop,
+        fit="pad" if shot.framing.is_padded else "crop",
+        pad_color=parameters.pad_color,
+        background=backdrop or ("keep" if parameters.background in KEPT else parameters.background),
+        blur=parameters.background_blur,
+    )
+    composed = path.with_name(f"framed{path.suffix}")
+    if is_video:
+        has_person = compose_video(path, composed, composition, check=check, moved_on=moved_on)
+    else:
+        has_person = compose_portrait(path, composed, composition)
+    path.unlink()
+    if not has_person and parameters.background not in KEPT:
+        detail = "No person was found, so the background was kept."
+        warnings.append(SourceWarning(param="parameters.background", code="no_person", detail=detail))
+    return FramedSource(composed, shot.composed(), warnings)
