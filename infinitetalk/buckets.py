@@ -8,7 +8,8 @@ The tables are `ASPECT_RATIO_627` and `ASPECT_RATIO_960` of the published code's
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil
+from itertools import product
+from math import ceil, log, sqrt
 from typing import Any
 
 Size = tuple[int, int]  # height, width in pixels
@@ -57,6 +58,8 @@ BUCKETS: dict[str, Buckets] = {
         3.75: (1920, 512),
     },
 }
+SIDE_UNIT = 16  # Sides in pixels are multiples of it: 8 pixels are a latent, and 2 latents a token.
+AREA_WEIGHT = 0.25  # of an error of the area beside one of the ratio: a wrong ratio cuts something off
 CHUNK_FRAMES = 81
 MOTION_FRAMES = 9  # the last frames of a chunk, from which the next chunk starts
 
@@ -81,6 +84,11 @@ class Sizes:
         }
         return cls(buckets, sizes["num_frames_per_chunk"], sizes["motion_frames"])
 
+    def pixels(self, resolution: str) -> int:
+        """The area of the square bucket, or of the one nearest to a square, which stands for the resolution."""
+        height, width = nearest_bucket(1, 1, self.buckets[resolution])
+        return height * width
+
 
 PUBLISHED_SIZES = Sizes(BUCKETS, CHUNK_FRAMES, MOTION_FRAMES)
 
@@ -89,6 +97,30 @@ def nearest_bucket(height: int, width: int, buckets: Buckets) -> Size:
     """The size whose named ratio is nearest to height / width; the first one in the table wins a tie."""
     ratio = height / width
     return buckets[min(buckets, key=lambda named: abs(named - ratio))]
+
+
+def size_near(ratio: float, pixels: int) -> Size:
+    """The size of about `pixels` pixels whose height / width is about `ratio`; both sides are multiples of 16.
+
+    Unlike a bucket, it cuts hardly anything off an image of this ratio. Of the sizes near to the exact one, that with
+    the smallest error wins: of the ratio, and with a quarter of the weight of the area, both as logarithms. The smaller
+    one wins a tie.
+    """
+    exact = sqrt(pixels * ratio), sqrt(pixels / ratio)
+
+    def error(size: Size) -> tuple[float, int]:
+        height, width = size
+        of_ratio, of_area = abs(log(height / width / ratio)), abs(log(height * width / pixels))
+        # Rounded: the last digits of a logarithm may differ between machines, and a tie must be one on each.
+        return round(of_ratio + AREA_WEIGHT * of_area, 9), height * width
+
+    return min(product(_sides_near(exact[0]), _sides_near(exact[1])), key=error)
+
+
+def _sides_near(pixels: float) -> list[int]:
+    """The two multiples of SIDE_UNIT below and above a length, SIDE_UNIT at least."""
+    units = int(pixels // SIDE_UNIT)
+    return [SIDE_UNIT * count for count in range(max(1, units - 1), units + 3)]
 
 
 @dataclass(frozen=True)

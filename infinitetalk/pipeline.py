@@ -71,16 +71,17 @@ class InfiniteTalkPipeline:
         settings: Settings = DEFAULT_SETTINGS,
         num_frames: int | None = None,
         size: Size | None = None,
-        speaker_boxes: Sequence[Box] | None = None,
+        speaker_boxes: Sequence[Sequence[Box]] | None = None,
         resume: ResumePoint | None = None,
         draw_noise: Callable[[int, torch.Size], torch.Tensor] | None = None,
         on_step: Callable[[int, int], None] | None = None,
     ) -> Iterator[GeneratedChunk]:
         """Yield the video chunk after chunk.
 
-        audio_embeds: one or two voices, left to right, each N, blocks, channels at 25 rows a second.
+        audio_embeds: one or two voices, each N, blocks, channels at 25 rows a second.
         num_frames: by default the length of the longest voice.
         size: height and width in pixels, each a multiple of 16; by default the bucket nearest to the source's shape.
+        speaker_boxes: the boxes of each voice's speaker, see `speaker_masks`; by default the left and the right half.
         resume: continue after a chunk, which another process may have generated.
         draw_noise: from a chunk's number and a shape; by default seeded by `seed` and the number.
         on_step: called with chunk and step before each step; may raise to stop.
@@ -203,7 +204,7 @@ class InfiniteTalkPipeline:
         audio_embeds: Sequence[torch.Tensor],
         settings: Settings,
         size: Size | None,
-        speaker_boxes: Sequence[Box] | None,
+        speaker_boxes: Sequence[Sequence[Box]] | None,
     ) -> None:
         if len(audio_embeds) not in (1, 2):
             raise InvalidInput("speakers_invalid", "One or two voices can be rendered.")
@@ -212,7 +213,7 @@ class InfiniteTalkPipeline:
         if not all(torch.isfinite(voice).all() for voice in audio_embeds):
             raise InvalidInput("audio_invalid", "The features of a voice hold NaN or infinite values.")
         if speaker_boxes is not None and len(speaker_boxes) != len(audio_embeds):
-            raise InvalidInput("speakers_invalid", "There must be one box for each voice.")
+            raise InvalidInput("speakers_invalid", "There must be boxes for each voice.")
         if size is not None and any(side <= 0 or side % 16 for side in size):
             raise InvalidInput("size_invalid", "Height and width must be multiples of 16.")
         settings.check_frames()

@@ -13,6 +13,7 @@ from infinitetalk.conditioning.audio import DECODE_ERRORS, open_media
 from infinitetalk.conditioning.audio_encoder import FPS
 from infinitetalk.conditioning.image import ImageArray
 from infinitetalk.errors import InvalidInput
+from infinitetalk.video_end import source_frame
 
 Crop = tuple[int, int, int, int]  # top, left, height, width in pixels of the upright image
 ROUNDING = 0.1  # of a frame's duration: many files round their times to milliseconds
@@ -24,7 +25,7 @@ class Source(Protocol):
     is_still: bool
 
     def frame(self, number: int) -> ImageArray:
-        """The frame with this number; the last frame when the number lies past the end."""
+        """The frame with this number, which may lie past the end of a video."""
 
 
 class StillImage:
@@ -41,27 +42,39 @@ class StillImage:
 class SourceVideo:
     """Decodes forward with one frame in memory; a request for an earlier frame starts again from the first.
 
+    video_end: what is shown past the end, see `infinitetalk.video_end`.
+
     Raises InvalidInput `video_invalid` when the file has no frame, and in `frame` where the file is damaged.
     """
 
     is_still = False
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, video_end: str = "hold") -> None:
         self._path = path
+        self._video_end = video_end
+        self._length: int | None = None  # number of frames; known once the end has been reached
         self._rewind()
 
     def frame(self, number: int) -> ImageArray:
-        """The frame shown `number` / 25 seconds after the first, upright; past the end, the last one."""
+        """The frame shown `number` / 25 seconds after the first, upright; past the end, as `video_end` says."""
+        if self._length is None:
+            self._seek(number)
+        if self._length is not None:
+            self._seek(source_frame(number, self._length, self._video_end))
+        pixels = self._current.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+        return np.rot90(pixels, self._current.rotation // 90 % 4).copy()
+
+    def _seek(self, number: int) -> None:
+        """Make the frame with this number the current one, or the last frame when the number lies past the end."""
         if number < self._number:
             self._rewind()
         while self._number < number:
             following = next(self._frames, None)
             if following is None:
+                self._length = self._number + 1
                 break
             self._current = following
             self._number += 1
-        pixels = self._current.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
-        return np.rot90(pixels, self._current.rotation // 90 % 4).copy()
 
     def _rewind(self) -> None:
         self._frames = self._decode()
@@ -116,21 +129,25 @@ class CroppedSource:
         return np.ascontiguousarray(frame[self._top : bottom, self._left : right])
 
 
-def open_source(path: Path, crop: Crop | None = None) -> StillImage | SourceVideo | CroppedSource:
+def open_source(
+    path: Path, crop: Crop | None = None, video_end: str = "hold"
+) -> StillImage | SourceVideo | CroppedSource:
     """Open the file as an image if it is one, else as a video, and cut out `crop`.
+
+    video_end: what a video shows past its end, see `infinitetalk.video_end`.
 
     Raises InvalidInput `image_invalid` or `video_invalid`.
     """
-    source = _open(path)
+    source = _open(path, video_end)
     return source if crop is None else CroppedSource(source, crop)
 
 
-def _open(path: Path) -> StillImage | SourceVideo:
+def _open(path: Path, video_end: str) -> StillImage | SourceVideo:
     try:
         with Image.open(path) as image:
             return StillImage(_upright_rgb(image))
     except UnidentifiedImageError:
-        return SourceVideo(path)
+        return SourceVideo(path, video_end)
     except (
         OSError,
         SyntaxError,

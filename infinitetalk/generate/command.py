@@ -23,6 +23,7 @@ from infinitetalk.errors import InvalidInput
 from infinitetalk.generate.chunk_files import ChunkFolder
 from infinitetalk.presets import PRESETS, WITHOUT_PRESET
 from infinitetalk.sampling.settings import Settings
+from infinitetalk.video_end import VIDEO_ENDS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +35,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--audio-order", choices=get_args(AudioOrder), default="left_right")
     parser.add_argument("--prompt", default="A person is talking.")
     parser.add_argument("--negative-prompt", default=NEGATIVE_PROMPT)
-    parser.add_argument("--box", type=_box, action="append", help="ROW,COLUMN,ROW,COLUMN of a speaker; left one first")
+    parser.add_argument(
+        "--box",
+        type=_box,
+        action="append",
+        nargs="+",
+        help="ROW,COLUMN,ROW,COLUMN of a speaker, one box or more; once for each voice",
+    )
+    parser.add_argument(
+        "--video-end", choices=VIDEO_ENDS, default="hold", help="what a video that is shorter than the voice shows then"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--preset", choices=sorted(PRESETS), help="several settings at once; an explicit one wins")
     parser.add_argument("--lora", type=Path, action="append", default=[], help="another LoRA file")
@@ -66,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     settings = sized(settings_of(options), options.weights)
     paths = [path for path in (options.audio, options.audio_2) if path]
     voices = arrange_voices([load_voice(path) for path in paths], options.audio_order)
-    source = open_source(options.image)
+    source = open_source(options.image, video_end=options.video_end)
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
     print(f"Seed {seed}; loading ...", flush=True)
 

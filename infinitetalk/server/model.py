@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from infinitetalk.acceleration.memory_plan import PLANS, MemoryPlan
@@ -73,8 +74,10 @@ class ModelWorker(LoadedModel):
         for path in (job.source, *job.voices):
             if not os.access(path, os.R_OK):
                 raise InfiniteTalkError("file_unreadable", f"{path} cannot be read by the model server.")
-        source = open_source(job.source, job.crop)
+        source = open_source(job.source, job.crop, job.video_end)
         voices = [normalise_loudness(load_voice(voice)) for voice in job.voices]
+        # Who has boxes but no voice keeps still: to the model, a silent speaker.
+        voices += [np.zeros_like(voices[0])] * (job.variant.speakers - len(voices))
         encoders = self._encoders.result()
         check()
         audio_embeds = [encoders.speech_encoder(voice) for voice in voices]
@@ -90,6 +93,7 @@ class ModelWorker(LoadedModel):
             settings=job.settings,
             num_frames=job.num_frames,
             size=job.size,
+            speaker_boxes=job.speaker_boxes,
             resume=resume_point,
             on_step=step,
         )

@@ -1,4 +1,4 @@
-"""The service imports the model's sizes and presets on machines without torch."""
+"""The service imports the model's sizes, presets and frame numbers on machines without torch."""
 
 import subprocess
 import sys
@@ -10,7 +10,9 @@ from infinitetalk.buckets import plan_chunks
 HEAVY = ("torch", "diffusers", "transformers")
 
 
-@pytest.mark.parametrize("modules", ["infinitetalk.buckets, infinitetalk.presets", "render.parameters"])
+@pytest.mark.parametrize(
+    "modules", ["infinitetalk.buckets, infinitetalk.presets, infinitetalk.video_end", "render.parameters"]
+)
 def test_they_import_no_torch(modules: str) -> None:
     """Nor NumPy: every process of the service loads them, and most of these handle no frame."""
     code = f"import sys, {modules}; sys.exit(any(name in sys.modules for name in {(*HEAVY, 'numpy')}))"

@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from infinitetalk.conditioning import source
+from infinitetalk.conditioning.audio import open_media
 from infinitetalk.conditioning.source import SourceVideo, StillImage, open_source
 from infinitetalk.errors import InvalidInput
+from infinitetalk.video_end import VIDEO_ENDS, source_frame
 
 
 def write_film(path: Path, rate: Fraction | int = 25, frames: int = 30, *, bright_corner: bool = False) -> Path:
@@ -63,6 +66,45 @@ def test_the_last_frame_goes_on_and_it_can_be_wound_back(tmp_path: Path) -> None
     film = open_source(write_film(tmp_path / "a.mp4"))
 
     assert [number_of(film.frame(number)) for number in (10, 1000, 1001, 29, 3, 3, 0)] == [10, 29, 29, 29, 3, 3, 0]
+
+
+@pytest.mark.parametrize(
+    ("end", "shown"),
+    [
+        ("hold", [0, 1, 2, 3, 3, 3, 3, 3, 3, 3]),
+        ("loop", [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]),
+        ("bounce", [0, 1, 2, 3, 2, 1, 0, 1, 2, 3]),
+    ],
+)
+def test_past_its_end_a_film_stays_begins_anew_or_goes_back(tmp_path: Path, end: str, shown: list[int]) -> None:
+    path = write_film(tmp_path / "a.mp4", frames=4)
+
+    forward, backward = open_source(path, video_end=end), open_source(path, (0, 0, 16, 16), end)
+
+    assert [source_frame(number, 4, end) for number in range(10)] == shown
+    assert [number_of(forward.frame(number)) for number in range(10)] == shown
+    assert [number_of(backward.frame(number)) for number in reversed(range(10))] == shown[::-1]
+
+
+def test_a_film_of_one_frame_has_no_other_one() -> None:
+    for end in VIDEO_ENDS:
+        assert [source_frame(number, 1, end) for number in range(5)] == [0] * 5
+    with pytest.raises(ValueError, match="backwards"):
+        source_frame(0, 4, "backwards")
+
+
+@pytest.mark.parametrize("end", VIDEO_ENDS)
+def test_past_its_end_a_film_is_decoded_once_a_frame_at_most(tmp_path: Path, monkeypatch, end: str) -> None:
+    film, opened = open_source(write_film(tmp_path / "a.mp4"), video_end=end), []
+    monkeypatch.setattr(source, "open_media", lambda path: opened.append(path) or open_media(path))
+    for number in range(30):
+        film.frame(number)
+    assert not opened  # Its length is not asked for before it is needed.
+
+    for number in (1000, 1072, 1144):
+        opened.clear()
+        assert number_of(film.frame(number)) == source_frame(number, 30, end)
+        assert len(opened) <= (end != "hold")
 
 
 @pytest.mark.parametrize(

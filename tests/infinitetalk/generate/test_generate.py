@@ -15,6 +15,7 @@ from PIL import Image
 
 from infinitetalk.__main__ import main
 from infinitetalk.checkpoints import pipeline_from_files
+from tests.infinitetalk.conditioning.test_source import write_film
 from tests.infinitetalk.conftest import FRAMES
 from tests.render.conftest import write_voice
 
@@ -160,10 +161,32 @@ def test_every_kind_of_guidance_works(generate) -> None:
     assert (status, len(frames_of(path))) == (0, 17)
 
 
+def test_a_speaker_may_have_several_boxes(generate, voice: Path) -> None:
+    boxes = ("--box", "0,0,120,40", "--box", "0,60,60,100", "60,60,120,100")
+    two = ("--audio-2", voice, "--audio-order", "meanwhile", "--frame-num", 5)
+
+    films = [frames_of(generate(*two, *more, output=f"{number}.mp4")[1]) for number, more in enumerate([(), boxes])]
+
+    assert not np.array_equal(*films)
+
+
 def test_a_video_is_dubbed(generate, film: Path) -> None:
     status, path = generate(image=film)
 
     assert (status, len(frames_of(path))) == (0, FRAMES)
+
+
+def test_a_video_that_is_too_short_ends_as_asked(generate, tmp_path: Path) -> None:
+    short = write_film(tmp_path / "short.mp4", frames=4)
+
+    held, looped = (
+        frames_of(generate(*more, "--frame-num", 13, image=short, output=f"{len(more)}.mp4")[1])
+        for more in ((), ("--video-end", "loop"))
+    )
+
+    assert len(held) == len(looped) == 13
+    assert np.array_equal(held[:9], looped[:9])  # those of the first chunk
+    assert not np.array_equal(held, looped)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +208,7 @@ def test_what_cannot_be_done_is_said_in_one_line(generate, capsys, arguments, co
 
 
 def test_a_speaker_outside_the_picture_is_named(generate, voice: Path, capsys) -> None:
-    status, _ = generate("--audio-2", voice, "--box", "0,0,1,1", "--box", "0,50,120,100")
+    status, _ = generate("--audio-2", voice, "--box", "0,0,1,1", "--box", "0,50,60,100", "60,50,120,100")
 
     assert status == 2
-    assert "left speaker" in capsys.readouterr().err
+    assert "first speaker" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from tests.infinitetalk.parity.golden import FOLDER, GoldenFile, assert_close
 from tests.infinitetalk.parity.transformer import load_dit, run_dit
 
 GOLDEN = ["single", "two", "two_null_audio"]  # 72 tokens, 24 a frame: no border of 2 or 4 shares is one of frames
-UNEVEN = ["uneven_single", "uneven_two"]  # 45 tokens, 15 a frame
+UNEVEN = ["uneven_single", "uneven_two", "uneven_covered_two"]  # 45 tokens, 3 x 5 a frame
 COMPILED = ["compiled_uneven_two"]
 SIZES = [4, 2]
 CASES = [*((size, case) for size in SIZES for case in (*GOLDEN, *UNEVEN, "cached")), *((2, case) for case in COMPILED)]
@@ -49,13 +49,14 @@ def given(case: str) -> dict[str, torch.Tensor]:
     case = case.removeprefix("compiled_")
     if case not in UNEVEN:
         return golden.under(f"{'two' if case == 'cached' else case}/in/")
-    inputs = golden.under(f"{case.removeprefix('uneven_')}/in/")
+    covered = "covered" in case  # by the speakers' boxes: there is no background
+    inputs = golden.under(f"{case.rpartition('_')[2]}/in/")
     generator = torch.Generator().manual_seed(0)
     inputs["latent"] = torch.randn(16, 3, 6, 10, generator=generator)
     inputs["y"] = torch.randn(1, 20, 3, 6, 10, generator=generator)
     inputs["ref_target_masks"] = torch.zeros(3, 6, 10)
     inputs["ref_target_masks"][0, :, :4], inputs["ref_target_masks"][1, :, 4:8] = 1, 1
-    inputs["ref_target_masks"][2, :, 8:] = 1
+    inputs["ref_target_masks"][0 if covered else 2, :, 8:] = 1
     return inputs
 
 
@@ -136,6 +137,13 @@ def test_they_give_what_one_gives(results, alone, size: int, case: str) -> None:
     for rank in range(size):
         expected = alone[case.removeprefix("compiled_")]
         assert_close(results[size][rank][case], expected, 1e-5, f"{case}, rank {rank} of {size}")
+
+
+def test_without_background_the_output_is_finite_and_another(alone) -> None:
+    covered, usual = alone["uneven_covered_two"], alone["uneven_two"]
+
+    assert covered.isfinite().all()
+    assert not torch.allclose(covered, usual, atol=1e-3)
 
 
 @pytest.mark.parametrize(("size", "shares"), [(2, [[23, 36], [22, 36]]), (4, [[12, 18], *[[11, 18]] * 3])])

@@ -47,7 +47,7 @@ def buckets_of(golden: GoldenFile) -> dict[float, tuple[int, int]]:
 
 
 def boxes_of(case: dict) -> list | None:
-    return list(case["bbox"].values()) if case.get("bbox") else None
+    return [[box] for box in case["bbox"].values()] if case.get("bbox") else None
 
 
 def check_audio_window(golden: GoldenFile) -> None:

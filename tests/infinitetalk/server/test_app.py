@@ -27,6 +27,7 @@ from infinitetalk.server.leases import Aborted
 from infinitetalk.server.loaded_model import Readiness
 
 STEPS = 8
+BOX = [0, 0, 64, 64]
 SETTINGS = {
     "num_inference_steps": STEPS,
     "flow_shift": 2.0,
@@ -370,6 +371,15 @@ def test_a_newer_attempt_takes_the_gpu_and_an_older_one_is_refused(server) -> No
         (msgpack.packb(job(crop=[0, 0, 64])), "malformed"),
         (msgpack.packb(job(crop=[0, -1, 64, 64])), "malformed"),
         (msgpack.packb(job(settings={"unknown": 1})), "malformed"),
+        (msgpack.packb(job(video_end="backwards")), "malformed"),
+        (msgpack.packb(job(speaker_boxes=[0, 0, 64, 64])), "malformed"),
+        (msgpack.packb(job(speaker_boxes=[[BOX], []])), "malformed"),
+        (msgpack.packb(job(speaker_boxes=[[BOX], [[0, 0, 64]]])), "malformed"),
+        (msgpack.packb(job(speaker_boxes=[[BOX], [[64, 0, 0, 64]]])), "malformed"),
+        (msgpack.packb(job(speaker_boxes=[[BOX], [[0, 0, float("nan"), 64]]])), "malformed"),
+        (msgpack.packb(job(speaker_boxes=[[BOX]], voices=["/a.wav", "/b.wav"])), "speakers_invalid"),
+        (msgpack.packb(job(speaker_boxes=[[BOX], [BOX]], voices=[])), "speakers_invalid"),
+        (msgpack.packb(job(speaker_boxes=[[BOX]] * 3)), "speakers_invalid"),
         (msgpack.packb(job(lora="unknown")), "lora_unknown"),
         (msgpack.packb(job(voices=[])), "speakers_invalid"),
         (msgpack.packb(job(checkpoint=b"no checkpoint")), "checkpoint_invalid"),

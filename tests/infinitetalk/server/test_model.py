@@ -1,9 +1,11 @@
 """The model that stays loaded, with tiny networks: one load for many renders, other plans when memory runs out."""
 
 import shutil
+import wave
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,11 @@ from infinitetalk.server.model import ModelWorker
 from infinitetalk.server.protocol import RenderJob
 from infinitetalk.server.runtime_options import RuntimeOptions
 from infinitetalk.server.variants import Variant, VariantLoader
+from infinitetalk.video_end import VIDEO_ENDS, source_frame
+from tests.infinitetalk.conditioning.test_source import write_film
 from tests.infinitetalk.conftest import CHUNKS, FRAMES
 from tests.infinitetalk.server.test_app import SETTINGS, job
+from tests.render.conftest import write_voice
 
 CPU = torch.device("cpu")
 RUNTIME = RuntimeOptions(CPU, torch.float32, torch.float32, "native", compiled=False)
@@ -113,6 +118,76 @@ def test_two_voices_take_the_file_for_two(start, ask, voice) -> None:
 
     assert len(frames(chunks)) == FRAMES
     assert model.variant == Variant(2, None)
+
+
+@pytest.fixture
+def ask_of_three(ask, tmp_path: Path) -> Callable[..., RenderJob]:
+    """One voice in a picture of three people: everything but the faces of the other two is its speaker's."""
+
+    def ask_of_three(**overrides: Any) -> RenderJob:
+        everywhere, others = [0, 0, 120, 100], [[20, 5, 60, 35], [20, 65, 60, 95]]
+        # 3 x 5 tokens in a size that is no bucket, and no background.
+        given = {"size": [48, 80], "crop": [10, 0, 60, 100], "speaker_boxes": [[everywhere], others]}
+        return ask(**{**given, **overrides})
+
+    return ask_of_three
+
+
+@pytest.fixture(scope="module")
+def multi(start) -> ModelWorker:
+    """With the file for two, for tests that leave it so."""
+    model = start()
+    model._use(Variant(2, None), PLANS["resident"])
+    return model
+
+
+def test_a_speaker_without_a_voice_is_a_silent_one(multi, ask_of_three, voice, tmp_path) -> None:
+    silence = tmp_path / "silence.wav"
+    with wave.open(str(voice)) as given, wave.open(str(silence), "wb") as file:
+        file.setparams(given.getparams())
+        file.writeframes(bytes(2 * given.getnframes()))
+
+    film = frames(render(multi, ask_of_three()))
+
+    assert film.shape == (FRAMES, 48, 80, 3)
+    assert (multi.variant, multi.loads) == (Variant(2, None), 2)
+    assert np.array_equal(film, frames(render(multi, ask_of_three(voices=[str(voice), str(silence)]))))
+    assert not np.array_equal(film, frames(render(multi, ask_of_three(voices=[str(voice)] * 2))))
+
+
+def test_whose_voice_it_is_and_what_it_says_changes_the_frames(multi, ask_of_three, tmp_path) -> None:
+    other = write_voice(tmp_path / "other.wav", 0.2)  # then silence
+
+    films = [
+        frames(render(multi, ask_of_three(num_frames=9, **changes)))
+        for changes in (
+            {},
+            {"voices": [str(other)]},
+            {"speaker_boxes": ask_of_three().speaker_boxes[::-1]},
+            {"speaker_boxes": [[[20, 35, 60, 65]], [[20, 5, 60, 35], [20, 65, 60, 95]]]},
+        )
+    ]
+
+    for number, film in enumerate(films):
+        assert not any(np.array_equal(film, earlier) for earlier in films[:number])
+
+
+def test_without_boxes_of_a_second_speaker_the_job_takes_the_file_for_one(ask, ask_of_three) -> None:
+    assert ask().variant.speakers == 1
+    assert ask(speaker_boxes=[[[0, 0, 60, 60]]]).variant.speakers == 1
+    assert ask_of_three().variant.speakers == 2
+
+
+def test_a_video_shorter_than_the_voice_ends_as_asked(started, ask, tmp_path) -> None:
+    film = write_film(tmp_path / "film.mp4", frames=4)  # The second chunk starts at frame 4, the third at 8.
+    chunks = {end: render(started, ask(source=str(film), video_end=end)) for end in VIDEO_ENDS}
+
+    assert [source_frame(4, 4, end) for end in VIDEO_ENDS] == [2, 0, 3]
+    assert all(np.array_equal(of_end[0].frames, chunks["hold"][0].frames) for of_end in chunks.values())
+    second = [of_end[1].frames for of_end in chunks.values()]
+    assert not any(np.array_equal(*pair) for pair in combinations(second, 2))
+    held = frames(render(started, ask(source=str(film))))
+    assert np.array_equal(held, frames(chunks["hold"]))
 
 
 def run_out_of_memory(monkeypatch, *, plans: set[str], chunk: int = 0) -> None:
