@@ -9,6 +9,7 @@ from rest_framework.settings import api_settings
 
 from accounts.api.fields import ChoiceField
 from accounts.api.names import RULE, is_name
+from projects.api.deadline_field import DeadlineField
 from projects.assets.source_urls import MAX_LENGTH, validate_source_url
 from projects.models import AudioOrder
 from projects.webhooks.fields import webhook_url_field
@@ -155,6 +156,8 @@ class ProjectRequest(serializers.Serializer[Any]):
             "one; `meanwhile`, both at once."
         ),
     )
+    start_deadline_seconds = DeadlineField("has not begun to render")
+    total_deadline_seconds = DeadlineField("is not finished")
     description = serializers.CharField(
         max_length=5000, required=False, allow_null=True, allow_blank=True, trim_whitespace=False
     )

@@ -38,6 +38,8 @@ class Project(models.Model):
     audio_url_2 = models.TextField(blank=True, null=True)  # noqa: DJ001
     audio_order = models.CharField(max_length=12, choices=AudioOrder, default=AudioOrder.LEFT_RIGHT)
     prompt = models.TextField(blank=True, null=True)  # noqa: DJ001
+    start_deadline_seconds = models.PositiveIntegerField(null=True, help_text="For a take to begin, from its creation.")
+    total_deadline_seconds = models.PositiveIntegerField(null=True, help_text="For a take to be finished.")
     is_test = models.BooleanField(default=False, help_text="Made with a test key; only test keys see it.")
     parameters = models.JSONField(default=dict, help_text="As given, with the seed that was drawn.")
     metadata = models.JSONField(default=dict)

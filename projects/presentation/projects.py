@@ -13,6 +13,7 @@ from django.urls import reverse
 
 from accounts.errors import PROBLEM_TYPES, problem
 from projects.models import Project, Take
+from projects.presentation.deadlines import unlikely_deadlines
 from projects.progress.hls import UNFINISHED, preview_path
 from render.estimates.completion import Estimate, estimate
 from render.estimates.queue_snapshot import QueueSnapshot
@@ -124,8 +125,8 @@ class ProjectPresentation:
 
     @property
     def warnings(self) -> list[dict[str, str]]:
-        """The warnings of the request, and those of its files from the preparation of the latest take."""
-        return [*self.project.warnings, *self.render.warnings]
+        """The warnings of the request, those of its files from the preparation of the latest take, and of deadlines."""
+        return [*self.project.warnings, *self.render.warnings, *unlikely_deadlines(self.render, self.estimate)]
 
     @property
     def status(self) -> str:
