@@ -82,6 +82,7 @@ PROBLEM_TYPES = {
     "internal": ProblemType(500, "Internal error", retryable=True),
     # Of a render that had started: in `project.error`, never the response to a request.
     "canceled": ProblemType(409, "Canceled"),
+    "deadline_exceeded": ProblemType(504, "Deadline exceeded", retryable=True),
     "gpu_out_of_memory": ProblemType(500, "Out of GPU memory", retryable=True),
     "model_file_missing": ProblemType(500, "Model files missing or damaged"),
     "render_timeout": ProblemType(500, "Render made no progress", retryable=True),

@@ -19,6 +19,7 @@ from projects import forecast
 from projects.assets import references
 from projects.models import MAX_TAKES, Project, Take
 from projects.webhooks import outbox
+from render.deadlines import Deadlines
 from render.engines import registry
 from render.lifecycle import submission, transitions
 from render.models import Render, State
@@ -72,9 +73,15 @@ def create_project(project: Project, *, test_scenario: str = "") -> NewProject:
         is_test=project.is_test,
         user_label=project.user_id,
         voice_seconds=seconds,
+        deadlines=_deadlines(project),
     )
     take.save(force_insert=True)
     return NewProject(take, hold, "frame_num" in project.parameters or seconds is not None)
+
+
+def _deadlines(project: Project) -> Deadlines:
+    """Of each of its takes."""
+    return Deadlines(start_seconds=project.start_deadline_seconds, total_seconds=project.total_deadline_seconds)
 
 
 def _engine_of(project: Project) -> str:
@@ -181,7 +188,14 @@ def _add_take(
         frame=like.render.frame,
     )
     take = Take(project=project, number=number, kind=kind, render=render)
-    submission.submit(render, api_key=api_key, is_test=project.is_test, user_label=project.user_id, continues=continues)
+    submission.submit(
+        render,
+        api_key=api_key,
+        is_test=project.is_test,
+        user_label=project.user_id,
+        continues=continues,
+        deadlines=_deadlines(project),
+    )
     take.save(force_insert=True)
     Project.objects.filter(pk=project.pk).update(updated_at=Now())
     return take

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import BooleanField, ExpressionWrapper, QuerySet
 from django.db.models.functions import Greatest, Now
 
+from render import deadlines
 from render.models import Node, Render, State
 
 
@@ -44,8 +46,10 @@ def fence(claim: Claim) -> Iterator[Render]:
         yield render
 
 
-def renew(claim: Claim, *, progress: int | None = None) -> Render:
+def renew(claim: Claim, *, progress: int | None = None) -> Any:
     """Renew the lease; return the render with its node, which say whether to stop or to drain. Raises Fenced.
+
+    The render has one attribute more, `is_overdue`: whether it has missed a deadline.
 
     progress: in percent; a smaller value than the recorded one is ignored. A late renewal succeeds as long as the
     reaper has not taken the render: the token decides, not the clock.
@@ -54,7 +58,8 @@ def renew(claim: Claim, *, progress: int | None = None) -> Render:
     renewed = _held(claim).update(lease_until=lease_end(), heartbeat_at=Now(), **changes)
     if not renewed:
         raise Fenced
-    render = Render.objects.select_related("node").get(pk=claim.render_id)
+    is_overdue = ExpressionWrapper(deadlines.MISSED, output_field=BooleanField())
+    render = Render.objects.select_related("node").annotate(is_overdue=is_overdue).get(pk=claim.render_id)
     Node.objects.filter(renders=render).update(heartbeat_at=Now())
     return render
 

@@ -1,4 +1,4 @@
-"""The tables of renders: the renders with their attempts and segments, the nodes, and the reaper's clock."""
+"""The tables of renders: the renders with their attempts and segments, and the nodes. Others: `render.side_tables`."""
 
 import uuid
 
@@ -7,6 +7,8 @@ from django.db.models import Q, Value
 from django.db.models.functions import Now
 
 from accounts.models import Tenant
+from render.side_tables import ReaperClock as ReaperClock
+from render.side_tables import RunningRenders as RunningRenders
 
 
 class State(models.TextChoices):
@@ -123,6 +125,10 @@ class Render(models.Model):
     failures = models.PositiveSmallIntegerField(default=0)
     storage_failures = models.PositiveSmallIntegerField(db_default=0, help_text="Of the media storage; counted apart.")
     cancel_requested_at = models.DateTimeField(null=True)
+    # See `render.deadlines`.
+    start_deadline_at = models.DateTimeField(null=True, help_text="Fails if it has not begun by then.")
+    total_deadline_at = models.DateTimeField(null=True, help_text="Fails if it is not finished by then.")
+    begun_at = models.DateTimeField(null=True, help_text="When its engine first began with it.")
 
     # The result
     video_key = models.CharField(max_length=300, blank=True)
@@ -161,6 +167,12 @@ class Render(models.Model):
             models.Index(fields=["queue", "created_at"], name="queued", condition=Q(state=State.QUEUED)),
             models.Index(fields=["tenant"], name="running_of_tenant", condition=Q(state=State.RUNNING)),
             models.Index(fields=["tenant", "started_at"], name="turns", condition=Q(started_at__isnull=False)),
+            models.Index(
+                fields=["total_deadline_at", "start_deadline_at"],
+                name="with_a_deadline",
+                condition=Q(state__in=[State.QUEUED, State.RUNNING])
+                & (Q(total_deadline_at__isnull=False) | Q(start_deadline_at__isnull=False)),
+            ),
             models.Index(fields=["completed_at"], name="work_to_delete", condition=Q(work_deleted_at=None)),
             models.Index(
                 fields=["completed_at"],
@@ -175,21 +187,6 @@ class Render(models.Model):
     @property
     def is_terminal(self) -> bool:
         return self.state in TERMINAL_STATES
-
-
-class RunningRenders(models.Model):
-    """A view: how many renders of each tenant run. A GPU node's database role may see this number and nothing else."""
-
-    tenant = models.OneToOneField(Tenant, on_delete=models.DO_NOTHING, primary_key=True, related_name="+")
-    number = models.PositiveIntegerField()
-
-    class Meta:
-        managed = False
-        default_permissions = ()
-        db_table = "render_running_of_tenant"
-
-    def __str__(self) -> str:
-        return f"{self.number} of {self.tenant_id}"
 
 
 class Attempt(models.Model):
@@ -237,17 +234,3 @@ class Segment(models.Model):
 
     def __str__(self) -> str:
         return f"segment {self.index} of {self.render_id}"
-
-
-class ReaperClock(models.Model):
-    """One row: when the reaper ran last, so that an outage of the database is not taken for dead workers."""
-
-    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
-    last_run_at = models.DateTimeField(db_default=Now())
-    grace_until = models.DateTimeField(null=True)
-
-    class Meta:
-        constraints = [models.CheckConstraint(name="one_reaper_clock", condition=Q(id=1))]
-
-    def __str__(self) -> str:
-        return f"last run {self.last_run_at}"

@@ -115,6 +115,7 @@ class ProjectAdmin(ReadOnlyAdmin):
         ("When", {"fields": ["created_at", "updated_at", "deleted_at"]}),
         ("What was requested", {"fields": [
             "description", "image", "audio", "spoken", "audio_2", "order", "prompt",
+            "start_deadline_seconds", "total_deadline_seconds",
             "requested_parameters", "requested_metadata", "webhook_url", "all_warnings",
         ]}),
         ("As the tenant sees it", {

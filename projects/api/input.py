@@ -8,6 +8,7 @@ from rest_framework.settings import api_settings
 
 from accounts.api.fields import ChoiceField
 from accounts.api.names import RULE, is_name
+from projects.api.deadline_field import DeadlineField
 from projects.api.parameters_input import ParametersRequest, unused_parameters
 from projects.api.speakers_input import SpeakersField
 from projects.assets.source_urls import MAX_LENGTH, validate_source_url
@@ -93,6 +94,8 @@ class ProjectRequest(serializers.Serializer[Any]):
         help_text="Whose face each voice moves; every other face keeps still. Default: the widest faces, and of two "
         "voices the first moves the left one.",
     )
+    start_deadline_seconds = DeadlineField("has not begun to render")
+    total_deadline_seconds = DeadlineField("is not finished")
     description = serializers.CharField(
         max_length=5000, required=False, allow_null=True, allow_blank=True, trim_whitespace=False
     )

@@ -41,6 +41,8 @@ class Project(models.Model):
         default=list, db_default=Value([], models.JSONField()), blank=True, help_text="Whose face each voice moves."
     )
     prompt = models.TextField(blank=True, null=True)  # noqa: DJ001
+    start_deadline_seconds = models.PositiveIntegerField(null=True, help_text="For a take to begin, from its creation.")
+    total_deadline_seconds = models.PositiveIntegerField(null=True, help_text="For a take to be finished.")
     is_test = models.BooleanField(default=False, help_text="Made with a test key; only test keys see it.")
     parameters = models.JSONField(default=dict, help_text="As given, with the seed that was drawn.")
     metadata = models.JSONField(default=dict)

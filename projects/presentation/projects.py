@@ -13,6 +13,7 @@ from django.urls import reverse
 
 from accounts.errors import PROBLEM_TYPES, problem
 from projects.models import Project, Take
+from projects.presentation.deadlines import unlikely_deadlines
 from projects.progress.hls import UNFINISHED, preview_path
 from render.estimates.completion import Estimate, estimate
 from render.estimates.queue_snapshot import QueueSnapshot
@@ -130,12 +131,12 @@ class ProjectPresentation:
     @property
     def warnings(self) -> list[dict[str, str]]:
         """The warnings of the request, and those of its files from the preparation of the latest take, which knows
-        better what the request was warned of, too.
+        better what the request was warned of, too; and those of deadlines.
         """
         warnings = {(warning["param"], warning["code"]): warning for warning in self.project.warnings}
         for warning in self.render.warnings:
             warnings[warning["param"], warning["code"]] = warning
-        return list(warnings.values())
+        return [*warnings.values(), *unlikely_deadlines(self.render, self.estimate)]
 
     @property
     def frame(self) -> dict[str, Any]:

@@ -29,6 +29,7 @@ class WarningSerializer(serializers.Serializer[dict[str, str]]):
         help_text="`unknown`: there is no such field. `test_key_renders_drafts`: another engine was requested. "
         "`characters_skipped`: the voice cannot speak some characters of the script, and leaves them out. "
         "`tags_read_aloud`: the script has tags of SSML, and does not begin with `<speak`. "
+        "`deadline_unlikely`: by the estimate, the render will miss this deadline. "
         "`damaged`: up to a second or 2 % of a file, whichever is less, cannot be read. "
         "`cropped`: a part of the image is not shown. `face_small`: the lips have few pixels. "
         "`others_keep_still`: only the chosen face moves. `no_person`: the background was kept. "
@@ -117,6 +118,12 @@ class ProjectSerializer(StatusSerializer):
     audio_url_2 = serializers.CharField(source="project.audio_url_2", allow_null=True)
     audio_order = serializers.ChoiceField(source="project.audio_order", choices=AudioOrder.choices)
     speakers = serializers.ListField(source="project.speakers", child=serializers.DictField(), help_text="As given.")
+    start_deadline_seconds = serializers.IntegerField(
+        source="project.start_deadline_seconds", allow_null=True, help_text="Counted anew for each take."
+    )
+    total_deadline_seconds = serializers.IntegerField(
+        source="project.total_deadline_seconds", allow_null=True, help_text="Counted anew for each take."
+    )
     type = serializers.ChoiceField(choices=TYPES)
     prompt = serializers.CharField(source="project.prompt", allow_null=True)
     parameters = serializers.DictField(source="project.parameters", help_text="As given, with the seed that was drawn.")

@@ -100,7 +100,8 @@ class RenderAdmin(ReadOnlyAdmin):
         ]}),
         ("Trace, for staff only", {"fields": ["trace"], "classes": ["collapse"]}),
         ("When and where", {"fields": [
-            "created_at", "started_at", "completed_at", "not_before",
+            "created_at", "started_at", "begun_at", "completed_at", "not_before",
+            "start_deadline_at", "total_deadline_at",
             "attempt", "node", "lease_until", "heartbeat_at", "crashes", "failures",
         ]}),
         ("Request", {"fields": [

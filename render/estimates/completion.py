@@ -31,6 +31,7 @@ class Estimate:
 
     queue_position: int | None = None  # 1: the next one.
     waiting_reason: WaitingReason | None = None
+    start_seconds: int | None = None  # Until a queued render begins.
     eta_seconds: int | None = None  # Until the render is finished.
     poll_after_seconds: int | None = None  # None: the render has ended.
 
@@ -73,12 +74,13 @@ def _of_queued(render: Render, place: Place, snapshot: QueueSnapshot) -> Estimat
         reason = WaitingReason.CONCURRENCY_LIMIT
     else:
         reason = WaitingReason.NEXT if place.rank == 1 else WaitingReason.BEHIND_OTHERS
-    eta = None
+    start = eta = None
     if is_foreseeable(render, snapshot.paces) and reason not in (WaitingReason.NO_WORKER, WaitingReason.NODE_FAULT):
         own = seconds_left(render, snapshot.paces)
         workers = snapshot.at_work[render.queue]
-        eta = ceil((sum(workers) + place.work_until - own) / max(len(workers), 1) + own)
-    return Estimate(place.rank, reason, eta, _poll_after(eta))
+        wait = (sum(workers) + place.work_until - own) / max(len(workers), 1)
+        start, eta = ceil(wait), ceil(wait + own)
+    return Estimate(place.rank, reason, start, eta, _poll_after(eta))
 
 
 def _poll_after(eta_seconds: int | None) -> int:

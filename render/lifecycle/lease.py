@@ -1,8 +1,8 @@
 """Renews the lease of a claimed render, from a thread with a database connection of its own.
 
-The thread also takes the render from its worker when a cancel was requested, or when the render has not got further for
-RENDER_TIMEOUT_SECONDS. That works even while the main thread is busy in C code. The worker notices at its next `check`,
-or by `Fenced` at its next write.
+The thread also takes the render from its worker when a cancel was requested, when the render has missed a deadline, or
+when it has not got further for RENDER_TIMEOUT_SECONDS. That works even while the main thread is busy in C code. The
+worker notices at its next `check`, or by `Fenced` at its next write.
 """
 
 import logging
@@ -138,6 +138,8 @@ class Lease(ClaimThread):
         if render.cancel_requested_at is not None:
             transitions.cancel(self._claim)
             self._lost = True
+        elif render.is_overdue:
+            self._lost = transitions.fail_overdue(self._claim)
         elif time.monotonic() > self._deadline:
             self._give_up()
             self._lost = True

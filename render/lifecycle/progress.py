@@ -5,10 +5,13 @@ The state stays `running`; `render.lifecycle.transitions` changes states.
 
 from collections.abc import Mapping, Sequence
 from math import ceil
+from typing import Any
 
 from django.db.models import F
+from django.db.models.functions import Coalesce, Now
 
 from accounts.billing import quota
+from render import deadlines
 from render.engines.base import FPS
 from render.fence import CancelRequested, Claim, fence
 from render.models import Attempt, Phase, Render, Segment
@@ -36,9 +39,11 @@ def moved_on(render: Render) -> None:
 
 
 def enter(claim: Claim, phase: Phase, *, progress: int) -> None:
-    """Record that a phase begins, with the progress in percent. Raises Fenced."""
+    """Record that a phase begins, with the progress in percent. Raises Fenced, and ServiceError `deadline_exceeded`."""
+    begun: dict[str, Any] = {"begun_at": Coalesce("begun_at", Now())} if phase == Phase.LOADING else {}
     with fence(claim) as render:
-        Render.objects.filter(pk=claim.render_id).update(phase=phase, progress=progress)
+        deadlines.require_kept(render)
+        Render.objects.filter(pk=claim.render_id).update(phase=phase, progress=progress, **begun)
         moved_on(render)
 
 
@@ -89,11 +94,12 @@ def record_segment(
 ) -> None:
     """Record a stored segment. It is not rendered again, unless its length turns out to be wrong.
 
-    progress: of the whole render, in percent. Raises Fenced or CancelRequested.
+    progress: of the whole render, in percent. Raises Fenced, CancelRequested, or ServiceError `deadline_exceeded`.
     """
     with fence(claim) as render:
         if render.cancel_requested_at is not None:
             raise CancelRequested
+        deadlines.require_kept(render)
         if Segment.objects.filter(render=render, index=index, attempt=claim.attempt, key=key).exists():
             return  # This is a second try: the first one was committed just before the connection broke.
         Segment.objects.create(

@@ -1,22 +1,24 @@
-"""The reaper: queues renders of dead workers again, adds missing tickets, fails renders that no node can render.
+"""The reaper: queues renders of dead workers again, adds missing tickets, fails renders that no node can render, and
+those that have missed a deadline in the queue.
 
 It runs from a django-q2 schedule and from a loop of its own (`manage.py reaper`), since a hanging cluster runs no
 schedules. Several reapers may run at once: row locks keep them apart.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Case, F, Q, Value, When
+from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.functions import Now
 
 from accounts.database_errors import DATABASE_UNAVAILABLE
 from accounts.errors import ServiceError
+from render import deadlines
 from render.lifecycle import retries, transitions
 from render.machine import nodes
 from render.models import ReaperClock, Render, State
@@ -31,6 +33,7 @@ MISSED_RUNS = 2  # After which the reaper was away itself.
 def run() -> int:
     """Reap and top up once; return how many renders were reaped."""
     reaped = 0 if _in_grace() else _reap_expired()
+    _fail_overdue()
     for name in Render.objects.filter(state=State.QUEUED).order_by().values_list("queue", flat=True).distinct():
         with _alone(f"Failing what no node of queue {name} can render"):
             _fail_unloadable(name)
@@ -70,24 +73,47 @@ def _in_grace() -> bool:
 
 
 def _reap_expired() -> int:
-    reaped = 0
+    return _each_locked(
+        Render.objects.filter(state=State.RUNNING, lease_until__lt=Now()), _reap, what="The reaping of render"
+    )
+
+
+def _reap(render: Render) -> None:
+    retries.reap(render)
+    logger.warning("Render %s lost its worker in attempt %d", render.pk, render.attempt)
+
+
+def _fail_overdue() -> None:
+    """Fail queued renders that have missed a deadline."""
+    _each_locked(Render.objects.filter(deadlines.MISSED, state=State.QUEUED), _fail, what="The end of render")
+
+
+def _fail(render: Render) -> None:
+    error = deadlines.missed(render)
+    assert error is not None
+    transitions.close(render, State.FAILED, error)
+    logger.info("Render %s has missed a deadline: %s", render.pk, error.detail)
+
+
+def _each_locked(renders: QuerySet[Render], act: Callable[[Render], None], *, what: str) -> int:
+    """Do it for one render after the other, locked, each in a transaction of its own; return how many were done.
+
+    After it a render must not be among `renders` any more.
+    """
+    done = 0
     failed: list[UUID] = []  # Left alone until the next run, so that they do not hold up the others.
     while True:
         with transaction.atomic():
             render = (
-                Render.objects.filter(state=State.RUNNING, lease_until__lt=Now())
-                .exclude(pk__in=failed)
-                .select_for_update(of=("self",), skip_locked=True, no_key=True)
-                .first()
+                renders.exclude(pk__in=failed).select_for_update(of=("self",), skip_locked=True, no_key=True).first()
             )
             if render is None:
-                return reaped
+                return done
             failed.append(render.pk)
-            with _alone(f"The reaping of render {render.pk}"), transaction.atomic():
-                retries.reap(render)
+            with _alone(f"{what} {render.pk}"), transaction.atomic():
+                act(render)
                 failed.pop()
-                reaped += 1
-                logger.warning("Render %s lost its worker in attempt %d", render.pk, render.attempt)
+                done += 1
 
 
 def _fail_unloadable(queue_name: str) -> None:

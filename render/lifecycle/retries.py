@@ -19,18 +19,16 @@ def retry_later(claim: Claim, error: ServiceError, *, trace: str, of_storage: bo
     of_storage: the media storage failed, which is counted apart and gets about a day to come back.
     anew: begin again with the customer's files. `progress.prepared` then drops what was recorded before.
     """
-    changes: dict[str, Any] = (
-        {"sources": None, "queue": transitions.COMMON_QUEUE, "phase": Phase.PREPARE, "progress": 0} if anew else {}
-    )
+    changes: dict[str, Any] = {"queue": transitions.COMMON_QUEUE, "phase": Phase.PREPARE, "progress": 0} if anew else {}
     counter = "storage_failures" if of_storage else "failures"
     delays = settings.STORAGE_RETRY_DELAYS if of_storage else settings.RENDER_RETRY_DELAYS
     limit = len(delays) + 1 if of_storage else settings.RENDER_MAX_FAILURES
     with fence(claim) as render:
         failures = 1 if not anew and _has_got_further(render) else getattr(render, counter) + 1
         Render.objects.filter(pk=render.pk).update(**{counter: failures, "error_trace": trace})
+        if anew:  # Also if the render ends now: a later take of the project must not go on from here either.
+            Render.objects.filter(pk=render.pk).update(sources=None)
         if failures >= limit:
-            if anew:  # A later take of the project must not go on from here either.
-                Render.objects.filter(pk=render.pk).update(sources=None)
             transitions.end_attempt(claim, Attempt.Outcome.FAILED)
             transitions.close(render, State.FAILED, error, trace=trace)
         else:

@@ -7,12 +7,15 @@ from typing import Any
 from accounts.billing import quota
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, UsageEntry
+from render.deadlines import Deadlines
 from render.engines import registry
 from render.engines.base import FPS
 from render.lifecycle import progress
 from render.lifecycle.transitions import COMMON_QUEUE, enter_state
 from render.models import Phase, Render, Segment, State
 from render.queue import tickets
+
+NO_DEADLINES = Deadlines()
 
 
 def submit(
@@ -23,6 +26,7 @@ def submit(
     user_label: str = "",
     voice_seconds: float | None = None,
     continues: Render | None = None,
+    deadlines: Deadlines = NO_DEADLINES,
 ) -> UsageEntry:
     """Save a new render as queued, with its hold and its ticket. Returns the hold. Needs a transaction of the caller's.
 
@@ -30,6 +34,7 @@ def submit(
     api_key: None when staff have requested the render.
     voice_seconds: how long the voices last, if that is known; the hold then has the video's true length at once.
     continues: an ended render of the same inputs and parameters, whose prepared sources and segments are taken over.
+    deadlines: counted from now, also if the render continues another one.
 
     Raises ServiceError `engine_unavailable`, `price_missing`, `quota_exceeded`, `spend_cap_reached` or `queue_full`.
     """
@@ -51,6 +56,7 @@ def submit(
     if Render.objects.filter(tenant=render.tenant, state=State.QUEUED).count() >= most:
         raise ServiceError("queue_full", f"{most} renders are waiting already.")
     render.queue = COMMON_QUEUE
+    deadlines.set_on(render, hold.created_at)
     if continues is not None:
         _take_over(render, continues)
     enter_state(render, State.QUEUED, is_new=True)

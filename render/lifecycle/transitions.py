@@ -18,6 +18,7 @@ from django.db.models.functions import Coalesce, Now
 
 from accounts.billing import quota
 from accounts.errors import ServiceError
+from render import deadlines
 from render.engines import registry
 from render.engines.base import FPS
 from render.fence import CancelRequested, Claim, fence, lease_end
@@ -102,11 +103,13 @@ def hand_back_for_fault(claim: Claim, fault: str, *, trace: str, variant: str = 
 def finish(claim: Claim, *, video_key: str, poster_key: str, duration_seconds: float) -> None:
     """Charge the rendered seconds and end the render, both in one transaction.
 
-    Raises Fenced, CancelRequested, or WrongSegments when what is recorded is not what was planned.
+    Raises Fenced, CancelRequested, ServiceError `deadline_exceeded`, or WrongSegments when what is recorded is not what
+    was planned.
     """
     with fence(claim) as render:
         if render.cancel_requested_at is not None:
             raise CancelRequested
+        deadlines.require_kept(render)
         num_frames = require_planned_segments(render)
         quota.settle(render.pk, seconds=ceil(num_frames / FPS), **_spent(render))
         end_attempt(claim, Attempt.Outcome.DONE)
@@ -128,6 +131,16 @@ def fail(claim: Claim, error: ServiceError, *, trace: str = "") -> None:
     with fence(claim) as render:
         end_attempt(claim, Attempt.Outcome.FAILED)
         close(render, State.FAILED, error, trace=trace)
+
+
+def fail_overdue(claim: Claim) -> bool:
+    """Fail a running render that has missed a deadline. Returns whether it had: it may have begun just in time."""
+    with fence(claim) as render:
+        error = deadlines.missed(render)
+        if error is not None:
+            end_attempt(claim, Attempt.Outcome.FAILED)
+            close(render, State.FAILED, error)
+        return error is not None
 
 
 @transaction.atomic
@@ -166,12 +179,19 @@ def cancel(claim: Claim) -> None:
 
 
 def requeue(claim: Claim, render: Render, outcome: Attempt.Outcome, *, delay: float = 0, **changes: Any) -> None:
-    """End the attempt and queue the render again, for `delay` seconds from now; cancel it if that was requested."""
+    """End the attempt and queue the render again, for `delay` seconds from now.
+
+    If a cancel was requested, or a deadline was missed, it ends instead.
+    """
     if render.cancel_requested_at is not None:  # No node claims a render whose cancel was requested.
         end_attempt(claim, Attempt.Outcome.CANCELED)
         close(render, State.CANCELED, canceled())
         return
     end_attempt(claim, outcome)
+    error = deadlines.missed(render)
+    if error is not None:
+        close(render, State.FAILED, error)
+        return
     enter_state(render, State.QUEUED, lease_until=None, not_before=Now() + timedelta(seconds=delay), **changes)
     tickets.add_ticket(render.queue)
 

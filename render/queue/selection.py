@@ -12,6 +12,7 @@ from django.db.models import Case, Count, F, FloatField, OuterRef, Q, QuerySet, 
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast, Coalesce, Now
 
+from render import deadlines
 from render.models import FINISHING, Node, Render, RunningRenders, State
 
 _CLAIM_LOCK = 0x43524541  # Any number that nothing else on this database uses.
@@ -33,6 +34,7 @@ def claimable(queue: str) -> QuerySet[Render]:
     started = Render.objects.filter(tenant=OuterRef("tenant"), started_at__isnull=False).order_by("-started_at")
     return (
         Render.objects.filter(queue=queue, state=State.QUEUED, not_before__lte=Now(), cancel_requested_at=None)
+        .exclude(deadlines.MISSED)
         .annotate(tenant_running=Coalesce(Subquery(running), 0), latest_turn=Subquery(started.values("started_at")[:1]))
         .filter(rendered | Q(tenant_running__lt=F("tenant__plan__max_concurrent")))
         .order_by(

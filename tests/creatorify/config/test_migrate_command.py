@@ -43,6 +43,9 @@ def replaced_migrations() -> list[tuple[str, str]]:
 def older(django_db_setup, django_db_blocker) -> Iterator[Database]:
     """A database made before version 0.2."""
     with django_db_blocker.unblock(), fresh_database("older", migrated=True) as database:
+        with connected_to(database):
+            for app in ("projects", "render", "accounts"):
+                call_command("migrate", app, "0001", verbosity=0)
         database.run([MADE_BEFORE])
         with psycopg.connect(database.url(), autocommit=True) as session:
             session.cursor().executemany(

@@ -17,7 +17,7 @@ ADDED_KEYS = {
     "state", "phase", "queue_position", "waiting_reason", "eta_seconds", "segment", "segments_total", "engine", "error",
     "error_code", "poster_url", "thumbnail_url", "duration_seconds", "video_expires_at", "warnings", "metadata", "urls",
     "takes", "takes_total", "poll_after_seconds",
-    "preview_url", "script", "voice", "language", "webhook_url",
+    "preview_url", "script", "voice", "language", "webhook_url", "start_deadline_seconds", "total_deadline_seconds",
 }  # fmt: skip
 
 
