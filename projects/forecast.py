@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from infinitetalk.buckets import PUBLISHED_SIZES
 from projects.assets.references import Sources
 from projects.models import Asset, Project
 from render import advice
 from render.engines import no_face, registry
 from render.engines.base import FPS
 from render.frame.shot import Source, plan_shot
+from render.frame.size import usual_pixels
 from render.parameters import Parameters
 
 
@@ -31,7 +31,7 @@ def foresee(project: Project, sources: Sources, parameters: Parameters, engine: 
     if registry.needs_face(engine) and not source.faces:
         raise no_face.cropped() if source.cut_off else no_face.none_found("video" if is_video else "image")
     num_voices = 2 if project.audio_url_2 else 1
-    pixels = PUBLISHED_SIZES.pixels(parameters.resolution)
+    pixels = usual_pixels(parameters.resolution)
     shot = plan_shot(source, parameters, project.speakers, num_voices=num_voices, pixels=pixels)
     project.warnings += shot.warnings
     return shot.as_frame(shot.size, parameters)

@@ -48,9 +48,7 @@ class ProjectRequest(serializers.Serializer[Any]):
     """A portrait (or a video to dub) and a voice; with a second voice, two people talk."""
 
     title = serializers.CharField(max_length=200)
-    image_url = SourceUrlField(
-        help_text="A portrait (JPEG, PNG, WebP, AVIF, HEIC, GIF, BMP, TIFF), or a video to dub."
-    )
+    image_url = SourceUrlField(help_text="A portrait (JPEG, PNG, WebP, AVIF, HEIC, GIF, BMP, TIFF), or a video to dub.")
     audio_url = SourceUrlField(
         required=False, allow_null=True, allow_blank=True, help_text="The voice; or else give a `script`."
     )

@@ -99,7 +99,9 @@ class ParametersRequest(serializers.Serializer[Any]):
         help_text="For an image of another shape: `crop` (the default) cuts off its sides and keeps the faces; `pad` "
         "shows all of it, between blurred edges or a `pad_color`.",
     )
-    pad_color = ColorField(required=False, allow_null=True, help_text="With `pad`: the color beside the image, #rrggbb.")
+    pad_color = ColorField(
+        required=False, allow_null=True, help_text="With `pad`: the color beside the image, #rrggbb."
+    )
     background = BackgroundField(
         required=False,
         allow_null=True,
@@ -131,7 +133,9 @@ class ParametersRequest(serializers.Serializer[Any]):
 
     def validate(self, values: dict[str, Any]) -> dict[str, Any]:
         if values.get("frame_num") is not None and values.get("length") == "video":
-            raise serializers.ValidationError({"length": ["Give frame_num or length: video, not both."]}, code="invalid")
+            raise serializers.ValidationError(
+                {"length": ["Give frame_num or length: video, not both."]}, code="invalid"
+            )
         return values
 
     def validate_sample_shift(self, value: float | None) -> float | None:

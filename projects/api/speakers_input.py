@@ -56,7 +56,9 @@ class SpeakersField(serializers.ListField):
         """Raises ValidationError unless there is one speaker for each voice, or none at all."""
         audios = sorted(speaker["audio"] for speaker in speakers or [])
         if audios and audios != list(range(1, num_voices + 1)):
-            needed = "one entry, with audio 1," if num_voices == 1 else "two entries, with audio 1 and 2,"
+            needed = "one entry with audio 1 is" if num_voices == 1 else "two entries with audio 1 and 2 are"
             given = ", ".join(map(str, audios))
-            detail = f"The request has {num_voices} voice{'s'[: num_voices - 1]}, so {needed} is needed; given: {given}."
+            detail = (
+                f"The request has {num_voices} voice{'s'[: num_voices - 1]}, so {needed} is needed; given: {given}."
+            )
             raise serializers.ValidationError({"speakers": [detail]}, code="invalid")

@@ -156,7 +156,8 @@ def delete(asset: Asset) -> None:
     asset = Asset.objects.select_for_update(no_key=True).get(pk=asset.pk)
     if asset.avatars.exists():
         raise ServiceError("invalid_state", "It is the portrait of an avatar; delete that first.")
-    needed = Q(image_url=source_of(asset)) | Q(audio_url=source_of(asset)) | Q(audio_url_2=source_of(asset))
+    source = source_of(asset)
+    needed = Q(image_url=source) | Q(audio_url=source) | Q(audio_url_2=source) | Q(parameters__background=source)
     unprepared = Render.objects.filter(needed, tenant=asset.tenant_id, sources__isnull=True).exclude(
         state__in=TERMINAL_STATES
     )

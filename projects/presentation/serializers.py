@@ -134,7 +134,10 @@ class ProjectSerializer(StatusSerializer):
     call_id = serializers.CharField(source="render.id", help_text="Changes with each take; opaque.")
     engine = serializers.CharField(source="render.engine")
     width = serializers.IntegerField(
-        source="frame.width", default=None, allow_null=True, help_text="Of the video, in pixels; null until it is known."
+        source="frame.width",
+        default=None,
+        allow_null=True,
+        help_text="Of the video, in pixels; null until known.",
     )
     height = serializers.IntegerField(source="frame.height", default=None, allow_null=True)
     crop = serializers.DictField(

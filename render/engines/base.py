@@ -51,8 +51,8 @@ class RenderPlan:
     variant: str = ""  # of the model, for an engine whose nodes may lack the files of some variants; else empty
     crop: Crop | None = None  # the part of the source that is shown; None: its middle
     faces: tuple[Box, ...] = ()  # of the frame, by voice: those that the customer has chosen; empty: the widest
-    # By speaker, in pixels of the part of the source that is shown: what of it a voice moves, or, without one, what keeps
-    # still. Empty: the only person speaks, or two have one half each.
+    # By speaker, in pixels of the part of the source that is shown: what of it moves with a voice, and for a speaker
+    # without a voice what keeps still. Empty: the only person speaks, or two have one half each.
     regions: tuple[tuple[PixelBox, ...], ...] = ()
     mark: Box | None = None  # the part of each frame that says how it was made: opaque also without a background
 
@@ -114,8 +114,8 @@ class Engine(Protocol):
         """About how many pixels a frame has."""
 
     def plan(self, inputs: RenderInputs, parameters: Parameters, shot: Shot) -> RenderPlan:
-        """The segments, without rendering, for frames of the shot's size. Raises ServiceError for inputs that the engine cannot use, such as
-        `no_face` (see `render.engines.no_face`).
+        """The segments, without rendering, for frames of the shot's size. Raises ServiceError for inputs that the
+        engine cannot use, such as `no_face` (see `render.engines.no_face`).
         """
 
     def segments(

@@ -17,8 +17,9 @@ VIDEO_FRAMES, VIDEO_EVERY = 61, 12
 
 
 def find_faces(portrait: Path | None, video: Path | None, *, count: int = 1) -> Source:
-    """Search a normalised source. Exactly one of portrait (an image) and video is given. Of a video: the first frame with `count` faces that look
-    at the camera, or else the first with any face.
+    """Search a normalised source. Exactly one of portrait (an image) and video is given.
+
+    Of a video: the first frame with `count` faces that look at the camera, or else the first with any face.
     """
     finder = FaceFinder()
     best: Source | None = None

@@ -93,7 +93,9 @@ class Shot:
 
     def composed(self) -> "Shot":
         """The same shot of a source that has been made into a frame already."""
-        return Shot(self.size, self.size, Framing(None, WHOLE), self.speakers.seen_from(self.framing.shown), self.warnings)
+        return Shot(
+            self.size, self.size, Framing(None, WHOLE), self.speakers.seen_from(self.framing.shown), self.warnings
+        )
 
 
 def plan_shot(

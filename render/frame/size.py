@@ -1,6 +1,6 @@
 """The size of the video's frames: of the draft and of the final video the same."""
 
-from infinitetalk.buckets import Size, size_near
+from infinitetalk.buckets import PUBLISHED_SIZES, Size, size_near
 from render.parameters import UPSCALES, Parameters
 
 SOURCE = "source"  # as the source is, but not longer than MAX_RATIO
@@ -8,6 +8,11 @@ SOURCE = "source"  # as the source is, but not longer than MAX_RATIO
 RATIOS = {"16:9": 9 / 16, "9:16": 16 / 9, "1:1": 1.0, "4:5": 5 / 4, "4:3": 3 / 4, "2:1": 1 / 2}
 ASPECT_RATIOS = [SOURCE, *RATIOS]
 MAX_RATIO = 3.0  # of the longer side to the shorter one; of a longer source, a part is shown
+
+
+def usual_pixels(resolution: str) -> int:
+    """About how many pixels a frame has; an engine with a tiny model has its own."""
+    return PUBLISHED_SIZES.pixels(resolution)
 
 
 def frame_size(source_height: int, source_width: int, aspect_ratio: str, pixels: int) -> Size:

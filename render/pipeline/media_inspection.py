@@ -17,10 +17,10 @@ PARAM = "file"
 def inspect(path: Path, folder: Path, *, max_audio_seconds: float, check: Check) -> tuple[str, dict[str, Any]]:
     """Return the kind of the file, `image`, `video` or `audio`, and its facts, which JSON can express.
 
-    Sound is decoded to its end, so its length is exact. A video is expensive to decode, so only its packets are
-    counted, and its length is the container's; of its first frames those are decoded in which faces are looked for. A file that a render would refuse as damaged is refused here, too; the
-    warning of a small damage comes with the render. The boxes of the faces are shares of the upright image's width and
-    height, the widest face first.
+    Sound is decoded to its end, so its length is exact. A video is expensive to decode, so its packets are counted, and
+    only the first frames are decoded, for their faces; its length is the container's. A file that a render would refuse
+    as damaged is refused here, too; the warning of a small damage comes with the render. The faces are as of
+    `render.frame.shot.Source.as_facts`.
 
     folder: for files that are made on the way. check: called often; an exception from it ends the inspection. Raises
     ServiceError with the parameter `PARAM`, and OSError when the disk cannot be written to.
@@ -48,4 +48,6 @@ def _upright(facts: ImageFacts | VideoFacts, source: Source) -> dict[str, int]:
     """The size in pixels as it is shown: a file may be stored on its side."""
     height, width = source.size
     is_turned = facts.width != facts.height and (facts.width > facts.height) != (width > height)
-    return {"width": facts.height, "height": facts.width} if is_turned else {"width": facts.width, "height": facts.height}
+    return (
+        {"width": facts.height, "height": facts.width} if is_turned else {"width": facts.width, "height": facts.height}
+    )

@@ -123,7 +123,7 @@ def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) ->
             lease.moved_on()  # Before the upload, which may wait for the storage for as long as the limit allows.
             path = folder / f"segment-{segment.index:05d}.ts"
             start = plan.segments[segment.index].start
-            segment_file.encode_segment(map(enlarge, segment.frames), path, start_frame=start, audio=sound)
+            segment_file.encode_segment(segment.frames, path, start_frame=start, audio=sound)
             num_bytes = path.stat().st_size
             key = segments.store(path, render, claim, lease)
             path.rename(media.local_path(key, folder))  # `assemble` finds the file there.

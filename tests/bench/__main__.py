@@ -26,6 +26,8 @@ from accounts.models import Tenant
 from creatorify.demo.media import write_portrait, write_speech
 from render.engines.base import FPS, RenderInputs
 from render.engines.draft.engine import DraftEngine
+from render.frame.found_faces import find_faces
+from render.frame.shot import plan_shot
 from render.media.audio.segment_audio import open_segment_audio
 from render.media.audio.voice import normalise_voice
 from render.media.image.portrait import normalise_portrait
@@ -74,7 +76,8 @@ def draft_speed(folder: Path) -> dict[str, object]:
 def _draft_run(inputs: RenderInputs, folder: Path):  # type: ignore[no-untyped-def]
     start = time.perf_counter()
     engine, parameters, first = DraftEngine(), Parameters(seed=42), 0.0
-    plan = engine.plan(inputs, parameters)
+    shot = plan_shot(find_faces(inputs.portrait, None), parameters, [], num_voices=1, pixels=engine.pixels("480p"))
+    plan = engine.plan(inputs, parameters, shot)
     pieces = []
     sound = [(folder / "speech.wav", 0.0)]
     with open_segment_audio(sound, plan.num_frames) as piece_sound:

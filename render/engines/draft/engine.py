@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from infinitetalk.buckets import PUBLISHED_SIZES
 from render.engines.base import (
     FPS,
     Checkpoint,
@@ -30,6 +29,7 @@ from render.engines.faces import Face, FaceFinder, RgbImage, chosen_faces, talki
 from render.frame.boxes import Box, Crop
 from render.frame.fit import fit
 from render.frame.shot import Shot
+from render.frame.size import usual_pixels
 from render.parameters import Parameters
 
 SEGMENT_FRAMES = 2 * FPS
@@ -44,7 +44,7 @@ class DraftEngine:
         return EngineStatus(available=True)
 
     def pixels(self, resolution: str) -> int:
-        return PUBLISHED_SIZES.pixels(resolution)
+        return usual_pixels(resolution)
 
     def plan(self, inputs: RenderInputs, parameters: Parameters, shot: Shot) -> RenderPlan:
         """Raises ServiceError `no_face` or `face_cropped` when the source lacks a face for each voice."""

@@ -1,5 +1,5 @@
 import wave
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import av
@@ -9,8 +9,10 @@ import skimage.data
 from hibari import Hibari
 from PIL import Image
 
-from render.engines.base import FPS, RenderInputs, RenderPlan
+from render.engines.base import FPS, Engine, RenderInputs, RenderPlan
 from render.engines.draft.engine import DraftEngine
+from render.frame.found_faces import find_faces
+from render.frame.shot import Shot, plan_shot
 from render.parameters import Parameters
 from tests.engines import FreeLease
 
@@ -43,10 +45,23 @@ def inputs(picture: Path, *voices: Path) -> RenderInputs:
     )
 
 
-def render(given: RenderInputs, **parameters) -> tuple[RenderPlan, np.ndarray]:
+def shot_of(given: RenderInputs, parameters: Parameters, engine: Engine | None = None, speakers: Sequence = ()) -> Shot:
+    """The shot of a source, as the step `prepare` decides it."""
+    count = len(given.voices)
+    source = find_faces(given.portrait, given.video, count=count)
+    pixels = (engine or DraftEngine()).pixels(parameters.resolution)
+    return plan_shot(source, parameters, speakers, num_voices=count, pixels=pixels)
+
+
+def plan_of(given: RenderInputs, parameters: Parameters, engine: Engine | None = None) -> RenderPlan:
+    engine = engine or DraftEngine()
+    return engine.plan(given, parameters, shot_of(given, parameters, engine))
+
+
+def render(given: RenderInputs, speakers: Sequence = (), **parameters) -> tuple[RenderPlan, np.ndarray]:
     """The plan and all frames, T x H x W x 3."""
     engine, resolved = DraftEngine(), Parameters(seed=7, **parameters)
-    plan = engine.plan(given, resolved)
+    plan = engine.plan(given, resolved, shot_of(given, resolved, engine, speakers))
     return plan, np.concatenate(
         [segment.frames for segment in engine.segments(given, resolved, plan, None, FreeLease())]
     )

@@ -7,7 +7,7 @@ from render.engines.draft.dubbed_video import SourceFrames
 from render.engines.draft.engine import DraftEngine
 from render.parameters import Parameters
 from tests.engines import FreeLease
-from tests.render.engines.conftest import inputs, render, write_video
+from tests.render.engines.conftest import inputs, plan_of, render, write_video
 from tests.render.engines.lip_sync import lip_sync
 
 
@@ -54,5 +54,5 @@ def test_a_resumed_dubbing_has_the_same_frames(dubbed, film, speech):
 def test_a_video_without_a_face_is_refused(folder, silence):
     grey = write_video(folder / "grey.mp4", [np.full((320, 320, 3), 90, np.uint8)] * 15, 320, 320)
     with pytest.raises(ServiceError) as caught:
-        DraftEngine().plan(inputs(grey, silence), Parameters(seed=0))
+        plan_of(inputs(grey, silence), Parameters(seed=0))
     assert caught.value.code == "no_face"

@@ -10,10 +10,10 @@ from render.engines.draft.engine import DraftEngine
 from render.engines.draft.mouth.drawing import MAX_SHIFT, Mouth
 from render.engines.draft.mouth.shape import MouthPose
 from render.engines.faces import FaceFinder
-from render.engines.frame_size import fit
+from render.frame.fit import fit
 from render.parameters import Parameters
 from tests.engines import FreeLease
-from tests.render.engines.conftest import inputs, render, write_video
+from tests.render.engines.conftest import inputs, plan_of, render, write_video
 from tests.render.engines.lip_sync import lip_sync, mouth_apertures
 
 
@@ -32,16 +32,16 @@ def closed_portrait(portrait, silence, folder):
 
 
 def test_a_plan_has_the_voices_length_in_segments_of_two_seconds(portrait, silence):
-    plan = DraftEngine().plan(inputs(portrait, silence), Parameters(seed=0, frame_num=120))
+    plan = plan_of(inputs(portrait, silence), Parameters(seed=0, frame_num=120))
     assert (plan.width, plan.height, plan.num_frames) == (640, 640, 120)
     assert plan.segments == (FrameRange(0, 50), FrameRange(50, 100), FrameRange(100, 120))
-    assert DraftEngine().plan(inputs(portrait, silence), Parameters(seed=0)).num_frames == 2 * FPS
+    assert plan_of(inputs(portrait, silence), Parameters(seed=0)).num_frames == 2 * FPS
 
 
-@pytest.mark.parametrize(("crop", "size"), [((0, 0, 300, 300), (960, 960)), ((60, 0, 260, 300), (1152, 768))])
+@pytest.mark.parametrize(("crop", "size"), [((0, 0, 300, 300), (960, 960)), ((60, 0, 260, 300), (1168, 784))])
 def test_a_plan_takes_the_size_from_the_picture_and_the_resolution(crop, size, astronaut, silence, tmp_path):
     Image.fromarray(astronaut).crop(crop).save(tmp_path / "picture.png")
-    plan = DraftEngine().plan(inputs(tmp_path / "picture.png", silence), Parameters(seed=0, resolution="720p"))
+    plan = plan_of(inputs(tmp_path / "picture.png", silence), Parameters(seed=0, resolution="720p"))
     assert (plan.height, plan.width) == size
 
 

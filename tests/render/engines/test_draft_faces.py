@@ -4,16 +4,15 @@ import skimage.data
 from PIL import Image
 
 from accounts.errors import ServiceError
-from render.engines.draft.engine import DraftEngine
 from render.engines.faces import FaceFinder
 from render.parameters import Parameters
-from tests.render.engines.conftest import inputs
+from tests.render.engines.conftest import inputs, plan_of
 
 
 def refusal(picture: np.ndarray, tmp_path, *voices) -> ServiceError:
     Image.fromarray(picture).save(tmp_path / "picture.png")
     with pytest.raises(ServiceError) as caught:
-        DraftEngine().plan(inputs(tmp_path / "picture.png", *voices), Parameters(seed=0))
+        plan_of(inputs(tmp_path / "picture.png", *voices), Parameters(seed=0))
     return caught.value
 
 

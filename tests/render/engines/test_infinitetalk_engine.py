@@ -20,24 +20,26 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from accounts.errors import ServiceError
-from infinitetalk.buckets import BUCKETS, nearest_bucket, plan_chunks
+from infinitetalk.buckets import PUBLISHED_SIZES, plan_chunks
 from infinitetalk.checkpoints.hub import PRESET_LORAS
 from infinitetalk.conditioning import image
 from infinitetalk.presets import PRESETS as MODEL_PRESETS
 from infinitetalk.sampling.settings import Settings
 from infinitetalk.server.protocol import RenderJob
 from infinitetalk.server.variants import PLAIN_VARIANTS, SCALED_VARIANTS
-from render.engines import frame_size
 from render.engines import infinitetalk as bridge
 from render.engines.base import Checkpoint, RenderInputs
 from render.engines.faces import FaceFinder
 from render.engines.infinitetalk import InfiniteTalkEngine
 from render.engines.model_server_errors import ModelServerError, ServerLost
 from render.fence import Fenced
+from render.frame.fit import fit
+from render.frame.size import ASPECT_RATIOS, frame_size
 from render.node_faults import NodeFault
 from render.parameters import PRESETS, Parameters
 from tests.engines import FreeLease
 from tests.render.conftest import write_voice
+from tests.render.engines.conftest import plan_of
 
 HANG = {"type": "hang"}  # Nothing more comes.
 PAUSE = {"type": "pause"}
@@ -158,13 +160,13 @@ def chunk(index: int) -> dict:
 
 def segments(engine, inputs, parameters=None, resume=None, lease=None) -> list:
     parameters = parameters or Parameters(seed=1)
-    plan = engine.plan(inputs, parameters)
+    plan = plan_of(inputs, parameters, engine)
     return list(engine.segments(inputs, parameters, plan, resume, lease or FreeLease()))
 
 
 @pytest.mark.parametrize("num_frames", [1, 5, 40, 80, 81, 82, 90, 153, 154, 1000])
 def test_it_plans_the_models_own_chunks(engine, inputs, num_frames) -> None:
-    plan = engine.plan(inputs, Parameters(seed=1, frame_num=num_frames))
+    plan = plan_of(inputs, Parameters(seed=1, frame_num=num_frames), engine)
 
     chunks = plan_chunks(num_frames)
     assert [(span.start, span.stop) for span in plan.segments] == [
@@ -178,24 +180,23 @@ def test_a_portrait_without_a_known_face_is_accepted(engine, inputs) -> None:
     Image.new("RGB", (400, 300), "teal").save(inputs.portrait)  # faces are searched for, because it will be cropped
     assert FaceFinder().find(np.asarray(Image.open(inputs.portrait))) == []
 
-    assert engine.plan(inputs, Parameters(seed=1)).crop is None
+    assert plan_of(inputs, Parameters(seed=1), engine).crop is None
 
 
 def test_without_a_forced_length_a_film_is_as_long_as_its_voice(engine, inputs) -> None:
-    plan = engine.plan(inputs, Parameters(seed=1))
+    plan = plan_of(inputs, Parameters(seed=1), engine)
 
     assert (plan.num_frames, plan.height, plan.width) == (160, 576, 704)
 
 
-def test_the_service_and_the_model_frame_a_picture_alike() -> None:
+@pytest.mark.parametrize("aspect_ratio", ASPECT_RATIOS)
+def test_the_service_and_the_model_frame_a_picture_alike(aspect_ratio) -> None:
     generator = np.random.default_rng(0)
     for height, width in [(300, 400), (401, 399), (1000, 250), (97, 333)]:
         given = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
-        for resolution, buckets in BUCKETS.items():
-            size = nearest_bucket(height, width, buckets)
-            assert frame_size.frame_size(height, width, resolution) == size
-            tensor = image.resize_and_crop(given, size)[0, :, 0].permute(1, 2, 0).numpy()
-            assert np.array_equal(frame_size.fit(given, *size), ((tensor / 2 + 0.5) * 255).round().astype(np.uint8))
+        size = frame_size(height, width, aspect_ratio, PUBLISHED_SIZES.pixels("480p"))
+        tensor = image.resize_and_crop(given, size)[0, :, 0].permute(1, 2, 0).numpy()
+        assert np.array_equal(fit(given, *size), ((tensor / 2 + 0.5) * 255).round().astype(np.uint8))
 
 
 @pytest.mark.parametrize("resolution", ["480p", "720p"])
@@ -216,7 +217,7 @@ def test_a_preset_means_the_same_to_both(engine, server, inputs, preset, resolut
 @pytest.mark.parametrize("crop", [None, (0, 100, 300, 300)])
 def test_the_server_is_told_which_part_is_shown(engine, server, inputs, crop) -> None:
     server.scripts = [[chunk(0), chunk(1), chunk(2), {"type": "done"}]]
-    plan = replace(engine.plan(inputs, Parameters(seed=1)), crop=crop)
+    plan = replace(plan_of(inputs, Parameters(seed=1), engine), crop=crop)
 
     list(engine.segments(inputs, Parameters(seed=1), plan, None, FreeLease()))
 
@@ -365,9 +366,11 @@ def test_the_service_and_the_model_call_a_variant_the_same(engine, inputs, tmp_p
     parameters = Parameters.resolve({"seed": 1, "preset": preset, "lora_scale": scale})
     inputs = dataclasses.replace(inputs, voices=inputs.voices * speakers)
 
-    job = RenderJob.from_message(engine._job(inputs, parameters, engine.plan(inputs, parameters), None, FreeLease()))
+    job = RenderJob.from_message(
+        engine._job(inputs, parameters, plan_of(inputs, parameters, engine), None, FreeLease())
+    )
 
-    assert engine.plan(inputs, parameters).variant == job.variant.name
+    assert plan_of(inputs, parameters, engine).variant == job.variant.name
     assert job.variant.name in {variant.name for variant in (*PLAIN_VARIANTS, *SCALED_VARIANTS)}
 
 

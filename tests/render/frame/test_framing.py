@@ -15,7 +15,9 @@ def face(x: float, y: float, size: tuple[int, int], side: int = 150) -> Box:
     return Box(x / size[0], y / size[1], side / size[0], side / size[1])
 
 
-def framing_of(size: tuple[int, int], faces: list[Box], count: int = 1, aspect_ratio: str = "source", fit: str = "crop"):
+def framing_of(
+    size: tuple[int, int], faces: list[Box], count: int = 1, aspect_ratio: str = "source", fit: str = "crop"
+):
     source = size[::-1]
     return frame_source(source, frame_size(*source, aspect_ratio, PIXELS), faces, count, fit=fit)
 

@@ -18,6 +18,7 @@ from render.media.download import ssrf_guard
 from render.models import State
 from render.pipeline import runner
 from render.pipeline.preparation import prepare_sources
+from tests.engines import InstantEngine
 from tests.render.conftest import write_voice
 
 pytestmark = pytest.mark.django_db
@@ -116,11 +117,9 @@ def test_what_is_a_little_damaged_is_prepared_with_a_warning(
         image_url=f"{bad_site}/face.png", audio_url=f"{bad_site}/damaged.wav", audio_url_2=f"{bad_site}/voice.wav"
     )
 
-    sources, warnings = prepare_sources(
-        render, min_audio_seconds=0.5, num_frames=None, folder=tmp_path, check=lambda: None
-    )
+    prepared = prepare_sources(render, engine=InstantEngine(), folder=tmp_path, check=lambda: None)
 
-    assert len(sources["voices"]) == 2
-    (warning,) = warnings
+    assert len(prepared.sources["voices"]) == 2
+    (warning,) = prepared.warnings
     assert (warning["param"], warning["code"]) == ("audio_url", "damaged")
     assert "0.02 s of it could not be read" in warning["detail"]

@@ -18,6 +18,7 @@ from render.pipeline import preparation
 from render.speech import joining, registry
 from render.speech.base import SAMPLE_RATE, SpeechUnavailable
 from render.speech.registry import Script, choose, speak
+from tests.engines import InstantEngine
 
 SENTENCE = "Hello, and welcome. This was spoken by a computer."
 
@@ -159,7 +160,7 @@ def test_a_render_gives_its_check_to_the_speech(monkeypatch, tmp_path) -> None:
     given = {}
     monkeypatch.setattr(preparation, "_fetch_all", lambda *arguments: {"image_url": tmp_path})
     monkeypatch.setattr(preparation, "speak", lambda *arguments, **named: given.update(named) or fail())
-    render = Render(script=script("Hello"), tenant=Tenant(plan=Plan(max_audio_seconds=60)))
+    render = Render(script=script("Hello"), parameters={"seed": 1}, tenant=Tenant(plan=Plan(max_audio_seconds=60)))
     calls: list[str] = []
 
     def fail() -> None:
@@ -168,8 +169,7 @@ def test_a_render_gives_its_check_to_the_speech(monkeypatch, tmp_path) -> None:
     with pytest.raises(SpeechUnavailable):
         preparation.prepare_sources(
             render,
-            min_audio_seconds=0.5,
-            num_frames=None,
+            engine=InstantEngine(),
             folder=tmp_path,
             check=lambda: calls.append("check"),
             moved_on=lambda: calls.append("moved on"),
