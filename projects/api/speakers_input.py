@@ -58,7 +58,6 @@ class SpeakersField(serializers.ListField):
         if audios and audios != list(range(1, num_voices + 1)):
             needed = "one entry with audio 1 is" if num_voices == 1 else "two entries with audio 1 and 2 are"
             given = ", ".join(map(str, audios))
-            detail = (
-                f"The request has {num_voices} voice{'s'[: num_voices - 1]}, so {needed} is needed; given: {given}."
-            )
+            voices = "1 voice" if num_voices == 1 else f"{num_voices} voices"
+            detail = f"The request has {voices}, so {needed} needed; given: audio {given}."
             raise serializers.ValidationError({"speakers": [detail]}, code="invalid")

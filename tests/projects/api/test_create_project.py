@@ -18,6 +18,7 @@ ADDED_KEYS = {
     "error_code", "poster_url", "thumbnail_url", "duration_seconds", "video_expires_at", "warnings", "metadata", "urls",
     "takes", "takes_total", "poll_after_seconds",
     "preview_url", "script", "voice", "language", "webhook_url", "start_deadline_seconds", "total_deadline_seconds",
+    "width", "height", "crop", "speakers", "video_alpha_url",
 }  # fmt: skip
 
 
