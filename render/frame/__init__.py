@@ -1,0 +1,1 @@
+"""What is done with the frames of every engine before they are encoded. Without Django."""
