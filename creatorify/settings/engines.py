@@ -24,6 +24,7 @@ DEFAULT_ENGINE = env.text("DEFAULT_ENGINE", "draft")
 TEST_ENGINE = "draft"  # Projects of test keys always use it.
 FINAL_ENGINE = "infinitetalk"  # `finalize` renders a draft anew with it.
 RESOLUTIONS = ["480p", "720p"]  # of every engine
+UPSCALES = ["720p", "1080p"]  # of every engine, too; `render.parameters` has their pixels
 
 # Retries: seconds to wait after the 1st, 2nd, ... failure of each kind.
 RENDER_RETRY_DELAYS = [0, 30, 120, 600]  # after a crash of the worker or a failure of the render

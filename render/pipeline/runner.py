@@ -114,7 +114,8 @@ def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) ->
     inputs = inputs_of(render, sources_of(render), folder, lease)
     parameters = Parameters.resolve(render.parameters)
     rendered = engine.segments(inputs, parameters, plan, checkpoint, lease)
-    enlarge = Upscaler(plan.height, plan.width, upscaled_size((plan.height, plan.width), parameters))
+    size = plan.height, plan.width
+    enlarge = Upscaler(size, upscaled_size(size, parameters))
     voices = sound_of(render, folder, lease)
     with open_segment_audio(voices, plan.num_frames, on_dropped=lease.moved_on) as sound:
         began = time.monotonic()
@@ -123,7 +124,7 @@ def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) ->
             lease.moved_on()  # Before the upload, which may wait for the storage for as long as the limit allows.
             path = folder / f"segment-{segment.index:05d}.ts"
             start = plan.segments[segment.index].start
-            segment_file.encode_segment(segment.frames, path, start_frame=start, audio=sound)
+            segment_file.encode_segment(map(enlarge, segment.frames), path, start_frame=start, audio=sound)
             num_bytes = path.stat().st_size
             key = segments.store(path, render, claim, lease)
             path.rename(media.local_path(key, folder))  # `assemble` finds the file there.

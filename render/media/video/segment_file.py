@@ -1,6 +1,8 @@
 """The files of rendered segments: MPEG-TS, which can be played by itself and is joined without re-encoding."""
 
+from collections.abc import Iterable
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -18,15 +20,18 @@ TS_OPTIONS = {"mpegts_copyts": "1", "mpegts_flags": "initial_discontinuity", "ff
 
 
 def encode_segment(
-    frames: NDArray[np.uint8], path: Path, start_frame: int, *, audio: SegmentAudio | None = None
+    frames: Iterable[NDArray[np.uint8]], path: Path, start_frame: int, *, audio: SegmentAudio | None = None
 ) -> None:
-    """Encode frames (T x H x W x 3, RGB, H and W even) to an MPEG-TS file that starts at `start_frame` / FPS seconds.
+    """Encode frames (H x W x 3, RGB, H and W even) to an MPEG-TS file that starts at `start_frame` / FPS seconds.
 
+    frames: an array, or frames that are made one by one while they are encoded; at least one.
     The file begins with an IDR frame and its parameter sets, so that it can be a media segment of HLS (RFC 8216, 3.2).
     It holds the audio packets that start while its frames are shown. Equal frames and an equal mix give equal bytes.
     Raises ServiceError audio_invalid when a voice cannot be decoded.
     """
-    _, height, width, _ = frames.shape
+    frames = iter(frames)
+    first = next(frames)
+    height, width, _ = first.shape
     convert = Rgb709Converter()
     with (
         atomic_file(path) as partial,
@@ -34,7 +39,7 @@ def encode_segment(
     ):
         video_stream = add_h264_stream(container, width, height)
         audio_stream = audio.add_stream(container) if audio else None
-        for number, pixels in enumerate(frames, start=start_frame):
+        for number, pixels in enumerate(chain([first], frames), start=start_frame):
             if audio and audio_stream:
                 for packet in audio.packets(number):
                     packet.stream = audio_stream

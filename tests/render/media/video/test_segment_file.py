@@ -1,3 +1,4 @@
+import weakref
 from pathlib import Path
 
 import av
@@ -69,6 +70,23 @@ def test_equal_frames_give_equal_bytes(frames: NDArray[np.uint8], tmp_path: Path
     encode_segment(frames.copy(), tmp_path / "two.ts", start_frame=7)
 
     assert (tmp_path / "one.ts").read_bytes() == (tmp_path / "two.ts").read_bytes()
+
+
+def test_frames_are_made_one_by_one_while_they_are_encoded(frames: NDArray[np.uint8], tmp_path: Path) -> None:
+    encode_segment(frames, tmp_path / "array.ts", start_frame=7)
+    alive, most = weakref.WeakValueDictionary(), 0
+
+    def made_late():
+        nonlocal most
+        for number in range(len(frames)):
+            alive[number] = frame = frames[number].copy()
+            most = max(most, len(alive))
+            yield frame
+
+    encode_segment(made_late(), tmp_path / "iterable.ts", start_frame=7)
+
+    assert (tmp_path / "iterable.ts").read_bytes() == (tmp_path / "array.ts").read_bytes()
+    assert most <= 3  # With the first one, which gave the size.
 
 
 def test_it_leaves_nothing_behind_when_it_fails(tmp_path: Path) -> None:
