@@ -11,7 +11,6 @@ from django.db import transaction
 from PIL import Image
 
 from accounts.models import Tenant
-from render.deadlines import Deadlines
 from render.fence import Claim
 from render.lifecycle import submission, transitions
 from render.machine import nodes
@@ -52,7 +51,7 @@ def enqueue(acme: Tenant, site, settings) -> Callable[..., Render]:
     base_url, _ = site
 
     def make(
-        *, parameters: Parameters | None = None, deadlines: Deadlines = submission.NO_DEADLINES, **overrides
+        *, parameters: Parameters | None = None, deadlines: submission.Deadlines = submission.NO_DEADLINES, **overrides
     ) -> Render:
         fields = {
             "tenant": acme,

@@ -8,10 +8,10 @@ from django.db.models.functions import Now
 from accounts.errors import PROBLEM_TYPES, ServiceError
 from accounts.models import UsageEntry
 from render import fence
-from render.deadlines import Deadlines
 from render.fence import Claim, Fenced
 from render.lifecycle import progress, reaper, retries, transitions
 from render.lifecycle.lease import Lease
+from render.lifecycle.submission import Deadlines
 from render.models import Attempt, Phase, ReaperClock, Render, State
 from render.pipeline import runner
 from tests.engines import InstantEngine
