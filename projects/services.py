@@ -19,7 +19,6 @@ from projects import forecast
 from projects.assets import references
 from projects.models import MAX_TAKES, Project, Take
 from projects.webhooks import outbox
-from render.deadlines import Deadlines
 from render.engines import registry
 from render.lifecycle import submission, transitions
 from render.models import Render, State
@@ -79,9 +78,11 @@ def create_project(project: Project, *, test_scenario: str = "") -> NewProject:
     return NewProject(take, hold, "frame_num" in project.parameters or seconds is not None)
 
 
-def _deadlines(project: Project) -> Deadlines:
+def _deadlines(project: Project) -> submission.Deadlines:
     """Of each of its takes."""
-    return Deadlines(start_seconds=project.start_deadline_seconds, total_seconds=project.total_deadline_seconds)
+    return submission.Deadlines(
+        start_seconds=project.start_deadline_seconds, total_seconds=project.total_deadline_seconds
+    )
 
 
 def _engine_of(project: Project) -> str:

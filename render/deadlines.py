@@ -6,8 +6,7 @@ has not. A render that has missed a deadline is not claimed (`render.queue.selec
 queued, and its worker if it is running: when the lease is renewed, or in the step that would take it further.
 """
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from math import ceil
 
 from django.db.models import Case, Q, Value, When
@@ -19,27 +18,12 @@ from render.models import Phase, Render
 BEFORE_THE_ENGINE = [Phase.PREPARE, Phase.WAITING]
 
 TOTAL = Q(total_deadline_at__lte=Now())
-# The phase as well, because workers of version 0.2.0 do not record `begun_at`. A retry that has nothing left to render
+# The phase as well, because workers of an older version do not record `begun_at`. A retry that has nothing left to render
 # is in a later phase from the outset: its engine need not begin.
 START = Q(start_deadline_at__lte=Now(), begun_at=None, phase__in=BEFORE_THE_ENGINE)
 MISSED = TOTAL | START  # Renders that have missed a deadline, among those that have not ended.
 
 _WHICH = Case(When(TOTAL, then=Value("total")), When(START, then=Value("start")), default=Value(""))
-
-
-@dataclass(frozen=True)
-class Deadlines:
-    """In seconds from the creation of a render; None: it has no such deadline."""
-
-    start_seconds: int | None = None
-    total_seconds: int | None = None
-
-    def set_on(self, render: Render, created_at: datetime) -> None:
-        """Of a new render. created_at: by the database's clock."""
-        if self.start_seconds is not None:
-            render.start_deadline_at = created_at + timedelta(seconds=self.start_seconds)
-        if self.total_seconds is not None:
-            render.total_deadline_at = created_at + timedelta(seconds=self.total_seconds)
 
 
 def missed(render: Render) -> ServiceError | None:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -46,10 +45,9 @@ def fence(claim: Claim) -> Iterator[Render]:
         yield render
 
 
-def renew(claim: Claim, *, progress: int | None = None) -> Any:
-    """Renew the lease; return the render with its node, which say whether to stop or to drain. Raises Fenced.
-
-    The render has one attribute more, `is_overdue`: whether it has missed a deadline.
+def renew(claim: Claim, *, progress: int | None = None) -> tuple[Render, bool]:
+    """Renew the lease; return the render with its node, which say whether to stop or to drain, and whether the render
+    has missed a deadline. Raises Fenced.
 
     progress: in percent; a smaller value than the recorded one is ignored. A late renewal succeeds as long as the
     reaper has not taken the render: the token decides, not the clock.
@@ -61,7 +59,7 @@ def renew(claim: Claim, *, progress: int | None = None) -> Any:
     is_overdue = ExpressionWrapper(deadlines.MISSED, output_field=BooleanField())
     render = Render.objects.select_related("node").annotate(is_overdue=is_overdue).get(pk=claim.render_id)
     Node.objects.filter(renders=render).update(heartbeat_at=Now())
-    return render
+    return render, render.is_overdue
 
 
 def lease_end() -> object:

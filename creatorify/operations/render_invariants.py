@@ -6,12 +6,17 @@ from projects.retention import policy as retention
 # Two rows have the times at which their transactions began, and a claim may have waited while a segment was written.
 TOGETHER_SECONDS = 1
 FAULT_MINUTES = 15  # A node may be without room for so long.
-CLAIMABLE = """
+LATE_MINUTES = 5  # After a missed deadline, until a lost lease or an outage is noticed and the render has ended.
+# By the rules of `render.deadlines`, in SQL of its own.
+HAS_NOT_BEGUN = "r.begun_at IS NULL AND r.phase IN ('prepare', 'waiting')"
+CLAIMABLE = f"""
     FROM render_render r JOIN accounts_tenant t ON t.id = r.tenant_id JOIN accounts_plan p ON p.id = t.plan_id
     LEFT JOIN render_running_of_tenant running ON running.tenant_id = r.tenant_id
     WHERE r.state = 'queued' AND r.cancel_requested_at IS NULL
     AND (r.phase IN ('assembling', 'uploading') OR coalesce(running.number, 0) < p.max_concurrent)
     AND r.not_before < now() - make_interval(secs => %(patience)s)
+    AND coalesce(r.total_deadline_at > now(), true)
+    AND NOT ({HAS_NOT_BEGUN} AND coalesce(r.start_deadline_at <= now(), false))
 """
 
 # Unique indexes, check constraints and a trigger, by their names in the migrations.
@@ -43,6 +48,22 @@ RENDER_INVARIANTS = [
         "cancel_carried_out",
         "A waiting render is canceled at once: none waits after a cancel was requested.",
         "SELECT r.id FROM render_render r WHERE r.state = 'queued' AND r.cancel_requested_at IS NOT NULL",
+    ),
+    Invariant(
+        "start_deadline_kept",
+        f"A render that has not begun by its start deadline ends, {LATE_MINUTES} minutes later at the latest.",
+        f"""
+        SELECT r.id FROM render_render r WHERE r.state IN ('queued', 'running') AND {HAS_NOT_BEGUN}
+        AND r.start_deadline_at < now() - interval '{LATE_MINUTES} minutes'
+        """,
+    ),
+    Invariant(
+        "total_deadline_kept",
+        f"A render that is not finished by its total deadline ends, {LATE_MINUTES} minutes later at the latest.",
+        f"""
+        SELECT r.id FROM render_render r WHERE r.state IN ('queued', 'running')
+        AND r.total_deadline_at < now() - interval '{LATE_MINUTES} minutes'
+        """,
     ),
     Invariant(
         "ticket_there",

@@ -134,11 +134,11 @@ class Lease(ClaimThread):
         self._lost = time.monotonic() > self._renewed_at + settings.RENDER_OUTAGE_SECONDS
 
     def _renew(self) -> None:
-        render = fence.renew(self._claim, progress=self._progress)
+        render, is_overdue = fence.renew(self._claim, progress=self._progress)
         if render.cancel_requested_at is not None:
             transitions.cancel(self._claim)
             self._lost = True
-        elif render.is_overdue:
+        elif is_overdue:
             self._lost = transitions.fail_overdue(self._claim)
         elif time.monotonic() > self._deadline:
             self._give_up()

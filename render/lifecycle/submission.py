@@ -1,19 +1,29 @@
 """How a render comes to be. What becomes of it then: `render.lifecycle.transitions`."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
 from math import ceil
 from typing import Any
 
 from accounts.billing import quota
 from accounts.errors import ServiceError
 from accounts.models import ApiKey, UsageEntry
-from render.deadlines import Deadlines
 from render.engines import registry
 from render.engines.base import FPS
 from render.lifecycle import progress
 from render.lifecycle.transitions import COMMON_QUEUE, enter_state
 from render.models import Phase, Render, Segment, State
 from render.queue import tickets
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """In seconds from the creation of a render; None: it has no such deadline. Who sees to them: `render.deadlines`."""
+
+    start_seconds: int | None = None
+    total_seconds: int | None = None
+
 
 NO_DEADLINES = Deadlines()
 
@@ -56,7 +66,10 @@ def submit(
     if Render.objects.filter(tenant=render.tenant, state=State.QUEUED).count() >= most:
         raise ServiceError("queue_full", f"{most} renders are waiting already.")
     render.queue = COMMON_QUEUE
-    deadlines.set_on(render, hold.created_at)
+    if deadlines.start_seconds is not None:
+        render.start_deadline_at = hold.created_at + timedelta(seconds=deadlines.start_seconds)
+    if deadlines.total_seconds is not None:
+        render.total_deadline_at = hold.created_at + timedelta(seconds=deadlines.total_seconds)
     if continues is not None:
         _take_over(render, continues)
     enter_state(render, State.QUEUED, is_new=True)

@@ -50,7 +50,9 @@ def enqueue(acme: Tenant, site, settings) -> Callable[..., Render]:
     settings.ALLOW_PRIVATE_MEDIA_URLS = True
     base_url, _ = site
 
-    def make(*, parameters: Parameters | None = None, **overrides) -> Render:
+    def make(
+        *, parameters: Parameters | None = None, deadlines: submission.Deadlines = submission.NO_DEADLINES, **overrides
+    ) -> Render:
         fields = {
             "tenant": acme,
             "engine": "instant",
@@ -60,7 +62,7 @@ def enqueue(acme: Tenant, site, settings) -> Callable[..., Render]:
         }
         render = Render(**{**fields, **overrides})
         with transaction.atomic():
-            submission.submit(render, api_key=None, is_test=False)
+            submission.submit(render, api_key=None, is_test=False, deadlines=deadlines)
         return render
 
     return make

@@ -24,6 +24,8 @@ LONG_AGO = "now() - interval '1 day'"
 BREAKS = {
     "lease_alive": f"UPDATE render_render SET lease_until = {LONG_AGO} WHERE id = '{{running}}'",
     "cancel_carried_out": "UPDATE render_render SET cancel_requested_at = now() WHERE id = '{queued}'",
+    "start_deadline_kept": f"UPDATE render_render SET start_deadline_at = {LONG_AGO} WHERE id = '{{queued}}'",
+    "total_deadline_kept": f"UPDATE render_render SET total_deadline_at = {LONG_AGO} WHERE id = '{{running}}'",
     "ticket_there": "DELETE FROM django_q_ormq;"
     f" UPDATE render_render SET not_before = {LONG_AGO} WHERE id = '{{queued}}'",
     "nodes_can_work": "INSERT INTO render_node (name, queue, model_state, gpu, memory_plan, draining, fault,"
@@ -99,6 +101,17 @@ def test_it_finds_what_is_broken(ids) -> None:
             transaction.set_rollback(True)
 
     assert found == {name: {name} for name in BREAKS}
+
+
+@pytest.mark.parametrize("deadline", ["start_deadline_at", "total_deadline_at"])
+def test_a_render_that_no_worker_may_claim_needs_no_ticket(ids, deadline) -> None:
+    just_now = "now() - interval '1 second'"
+    with connection.cursor() as cursor:
+        cursor.execute(BREAKS["ticket_there"].format(**ids))
+        assert broken() == {"ticket_there"}
+        cursor.execute(f"UPDATE render_render SET {deadline} = {just_now} WHERE id = '{ids['queued']}'")
+
+    assert broken() == set()
 
 
 def test_what_is_found_is_told_by_the_command_and_in_the_log(ids, caplog, capsys) -> None:
