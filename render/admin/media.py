@@ -21,6 +21,7 @@ def media_keys(render: Render) -> dict[str, str]:
     keys = {
         "video": render.video_key,
         "poster": render.poster_key,
+        "transparent": render.alpha_key,
         "portrait": sources.get("portrait"),
         "source-video": sources.get("video"),
     }

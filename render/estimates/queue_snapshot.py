@@ -34,7 +34,10 @@ DEFAULT_PACE = {"draft": 0.5, "infinitetalk": 40.0}  # Seconds of work for a sec
 DEFAULT_OUTPUT_SECONDS = 10.0  # Of a render whose voice is not measured yet, until there are others to judge by.
 PREPARE_SECONDS = 2.0
 FINISH_SECONDS = 2.0  # To join and store what is rendered.
-COLUMNS = ["queue", "phase", "tenant_id", "engine", "num_frames", "progress", "created_at"]  # Read of each render.
+# For a render after one of another variant of the model, whose weights a GPU node has to load: 30 GB from a disk.
+WEIGHTS_SECONDS = 40.0
+# Read of each render.
+COLUMNS = ["queue", "phase", "tenant_id", "engine", "variant", "num_frames", "progress", "created_at"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Place:
     work_until: float  # Seconds of work in its queue up to and including its own.
     delayed: bool  # It waits for the time of its next try.
     max_concurrent: int | None  # Of its tenant; None: not known yet.
+    variant: str  # Of the model.
     order: tuple[Any, ...]  # Of `assumed_order`.
 
     def is_at_limit(self, running: int) -> bool:
@@ -79,6 +83,7 @@ class QueueSnapshot:
     read_at: float  # By `time.monotonic`.
     paces: Paces
     at_work: dict[str, list[float]]  # Seconds left of each running render, by queue.
+    variant_at_work: dict[str, str]  # Of one of the running renders, by queue.
     running_of_tenant: dict[uuid.UUID, int]
     abandoned: set[str]  # Queues whose tickets no worker takes.
     faulty: set[str]  # Queues none of whose nodes can work now.
@@ -105,9 +110,12 @@ class QueueSnapshot:
             phase=render.phase,
             tenant_id=render.tenant_id,
             rank=last.rank + 1 if last else 1,
-            work_until=(last.work_until if last else 0) + seconds_left(render, self.paces),
+            work_until=(last.work_until if last else 0)
+            + seconds_left(render, self.paces)
+            + _weights_seconds(last.variant if last else self.variant_at_work.get(render.queue, ""), render.variant),
             delayed=render.not_before > timezone.now(),
             max_concurrent=next(limits, known),
+            variant=render.variant,
             order=order,
         )
 
@@ -152,14 +160,19 @@ def _read() -> QueueSnapshot:
     paces = Paces()
     at_work: dict[str, list[float]] = defaultdict(list)
     running_of_tenant: dict[uuid.UUID, int] = defaultdict(int)
+    variant_at_work: dict[str, str] = {}
     for render in Render.objects.filter(state=State.RUNNING).only(*COLUMNS):
         at_work[render.queue].append(seconds_left(render, paces))
         running_of_tenant[render.tenant_id] += 1
+        variant_at_work[render.queue] = render.variant
     with_old_tickets, faulty = _queues_in_trouble()
     # A queue in which something runs has workers, only no free one.
     abandoned = with_old_tickets - at_work.keys()
     faulty -= at_work.keys()
-    return QueueSnapshot(time.monotonic(), paces, at_work, running_of_tenant, abandoned, faulty, _places(paces))
+    places = _places(paces, variant_at_work)
+    return QueueSnapshot(
+        time.monotonic(), paces, at_work, variant_at_work, running_of_tenant, abandoned, faulty, places
+    )
 
 
 def _queues_in_trouble() -> tuple[set[str], set[str]]:
@@ -171,7 +184,12 @@ def _queues_in_trouble() -> tuple[set[str], set[str]]:
     return {queue for queue, of_ticket in rows if of_ticket}, {queue for queue, of_ticket in rows if not of_ticket}
 
 
-def _places(paces: Paces) -> dict[uuid.UUID, Place]:
+def _weights_seconds(before: str, variant: str) -> float:
+    """What it takes to load the weights of a variant after those of another one; empty: it is not known."""
+    return WEIGHTS_SECONDS if before and variant and before != variant else 0.0
+
+
+def _places(paces: Paces, variant_at_work: dict[str, str]) -> dict[uuid.UUID, Place]:
     renders: Any = Render.objects.filter(state=State.QUEUED).annotate(
         delayed=ExpressionWrapper(Q(not_before__gt=Now()), output_field=BooleanField()),
         max_concurrent=F("tenant__plan__max_concurrent"),
@@ -181,9 +199,10 @@ def _places(paces: Paces) -> dict[uuid.UUID, Place]:
     queued = sorted(rows[:MOST_PLACES], key=lambda render: (render.queue, assumed_order(render)))
     places = {}
     for queue, of_queue in groupby(queued, key=lambda render: render.queue):
-        work = 0.0
+        work, before = 0.0, variant_at_work.get(queue, "")
         for rank, render in enumerate(of_queue, start=1):
-            work += seconds_left(render, paces)
+            work += seconds_left(render, paces) + _weights_seconds(before, render.variant)
+            before = render.variant or before
             places[render.pk] = Place(
                 queue=queue,
                 phase=render.phase,
@@ -192,6 +211,7 @@ def _places(paces: Paces) -> dict[uuid.UUID, Place]:
                 work_until=work,
                 delayed=render.delayed,
                 max_concurrent=render.max_concurrent,
+                variant=render.variant,
                 order=assumed_order(render),
             )
     return places

@@ -47,6 +47,14 @@ def enter(claim: Claim, phase: Phase, *, progress: int) -> None:
         moved_on(render)
 
 
+def warn(claim: Claim, warning: SourceWarning) -> None:
+    """Add a warning that is found after the preparation; a second call with the same one changes nothing. Raises Fenced."""
+    with fence(claim) as render:
+        if warning not in render.warnings:
+            Render.objects.filter(pk=claim.render_id).update(warnings=[*render.warnings, warning])
+            moved_on(render)
+
+
 def prepared(
     claim: Claim,
     *,

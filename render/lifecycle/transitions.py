@@ -100,7 +100,7 @@ def hand_back_for_fault(claim: Claim, fault: str, *, trace: str, variant: str = 
         requeue(claim, render, Attempt.Outcome.NODE_FAULT, delay=nth(settings.NODE_FAULT_DELAYS, times))
 
 
-def finish(claim: Claim, *, video_key: str, poster_key: str, duration_seconds: float) -> None:
+def finish(claim: Claim, *, video_key: str, poster_key: str, duration_seconds: float, alpha_key: str = "") -> None:
     """Charge the rendered seconds and end the render, both in one transaction.
 
     Raises Fenced, CancelRequested, ServiceError `deadline_exceeded`, or WrongSegments when what is recorded is not what
@@ -119,6 +119,7 @@ def finish(claim: Claim, *, video_key: str, poster_key: str, duration_seconds: f
             progress=100,
             video_key=video_key,
             poster_key=poster_key,
+            alpha_key=alpha_key,
             duration_seconds=duration_seconds,
             lease_until=None,
             completed_at=Now(),

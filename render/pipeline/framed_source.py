@@ -62,6 +62,9 @@ def frame_source(
         has_person = compose_portrait(path, composed, composition)
     path.unlink()
     if not has_person and parameters.background not in KEPT:
-        detail = "No person was found, so the background was kept."
-        warnings.append(SourceWarning(param="parameters.background", code="no_person", detail=detail))
+        warnings.append(no_person("the background was kept"))
     return FramedSource(composed, shot.composed(), warnings)
+
+
+def no_person(outcome: str) -> SourceWarning:
+    return SourceWarning(param="parameters.background", code="no_person", detail=f"No person was found, so {outcome}.")

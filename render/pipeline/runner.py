@@ -7,7 +7,7 @@ segment is not rendered again unless it is wrong, and everything after it is mad
 import logging
 import tempfile
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from render import advice
@@ -29,7 +29,9 @@ from render.parameters import Parameters
 from render.pipeline import segments, test_scenarios
 from render.pipeline.attempt_end import record_end
 from render.pipeline.local_inputs import checkpoint_after, fetch, inputs_of, plan_of, sound_of, sources_of
+from render.pipeline.framed_source import no_person
 from render.pipeline.preparation import prepare_sources
+from render.pipeline.transparent_video import TRANSPARENT, cut_out
 from render.queue import tickets
 from render.storage import media
 
@@ -71,8 +73,7 @@ def _make_video(claim: Claim, lease: Lease, folder: Path) -> None:
         transitions.hand_over(claim, transitions.COMMON_QUEUE, Phase.ASSEMBLING)
         return
     require_planned_segments(render)
-    video = assemble(claim, lease, render, folder)
-    upload_and_finish(claim, lease, render, video, folder)
+    upload_and_finish(claim, lease, render, assemble(claim, lease, render, folder))
 
 
 def prepare(claim: Claim, lease: Lease, render: Render, folder: Path) -> None:
@@ -148,27 +149,42 @@ def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) ->
             began = stored_at
 
 
-def assemble(claim: Claim, lease: Lease, render: Render, folder: Path) -> Path:
-    """4. Assemble: join the recorded segments without encoding them again, and add the sound; return the video."""
+@dataclass(frozen=True)
+class FinishedFiles:
+    video: Path
+    poster: Path
+    alpha: Path | None  # the video of the person alone, if it was requested and a person was found
+
+
+def assemble(claim: Claim, lease: Lease, render: Render, folder: Path) -> FinishedFiles:
+    """4. Assemble: join the recorded segments without encoding them again, and add the sound."""
     _enter(claim, lease, Phase.ASSEMBLING, progress.RENDERED)
     files = [fetch(segment.key, folder, lease) for segment in render.segments.all()]
     video = folder / "video.mp4"
     sound = sound_of(render, folder, lease)
-    output_video.assemble_video(files, sound, plan_of(render).num_frames, video, on_joined=lease.moved_on)
-    output_video.save_poster(files[0], folder / "poster.jpg")
-    return video
+    plan, parameters = plan_of(render), Parameters.resolve(render.parameters)
+    output_video.assemble_video(files, sound, plan.num_frames, video, on_joined=lease.moved_on)
+    poster = folder / "poster.jpg"
+    output_video.save_poster(files[0], poster)
+    alpha = folder / "video.webm" if parameters.background == TRANSPARENT else None
+    if alpha and not cut_out(files, sound, plan, parameters, alpha, lease):
+        progress.warn(claim, no_person("there is no video without it"))
+        alpha = None
+    return FinishedFiles(video, poster, alpha)
 
 
-def upload_and_finish(claim: Claim, lease: Lease, render: Render, video: Path, folder: Path) -> None:
+def upload_and_finish(claim: Claim, lease: Lease, render: Render, files: FinishedFiles) -> None:
     """5. Upload the video and its poster. 6. Finish: end the render and charge it, in one transaction."""
     lease.check()
     _enter(claim, lease, Phase.UPLOADING, progress.ASSEMBLED)
-    video_key = media.store_video(video, render, claim, lease.report_upload)
-    poster_key = media.store_video(folder / "poster.jpg", render, claim)
+    video_key = media.store_video(files.video, render, claim, lease.report_upload)
+    poster_key = media.store_video(files.poster, render, claim)
+    alpha_key = media.store_video(files.alpha, render, claim) if files.alpha else ""
     transitions.finish(
         claim,
         video_key=video_key,
         poster_key=poster_key,
+        alpha_key=alpha_key,
         duration_seconds=plan_of(render).num_frames / FPS,
     )
 

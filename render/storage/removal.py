@@ -7,9 +7,9 @@ from render.storage import media
 
 
 def delete_videos(render: Render) -> int:
-    """Delete the video and the poster, also of interrupted uploads; return how many files. Raises StorageFailure."""
+    """Delete the videos and the poster, also of interrupted uploads; return how many files. Raises StorageFailure."""
     number = media.delete_folder(media.folder_of(render)) if render.attempt else 0
-    Render.objects.filter(pk=render.pk).update(video_key="", poster_key="", films_deleted_at=Now())
+    Render.objects.filter(pk=render.pk).update(video_key="", poster_key="", alpha_key="", films_deleted_at=Now())
     return number
 
 

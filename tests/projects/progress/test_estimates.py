@@ -120,6 +120,17 @@ def test_it_does_not_guess_before_it_is_in_its_engines_queue(alice, see):
     assert see(project)["eta_seconds"] == 10
 
 
+def test_other_weights_of_the_model_take_time_to_load(alice, see):
+    first, other = (create(alice, parameters={"engine": "stateful"}) for _ in range(2))
+    for _ in range(2):
+        transitions.hand_over(claim(), "gpu", Phase.WAITING)
+    Render.objects.update(variant="1-standard")
+    assert [see(project)["eta_seconds"] for project in (first, other)] == [10, 20]
+
+    Render.objects.filter(take__project=other["id"]).update(variant="2-standard")
+    assert [see(project)["eta_seconds"] for project in (first, other)] == [10, 60]
+
+
 def test_those_that_are_only_prepared_here_cost_little(alice, see):
     for _ in range(3):
         create(alice, parameters={"engine": "stateful"})
