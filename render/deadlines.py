@@ -18,8 +18,8 @@ from render.models import Phase, Render
 BEFORE_THE_ENGINE = [Phase.PREPARE, Phase.WAITING]
 
 TOTAL = Q(total_deadline_at__lte=Now())
-# The phase as well, because workers of an older version do not record `begun_at`. A retry that has nothing left to render
-# is in a later phase from the outset: its engine need not begin.
+# The phase as well, because workers of an older version do not record `begun_at`. A retry that has nothing left to
+# render is in a later phase from the outset: its engine need not begin.
 START = Q(start_deadline_at__lte=Now(), begun_at=None, phase__in=BEFORE_THE_ENGINE)
 MISSED = TOTAL | START  # Renders that have missed a deadline, among those that have not ended.
 

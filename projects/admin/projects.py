@@ -26,11 +26,11 @@ from projects.presentation.projects import present_one
 from projects.presentation.serializers import ProjectSerializer
 from render.admin.media import media_keys, media_link
 from render.admin.renders import EngineFilter, QueueFilter, error_text, state_text
-from render.admin.request_fields import audio_order_text, script_text, values_table, warnings_list
+from render.admin.request_fields import audio_order_text, script_text, speakers_text, values_table, warnings_list
 from render.models import Render, State
 
 # Of the API's answer: whoever has such a link can open the video or the image.
-MEDIA_LINKS = {"video_url", "preview_url", "poster_url", "thumbnail_url"}
+MEDIA_LINKS = {"video_url", "video_alpha_url", "preview_url", "poster_url", "thumbnail_url"}
 
 
 class TakeInline(ReadOnlyInline):
@@ -114,7 +114,7 @@ class ProjectAdmin(ReadOnlyAdmin):
         (None, {"fields": ["id", "title", "state", "error", "latest_render", "tenant", "user_id", "api_key"]}),
         ("When", {"fields": ["created_at", "updated_at", "deleted_at"]}),
         ("What was requested", {"fields": [
-            "description", "image", "audio", "spoken", "audio_2", "order", "prompt",
+            "description", "image", "audio", "spoken", "audio_2", "order", "who_speaks", "prompt",
             "start_deadline_seconds", "total_deadline_seconds",
             "requested_parameters", "requested_metadata", "webhook_url", "all_warnings",
         ]}),
@@ -214,6 +214,10 @@ class ProjectAdmin(ReadOnlyAdmin):
     @admin.display(description="second audio")
     def audio_2(self, project: Project) -> str:
         return source_link(project.audio_url_2)
+
+    @admin.display(description="speakers")
+    def who_speaks(self, project: Project) -> str:
+        return speakers_text(project.speakers)
 
     @admin.display(description="audio order")
     def order(self, project: Project) -> str:

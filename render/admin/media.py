@@ -14,6 +14,8 @@ from accounts.admin.base import NOTHING
 from render.models import Render
 from render.storage import media
 
+RESULTS = ("video", "poster", "transparent")  # of `media_keys`; the others are sources
+
 
 def media_keys(render: Render) -> dict[str, str]:
     """The keys in the media storage of a render's sources and results, by a name for each."""

@@ -20,8 +20,15 @@ from accounts.admin.base import (
 from accounts.errors import ServiceError
 from accounts.models import UsageEntry
 from render.admin import media as media_admin
-from render.admin.media import media_keys, media_link
-from render.admin.request_fields import audio_order_text, plan_text, script_text, values_table
+from render.admin.media import RESULTS, media_keys, media_link
+from render.admin.request_fields import (
+    audio_order_text,
+    frame_text,
+    plan_text,
+    script_text,
+    speakers_text,
+    values_table,
+)
 from render.engines import registry
 from render.lifecycle import transitions
 from render.models import TERMINAL_STATES, Attempt, Render, Segment, State
@@ -96,7 +103,7 @@ class RenderAdmin(ReadOnlyAdmin):
         (None, {"fields": ["id", "tenant", "engine", "queue"]}),
         ("Result", {"fields": [
             "state", "phase", "percent", "cancel_requested_at", "error", "error_param",
-            "video", "poster", "duration_seconds", "usage",
+            "video", "transparent", "poster", "duration_seconds", "usage",
         ]}),
         ("Trace, for staff only", {"fields": ["trace"], "classes": ["collapse"]}),
         ("When and where", {"fields": [
@@ -105,10 +112,10 @@ class RenderAdmin(ReadOnlyAdmin):
             "attempt", "node", "lease_until", "heartbeat_at", "crashes", "failures",
         ]}),
         ("Request", {"fields": [
-            "image", "audio", "spoken", "audio_2", "order", "prompt", "requested_parameters",
+            "image", "audio", "spoken", "audio_2", "order", "who_speaks", "prompt", "requested_parameters",
         ]}),
         ("Preparation", {
-            "fields": ["prepared_sources", "num_frames", "segments_total", "variant", "prepared_plan"],
+            "fields": ["prepared_sources", "shown", "num_frames", "segments_total", "variant", "prepared_plan"],
             "classes": ["collapse"],
         }),
     ]
@@ -162,6 +169,10 @@ class RenderAdmin(ReadOnlyAdmin):
         return media_link(render.pk, "poster", render.poster_key, "Open the poster")
 
     @admin.display
+    def transparent(self, render: Render) -> str:
+        return media_link(render.pk, "transparent", render.alpha_key, "Watch the video without background")
+
+    @admin.display
     def usage(self, render: Render) -> str:
         return object_link(UsageEntry.objects.select_related("tenant").filter(render_id=render.pk).first())
 
@@ -189,6 +200,14 @@ class RenderAdmin(ReadOnlyAdmin):
     def order(self, render: Render) -> str:
         return audio_order_text(render.audio_order, render.audio_url_2)
 
+    @admin.display(description="speakers")
+    def who_speaks(self, render: Render) -> str:
+        return speakers_text(render.speakers)
+
+    @admin.display(description="frame")
+    def shown(self, render: Render) -> str:
+        return frame_text(render.frame)
+
     @admin.display(description="parameters")
     def requested_parameters(self, render: Render) -> str:
         return values_table(render.parameters)
@@ -199,6 +218,6 @@ class RenderAdmin(ReadOnlyAdmin):
 
     @admin.display(description="sources")
     def prepared_sources(self, render: Render) -> str:
-        sources = {name: key for name, key in media_keys(render).items() if name not in ("video", "poster")}
+        sources = {name: key for name, key in media_keys(render).items() if name not in RESULTS}
         links = [(media_link(render.pk, name, key, name),) for name, key in sources.items()]
         return format_html_join(", ", "{}", links) or NOTHING

@@ -43,6 +43,29 @@ def audio_order_text(order: str, second_audio: str | None) -> str:
     return AUDIO_ORDERS.get(order, order) if second_audio else NOTHING
 
 
+def speakers_text(speakers: Sequence[Mapping[str, Any]]) -> str:
+    """Whose face each voice moves, as requested."""
+    try:
+        return "; ".join(f"audio {speaker['audio']}: {_face_text(speaker['face'])}" for speaker in speakers) or NOTHING
+    except (KeyError, TypeError):  # Of another version: the page must open all the same.
+        return preformatted(speakers)
+
+
+def _face_text(face: Mapping[str, Any]) -> str:
+    if "index" in face:
+        return f"face {face['index']}, from the left and from 0 on"
+    return "the face in " + ", ".join(f"{name} {share:g}" for name, share in face["box"].items())
+
+
+def frame_text(frame: Mapping[str, Any] | None) -> str:
+    """The size of the video, and which part of the image it shows."""
+    if not frame:
+        return NOTHING
+    crop = frame.get("crop")
+    part = ", ".join(f"{name} {share:g}" for name, share in crop.items()) if crop else "all of the image"
+    return f"{frame.get('width')} x {frame.get('height')} pixels; shows {part}"
+
+
 def plan_text(plan: Mapping[str, Any] | None) -> str:
     """The size, and the first and the last frame of each segment."""
     if not plan:

@@ -48,7 +48,7 @@ def enter(claim: Claim, phase: Phase, *, progress: int) -> None:
 
 
 def warn(claim: Claim, warning: SourceWarning) -> None:
-    """Add a warning that is found after the preparation; a second call with the same one changes nothing. Raises Fenced."""
+    """Add a warning that is found after the preparation, if it is not there already. Raises Fenced."""
     with fence(claim) as render:
         if warning not in render.warnings:
             Render.objects.filter(pk=claim.render_id).update(warnings=[*render.warnings, warning])

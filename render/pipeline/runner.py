@@ -28,8 +28,8 @@ from render.node_faults import as_node_faults
 from render.parameters import Parameters
 from render.pipeline import segments, test_scenarios
 from render.pipeline.attempt_end import record_end
-from render.pipeline.local_inputs import checkpoint_after, fetch, inputs_of, plan_of, sound_of, sources_of
 from render.pipeline.framed_source import no_person
+from render.pipeline.local_inputs import checkpoint_after, fetch, inputs_of, plan_of, sound_of, sources_of
 from render.pipeline.preparation import prepare_sources
 from render.pipeline.transparent_video import TRANSPARENT, cut_out
 from render.queue import tickets
