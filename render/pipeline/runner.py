@@ -26,6 +26,7 @@ from render.parameters import Parameters
 from render.pipeline import segments, test_scenarios
 from render.pipeline.attempt_end import record_end
 from render.pipeline.local_inputs import checkpoint_after, fetch, inputs_of, plan_of, sound_of, sources_of
+from render.pipeline.poster import poster_frame
 from render.pipeline.preparation import prepare_sources
 from render.queue import tickets
 from render.storage import media
@@ -152,7 +153,8 @@ def assemble(claim: Claim, lease: Lease, render: Render, folder: Path) -> Path:
     video = folder / "video.mp4"
     sound = sound_of(render, folder, lease)
     output_video.assemble_video(files, sound, plan_of(render).num_frames, video, on_joined=lease.moved_on)
-    output_video.save_poster(files[0], folder / "poster.jpg")
+    segment, number = poster_frame(files)
+    output_video.save_poster(segment, folder / "poster.jpg", frame=number)
     return video
 
 
