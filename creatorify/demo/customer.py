@@ -5,6 +5,7 @@ import hashlib
 import mimetypes
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,13 @@ CHECK_SECONDS = 30  # for the check of an uploaded file
 STILL_SECONDS = 300  # without a change of the project's status
 POLL_SECONDS = 0.2
 BAR_WIDTH = 30  # characters
+
+
+@dataclass(frozen=True)
+class Film:
+    path: Path
+    seconds: float
+    waited_seconds: float  # from the request until the service says that it is finished, by this machine's clock
 
 
 class Customer:
@@ -64,17 +72,20 @@ class Customer:
             raise CommandError(f"{path} cannot be used: {asset['error']['detail']}")
         return str(asset["reference"])
 
-    def make_video(self, body: dict[str, Any], folder: Path) -> Path:
+    def make_video(self, body: dict[str, Any], folder: Path) -> Film:
         """Create a project, draw its progress until it is finished, and save its video in the folder."""
         with self._reachable():
+            requested_at = time.monotonic()
             project_id = _json(self._client.post("/api/v1/projects", json=body))["id"]
             self._output.write(f"POST {self._client.base_url}/api/v1/projects -> {project_id}")
             status = self._wait_for_end(project_id)
+            waited_seconds = time.monotonic() - requested_at
             if status["status"] == "failed":
                 raise CommandError(f"The video failed: {status['error_message']}")
             path = folder / f"{project_id}.mp4"
             path.write_bytes(httpx.get(status["video_url"], timeout=60).raise_for_status().content)
-        return path
+            project = _json(self._client.get(f"/api/v1/projects/{project_id}"))
+        return Film(path, project["duration_seconds"], waited_seconds)
 
     def _wait_for_end(self, project_id: str) -> dict[str, Any]:
         last_bar, changed_at = self._bar, time.monotonic()

@@ -30,6 +30,7 @@ from render.pipeline import segments, test_scenarios
 from render.pipeline.attempt_end import record_end
 from render.pipeline.framed_source import no_person
 from render.pipeline.local_inputs import checkpoint_after, fetch, inputs_of, plan_of, sound_of, sources_of
+from render.pipeline.poster import poster_frame
 from render.pipeline.preparation import prepare_sources
 from render.pipeline.transparent_video import TRANSPARENT, cut_out
 from render.queue import tickets
@@ -165,7 +166,8 @@ def assemble(claim: Claim, lease: Lease, render: Render, folder: Path) -> Finish
     plan, parameters = plan_of(render), Parameters.resolve(render.parameters)
     output_video.assemble_video(files, sound, plan.num_frames, video, on_joined=lease.moved_on)
     poster = folder / "poster.jpg"
-    output_video.save_poster(files[0], poster)
+    segment, number = poster_frame(files)
+    output_video.save_poster(segment, poster, frame=number)
     alpha = folder / "video.webm" if parameters.background == TRANSPARENT else None
     if alpha and not cut_out(files, sound, plan, parameters, alpha, lease):
         progress.warn(claim, no_person("there is no video without it"))

@@ -13,17 +13,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from render.engines.base import FPS
-
-Curve = NDArray[np.float64]
+from render.engines.draft.frame_curves import (
+    STEPS_PER_SECOND,
+    Curve,
+    opening_per_frame,
+    per_frame,
+    smooth,
+    spread_per_frame,
+)
 
 SAMPLE_RATE = 16000
-HOP = 160  # 10 ms
+HOP = SAMPLE_RATE // STEPS_PER_SECOND
 WINDOW = 512  # 32 ms
 
 SILENCE_DB = -58.0  # relative to full scale: silence, however quiet the rest of the recording is
 SPEECH_RANGE_DB = 32.0  # from a speaker's loud vowels down to the level that just moves the mouth
-LEAD_SECONDS = 0.02  # the lips move before they are heard
+RELEASE_SECONDS = 0.1  # after the end of the voice, in which the mouth closes
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ def speech_track(path: Path, num_frames: int) -> SpeechTrack:
     """Analyse a WAV of 16 kHz mono s16. The whole voice is read at once: 13 MB of spectrum per minute."""
     with wave.open(str(path)) as voice:
         samples = np.frombuffer(voice.readframes(voice.getnframes()), dtype="<i2").astype(np.float64) / 32768
+    samples = np.pad(samples, (0, round(RELEASE_SECONDS * SAMPLE_RATE)))
     power = _spectrogram(samples)
     frequency = np.fft.rfftfreq(WINDOW, 1 / SAMPLE_RATE)
 
@@ -72,9 +78,9 @@ def speech_track(path: Path, num_frames: int) -> SpeechTrack:
     spread = np.clip(0.6 * front, -1, 1) * np.clip(2 * level, 0, 1) * (1 - 0.5 * hiss)
 
     return SpeechTrack(
-        opening=_per_frame(np.clip(_muscle(opening, rise=0.45, fall=0.28), 0, 1) ** 0.85, num_frames),
-        spread=_per_frame(_smooth(spread, 5.0), num_frames),
-        level=_per_frame(_smooth(level, 20.0), num_frames),
+        opening=opening_per_frame(np.clip(_muscle(opening, rise=0.45, fall=0.28), 0, 1) ** 0.85, num_frames),
+        spread=spread_per_frame(smooth(spread, 5.0), num_frames),
+        level=per_frame(smooth(level, 20.0), num_frames),
     )
 
 
@@ -112,14 +118,3 @@ def _muscle(curve: Curve, rise: float, fall: float) -> Curve:
         position += (aim - position) * (rise if aim > position else fall)
         followed[step] = position
     return followed
-
-
-def _smooth(curve: Curve, sigma: float) -> Curve:
-    reach = int(3 * sigma)
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    return np.convolve(np.pad(curve, reach, mode="edge"), kernel / kernel.sum(), mode="valid")
-
-
-def _per_frame(curve: Curve, num_frames: int) -> Curve:
-    seconds = (np.arange(num_frames) + 0.5) / FPS + LEAD_SECONDS
-    return np.interp(seconds, np.arange(len(curve)) * HOP / SAMPLE_RATE, curve, right=0.0)
