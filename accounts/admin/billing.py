@@ -26,6 +26,7 @@ class UsageEntryAdmin(ReadOnlyAdmin):
         "render",
         "engine",
         "resolution",
+        "upscale",
         "reserved_seconds",
         "billed_seconds",
         "price",

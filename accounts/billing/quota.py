@@ -34,6 +34,7 @@ def hold(
     is_test: bool,
     engine: str,
     resolution: str,
+    upscale: str = "none",
     user_label: str = "",
     seconds: int = MINIMUM_HOLD_SECONDS,
 ) -> UsageEntry:
@@ -43,7 +44,7 @@ def hold(
     of the video as far as it is known. Raises ServiceError `price_missing`, `quota_exceeded` or `spend_cap_reached`.
     """
     tenant, now = _lock(tenant)
-    price = 0 if is_test else prices.per_second(tenant.plan, engine=engine, resolution=resolution)
+    price = 0 if is_test else prices.per_second(tenant.plan, engine=engine, resolution=resolution, upscale=upscale)
     month = month_of(now)
     used = _used(tenant, month, is_test=is_test)
     max_renders = tenant.plan.max_test_renders if is_test else tenant.plan.max_renders
@@ -61,6 +62,7 @@ def hold(
         render_id=render_id,
         engine=engine,
         resolution=resolution,
+        upscale=upscale,
         user_label=user_label,
         is_test=is_test,
         reserved_seconds=seconds,

@@ -24,6 +24,7 @@ GROUPS: dict[str, Any] = {
     "user_id": F("user_label"),
     "engine": F("engine"),
     "resolution": F("resolution"),
+    "upscale": F("upscale"),
 }
 # The prefixes `sum_` and `group_` avoid a clash: an annotation with a field's name would replace the field in the other
 # expressions.

@@ -92,6 +92,7 @@ class GroupSerializer(SumSerializer):
     user_id = serializers.CharField(required=False)
     engine = serializers.CharField(required=False)
     resolution = serializers.CharField(required=False)
+    upscale = serializers.CharField(required=False)
 
 
 class UsageSerializer(serializers.Serializer[Any]):
@@ -117,6 +118,7 @@ class EntrySerializer(serializers.ModelSerializer[UsageEntry]):
             "user_id",
             "engine",
             "resolution",
+            "upscale",
             "reserved_seconds",
             "billed_seconds",
             "price_micros",
@@ -131,8 +133,9 @@ class EntrySerializer(serializers.ModelSerializer[UsageEntry]):
 class LineSerializer(serializers.Serializer[Any]):
     engine = serializers.CharField()
     resolution = serializers.CharField()
+    upscale = serializers.CharField()
     currency = serializers.CharField()
-    price_micros = serializers.IntegerField(help_text="Price of one second.")
+    price_micros = serializers.IntegerField(help_text="Price of one second, upscaling included.")
     renders = serializers.IntegerField()
     seconds = serializers.IntegerField()
     amount_micros = serializers.IntegerField(source="total_micros")

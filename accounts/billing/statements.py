@@ -17,7 +17,7 @@ from accounts.periods import Period
 class Statement:
     tenant: Tenant
     month: date  # its first day
-    lines: list[dict[str, Any]]  # engine, resolution, currency, price_micros, renders, seconds, total_micros
+    lines: list[dict[str, Any]]  # engine, resolution, upscale, currency, price_micros, renders, seconds, total_micros
     adjustments: list[UsageEntry]
     totals: list[dict[str, Any]]  # one for each currency, from `reports.totals`
 
@@ -30,9 +30,9 @@ def make(tenant: Tenant, month: date, *, is_test: bool) -> Statement:
     charges = rows.filter(reports.SETTLED, render_id__isnull=False)
     lines: Iterable[Any] = (
         charges.order_by()
-        .values("currency", "engine", "resolution", "price_micros")
+        .values("currency", "engine", "resolution", "upscale", "price_micros")
         .annotate(renders=Count("pk"), seconds=Sum("billed_seconds"), total_micros=Sum("amount_micros"))
-        .order_by("currency", "engine", "resolution", "price_micros")
+        .order_by("currency", "engine", "resolution", "upscale", "price_micros")
     )
     adjustments = rows.filter(render_id__isnull=True).select_related("author").order_by("created_at")
     return Statement(tenant, month.replace(day=1), list(lines), list(adjustments), reports.totals(rows))

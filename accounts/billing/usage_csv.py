@@ -28,6 +28,7 @@ ENTRY_COLUMNS: dict[str, Column] = {
     "amount_micros": lambda row: 0 if row.billed_seconds is None else row.amount_micros,
     "currency": lambda row: row.currency,
     "reason": lambda row: row.reason,
+    "upscale": lambda row: row.upscale,  # Last, for those who read columns by their number.
 }
 
 
@@ -50,7 +51,7 @@ def focus_csv(rows: Iterable[UsageEntry], tenant: Tenant, period: Period) -> Ite
             "Usage" if row.render_id else ("Credit" if row.amount_micros < 0 else "Adjustment")
         ),
         "ChargeClass": lambda row: "" if row.render_id else "Correction",
-        "ChargeDescription": lambda row: row.reason or f"{row.engine} {row.resolution}, seconds of video",
+        "ChargeDescription": lambda row: row.reason or f"{row.engine} {_size(row)}, seconds of video",
         "ChargeFrequency": lambda row: "Usage-Based" if row.render_id else "One-Time",
         "ChargePeriodEnd": lambda row: _time((row.settled_at or row.created_at) + timedelta(seconds=1)),
         "ChargePeriodStart": lambda row: _time(row.created_at),
@@ -68,7 +69,7 @@ def focus_csv(rows: Iterable[UsageEntry], tenant: Tenant, period: Period) -> Ite
         "ResourceId": lambda row: row.render_id or "",
         "ServiceCategory": lambda row: "AI and Machine Learning",
         "ServiceName": lambda row: "Talking-head video",
-        "SkuId": lambda row: f"{row.engine}-{row.resolution}" if row.render_id else "",
+        "SkuId": lambda row: f"{row.engine}-{_size(row)}".replace(" ", "-") if row.render_id else "",
         "SubAccountId": lambda row: row.user_label,
     }
     return _csv(columns, rows)
@@ -82,6 +83,10 @@ def groups_csv(groups: Sequence[dict[str, Any]], names: Sequence[str]) -> Iterat
 
 def _csv(columns: dict[str, Column], rows: Iterable[UsageEntry]) -> Iterator[str]:
     return csv_writer.lines(columns, ([column(row) for column in columns.values()] for row in rows))
+
+
+def _size(row: UsageEntry) -> str:
+    return row.resolution if row.upscale == "none" else f"{row.resolution} upscale {row.upscale}"
 
 
 def _amount(row: UsageEntry) -> Decimal:

@@ -43,7 +43,7 @@ class UsageViewSet(mixins.ListModelMixin, KeyedView, GenericViewSet[UsageEntry])
         responses={200: SINGLE_USAGE, (200, "text/csv"): OpenApiTypes.STR},
     )
     def list(self, request: Request) -> StreamingHttpResponse | Response:  # type: ignore[override]
-        """Sums by day, month, API key, user, engine or size, and always by currency.
+        """Sums by day, month, API key, user, engine, size or upscaling, and always by currency.
 
         More than 10,000 groups are refused with 422.
         """

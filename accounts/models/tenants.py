@@ -46,7 +46,8 @@ class Plan(models.Model):
         default=dict,
         blank=True,
         help_text="Price of one second of video, in millionths of the currency, by engine and size: "
-        '{"infinitetalk": {"480p": 15000}}.',
+        '{"infinitetalk": {"480p": 15000}}. The prices of upscaling are optional and are added to it: '
+        '{"upscale": {"720p": 1000, "1080p": 2000}}. An upscaling without a price is not sold on a plan with prices.',
     )
     # The default is in the database, too: during an upgrade, older code that does not know the field still adds plans.
     max_stored_bytes = models.BigIntegerField(

@@ -25,6 +25,13 @@ class UsageEntry(models.Model):
     render_id = models.UUIDField(unique=True, null=True, editable=False)
     engine = models.CharField(max_length=40, blank=True)
     resolution = models.CharField(max_length=10, blank=True)
+    # The default is in the database, too: during an upgrade, older code that does not know the field still adds rows.
+    upscale = models.CharField(
+        max_length=10,
+        default="none",
+        db_default="none",
+        help_text="`parameters.upscale` of the render; `none`: not enlarged.",
+    )
     user_label = models.CharField(
         max_length=200, blank=True, help_text="The tenant's own user, `user_id` of the request."
     )
@@ -34,7 +41,8 @@ class UsageEntry(models.Model):
     reserved_seconds = models.PositiveIntegerField(default=0)
     billed_seconds = models.IntegerField(null=True)
     price_micros = models.BigIntegerField(
-        default=0, help_text="Price of one second at the time when the render was requested."
+        default=0,
+        help_text="Price of one second, upscaling included, at the time when the render was requested.",
     )
     amount_micros = models.BigIntegerField(default=0)
     currency = models.CharField(max_length=3, default="USD")

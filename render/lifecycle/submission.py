@@ -58,6 +58,7 @@ def submit(
         is_test=is_test,
         engine=render.engine,
         resolution=render.parameters["resolution"],
+        upscale=render.parameters.get("upscale", "none"),
         user_label=user_label,
         seconds=ceil(seconds) if seconds else quota.MINIMUM_HOLD_SECONDS,
     )

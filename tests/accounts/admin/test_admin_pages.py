@@ -105,6 +105,9 @@ def test_a_tenant_is_made_by_form(admin_client: Client, plan: Plan):
     ("prices", "accepted"),
     [
         ('{"draft": {"480p": 100, "720p": 0}}', True),
+        ('{"draft": {"480p": 100, "720p": 0}, "upscale": {"1080p": 5}}', True),
+        ('{"draft": {"480p": 100, "720p": 0}, "upscale": {"480p": 5}}', False),
+        ('{"upscale": {"720p": 5, "1080p": 5}}', False),
         ("{}", True),
         ("null", True),
         ("", True),
@@ -143,6 +146,12 @@ def test_the_list_of_plans_shows_which_lack_prices(admin_client: Client, plan: P
 
     assert page.count('class="field-is_priced"><img src="/static/admin/img/icon-no.svg"') == 1
     assert page.count('class="field-is_priced"><img src="/static/admin/img/icon-yes.svg"') == 1
+
+
+def test_the_form_says_that_upscaling_without_a_price_is_not_sold(admin_client: Client, plan: Plan):
+    page = admin_client.get(f"/admin/accounts/plan/{plan.pk}/change/").content.decode()
+
+    assert "An upscaling without a price is not sold on a plan with prices." in page
 
 
 def test_a_plan_without_weight_is_refused_because_the_queue_divides_by_it(admin_client: Client, db):

@@ -66,7 +66,7 @@ def test_an_unknown_size_is_named(size) -> None:
     assert f"draft: there is no size {size!r}; there are: 480p, 720p." in refusal(prices=full_prices(draft={size: 1}))
 
 
-@pytest.mark.parametrize("engine", ["drafts", "Draft", "", "infinite-talk"])
+@pytest.mark.parametrize("engine", ["drafts", "Draft", "", "infinite-talk", "upscaling"])
 def test_an_unknown_engine_is_named(engine) -> None:
     assert f"There is no engine {engine!r}" in refusal(prices={**full_prices(), engine: BOTH})
 
@@ -75,6 +75,74 @@ def test_an_unknown_engine_is_named(engine) -> None:
 def test_prices_are_an_object_of_objects(prices_of_plan) -> None:
     assert "Must look like" in refusal(prices=prices_of_plan)
     assert "draft: Must look like" in refusal(prices={**full_prices(), "draft": prices_of_plan})
+
+
+@pytest.mark.parametrize("upscaling", [{}, {"720p": 10}, {"720p": 10, "1080p": 0}])
+def test_prices_of_upscaling_are_optional(upscaling) -> None:
+    plan = Plan(name="New", prices={**full_prices(draft=BOTH), "upscale": upscaling}, spend_cap_micros=10**9)
+
+    plan.full_clean()
+
+    assert prices.missing(plan) == []
+
+
+def test_prices_of_upscaling_alone_price_no_engine() -> None:
+    assert "Missing: " in refusal(prices={"upscale": {"720p": 1, "1080p": 1}})
+
+
+@pytest.mark.parametrize(
+    ("upscaling", "told"),
+    [
+        ({"480p": 1}, "upscale: there is no size '480p'; there are: 720p, 1080p."),
+        ({"none": 0}, "upscale: there is no size 'none'; there are: 720p, 1080p."),
+        ({"1080p": 0.5}, "upscale 1080p: a price is a whole number"),
+        ({"1080p": None}, "upscale 1080p: a price is a whole number"),
+        (1000, "upscale: Must look like"),
+    ],
+)
+def test_prices_of_upscaling_have_their_shape(upscaling, told) -> None:
+    assert told in refusal(prices={**full_prices(), "upscale": upscaling})
+
+
+def test_upscaling_is_added_to_the_price_of_the_engine() -> None:
+    plan = Plan(name="New", prices={**full_prices(draft={"480p": 100, "720p": 200}), "upscale": {"1080p": 30}})
+
+    def price(**of) -> int:
+        return prices.per_second(plan, engine="draft", **of)
+
+    assert price(resolution="480p", upscale="1080p") == 130
+    assert price(resolution="720p", upscale="1080p") == 230
+    assert price(resolution="720p", upscale="none") == price(resolution="720p") == 200
+    assert prices.per_second(Plan(name="Free"), engine="draft", resolution="480p", upscale="1080p") == 0
+
+
+@pytest.mark.parametrize(
+    "upscaling",
+    [{}, {"upscale": {}}, {"upscale": {"720p": 1}}, {"upscale": {"1080p": "1"}}, {"upscale": 1}, {"upscale": None}],
+)
+def test_an_upscaling_without_a_price_is_not_sold_and_the_rest_is(acme, upscaling) -> None:
+    Plan.objects.update(prices={**full_prices(draft={"480p": 7}), **upscaling})
+    hold = {"api_key": None, "engine": "draft", "resolution": "480p"}
+
+    with pytest.raises(ServiceError) as caught:
+        quota.hold(acme, render_id=uuid.uuid4(), is_test=False, upscale="1080p", **hold)
+
+    assert (caught.value.code, caught.value.param) == ("price_missing", "parameters.upscale")
+    assert "upscaling to 1080p" in caught.value.detail
+    assert not UsageEntry.objects.exists()
+    assert quota.hold(acme, render_id=uuid.uuid4(), is_test=False, **hold).price_micros == 7
+    assert quota.hold(acme, render_id=uuid.uuid4(), is_test=True, upscale="1080p", **hold).price_micros == 0
+
+
+def test_a_missing_price_of_the_engine_is_told_first(acme) -> None:
+    Plan.objects.update(prices={"draft": {"480p": 7}})
+
+    with pytest.raises(ServiceError) as caught:
+        quota.hold(
+            acme, render_id=uuid.uuid4(), api_key=None, is_test=False, engine="draft", resolution="720p", upscale="720p"
+        )
+
+    assert caught.value.param == "parameters.resolution"
 
 
 # Plans that were saved before, or before an engine was installed.

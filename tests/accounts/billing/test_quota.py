@@ -35,6 +35,59 @@ def test_a_hold_counts_until_it_is_settled(acme) -> None:
 
 
 @pytest.mark.django_db
+def test_the_price_of_upscaling_stays_with_the_hold_and_the_charge(acme, plan) -> None:
+    plan.prices = {**plan.prices, "upscale": {"1080p": 200}}
+    plan.save()
+    held = quota.hold(
+        acme,
+        render_id=uuid.uuid4(),
+        api_key=None,
+        is_test=False,
+        engine="instant",
+        resolution="480p",
+        upscale="1080p",
+        seconds=2,
+    )
+    assert (held.upscale, held.price_micros, held.amount_micros) == ("1080p", 1200, 2400)
+
+    quota.set_hold(held.render_id, 10)
+    assert entry(held.render_id).amount_micros == 12_000
+    quota.settle(held.render_id, seconds=9, gpu_seconds=0)
+
+    assert entry(held.render_id).amount_micros == 10_800
+
+
+@pytest.mark.django_db
+def test_a_row_of_the_release_before_is_not_upscaled(acme) -> None:
+    render_id = hold(acme)
+    with connection.cursor() as cursor:
+        names = [
+            field.column for field in UsageEntry._meta.fields if field.column not in ("id", "render_id", "upscale")
+        ]
+        columns = ", ".join(names)
+        cursor.execute(
+            f"INSERT INTO accounts_usageentry ({columns}, render_id)"
+            f" SELECT {columns}, gen_random_uuid() FROM accounts_usageentry WHERE render_id = %s",
+            [render_id],
+        )
+
+    assert [row.upscale for row in UsageEntry.objects.all()] == ["none", "none"]
+
+
+@pytest.mark.django_db
+def test_the_spend_cap_counts_upscaling(acme, plan) -> None:
+    plan.prices, plan.spend_cap_micros = {**plan.prices, "upscale": {"720p": 1}}, 1000
+    plan.save()
+    render = {"api_key": None, "is_test": False, "engine": "instant", "resolution": "480p"}
+
+    with pytest.raises(ServiceError) as caught:
+        quota.hold(acme, render_id=uuid.uuid4(), upscale="720p", **render)
+    quota.hold(acme, render_id=uuid.uuid4(), upscale="none", **render)
+
+    assert caught.value.code == "spend_cap_reached"
+
+
+@pytest.mark.django_db
 def test_a_released_hold_costs_nothing(acme) -> None:
     render_id = hold(acme)
 

@@ -43,6 +43,7 @@ def rows(acme, alice, bob, charlie) -> list[UsageEntry]:
                 render_id=None if kind == "adjustment" else uuid.UUID(int=number),
                 engine="" if kind == "adjustment" else chance.choice(["draft", "infinitetalk"]),
                 resolution=chance.choice(["480p", "720p"]),
+                upscale=chance.choice(["none", "none", "1080p"]),
                 user_label=chance.choice(["ann", "ben", "=1+1"]),
                 reserved_seconds=seconds,
                 billed_seconds=billed,
@@ -88,7 +89,18 @@ def sums(groups: list[dict]) -> dict[str, tuple[int, int]]:
 
 
 @pytest.mark.parametrize(
-    "group_by", ["day", "month", "key", "user_id", "engine", "resolution", "month,engine,resolution", "day,key,user_id"]
+    "group_by",
+    [
+        "day",
+        "month",
+        "key",
+        "user_id",
+        "engine",
+        "resolution",
+        "upscale",
+        "month,engine,resolution,upscale",
+        "day,key,user_id",
+    ],
 )
 def test_every_grouping_adds_up_to_the_rows(alice, rows, group_by):
     body = alice.get(USAGE, {**YEAR, "group_by": group_by}).json()
@@ -268,6 +280,53 @@ def test_a_statement_can_be_read_by_programs_and_printed_for_people(alice, rows,
     assert f"{total:,.2f}" in page.content.decode().replace(f"{total:,.6f}".rstrip("0"), f"{total:,.2f}")
     assert "May 2026" in page.content.decode()
     assert "A correction" in page.content.decode()
+
+
+@pytest.fixture
+def two_renders(acme, plan) -> list[UsageEntry]:
+    """Of one engine and size in this month, one of them upscaled; 5 s each."""
+    plan.prices = {**plan.prices, "upscale": {"1080p": 250}}
+    plan.save()
+    renders = {"api_key": None, "is_test": False, "engine": "instant", "resolution": "480p", "seconds": 5}
+    holds = [quota.hold(acme, render_id=uuid.uuid4(), upscale=upscale, **renders) for upscale in ("none", "1080p")]
+    for entry in holds:
+        quota.settle(entry.render_id, seconds=5, gpu_seconds=0)
+    return holds
+
+
+def test_a_statement_has_a_line_for_each_price_of_a_size(alice, two_renders):
+    month = f"{USAGE}/statements/{two_renders[0].created_at:%Y-%m}"
+    body, page = alice.get(month).json(), alice.get(month, {"as": "html"}).content.decode()
+
+    shown = ["engine", "resolution", "upscale", "price_micros", "renders", "seconds", "amount_micros"]
+    assert [[line[name] for name in shown] for line in body["lines"]] == [
+        ["instant", "480p", "1080p", 1250, 1, 5, 6250],
+        ["instant", "480p", "none", 1000, 1, 5, 5000],
+    ]
+    assert body["totals"][0]["amount_micros"] == 11_250
+    assert "<td>480p, upscaled to 1080p</td>" in page and "<td>480p</td>" in page
+
+
+def test_upscaling_free_of_charge_has_a_line_of_its_own(alice, two_renders):
+    UsageEntry.objects.update(price_micros=1000, amount_micros=5000)
+
+    body = alice.get(f"{USAGE}/statements/{two_renders[0].created_at:%Y-%m}").json()
+
+    assert [line["upscale"] for line in body["lines"]] == ["1080p", "none"]
+
+
+def test_rows_and_files_say_what_was_upscaled(alice, two_renders):
+    entries = alice.get(f"{USAGE}/entries").json()["data"]
+    own = read_csv(alice.get(f"{USAGE}/entries", {"as": "csv"}))
+    focus = read_csv(alice.get(f"{USAGE}/entries", {"as": "focus"}))
+
+    prices_by_upscale = {"none": 1000, "1080p": 1250}
+    assert {entry["upscale"]: entry["price_micros"] for entry in entries} == prices_by_upscale
+    assert {row["upscale"]: int(row["price_micros"]) for row in own} == prices_by_upscale
+    assert {(row["SkuId"], row["ChargeDescription"], row["ListUnitPrice"]) for row in focus} == {
+        ("instant-480p", "instant 480p, seconds of video", "0.001"),
+        ("instant-480p-upscale-1080p", "instant 480p upscale 1080p, seconds of video", "0.00125"),
+    }
 
 
 @pytest.mark.parametrize("month", ["2026-13", "2026-00", "26-1", "x"])
