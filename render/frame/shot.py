@@ -123,7 +123,7 @@ def _warnings(source: Source, size: Size, framing: Framing, speakers: Speakers, 
     warnings = []
     if framing.cut > NEGLIGIBLE:
         detail = (
-            f"{framing.cut:.0%} of the image are cut off in a video of {size[1]} x {size[0]} pixels. "
+            f"{100 * framing.cut:.0f} % of the image is cut off in a video of {size[1]} x {size[0]} pixels. "
             "fit: pad shows all of it."
         )
         warnings.append(SourceWarning(param="parameters.aspect_ratio", code="cropped", detail=detail))

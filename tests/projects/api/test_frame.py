@@ -61,7 +61,7 @@ def test_the_size_and_what_is_cut_off_are_told_at_once(alice, parameters, size, 
         assert ("cropped" in codes(body)) == (crop is not None) == (body["crop"] is not None)
         if crop:
             assert body["crop"]["width"] == pytest.approx(crop, abs=0.01)
-            assert "44% of the image" in body["warnings"][0]["detail"]
+            assert "44 % of the image" in body["warnings"][0]["detail"]
 
 
 def test_of_an_address_nothing_is_known_yet(alice) -> None:
@@ -87,6 +87,8 @@ def test_one_of_several_speaks_and_the_model_for_two_is_told_of(alice) -> None:
     [warning] = [warning for warning in body["warnings"] if warning["code"] == "others_keep_still"]
     assert "2 other faces keep still" in warning["detail"] and "model for two speakers" in warning["detail"]
     assert "others_keep_still" not in codes(dry(alice, image))
+    alone = dry(alice, image, speakers=[{"audio": 1, "face": {"box": RIGHT}}], parameters={"aspect_ratio": "9:16"})
+    assert "others_keep_still" not in codes(alone)  # They are cut off.
 
 
 def test_speakers_are_echoed_and_given_to_the_render(alice) -> None:
