@@ -4,6 +4,7 @@ from render.parameters import Parameters
 from render.sources import SourceWarning
 
 LONG_SECONDS = 60.0  # From one image, colors and background drift visibly after about a minute (InfiniteTalk's README).
+MISSED_SECONDS = 0.1  # of a voice: nobody misses less at its end
 NO_GUIDANCE = 1.0  # the scale without guidance, with which distilled models were trained
 
 
@@ -42,6 +43,18 @@ def of_source(parameters: Parameters, *, is_video: bool, seconds: float | None) 
             detail = "It was not used: image_url is an image, not a video."
             warnings.append(_warning(f"parameters.{name}", "unused", detail))
     return warnings
+
+
+def of_length(*, voice_seconds: float, video_seconds: float) -> list[SourceWarning]:
+    """For a render that is as long as its source video."""
+    unheard = voice_seconds - video_seconds
+    if unheard < MISSED_SECONDS:
+        return []
+    detail = (
+        f"The last {unheard:.1f} s of the voice are not heard: it lasts {voice_seconds:.1f} s, and the video, with "
+        f"length: video, {video_seconds:.1f} s. Leave out `length`, or send a longer video."
+    )
+    return [_warning("parameters.length", "voice_cut", detail)]
 
 
 def _warning(param: str, code: str, detail: str) -> SourceWarning:

@@ -34,6 +34,7 @@ class WarningSerializer(serializers.Serializer[dict[str, str]]):
         "`cropped`: a part of the image is not shown. `face_small`: the lips have few pixels. "
         "`others_keep_still`: only the chosen face moves. `no_person`: the background was kept. "
         "`long_from_one_picture`: a final video of more than a minute from one image. "
+        "`voice_cut`: with `length: video`, the end of the voice is not heard. "
         "`guidance_with_distilled`: guidance that does not fit the model. "
         "`unused`: a parameter has no effect. What depends on a file is found while the render is prepared, and at "
         "once if the file is an asset."

@@ -23,10 +23,10 @@ def one_for_two_voices() -> ServiceError:
     return ServiceError(CODE, detail, param=PARAM)
 
 
-def too_small(width: float, least: float) -> ServiceError:
+def too_small(width: float, least: float, *, param: str = PARAM) -> ServiceError:
     """width: of the face in the video, in pixels; least: the width that is needed."""
     detail = f"The face is too small: it would be {width:.0f} pixels wide, {least:.0f} are needed."
-    return ServiceError(CODE, detail, param=PARAM)
+    return ServiceError(CODE, detail, param=param)
 
 
 def turned_away() -> ServiceError:

@@ -5,7 +5,7 @@ Plain arithmetic: `POST /projects` decides it for a source that is an asset, who
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from infinitetalk.buckets import Size
@@ -13,12 +13,13 @@ from render.engines import no_face
 from render.frame.boxes import WHOLE, Box, Crop, PixelBox
 from render.frame.framing import NEGLIGIBLE, Framing, frame_source
 from render.frame.size import frame_size, upscaled_size
-from render.frame.speakers import Speakers, choose
+from render.frame.speakers import PARAM, Speakers, choose
 from render.parameters import Parameters
 from render.sources import SourceWarning
 
 # Pixels across a face in the frame. Narrower ones cannot be moved by the draft, and are framed as scenery.
 MIN_FACE = 60.0
+MIN_REGION = 20  # pixels of the frame: of anything narrower, the masks of the model may keep nothing
 SMALL_FACE = 100.0  # a mouth of a third of this has too few pixels to look right
 
 
@@ -108,7 +109,7 @@ def plan_shot(
 ) -> Shot:
     """requested: the `speakers` of the request. pixels: of the engine's frames, about.
 
-    Raises ServiceError `no_face` for faces too far apart, and what `speakers.choose` raises.
+    Raises ServiceError `no_face` for faces too far apart or too small, and what `speakers.choose` raises.
     """
     size = frame_size(*source.size, parameters.aspect_ratio, pixels)
     speakers = choose(requested, source.faces, source.cut_off)
@@ -116,7 +117,24 @@ def plan_shot(
     scale = max(size[0] / source.size[0], size[1] / source.size[1]) * source.size[1]
     shown = speakers.faces or [face for face in source.facing if face.width * scale >= MIN_FACE]
     framing = frame_source(source.size, size, shown, num_voices, fit=parameters.fit)
+    speakers = _in_view(speakers, framing, size)
     return Shot(size, source.size, framing, speakers, tuple(_warnings(source, size, framing, speakers, num_voices)))
+
+
+def _in_view(speakers: Speakers, framing: Framing, size: Size) -> Speakers:
+    """Without those who would keep still, but are not shown. Raises ServiceError `no_face` when one of two has no room
+    in the model's masks.
+    """
+
+    def side(region: Box) -> int:
+        top, left, bottom, right = region.seen_from(framing.shown).in_pixels(*size)
+        return min(bottom - top, right - left)
+
+    others = tuple(region for region in speakers.others if side(region) >= MIN_REGION)
+    smallest = min(map(side, speakers.regions), default=MIN_REGION)
+    if smallest < MIN_REGION and len(speakers.regions) + len(others) > 1:
+        raise no_face.too_small(max(smallest, 0), MIN_REGION, param=PARAM)
+    return replace(speakers, others=others)
 
 
 def _warnings(source: Source, size: Size, framing: Framing, speakers: Speakers, num_voices: int) -> list[SourceWarning]:
@@ -141,5 +159,5 @@ def _warnings(source: Source, size: Size, framing: Framing, speakers: Speakers, 
             f"{number} other {'face keeps' if number == 1 else 'faces keep'} still. For this a final video uses the "
             "model for two speakers, which may have to be loaded first."
         )
-        warnings.append(SourceWarning(param="speakers", code="others_keep_still", detail=detail))
+        warnings.append(SourceWarning(param=PARAM, code="others_keep_still", detail=detail))
     return warnings

@@ -100,10 +100,12 @@ def _hull(one: Box, other: Box) -> Box:
 
 
 def _apart(regions: Sequence[Box], faces: Sequence[Box]) -> list[Box]:
-    """Two regions cut off where they meet, half-way between their faces, on the axis that divides these better."""
+    """Two regions cut off where they meet, half-way between their faces, on the axis that divides these better: on
+    which they are farther apart, as measured in faces. (Shares of the height and of the width are not comparable.)
+    """
     (x, y), (other_x, other_y) = faces[0].centre, faces[1].centre
     first, second = regions
-    if abs(x - other_x) >= abs(y - other_y):
+    if abs(x - other_x) / (faces[0].width + faces[1].width) >= abs(y - other_y) / (faces[0].height + faces[1].height):
         left, right = sorted(faces, key=lambda face: face.centre[0])
         border = (left.right + right.x) / 2
         halves = [_left_of(first, border), _right_of(second, border)]

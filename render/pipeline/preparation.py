@@ -9,9 +9,10 @@ from typing import cast
 from django.conf import settings
 
 from accounts.errors import ServiceError
+from render import advice
 from render.engines.base import FPS, Engine
 from render.frame.shot import Shot
-from render.media.audio.scene import AudioOrder, arrange_scene
+from render.media.audio.scene import AudioOrder, arrange_scene, lengthen
 from render.media.audio.voice import Voice
 from render.media.download.fetch import fetch
 from render.media.download.retrying import FetchLimits
@@ -94,10 +95,14 @@ def prepare_sources(
         source_video = isolated.normalise_video(image, path, max_seconds=seconds, param="image_url", check=check)
         if by_video:
             num_frames = _require_length(source_video, max_seconds)
+            warnings += advice.of_length(voice_seconds=scene.duration_seconds, video_seconds=num_frames / FPS)
         warnings += _damage("image_url", source_video)
     else:
         path = folder / "portrait.png"
         isolated.normalise_portrait(image, path, param="image_url", check=check)
+    if num_frames is not None:
+        # In silence the mouth is closed. A model that gets no voice at all makes one up, from the end of what it has.
+        scene = lengthen(scene, num_frames / FPS, folder)
     if backdrop is not None:
         picture = folder / "background.png"
         isolated.normalise_portrait(backdrop, picture, param=BACKGROUND, check=check)

@@ -131,6 +131,7 @@ def _follow(source: SourceFrames, count: int, num_frames: int, boxes: Sequence[B
     tracks: list[list[Face | None]] = [[] for _ in range(count)]
     last: list[Face | None] = [None] * count
     visible = [False] * count
+    bystanders: list[Face] = []
     searched = -SEARCH_EVERY
     for index, image in source.frames():
         if index >= num_frames:
@@ -142,7 +143,7 @@ def _follow(source: SourceFrames, count: int, num_frames: int, boxes: Sequence[B
                 last[speaker] = followed if visible[speaker] else face
         if not all(visible) and index - searched >= SEARCH_EVERY:
             searched = index
-            _take_up(finder.find_all(image), last, visible, boxes, image)
+            _take_up(finder.find_all(image), last, visible, bystanders, boxes, image)
         for speaker, track in enumerate(tracks):
             track.append(last[speaker] if visible[speaker] else None)
     return [_smooth(track) for track in tracks]
@@ -154,27 +155,46 @@ def _can_be_moved(face: Face) -> bool:
 
 
 def _take_up(
-    faces: list[Face], last: list[Face | None], visible: list[bool], boxes: Sequence[Box], image: RgbImage
+    faces: list[Face],
+    last: list[Face | None],
+    visible: list[bool],
+    bystanders: list[Face],
+    boxes: Sequence[Box],
+    image: RgbImage,
 ) -> None:
-    """Find the speakers who were out of sight again: the face nearest to the last one of each. Updates both lists."""
+    """Find the speakers who were out of sight again: the face nearest to the last one of each. Updates the lists.
+
+    While a speaker is turned away or hidden, the voice does not go over to somebody else: a face that is nearer to where
+    a bystander was seen last is the bystander's.
+    """
     if all(face is None for face in last):
         try:
             last[:] = _speaking(faces, len(last), boxes, image)
             visible[:] = [True] * len(last)
+            bystanders[:] = [face for face in faces if not any(face is speaker for speaker in last)]
         except ServiceError:
-            return  # not all speakers are in view yet
+            pass  # not all speakers are in view yet
+        return
     taken = [face for face, seen in zip(last, visible, strict=True) if seen and face is not None]
-    free = [face for face in faces if _can_be_moved(face) and not any(_near(face, other) for other in taken)]
+    free = [face for face in faces if face.width >= MIN_WIDTH and not any(_near(face, other) for other in taken)]
     for speaker, before in enumerate(last):
-        if before is None or visible[speaker] or not free:
+        if before is None or visible[speaker]:
             continue
-        nearest = min(free, key=lambda face: float(np.linalg.norm(face.centre - before.centre)))
-        free.remove(nearest)
-        last[speaker], visible[speaker] = nearest, True
+        own = [face for face in free if all(_distance(face, before) <= _distance(face, other) for other in bystanders)]
+        nearest = min(own, key=lambda face: _distance(face, before), default=None)
+        if nearest is not None and _can_be_moved(nearest):
+            free = [face for face in free if face is not nearest]
+            last[speaker], visible[speaker] = nearest, True
+    bystanders[:] = [next((face for face in free if _near(face, other)), other) for other in bystanders]
+
+
+def _distance(face: Face, other: Face) -> float:
+    """Pixels between their middles."""
+    return float(np.linalg.norm(face.centre - other.centre))
 
 
 def _near(face: Face, other: Face) -> bool:
-    return bool(np.linalg.norm(face.centre - other.centre) < 0.5 * other.width)
+    return _distance(face, other) < 0.5 * other.width
 
 
 def _smooth(track: list[Face | None]) -> list[Face | None]:

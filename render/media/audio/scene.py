@@ -41,6 +41,19 @@ def arrange_scene(voices: Sequence[Voice], audio_order: AudioOrder, directory: P
     return Scene(paths, audio, total / SAMPLE_RATE)
 
 
+def lengthen(scene: Scene, seconds: float, directory: Path) -> Scene:
+    """The scene with silence at the end of each voice, so that it lasts at least so long: a video may be longer.
+
+    The voices are written to new files in `directory`. Their sound stays as it is: `audio`.
+    """
+    if seconds <= scene.duration_seconds:
+        return scene
+    paths = tuple(directory / f"lengthened-{voice.name}" for voice in scene.voices)
+    for voice, path in zip(scene.voices, paths, strict=True):
+        _write_padded(voice, 0, round(seconds * SAMPLE_RATE), path)
+    return Scene(paths, scene.audio, seconds)
+
+
 def _write_padded(voice: Path, start: int, total: int, destination: Path) -> None:
     with atomic_file(destination) as partial, wav_writer(partial) as padded, wave.open(str(voice), "rb") as wav:
         _write_silence(padded, start)
