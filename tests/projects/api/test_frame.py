@@ -50,7 +50,9 @@ def test_an_asset_lists_its_faces_from_left_to_right(alice) -> None:
         ({"upscale": "1080p", "aspect_ratio": "16:9"}, (1920, 1080), None),
     ],
 )
-def test_the_size_and_what_is_cut_off_are_told_at_once(alice, parameters, size, crop) -> None:
+def test_the_size_and_what_is_cut_off_are_told_at_once(alice, plan, parameters, size, crop) -> None:
+    plan.prices |= {"upscale": {"1080p": 2000}}
+    plan.save()
     image = asset(alice, faces=[MIDDLE])
 
     for body in (
@@ -62,6 +64,17 @@ def test_the_size_and_what_is_cut_off_are_told_at_once(alice, parameters, size, 
         if crop:
             assert body["crop"]["width"] == pytest.approx(crop, abs=0.01)
             assert "44 % of the image" in body["warnings"][0]["detail"]
+
+
+def test_an_enlarged_video_costs_more_where_the_plan_has_a_price(alice, plan) -> None:
+    image, large = asset(alice), {"upscale": "1080p"}
+    problem = refused(alice, image_url=image["reference"], parameters=large)
+    assert (problem["code"], problem["param"]) == ("price_missing", "parameters.upscale")
+
+    plan.prices |= {"upscale": {"1080p": 2000}}
+    plan.save()
+    small, large = (dry(alice, image, parameters=parameters)["price"] for parameters in ({}, large))
+    assert large["micros_per_second"] - small["micros_per_second"] == 2000
 
 
 def test_of_an_address_nothing_is_known_yet(alice) -> None:
