@@ -44,7 +44,8 @@ def create_project(project: Project, *, test_scenario: str = "") -> NewProject:
     engine = _engine_of(project)
     sources = references.resolve(project)
     parameters = Parameters.resolve(project.parameters | {"background": references.background_of(project)})
-    frame = forecast.foresee(project, sources, parameters, engine)
+    foreseen = forecast.foresee(project, sources, parameters, engine)
+    parameters = foreseen.parameters
     project.save(force_insert=True)
     render = Render(
         tenant=project.tenant,
@@ -57,7 +58,7 @@ def create_project(project: Project, *, test_scenario: str = "") -> NewProject:
         script=project.script,
         prompt=project.prompt or "",
         parameters=parameters.as_json(),
-        frame=frame,
+        frame=foreseen.frame,
         test_scenario=test_scenario,
     )
     kind = Take.Kind.FINAL if engine == settings.FINAL_ENGINE else Take.Kind.DRAFT

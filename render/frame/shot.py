@@ -118,7 +118,11 @@ def plan_shot(
     shown = speakers.faces or [face for face in source.facing if face.width * scale >= MIN_FACE]
     framing = frame_source(source.size, size, shown, num_voices, fit=parameters.fit)
     speakers = _in_view(speakers, framing, size)
-    return Shot(size, source.size, framing, speakers, tuple(_warnings(source, size, framing, speakers, num_voices)))
+    warnings = _warnings(source, size, framing, speakers, num_voices)
+    if parameters.upscale != "none" and upscaled_size(size, parameters) == size:
+        detail = f"It was not used, and costs nothing: the video has {size[1]} x {size[0]} pixels already."
+        warnings.append(SourceWarning(param="parameters.upscale", code="unused", detail=detail))
+    return Shot(size, source.size, framing, speakers, tuple(warnings))
 
 
 def _in_view(speakers: Speakers, framing: Framing, size: Size) -> Speakers:

@@ -65,13 +65,14 @@ def prepared(
     frame: Mapping[str, object] | None = None,
     warnings: Sequence[SourceWarning] = (),
     variant: str = "",
+    is_enlarged: bool = True,
 ) -> None:
     """Record the prepared sources and the plan, and set the hold to the video's true length.
 
     Raises Fenced, and ServiceError `quota_exceeded` or `spend_cap_reached`.
     """
     with fence(claim) as render:
-        quota.set_hold(claim.render_id, ceil(num_frames / FPS))
+        quota.set_hold(claim.render_id, ceil(num_frames / FPS), is_enlarged=is_enlarged)
         Segment.objects.filter(render=render).delete()  # Those of an earlier preparation whose files were lost.
         Render.objects.filter(pk=claim.render_id).update(
             sources=sources,

@@ -99,6 +99,7 @@ def prepare(claim: Claim, lease: Lease, render: Render, folder: Path) -> None:
         warnings=[*prepared.warnings, *advised],
         plan=stored_plan,
         frame=shot.as_frame((plan.height, plan.width), parameters),
+        is_enlarged=upscaled_size((plan.height, plan.width), parameters) != (plan.height, plan.width),
         variant=variant,
         num_frames=plan.num_frames,
         segments_total=len(plan.segments),

@@ -9,6 +9,7 @@ from django.db.models.functions import Now
 from accounts.billing import quota
 from accounts.errors import ServiceError
 from accounts.models import Plan, Tenant, UsageEntry
+from tests.prices import full_prices
 
 
 def hold(tenant: Tenant, engine: str = "instant") -> uuid.UUID:
@@ -280,3 +281,17 @@ def test_fifty_at_once_with_quota_for_one(acme, plan) -> None:
 
     assert answers == ["accepted", *["quota_exceeded"] * 49]
     assert quota.seconds_available(acme) == 0
+
+
+def test_an_enlargement_that_turns_out_to_change_nothing_costs_nothing(acme) -> None:
+    Plan.objects.update(prices={**full_prices(draft={"480p": 1000}), "upscale": {"720p": 300}})
+    acme.plan.refresh_from_db()
+    entry = quota.hold(
+        acme, render_id=uuid.uuid4(), api_key=None, is_test=False, engine="draft", resolution="480p", upscale="720p"
+    )
+    assert entry.price_micros == 1300
+
+    quota.set_hold(entry.render_id, 10, is_enlarged=False)
+
+    entry.refresh_from_db()
+    assert (entry.upscale, entry.price_micros, entry.amount_micros) == ("none", 1000, 10_000)

@@ -77,6 +77,17 @@ def test_an_enlarged_video_costs_more_where_the_plan_has_a_price(alice, plan) ->
     assert large["micros_per_second"] - small["micros_per_second"] == 2000
 
 
+def test_what_is_large_enough_already_is_neither_enlarged_nor_charged_for_it(alice, plan) -> None:
+    plan.prices |= {"upscale": {"720p": 2000}}
+    plan.save()
+    large = {"resolution": "720p", "upscale": "720p"}
+
+    body = dry(alice, asset(alice), parameters=large)
+
+    assert (body["width"], body["height"]) == (1280, 720) and codes(body) == ["unused"]
+    assert body["price"] == dry(alice, asset(alice), parameters={"resolution": "720p"})["price"]
+
+
 def test_of_an_address_nothing_is_known_yet(alice) -> None:
     body = create(alice)
     assert body["width"] is body["height"] is body["crop"] is None
