@@ -121,8 +121,8 @@ class Eye:
         """The region with smooth skin in place of the eye, as it would go on."""
         light = window.mean(axis=-1)
         below, above = self._v - self._lower, self._upper - self._v
-        cheek = (self._opening > 0) & (below > 0.2 * self._height) & (below < 0.7 * self._height)
-        usual = float(np.median(light[cheek] if cheek.any() else light))
+        cheek = (self._opening > 0) & (below > 0.2 * self._height) & (below < self._height)
+        usual = float(np.percentile(light[cheek] if cheek.any() else light, 60))  # a rim of glasses may be there
         is_skin = (light > SKIN_LEVELS[0] * usual) & (light < SKIN_LEVELS[1] * usual)
         is_skin &= (below > 0.15 * self._height) | (above > self._lid)
         total, weight = np.full_like(window, 1e-5 * usual), np.full_like(light, 1e-5)
