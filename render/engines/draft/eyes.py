@@ -103,7 +103,7 @@ class Eye:
         upper, lower = between_corners(contour("upper")), between_corners(contour("lower"))
         self._upper, self._lower = upper, lower
         self._opening = np.maximum(lower - upper, 0)
-        self._height = float(self._opening.max())
+        self._height = max(float(self._opening.max()), 1.0)  # also of an eye that is closed in the picture
         self._lid = np.clip(TO_BROW * (upper - at_pixels(contour("brow"))), 0.2 * self._height, LID * self._height)
         self._side = 2 * along / width - 1  # from -1 to 1, corner to corner
         self._beside = np.clip(np.minimum(along, width - along) / (WINGS * width) + 1, 0, 1)

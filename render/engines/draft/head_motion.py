@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.engines.base import FPS
-from render.engines.draft.voice_features import Curve
+from render.engines.draft.frame_curves import Curve
 from render.engines.draft.warp_grid import Box
 from render.engines.faces import CHIN, FOREHEAD, Face, Points
 

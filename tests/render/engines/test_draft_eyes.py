@@ -99,3 +99,13 @@ def test_the_smallest_face_that_can_be_moved_blinks(astronaut):
         middle = face.points[EYES[index]["upper"][4]] * 0.4 + face.points[EYES[index]["lower"][4]] * 0.6
         x, y = middle.astype(int)
         assert frame[y, x].mean() > small[y, x].mean() + 15
+
+
+def test_an_eye_that_is_closed_in_the_picture_stays_as_it_is(picture, face):
+    points = face.points.copy()
+    for eye in EYES:
+        points[eye["upper"][1:-1]] = points[eye["lower"][1:-1]]
+    shut = Face(points, face.depth, face.score)
+    frame = picture.copy()
+    Eye(picture, shut, 0).draw(frame, 1.0)
+    assert np.abs(frame.astype(int) - picture.astype(int)).mean() < 0.05
