@@ -107,5 +107,6 @@ def test_an_eye_that_is_closed_in_the_picture_stays_as_it_is(picture, face):
         points[eye["upper"][1:-1]] = points[eye["lower"][1:-1]]
     shut = Face(points, face.depth, face.score)
     frame = picture.copy()
-    Eye(picture, shut, 0).draw(frame, 1.0)
+    with np.errstate(divide="raise", invalid="raise"):
+        Eye(picture, shut, 0).draw(frame, 1.0)
     assert np.abs(frame.astype(int) - picture.astype(int)).mean() < 0.05
