@@ -103,7 +103,7 @@ class Eye:
         upper, lower = between_corners(contour("upper")), between_corners(contour("lower"))
         self._upper, self._lower = upper, lower
         self._opening = np.maximum(lower - upper, 0)
-        self._height = float(self._opening.max())
+        self._height = max(float(self._opening.max()), 1.0)  # also of an eye that is closed in the picture
         self._lid = np.clip(TO_BROW * (upper - at_pixels(contour("brow"))), 0.2 * self._height, LID * self._height)
         self._side = 2 * along / width - 1  # from -1 to 1, corner to corner
         self._beside = np.clip(np.minimum(along, width - along) / (WINGS * width) + 1, 0, 1)
@@ -121,8 +121,8 @@ class Eye:
         """The region with smooth skin in place of the eye, as it would go on."""
         light = window.mean(axis=-1)
         below, above = self._v - self._lower, self._upper - self._v
-        cheek = (self._opening > 0) & (below > 0.2 * self._height) & (below < 0.7 * self._height)
-        usual = float(np.median(light[cheek] if cheek.any() else light))
+        cheek = (self._opening > 0) & (below > 0.2 * self._height) & (below < self._height)
+        usual = float(np.percentile(light[cheek] if cheek.any() else light, 60))  # a rim of glasses may be there
         is_skin = (light > SKIN_LEVELS[0] * usual) & (light < SKIN_LEVELS[1] * usual)
         is_skin &= (below > 0.15 * self._height) | (above > self._lid)
         total, weight = np.full_like(window, 1e-5 * usual), np.full_like(light, 1e-5)

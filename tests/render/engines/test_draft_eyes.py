@@ -75,6 +75,21 @@ def test_a_rim_of_glasses_above_the_eye_and_the_brow_stay(picture, face):
     assert np.abs(frame[around].astype(int) - with_rim[around].astype(int)).max() <= 2
 
 
+def test_a_rim_of_glasses_below_the_eye_stays_and_the_eye_still_closes(picture, face):
+    with_rim = picture.copy()
+    lower = face.points[EYES[0]["lower"]]
+    height = float(lower[4, 1] - face.points[EYES[0]["upper"][4], 1])
+    y = round(float(lower[:, 1].max() + 0.35 * height))
+    left, right = round(float(lower[0, 0])) - 20, round(float(lower[-1, 0])) + 20
+    with_rim[y - 3 : y + 4, left:right] = 30
+    frame = blink(with_rim, face, 1.0)
+    rows = frame[y - 3 : y + 5, left:right].mean(axis=(1, 2))
+    assert rows[:7].max() < 40  # where it was, and as wide
+    assert rows[7] > 100
+    cheek = picture[window(face, 0, below=1.2)].reshape(-1, 3).mean(axis=0)
+    assert np.abs(frame[window(face, 0)].reshape(-1, 3).mean(axis=0) - cheek).max() < 45
+
+
 def test_the_smallest_face_that_can_be_moved_blinks(astronaut):
     small = cv2.resize(astronaut, (110, 110), interpolation=cv2.INTER_AREA)
     (face,) = FaceFinder().find(small)
@@ -84,3 +99,14 @@ def test_the_smallest_face_that_can_be_moved_blinks(astronaut):
         middle = face.points[EYES[index]["upper"][4]] * 0.4 + face.points[EYES[index]["lower"][4]] * 0.6
         x, y = middle.astype(int)
         assert frame[y, x].mean() > small[y, x].mean() + 15
+
+
+def test_an_eye_that_is_closed_in_the_picture_stays_as_it_is(picture, face):
+    points = face.points.copy()
+    for eye in EYES:
+        points[eye["upper"][1:-1]] = points[eye["lower"][1:-1]]
+    shut = Face(points, face.depth, face.score)
+    frame = picture.copy()
+    with np.errstate(divide="raise", invalid="raise"):
+        Eye(picture, shut, 0).draw(frame, 1.0)
+    assert np.abs(frame.astype(int) - picture.astype(int)).mean() < 0.05
