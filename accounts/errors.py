@@ -71,6 +71,7 @@ PROBLEM_TYPES = {
     "no_face_in_box": ProblemType(422, "No face in this part of the image"),
     "face_cropped": ProblemType(422, "Face cut off by the edge of the image"),
     "speakers_overlap": ProblemType(422, "Two speakers have the same face"),
+    "background_unavailable": ProblemType(422, "Background not available here"),
     "video_too_long": ProblemType(422, "Video too long"),
     "queue_full": ProblemType(429, "Too many renders waiting", retryable=True),
     "too_many_streams": ProblemType(429, "Too many open streams", retryable=True),

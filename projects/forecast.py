@@ -22,9 +22,12 @@ class Forecast:
 def foresee(project: Project, sources: Sources, parameters: Parameters, engine: str) -> Forecast:
     """What is known of the project's video; its warnings are added to the project's.
 
-    The step `prepare` decides the same again, for every source. Raises ServiceError `no_face`, `no_face_in_box`,
-    `face_cropped` or `speakers_overlap` for an image that cannot be used.
+    The step `prepare` decides the same again, for every source. Raises ServiceError `engine_unavailable`,
+    `background_unavailable`, and for an image that cannot be used `no_face`, `no_face_in_box`, `face_cropped` or
+    `speakers_overlap`.
     """
+    registry.require(engine)
+    registry.require_background(engine, parameters.background)
     project.warnings += advice.of_parameters(parameters)
     asset = sources.image_asset
     if asset is None:

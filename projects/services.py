@@ -116,6 +116,7 @@ def finalize(project: Project, api_key: ApiKey) -> Take:
     draft = takes.filter(kind=Take.Kind.DRAFT, render__state=State.FINISHED).first()
     if draft is None:
         raise ServiceError("invalid_state", "The project has no finished draft.")
+    registry.require_background(engine, Parameters.resolve(draft.render.parameters).background)
     return _add_take(project, draft, kind=Take.Kind.FINAL, engine=engine, api_key=api_key)
 
 

@@ -11,6 +11,7 @@ from infinitetalk.presets import COLOR_CORRECTION_STRENGTH, WITHOUT_PRESET, Pres
 from infinitetalk.presets import PRESETS as MODEL_PRESETS
 
 MAX_SEED = 2**32 - 1
+TRANSPARENT = "transparent"  # as `background`: beside the video there is one of the person alone
 UPSCALES = {"none": None, "720p": 720, "1080p": 1080}  # pixels of the shorter side
 
 

@@ -1,6 +1,6 @@
 """The types of `Render.sources` and `Render.warnings`, which the step `prepare` writes for the steps after it."""
 
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 
 class Speech(TypedDict):
@@ -31,6 +31,7 @@ class Sources(TypedDict):
     crop: NotRequired[
         tuple[int, int, int, int]
     ]  # the part of the portrait or video that is shown, as `RenderPlan.crop`
+    shown: NotRequired[dict[str, Any]]  # `faces`, `regions` and `mark` of RenderPlan
 
 
 def source_keys(sources: Sources) -> list[str]:

@@ -6,9 +6,14 @@ from typing import Any
 from creatorify.settings.base import VAR_DIR, env
 
 # Name of each engine -> its class, the queue whose nodes can run it, whether it refuses a source in which no face is
-# found, and the arguments of its constructor.
+# found, whether a transparent video can be made of its frames, and the arguments of its constructor.
 _ENGINES: dict[str, dict[str, Any]] = {
-    "draft": {"class": "render.engines.draft.engine.DraftEngine", "queue": "cpu", "needs_face": True},
+    "draft": {
+        "class": "render.engines.draft.engine.DraftEngine",
+        "queue": "cpu",
+        "needs_face": True,
+        "transparent": True,
+    },
     "infinitetalk": {
         "class": "render.engines.infinitetalk.InfiniteTalkEngine",
         "queue": "gpu",

@@ -8,6 +8,7 @@ from django.conf import settings
 
 from accounts.errors import ServiceError
 from render.engines.base import Engine, EngineStatus
+from render.parameters import TRANSPARENT
 
 
 def names() -> list[str]:
@@ -37,6 +38,19 @@ def queue_of(name: str) -> str:
 def needs_face(name: str) -> bool:
     """Whether the engine refuses a source in which no face is found."""
     return bool(settings.RENDER_ENGINES[name].get("needs_face", False))
+
+
+def require_background(name: str, background: str) -> None:
+    """Raise ServiceError `background_unavailable` for a transparent video from an engine that has none.
+
+    In a final video heads and hands move freely, and parts of the room come and go at their edges.
+    """
+    if background == TRANSPARENT and not settings.RENDER_ENGINES[name].get("transparent", False):
+        detail = (
+            f"The engine {name} makes no transparent videos, only the draft does. Give a color as background, such as "
+            "#00b140, and make that color transparent in your editor."
+        )
+        raise ServiceError("background_unavailable", detail, param="parameters.background")
 
 
 @cache

@@ -30,6 +30,12 @@ class Composition:
     def keeps_background(self) -> bool:
         return self.background == KEEP
 
+    def lies_at_bottom(self, *, has_person: bool) -> bool:
+        """Whether a padded source lies at the bottom of the frame, and not in its middle: where another background goes
+        on beside it, a person who is cut off at the chest would float.
+        """
+        return has_person and not self.keeps_background and self.pad_color is None
+
 
 class FrameComposer:
     """Makes the frames of one source."""
@@ -51,16 +57,13 @@ class FrameComposer:
         return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
     def frame(self, shown: RgbImage, mask: Mask | None = None) -> RgbImage:
-        """The frame of a source. shown: by the method above. mask: its person's; None: the background is kept.
-
-        The source lies in the middle, or at the bottom where another background goes on beside it: a person who is cut
-        off at the chest would float.
-        """
+        """The frame of a source. shown: by the method above. mask: its person's; None: the background is kept."""
         rows, columns = shown.shape[:2]
         has_border = (rows, columns) != self._composition.size
         if mask is None and not has_border:
             return shown
-        top, left = (self._height - rows) // 2, (self._width - columns) // 2
+        at_bottom = self._composition.lies_at_bottom(has_person=mask is not None)
+        top, left = (self._height - rows) // (1 if at_bottom else 2), (self._width - columns) // 2
         pad_color = self._composition.pad_color if has_border else None
         if mask is None:
             size = self._composition.size
@@ -69,7 +72,6 @@ class FrameComposer:
             frame = backdrop.plain(pad_color, *self._composition.size)
             shown = _laid_over(self._behind(shown, mask, Place(0, 0, rows, columns)), shown, mask)
         else:
-            top = self._height - rows
             frame = self._behind(shown, mask, Place(top, left, *self._composition.size))
             shown = _laid_over(frame[top:, left : left + columns], shown, mask)
         frame[top : top + rows, left : left + columns] = shown

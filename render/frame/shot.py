@@ -92,11 +92,12 @@ class Shot:
         crop = self.framing.shown.as_json() if self.framing.cut > NEGLIGIBLE else None
         return {"width": width, "height": height, "crop": crop}
 
-    def composed(self) -> "Shot":
-        """The same shot of a source that has been made into a frame already."""
-        return Shot(
-            self.size, self.size, Framing(None, WHOLE), self.speakers.seen_from(self.framing.shown), self.warnings
-        )
+    def composed(self, *, at_bottom: bool = False) -> "Shot":
+        """The same shot of a source that has been made into a frame already. at_bottom: where a padded source lies."""
+        shown = self.framing.shown
+        if at_bottom and self.framing.is_padded:
+            shown = replace(shown, y=1 - shown.height)
+        return Shot(self.size, self.size, Framing(None, WHOLE), self.speakers.seen_from(shown), self.warnings)
 
 
 def plan_shot(

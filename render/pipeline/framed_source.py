@@ -11,10 +11,10 @@ from render.frame.files import compose_portrait, compose_video
 from render.frame.found_faces import find_faces
 from render.frame.shot import Shot, plan_shot
 from render.media.isolation.calls import Check
-from render.parameters import Parameters
+from render.parameters import TRANSPARENT, Parameters
 from render.sources import SourceWarning
 
-KEPT = ("keep", "transparent")  # backgrounds that the source keeps; the transparent video is made from the finished one
+KEPT = ("keep", TRANSPARENT)  # backgrounds that the source keeps; the transparent video is made from the finished one
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def frame_source(
     path.unlink()
     if not has_person and parameters.background not in KEPT:
         warnings.append(no_person("the background was kept"))
-    return FramedSource(composed, shot.composed(), warnings)
+    return FramedSource(composed, shot.composed(at_bottom=composition.lies_at_bottom(has_person=has_person)), warnings)
 
 
 def no_person(outcome: str) -> SourceWarning:

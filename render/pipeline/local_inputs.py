@@ -41,16 +41,17 @@ def sound_of(render: Render, folder: Path, lease: Lease) -> list[tuple[Path, flo
 def plan_of(render: Render) -> RenderPlan:
     """Names that a newer version has added are ignored: nodes of two versions work on the same renders."""
     stored = cast(dict[str, Any], render.plan)
-    crop = (render.sources or {}).get("crop")
+    sources = cast(dict[str, Any], render.sources or {})
+    crop, shown = sources.get("crop"), sources.get("shown", {})
     return RenderPlan(
         stored["width"],
         stored["height"],
         stored["num_frames"],
         tuple(FrameRange(span["start"], span["stop"]) for span in stored["segments"]),
         crop=cast(Crop, tuple(crop)) if crop else None,
-        faces=tuple(map(Box.from_json, stored.get("faces", []))),
-        regions=tuple(tuple(cast(PixelBox, tuple(box)) for box in boxes) for boxes in stored.get("regions", [])),
-        mark=Box.from_json(stored["mark"]) if stored.get("mark") else None,
+        faces=tuple(map(Box.from_json, shown.get("faces", []))),
+        regions=tuple(tuple(cast(PixelBox, tuple(box)) for box in boxes) for boxes in shown.get("regions", [])),
+        mark=Box.from_json(shown["mark"]) if shown.get("mark") else None,
     )
 
 

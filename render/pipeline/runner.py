@@ -25,14 +25,14 @@ from render.media.audio.segment_audio import open_segment_audio
 from render.media.video import output_video, segment_file
 from render.models import Phase, Render
 from render.node_faults import as_node_faults
-from render.parameters import Parameters
+from render.parameters import TRANSPARENT, Parameters
 from render.pipeline import segments, test_scenarios
 from render.pipeline.attempt_end import record_end
 from render.pipeline.framed_source import no_person
 from render.pipeline.local_inputs import checkpoint_after, fetch, inputs_of, plan_of, sound_of, sources_of
 from render.pipeline.poster import poster_frame
 from render.pipeline.preparation import prepare_sources
-from render.pipeline.transparent_video import TRANSPARENT, cut_out
+from render.pipeline.transparent_video import cut_out
 from render.queue import tickets
 from render.storage import media
 
@@ -87,10 +87,11 @@ def prepare(claim: Claim, lease: Lease, render: Render, folder: Path) -> None:
     parameters = replace(parameters, frame_num=prepared.num_frames)
     plan = engine.plan(inputs_of(render, sources, folder, lease), parameters, shot)
     advised = advice.of_source(parameters, is_video=sources["video"] is not None, seconds=plan.num_frames / FPS)
-    # The crop is kept with the sources and the variant in a column of its own: there the nodes of version 0.1.0 read
-    # them, while both versions work on the same renders.
+    # The variant has a column of its own, and what a frame shows is kept with the sources: nodes of version 0.1.0 read
+    # a plan without them, while both versions work on the same renders.
     stored_plan = asdict(plan)
     variant, crop = stored_plan.pop("variant"), stored_plan.pop("crop")
+    sources["shown"] = {name: stored_plan.pop(name) for name in ("faces", "regions", "mark")}
     if crop is not None:
         sources["crop"] = crop
     progress.prepared(

@@ -9,8 +9,6 @@ from render.frame.size import upscaled_size
 from render.lifecycle.lease import Lease
 from render.parameters import Parameters
 
-TRANSPARENT = "transparent"  # value of the parameter `background`
-
 
 def cut_out(
     segments: Sequence[Path],
