@@ -84,7 +84,8 @@ def motion(frames: np.ndarray, people: Sequence[Box]) -> list[int]:
     return [int(change[top:bottom, left:right].max()) for top, left, bottom, right in boxes]
 
 
-@pytest.mark.parametrize("chosen", range(3))
+# The middle one is the default, which the next test has.
+@pytest.mark.parametrize("chosen", [0, pytest.param(1, marks=pytest.mark.slow), 2])
 def test_only_the_chosen_face_of_a_picture_moves(crowd, found, people, loud, chosen: int) -> None:
     given = inputs(crowd, loud)
     frames = draft(given, found, by_index(chosen))
@@ -154,7 +155,9 @@ def changed(frames: np.ndarray, video: Path) -> np.ndarray:
     return change
 
 
-@pytest.mark.parametrize(("speakers", "moving"), [(by_index(0), 0), (by_index(1), 1), ([], 1)])
+@pytest.mark.parametrize(
+    ("speakers", "moving"), [(by_index(0), 0), pytest.param(by_index(1), 1, marks=pytest.mark.slow), ([], 1)]
+)
 def test_only_the_chosen_face_of_a_video_is_dubbed(filmed, loud, speakers, moving: int) -> None:
     source = find_faces(None, filmed)
     change = changed(draft(inputs(filmed, loud), source, speakers), filmed)
@@ -165,7 +168,7 @@ def test_only_the_chosen_face_of_a_video_is_dubbed(filmed, loud, speakers, movin
     assert change[:, :STRIP].max() == 0
 
 
-@pytest.mark.parametrize("speakers", [by_index(1), []])
+@pytest.mark.parametrize("speakers", [pytest.param(by_index(1), marks=pytest.mark.slow), []])
 def test_a_voice_does_not_go_over_to_somebody_else_while_its_speaker_is_hidden(tmp_path, head, loud, speakers) -> None:
     video = two_people(tmp_path, head, hidden=range(4, 18))
     source = find_faces(None, video)
@@ -180,6 +183,43 @@ def test_a_voice_does_not_go_over_to_somebody_else_while_its_speaker_is_hidden(t
     assert change[:, :, :256].max() == 0
     assert change[:4].max() > 20 < change[20:].max()
     assert change[4:18].max() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("aspect_ratio", ["1:1", "9:16"])
+@pytest.mark.parametrize("chosen", [0, 1])
+def test_a_part_of_a_video_shows_the_chosen_face_and_moves_it(filmed, loud, aspect_ratio: str, chosen: int) -> None:
+    source, engine = find_faces(None, filmed), DraftEngine()
+    parameters = Parameters(seed=7, frame_num=FRAMES, aspect_ratio=aspect_ratio)
+    given, pixels = inputs(filmed, loud), source.size[0] * source.size[1]
+    shot = plan_shot(source, parameters, by_index(chosen), num_voices=1, pixels=pixels)
+    [piece] = engine.segments(given, parameters, engine.plan(given, parameters, shot), None, FreeLease())
+
+    assert shot.crop is not None
+    recorded = SourceFrames(filmed, *shot.size, shot.crop).read(range(FRAMES))
+    change = np.abs(piece.frames.astype(int) - np.stack(list(recorded.values()))).max(axis=(0, 3))
+    face = left_to_right(source.faces)[chosen].seen_from(shot.framing.shown)
+    top, left, bottom, right = face.grown(above=0, below=0.4, beside=0.2).in_pixels(*shot.size)
+    assert change[top:bottom, left:right].max() > 60
+    change[top:bottom, left:right] = 0
+    change[DraftMark(*shot.size).box] = 0
+    assert change.max() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("degrees", [-35, 35])
+@pytest.mark.parametrize("chosen", [0, 1])
+def test_of_tilted_heads_only_the_chosen_one_moves(tmp_path, head, loud, degrees: int, chosen: int) -> None:
+    tilted = np.asarray(Image.fromarray(head).rotate(degrees, Image.Resampling.BICUBIC, fillcolor=(96, 110, 120)))
+    picture = np.full((288, 640, 3), (96, 110, 120), np.uint8)
+    picture[32:, :256], picture[32:, 384:] = tilted, tilted[:, ::-1]
+    Image.fromarray(picture).save(tmp_path / "tilted.png")
+    source = find_faces(tmp_path / "tilted.png", None)
+
+    moved = motion(draft(inputs(tmp_path / "tilted.png", loud), source, by_index(chosen)), left_to_right(source.faces))
+
+    assert moved[chosen] > 60
+    assert moved[1 - chosen] == 0
 
 
 # --- The final video ---
