@@ -23,9 +23,18 @@ def one_for_two_voices() -> ServiceError:
     return ServiceError(CODE, detail, param=PARAM)
 
 
-def too_small(width: float, least: float, *, param: str = PARAM) -> ServiceError:
+def too_small(width: float, least: float) -> ServiceError:
     """width: of the face in the video, in pixels; least: the width that is needed."""
     detail = f"The face is too small: it would be {width:.0f} pixels wide, {least:.0f} are needed."
+    return ServiceError(CODE, detail, param=PARAM)
+
+
+def no_room(pixels: int, least: int, *, param: str) -> ServiceError:
+    """pixels: of the shorter side of a speaker's part of the video; least: how many are needed."""
+    detail = (
+        f"A speaker's face is too small, or too close to another one: its part of the video would be {max(pixels, 0)} "
+        f"pixels wide; {least} are needed."
+    )
     return ServiceError(CODE, detail, param=param)
 
 

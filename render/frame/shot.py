@@ -138,7 +138,7 @@ def _in_view(speakers: Speakers, framing: Framing, size: Size) -> Speakers:
     others = tuple(region for region in speakers.others if side(region) >= MIN_REGION)
     smallest = min(map(side, speakers.regions), default=MIN_REGION)
     if smallest < MIN_REGION and len(speakers.regions) + len(others) > 1:
-        raise no_face.too_small(max(smallest, 0), MIN_REGION, param=PARAM)
+        raise no_face.no_room(smallest, MIN_REGION, param=PARAM)
     return replace(speakers, others=others)
 
 

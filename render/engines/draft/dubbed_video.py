@@ -164,8 +164,8 @@ def _take_up(
 ) -> None:
     """Find the speakers who were out of sight again: the face nearest to the last one of each. Updates the lists.
 
-    While a speaker is turned away or hidden, the voice does not go over to somebody else: a face nearer to where
-    a bystander was seen last is the bystander's.
+    While a speaker is turned away or hidden, the voice does not go over to somebody else: a face that is nearer to
+    where a bystander was seen last is the bystander's.
     """
     if all(face is None for face in last):
         try:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from render.media.audio.scene import AudioOrder, arrange_scene
+from render.media.audio.scene import AudioOrder, arrange_scene, lengthen
 from render.media.audio.voice import Voice
 
 LEFT = np.full(16_000, 1, np.int16)
@@ -59,3 +59,16 @@ def test_it_places_two_voices(
     np.testing.assert_array_equal(samples_of(scene.voices[1]), np.concatenate(right))
     assert scene.audio == ((Path("one.mp3"), starts[0]), (Path("two.mp3"), starts[1]))
     assert scene.duration_seconds == seconds
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_longer_video_ends_in_silence(count: int, voices: list[Voice], tmp_path: Path) -> None:
+    scene = arrange_scene(voices[:count], "meanwhile", tmp_path)
+
+    longer = lengthen(scene, 3.0, tmp_path)
+
+    assert (longer.duration_seconds, longer.audio) == (3.0, scene.audio)
+    for before, after in zip(scene.voices, longer.voices, strict=True):
+        silence = np.zeros(48_000 - len(samples_of(before)))
+        np.testing.assert_array_equal(samples_of(after), np.concatenate([samples_of(before), silence]))
+    assert lengthen(scene, 0.5, tmp_path) == scene

@@ -1,0 +1,292 @@
+"""Several people in a picture or a video: whose face a voice moves, in the draft and in the final video."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from infinitetalk.conditioning.speaker_masks import VAE_STRIDE, speaker_masks
+from render.engines.base import RenderInputs, RenderPlan
+from render.engines.draft.draft_mark import DraftMark
+from render.engines.draft.dubbed_video import SourceFrames
+from render.engines.draft.engine import DraftEngine
+from render.engines.faces import FaceFinder
+from render.engines.infinitetalk import InfiniteTalkEngine
+from render.frame.boxes import Box
+from render.frame.fit import fit
+from render.frame.found_faces import find_faces
+from render.frame.shot import Shot, Source, plan_shot
+from render.frame.speakers import left_to_right
+from render.media.isolation import calls as isolated
+from render.parameters import Parameters
+from tests.engines import FreeLease
+from tests.render.both_engines.numbered_clips import STRIP, Clip, number_of, write_clip
+from tests.render.engines.conftest import inputs
+
+HEIGHT, WIDTH = 304, 912  # of the crowd, in pixels
+HEADS = [(16, 220, False), (310, 272, True), (660, 248, False)]  # left edge, size, mirrored; the middle one is widest
+FRAMES = 8
+FIRST, SECOND, BACKGROUND = 0, 1, 2
+
+
+def resized(head: np.ndarray, size: int, *, mirrored: bool) -> np.ndarray:
+    turned = np.ascontiguousarray(head[:, ::-1]) if mirrored else head
+    return np.asarray(Image.fromarray(turned).resize((size, size)))
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory, head: np.ndarray) -> Path:
+    """Three people beside each other."""
+    picture = np.full((HEIGHT, WIDTH, 3), (96, 110, 120), np.uint8)
+    for left, size, mirrored in HEADS:
+        picture[HEIGHT - size :, left : left + size] = resized(head, size, mirrored=mirrored)
+    path = tmp_path_factory.mktemp("crowd") / "crowd.png"
+    Image.fromarray(picture).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def found(crowd: Path) -> Source:
+    return find_faces(crowd, None)
+
+
+@pytest.fixture(scope="module")
+def people(found: Source) -> list[Box]:
+    """Their faces, from left to right."""
+    assert len(found.faces) == 3
+    return left_to_right(found.faces)
+
+
+def by_index(*indices: int) -> list[dict]:
+    return [{"audio": number, "face": {"index": index}} for number, index in enumerate(indices, start=1)]
+
+
+def by_box(*boxes: Box) -> list[dict]:
+    return [{"audio": number, "face": {"box": box.as_json()}} for number, box in enumerate(boxes, start=1)]
+
+
+def draft(given: RenderInputs, source: Source, speakers: Sequence, **parameters) -> np.ndarray:
+    """All frames, in the size of the source."""
+    engine, resolved = DraftEngine(), Parameters(seed=7, frame_num=FRAMES, **parameters)
+    pixels = source.size[0] * source.size[1]
+    shot = plan_shot(source, resolved, speakers, num_voices=len(given.voices), pixels=pixels)
+    assert shot.size == source.size
+    plan = engine.plan(given, resolved, shot)
+    return np.concatenate([piece.frames for piece in engine.segments(given, resolved, plan, None, FreeLease())])
+
+
+def motion(frames: np.ndarray, people: Sequence[Box]) -> list[int]:
+    """Of each person's face and the hair and neck around it: by how many levels of 255 a pixel changes at most."""
+    change = np.ptp(frames, axis=0).max(axis=-1)
+    boxes = [face.grown(above=0.3, below=0.2, beside=0.2).in_pixels(*change.shape) for face in people]
+    return [int(change[top:bottom, left:right].max()) for top, left, bottom, right in boxes]
+
+
+# The middle one is the default, which the next test has.
+@pytest.mark.parametrize("chosen", [0, pytest.param(1, marks=pytest.mark.slow), 2])
+def test_only_the_chosen_face_of_a_picture_moves(crowd, found, people, loud, chosen: int) -> None:
+    given = inputs(crowd, loud)
+    frames = draft(given, found, by_index(chosen))
+
+    moved = motion(frames, people)
+    assert moved[chosen] > 60
+    assert [levels for person, levels in enumerate(moved) if person != chosen] == [0, 0]
+
+
+def test_a_box_drawn_by_hand_means_the_same_face(crowd, found, people, loud) -> None:
+    given, box = inputs(crowd, loud), people[2].grown(above=0.3, below=0.1, beside=0.2)
+
+    assert np.array_equal(draft(given, found, by_box(box)), draft(given, found, by_index(2)))
+
+
+def test_by_default_one_voice_moves_the_widest_face(crowd, found, people, loud) -> None:
+    moved = motion(draft(inputs(crowd, loud), found, []), people)
+
+    assert moved[1] > 60
+    assert moved[::2] == [0, 0]
+
+
+def test_of_two_voices_each_has_its_face_and_the_third_keeps_still(crowd, found, people, loud, silent) -> None:
+    frames = draft(inputs(crowd, loud, silent), found, by_index(2, 0))
+
+    assert motion(frames, people)[1] == 0
+    frames = frames.astype(int)
+    loudest = [np.abs(frames[number] - frames[0]) for number in range(FRAMES)]
+    mouths = [Box(face.x, face.y + 0.6 * face.height, face.width, 0.35 * face.height) for face in people]
+    spoken = [
+        max(change[top:bottom, left:right].mean() for change in loudest)
+        for top, left, bottom, right in (mouth.in_pixels(HEIGHT, WIDTH) for mouth in mouths)
+    ]
+    assert spoken[2] > 3 * spoken[0] > spoken[1] == 0
+
+
+# --- Videos ---
+
+
+def two_people(folder: Path, head: np.ndarray, hidden: range = range(0)) -> Path:
+    """The right one is larger, and behind something in the frames `hidden`."""
+    left, right = resized(head, 224, mirrored=False), resized(head, 272, mirrored=True)
+    picture = np.full((272, 560, 3), (96, 110, 120), np.uint8)
+    picture[48:, :224], picture[:, 288:] = left, right
+    behind = picture.copy()
+    behind[:, 288:] = (60, 90, 60)
+    source = folder / "source.mp4"
+    write_clip(source, Clip.at(25, FRAMES + hidden.stop), lambda number: behind if number in hidden else picture)
+    video = folder / "video.mp4"
+    isolated.normalise_video(source, video, max_seconds=60, param="image_url", check=lambda: None)
+    return video
+
+
+@pytest.fixture(scope="module")
+def filmed(tmp_path_factory: pytest.TempPathFactory, head: np.ndarray) -> Path:
+    return two_people(tmp_path_factory.mktemp("filmed"), head)
+
+
+def changed(frames: np.ndarray, video: Path) -> np.ndarray:
+    """Where the frames differ from the video beside the mark of a draft, in levels of 255: T x H x W."""
+    height, width = frames.shape[1:3]
+    recorded = np.stack(list(SourceFrames(video, height, width).read(range(len(frames))).values()))
+    for shown in (frames, recorded):
+        assert [number_of(frame, width) for frame in shown] == [*range(len(frames))]
+    change = np.abs(frames.astype(int) - recorded).max(axis=-1)
+    change[(slice(None), *DraftMark(height, width).box)] = 0
+    return change
+
+
+@pytest.mark.parametrize(
+    ("speakers", "moving"), [(by_index(0), 0), pytest.param(by_index(1), 1, marks=pytest.mark.slow), ([], 1)]
+)
+def test_only_the_chosen_face_of_a_video_is_dubbed(filmed, loud, speakers, moving: int) -> None:
+    source = find_faces(None, filmed)
+    change = changed(draft(inputs(filmed, loud), source, speakers), filmed)
+
+    halves = change[:, :, :256], change[:, :, 256:]
+    assert halves[moving].max() > 60
+    assert halves[1 - moving].max() == 0
+    assert change[:, :STRIP].max() == 0
+
+
+@pytest.mark.parametrize("speakers", [pytest.param(by_index(1), marks=pytest.mark.slow), []])
+def test_a_voice_does_not_go_over_to_somebody_else_while_its_speaker_is_hidden(tmp_path, head, loud, speakers) -> None:
+    video = two_people(tmp_path, head, hidden=range(4, 18))
+    source = find_faces(None, video)
+    engine, resolved = DraftEngine(), Parameters(seed=7, frame_num=FRAMES + 18)
+    shot = plan_shot(source, resolved, speakers, num_voices=1, pixels=source.size[0] * source.size[1])
+    given = inputs(video, loud)
+    plan = engine.plan(given, resolved, shot)
+    [piece] = engine.segments(given, resolved, plan, None, FreeLease())
+
+    change = changed(piece.frames, video)
+
+    assert change[:, :, :256].max() == 0
+    assert change[:4].max() > 20 < change[20:].max()
+    assert change[4:18].max() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("aspect_ratio", ["1:1", "9:16"])
+@pytest.mark.parametrize("chosen", [0, 1])
+def test_a_part_of_a_video_shows_the_chosen_face_and_moves_it(filmed, loud, aspect_ratio: str, chosen: int) -> None:
+    source, engine = find_faces(None, filmed), DraftEngine()
+    parameters = Parameters(seed=7, frame_num=FRAMES, aspect_ratio=aspect_ratio)
+    given, pixels = inputs(filmed, loud), source.size[0] * source.size[1]
+    shot = plan_shot(source, parameters, by_index(chosen), num_voices=1, pixels=pixels)
+    [piece] = engine.segments(given, parameters, engine.plan(given, parameters, shot), None, FreeLease())
+
+    assert shot.crop is not None
+    recorded = SourceFrames(filmed, *shot.size, shot.crop).read(range(FRAMES))
+    change = np.abs(piece.frames.astype(int) - np.stack(list(recorded.values()))).max(axis=(0, 3))
+    face = left_to_right(source.faces)[chosen].seen_from(shot.framing.shown)
+    top, left, bottom, right = face.grown(above=0, below=0.4, beside=0.2).in_pixels(*shot.size)
+    assert change[top:bottom, left:right].max() > 60
+    change[top:bottom, left:right] = 0
+    change[DraftMark(*shot.size).box] = 0
+    assert change.max() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("degrees", [-35, 35])
+@pytest.mark.parametrize("chosen", [0, 1])
+def test_of_tilted_heads_only_the_chosen_one_moves(tmp_path, head, loud, degrees: int, chosen: int) -> None:
+    tilted = np.asarray(Image.fromarray(head).rotate(degrees, Image.Resampling.BICUBIC, fillcolor=(96, 110, 120)))
+    picture = np.full((288, 640, 3), (96, 110, 120), np.uint8)
+    picture[32:, :256], picture[32:, 384:] = tilted, tilted[:, ::-1]
+    Image.fromarray(picture).save(tmp_path / "tilted.png")
+    source = find_faces(tmp_path / "tilted.png", None)
+
+    moved = motion(draft(inputs(tmp_path / "tilted.png", loud), source, by_index(chosen)), left_to_right(source.faces))
+
+    assert moved[chosen] > 60
+    assert moved[1 - chosen] == 0
+
+
+# --- The final video ---
+
+
+def final_shot(found: Source, parameters: Parameters, speakers: Sequence, count: int = 1) -> Shot:
+    """In a size in which a tiny model is quick and three people have room."""
+    return plan_shot(found, parameters, speakers, num_voices=count, pixels=112 * 336)
+
+
+def owners_of_faces(picture: Path, shot: Shot, plan: RenderPlan) -> list[int]:
+    """To whom the model gives the middle of each face that is found in the frame, from left to right."""
+    image = np.asarray(Image.open(picture))
+    whole = image if shot.crop is None else image[shot.crop[0] :][: shot.crop[2], shot.crop[1] :][:, : shot.crop[3]]
+    enlarged = fit(whole, 3 * shot.size[0], 3 * shot.size[1])
+    masks = speaker_masks(whole.shape[:2], shot.size, plan.regions).numpy()
+    faces = sorted(FaceFinder().find(enlarged), key=lambda face: float(face.centre[0]))
+    places = [(face.centre / 3 // VAE_STRIDE).astype(int) for face in faces]
+    return [int(masks[:, y, x].argmax()) for x, y in places]
+
+
+@pytest.mark.parametrize(
+    ("speakers", "aspect_ratio", "variant", "owners"),
+    [
+        (by_index(0), "source", "2-none", [FIRST, SECOND, SECOND]),
+        (by_index(1), "source", "2-none", [SECOND, FIRST, SECOND]),
+        (by_index(2), "source", "2-none", [SECOND, SECOND, FIRST]),
+        (by_index(2, 0), "source", "2-none", [SECOND, BACKGROUND, FIRST]),
+        (by_index(1, 2), "source", "2-none", [BACKGROUND, FIRST, SECOND]),
+        (by_index(0, 1), "16:9", "2-none", [FIRST, SECOND]),
+        (by_index(2, 1), "16:9", "2-none", [SECOND, FIRST]),
+        (by_index(0), "16:9", "2-none", [FIRST, SECOND]),
+        (by_index(0), "1:1", "1-none", []),
+        (by_index(1), "1:1", "1-none", []),
+        (by_index(1), "9:16", "1-none", []),
+        ([], "source", "1-none", []),
+    ],
+)
+def test_the_model_is_told_whose_face_it_is(crowd, found, loud, speakers, aspect_ratio, variant, owners) -> None:
+    """Also where a part of the picture is shown: who is not in it is no speaker."""
+    parameters = Parameters(seed=1, frame_num=5, aspect_ratio=aspect_ratio, lora_scale=0)
+    count = len(speakers) or 1
+    shot = final_shot(found, parameters, speakers, count)
+    plan = InfiniteTalkEngine("/no/socket").plan(inputs(crowd, *[loud] * count), parameters, shot)
+
+    assert plan.variant == variant
+    assert bool(plan.regions) == bool(owners)
+    if owners:
+        assert owners_of_faces(crowd, shot, plan) == owners
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("speakers", "aspect_ratio"),
+    [(by_index(0), "source"), (by_index(2, 0), "source"), (by_index(0), "16:9"), (by_index(0), "1:1")],
+)
+def test_the_model_server_renders_what_was_chosen(crowd, found, loud, tiny_model, speakers, aspect_ratio) -> None:
+    parameters = Parameters(seed=1, frame_num=5, aspect_ratio=aspect_ratio, lora_scale=0, sample_steps=1)
+    given, engine = inputs(crowd, *[loud] * len(speakers)), tiny_model.engine()
+    shot = final_shot(found, parameters, speakers, len(speakers))
+    plan = engine.plan(given, parameters, shot)
+    [piece] = engine.segments(given, parameters, plan, None, FreeLease())
+
+    [job], [reference] = tiny_model.jobs, tiny_model.references
+    assert piece.frames.shape == (5, *shot.size, 3)
+    assert job.variant.name == plan.variant
+    assert [[tuple(map(int, box)) for box in boxes] for boxes in job.speaker_boxes or ()] == [*map(list, plan.regions)]
+    image = np.asarray(Image.open(crowd))
+    top, left, height, width = shot.crop or (0, 0, *image.shape[:2])
+    assert np.array_equal(reference, image[top : top + height, left : left + width])
