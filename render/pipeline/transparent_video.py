@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from render.engines.base import RenderPlan
-from render.frame.alpha_video import write_alpha_video
+from render.frame.background.alpha_video import write_alpha_video
 from render.frame.size import upscaled_size
 from render.lifecycle.lease import Lease
 from render.parameters import Parameters

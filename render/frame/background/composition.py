@@ -8,11 +8,11 @@ import numpy as np
 from PIL import Image
 
 from render.engines.faces import RgbImage
-from render.frame import backdrop
-from render.frame.backdrop import Place
+from render.frame.background import backdrop
+from render.frame.background.backdrop import Place
+from render.frame.background.mask_edges import Mask, person_colors
 from render.frame.boxes import Crop
 from render.frame.fit import fit
-from render.frame.mask_edges import Mask, person_colors
 
 KEEP, BLUR = "keep", "blur"
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from render.frame.composition import Composition, FrameComposer
+from render.frame.background.composition import Composition, FrameComposer
+from render.frame.background.segmentation import PersonSegmenter
 from render.frame.fit import fit
-from render.frame.segmentation import PersonSegmenter
 from tests.render.frame.conftest import FACE, SIDE, WALL, Picture
 
 WIDE, TALL = (SIDE, 448), (448, SIDE)

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image, ImageColor
 
 from render.engines.faces import RgbImage
+from render.frame.background.mask_edges import Colors, Mask
 from render.frame.fit import fit
-from render.frame.mask_edges import Colors, Mask
 
 FRINGE = 0.012  # as a share of the longer side: so close to a person the background is not trusted
 STRONGEST = 0.06  # sigma of the strongest blur, as a share of the shorter side

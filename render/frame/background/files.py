@@ -10,10 +10,10 @@ from PIL import Image
 
 from render.engines.base import FPS
 from render.engines.faces import RgbImage
-from render.frame.composition import Composition, FrameComposer
-from render.frame.film_frames import images_of, one_ahead
-from render.frame.mask_edges import Mask
-from render.frame.segmentation import PersonSegmenter, SmoothedMasks
+from render.frame.background.composition import Composition, FrameComposer
+from render.frame.background.mask_edges import Mask
+from render.frame.background.segmentation import PersonSegmenter, SmoothedMasks
+from render.frame.background.video_frames import images_of, one_ahead
 from render.media.atomic_file import atomic_file
 from render.media.video.h264 import Rgb709Converter, add_h264_stream
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from render.engines.faces import MODELS, RgbImage
-from render.frame.mask_edges import Mask, at_edges, stretched
+from render.frame.background.mask_edges import Mask, at_edges, stretched
 
 SIDE = 256  # pixels of the network's square input; in a picture of 3 : 1 or wider it sees nobody
 # The network's errors are others in a view that is mirrored and smaller: the mean of both views has fewer of them.

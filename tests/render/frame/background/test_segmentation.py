@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from render.frame.mask_edges import at_edges, person_colors
-from render.frame.segmentation import PersonSegmenter, SmoothedMasks
+from render.frame.background.mask_edges import at_edges, person_colors
+from render.frame.background.segmentation import PersonSegmenter, SmoothedMasks
 from tests.render.frame.conftest import FACE, SIDE, WALL, Picture
 
 

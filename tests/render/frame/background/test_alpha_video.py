@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from render.frame.alpha_video import write_alpha_video
+from render.frame.background.alpha_video import write_alpha_video
 from render.media.video.segment_file import encode_segment
 from tests.render.conftest import write_voice
 from tests.render.frame.conftest import FACE, SIDE, WALL, Picture

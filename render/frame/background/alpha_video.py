@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from render.engines.base import FPS
 from render.engines.faces import RgbImage
-from render.frame.film_frames import images_of, one_ahead
-from render.frame.mask_edges import Mask, person_colors
-from render.frame.segmentation import PersonSegmenter, SmoothedMasks
+from render.frame.background.mask_edges import Mask, person_colors
+from render.frame.background.segmentation import PersonSegmenter, SmoothedMasks
+from render.frame.background.video_frames import images_of, one_ahead
 from render.media.atomic_file import atomic_file
 from render.media.audio.aac import encode_mix
 from render.media.audio.mix import AudioMix, open_mix
