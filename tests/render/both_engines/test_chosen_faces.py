@@ -84,8 +84,7 @@ def motion(frames: np.ndarray, people: Sequence[Box]) -> list[int]:
     return [int(change[top:bottom, left:right].max()) for top, left, bottom, right in boxes]
 
 
-# The middle one is the default, which the next test has.
-@pytest.mark.parametrize("chosen", [0, pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.parametrize("chosen", [0, *(pytest.param(other, marks=pytest.mark.slow) for other in (1, 2))])
 def test_only_the_chosen_face_of_a_picture_moves(crowd, found, people, loud, chosen: int) -> None:
     given = inputs(crowd, loud)
     frames = draft(given, found, by_index(chosen))
@@ -95,6 +94,7 @@ def test_only_the_chosen_face_of_a_picture_moves(crowd, found, people, loud, cho
     assert [levels for person, levels in enumerate(moved) if person != chosen] == [0, 0]
 
 
+@pytest.mark.slow
 def test_a_box_drawn_by_hand_means_the_same_face(crowd, found, people, loud) -> None:
     given, box = inputs(crowd, loud), people[2].grown(above=0.3, below=0.1, beside=0.2)
 
