@@ -18,8 +18,11 @@ from infinitetalk.server.protocol import RenderJob
 from infinitetalk.server.runtime_options import RuntimeOptions
 from infinitetalk.server.variants import Variant, VariantLoader
 from render.engines.infinitetalk import InfiniteTalkEngine
+from render.frame.found_faces import find_faces
+from render.frame.shot import Source
 from tests.infinitetalk.conftest import weights  # noqa: F401
 from tests.infinitetalk.server.test_app import Web
+from tests.render.both_engines.crowd import crowd_of
 from tests.render.engines.conftest import SAMPLE_RATE, write_voice
 
 CPU = torch.device("cpu")
@@ -81,3 +84,15 @@ def loud(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def silent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_voice(tmp_path_factory.mktemp("voices") / "silent.wav", np.zeros(2 * SAMPLE_RATE))
+
+
+@pytest.fixture(scope="session")
+def crowd(tmp_path_factory: pytest.TempPathFactory, head: np.ndarray) -> Path:
+    path = tmp_path_factory.mktemp("crowd") / "crowd.png"
+    Image.fromarray(crowd_of(head)).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def found(crowd: Path) -> Source:
+    return find_faces(crowd, None)

@@ -1,4 +1,4 @@
-"""Several people in a picture or a video: whose face a voice moves, in the draft and in the final video."""
+"""Several people in a picture or a video: whose face a voice moves, in the draft."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,49 +7,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from infinitetalk.conditioning.speaker_masks import VAE_STRIDE, speaker_masks
-from render.engines.base import RenderInputs, RenderPlan
+from render.engines.base import RenderInputs
 from render.engines.draft.draft_mark import DraftMark
 from render.engines.draft.dubbed_video import SourceFrames
 from render.engines.draft.engine import DraftEngine
-from render.engines.faces import FaceFinder
-from render.engines.infinitetalk import InfiniteTalkEngine
 from render.frame.boxes import Box
-from render.frame.fit import fit
 from render.frame.found_faces import find_faces
-from render.frame.shot import Shot, Source, plan_shot
+from render.frame.shot import Source, plan_shot
 from render.frame.speakers import left_to_right
 from render.media.isolation import calls as isolated
 from render.parameters import Parameters
 from tests.engines import FreeLease
+from tests.render.both_engines.crowd import GREY, HEIGHT, WIDTH, by_box, by_index, resized
 from tests.render.both_engines.numbered_clips import STRIP, Clip, number_of, write_clip
 from tests.render.engines.conftest import inputs
 
-HEIGHT, WIDTH = 304, 912  # of the crowd, in pixels
-HEADS = [(16, 220, False), (310, 272, True), (660, 248, False)]  # left edge, size, mirrored; the middle one is widest
 FRAMES = 8
-FIRST, SECOND, BACKGROUND = 0, 1, 2
-
-
-def resized(head: np.ndarray, size: int, *, mirrored: bool) -> np.ndarray:
-    turned = np.ascontiguousarray(head[:, ::-1]) if mirrored else head
-    return np.asarray(Image.fromarray(turned).resize((size, size)))
-
-
-@pytest.fixture(scope="module")
-def crowd(tmp_path_factory: pytest.TempPathFactory, head: np.ndarray) -> Path:
-    """Three people beside each other."""
-    picture = np.full((HEIGHT, WIDTH, 3), (96, 110, 120), np.uint8)
-    for left, size, mirrored in HEADS:
-        picture[HEIGHT - size :, left : left + size] = resized(head, size, mirrored=mirrored)
-    path = tmp_path_factory.mktemp("crowd") / "crowd.png"
-    Image.fromarray(picture).save(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def found(crowd: Path) -> Source:
-    return find_faces(crowd, None)
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +30,6 @@ def people(found: Source) -> list[Box]:
     """Their faces, from left to right."""
     assert len(found.faces) == 3
     return left_to_right(found.faces)
-
-
-def by_index(*indices: int) -> list[dict]:
-    return [{"audio": number, "face": {"index": index}} for number, index in enumerate(indices, start=1)]
-
-
-def by_box(*boxes: Box) -> list[dict]:
-    return [{"audio": number, "face": {"box": box.as_json()}} for number, box in enumerate(boxes, start=1)]
 
 
 def draft(given: RenderInputs, source: Source, speakers: Sequence, **parameters) -> np.ndarray:
@@ -128,7 +93,7 @@ def test_of_two_voices_each_has_its_face_and_the_third_keeps_still(crowd, found,
 def two_people(folder: Path, head: np.ndarray, hidden: range = range(0)) -> Path:
     """The right one is larger, and behind something in the frames `hidden`."""
     left, right = resized(head, 224, mirrored=False), resized(head, 272, mirrored=True)
-    picture = np.full((272, 560, 3), (96, 110, 120), np.uint8)
+    picture = np.full((272, 560, 3), GREY, np.uint8)
     picture[48:, :224], picture[:, 288:] = left, right
     behind = picture.copy()
     behind[:, 288:] = (60, 90, 60)
@@ -210,8 +175,8 @@ def test_a_part_of_a_video_shows_the_chosen_face_and_moves_it(filmed, loud, aspe
 @pytest.mark.parametrize("degrees", [-35, 35])
 @pytest.mark.parametrize("chosen", [0, 1])
 def test_of_tilted_heads_only_the_chosen_one_moves(tmp_path, head, loud, degrees: int, chosen: int) -> None:
-    tilted = np.asarray(Image.fromarray(head).rotate(degrees, Image.Resampling.BICUBIC, fillcolor=(96, 110, 120)))
-    picture = np.full((288, 640, 3), (96, 110, 120), np.uint8)
+    tilted = np.asarray(Image.fromarray(head).rotate(degrees, Image.Resampling.BICUBIC, fillcolor=GREY))
+    picture = np.full((288, 640, 3), GREY, np.uint8)
     picture[32:, :256], picture[32:, 384:] = tilted, tilted[:, ::-1]
     Image.fromarray(picture).save(tmp_path / "tilted.png")
     source = find_faces(tmp_path / "tilted.png", None)
@@ -220,73 +185,3 @@ def test_of_tilted_heads_only_the_chosen_one_moves(tmp_path, head, loud, degrees
 
     assert moved[chosen] > 60
     assert moved[1 - chosen] == 0
-
-
-# --- The final video ---
-
-
-def final_shot(found: Source, parameters: Parameters, speakers: Sequence, count: int = 1) -> Shot:
-    """In a size in which a tiny model is quick and three people have room."""
-    return plan_shot(found, parameters, speakers, num_voices=count, pixels=112 * 336)
-
-
-def owners_of_faces(picture: Path, shot: Shot, plan: RenderPlan) -> list[int]:
-    """To whom the model gives the middle of each face that is found in the frame, from left to right."""
-    image = np.asarray(Image.open(picture))
-    whole = image if shot.crop is None else image[shot.crop[0] :][: shot.crop[2], shot.crop[1] :][:, : shot.crop[3]]
-    enlarged = fit(whole, 3 * shot.size[0], 3 * shot.size[1])
-    masks = speaker_masks(whole.shape[:2], shot.size, plan.regions).numpy()
-    faces = sorted(FaceFinder().find(enlarged), key=lambda face: float(face.centre[0]))
-    places = [(face.centre / 3 // VAE_STRIDE).astype(int) for face in faces]
-    return [int(masks[:, y, x].argmax()) for x, y in places]
-
-
-@pytest.mark.parametrize(
-    ("speakers", "aspect_ratio", "variant", "owners"),
-    [
-        (by_index(0), "source", "2-none", [FIRST, SECOND, SECOND]),
-        (by_index(1), "source", "2-none", [SECOND, FIRST, SECOND]),
-        (by_index(2), "source", "2-none", [SECOND, SECOND, FIRST]),
-        (by_index(2, 0), "source", "2-none", [SECOND, BACKGROUND, FIRST]),
-        (by_index(1, 2), "source", "2-none", [BACKGROUND, FIRST, SECOND]),
-        (by_index(0, 1), "16:9", "2-none", [FIRST, SECOND]),
-        (by_index(2, 1), "16:9", "2-none", [SECOND, FIRST]),
-        (by_index(0), "16:9", "2-none", [FIRST, SECOND]),
-        (by_index(0), "1:1", "1-none", []),
-        (by_index(1), "1:1", "1-none", []),
-        (by_index(1), "9:16", "1-none", []),
-        ([], "source", "1-none", []),
-    ],
-)
-def test_the_model_is_told_whose_face_it_is(crowd, found, loud, speakers, aspect_ratio, variant, owners) -> None:
-    """Also where a part of the picture is shown: who is not in it is no speaker."""
-    parameters = Parameters(seed=1, frame_num=5, aspect_ratio=aspect_ratio, lora_scale=0)
-    count = len(speakers) or 1
-    shot = final_shot(found, parameters, speakers, count)
-    plan = InfiniteTalkEngine("/no/socket").plan(inputs(crowd, *[loud] * count), parameters, shot)
-
-    assert plan.variant == variant
-    assert bool(plan.regions) == bool(owners)
-    if owners:
-        assert owners_of_faces(crowd, shot, plan) == owners
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("speakers", "aspect_ratio"),
-    [(by_index(0), "source"), (by_index(2, 0), "source"), (by_index(0), "16:9"), (by_index(0), "1:1")],
-)
-def test_the_model_server_renders_what_was_chosen(crowd, found, loud, tiny_model, speakers, aspect_ratio) -> None:
-    parameters = Parameters(seed=1, frame_num=5, aspect_ratio=aspect_ratio, lora_scale=0, sample_steps=1)
-    given, engine = inputs(crowd, *[loud] * len(speakers)), tiny_model.engine()
-    shot = final_shot(found, parameters, speakers, len(speakers))
-    plan = engine.plan(given, parameters, shot)
-    [piece] = engine.segments(given, parameters, plan, None, FreeLease())
-
-    [job], [reference] = tiny_model.jobs, tiny_model.references
-    assert piece.frames.shape == (5, *shot.size, 3)
-    assert job.variant.name == plan.variant
-    assert [[tuple(map(int, box)) for box in boxes] for boxes in job.speaker_boxes or ()] == [*map(list, plan.regions)]
-    image = np.asarray(Image.open(crowd))
-    top, left, height, width = shot.crop or (0, 0, *image.shape[:2])
-    assert np.array_equal(reference, image[top : top + height, left : left + width])
