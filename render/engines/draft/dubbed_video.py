@@ -105,7 +105,9 @@ class DubbedVideo:
             recorded_opening = mouth.shape.natural_opening / MAX_OPENING
             share = float(strengths[at])
             opening = recorded_opening + (float(speech.opening[index]) - recorded_opening) * share
-            mouth.draw(frame, MouthPose(opening, float(speech.spread[index]) * share))
+            recorded_spread = mouth.shape.natural_spread
+            spread = recorded_spread + (float(speech.spread[index]) - recorded_spread) * share
+            mouth.draw(frame, MouthPose(opening, spread))
         return frame
 
 

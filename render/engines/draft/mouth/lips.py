@@ -1,0 +1,207 @@
+"""Where the lips are: the mouth's axes, the contours of the lips and their color.
+
+The axes run through the corners of the mouth: `u` along it (-1 and 1 are the corners), and `v` down, in mouth widths.
+Face Mesh places the inner contour some hundredths of a mouth width off, as often in the teeth as in the lip. So it is
+moved to where the color changes, along the whole contour at once: the best path by dynamic programming.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from render.engines.faces import Face, Points, RgbImage
+
+Floats = NDArray[np.float32]
+
+# Face Mesh's indices, corner to corner.
+UPPER_INNER = [78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308]
+LOWER_INNER = [78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308]
+UPPER_OUTER = [61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291]
+LOWER_OUTER = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291]
+
+STATIONS = np.linspace(-1, 1, 41, dtype=np.float32)  # values of u at which contours are stored
+MIDDLE = slice(15, 26)
+
+# In mouth widths: how far the contour may lie from the mesh's, and what a step and a distance cost.
+OFFSETS = np.linspace(-0.13, 0.13, 53, dtype=np.float32)
+STEP_COST = 60.0  # times the square of the change from one station to the next
+MESH_COST = 0.6  # times the square of the offset
+SHADE = 0.62  # of a lip's light: what is darker is the inside
+RED_NOISE, LIGHT_NOISE = 0.02, 0.35  # the usual differences within a lip: of the red share, and of the light
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The mouth's axes in the image."""
+
+    centre: Floats  # pixels, between the corners
+    across: Floats  # unit vectors
+    down: Floats
+    width: float  # pixels
+
+    def to_mouth(self, points: Floats) -> tuple[Floats, Floats]:
+        offset = points - self.centre
+        u, v = offset @ self.across * (2 / self.width), offset @ self.down / self.width
+        return np.asarray(u, np.float32), np.asarray(v, np.float32)
+
+    def to_image(self, u: Floats, v: Floats) -> Floats:
+        offset = u[..., None] / 2 * self.across + v[..., None] * self.down
+        return (self.centre + offset * self.width).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Pale:
+    """Tells teeth from lips: by their share of red and by their light, whichever differs more in this image."""
+
+    lip_red: float  # share of the sum of the channels
+    lip_light: float  # mean of the channels
+    tooth_red: float
+    tooth_light: float
+
+    def __call__(self, rgb: Floats) -> Floats:
+        """0 for a lip, 1 for a tooth."""
+        light: Floats = rgb.mean(axis=-1)
+        if self.tooth_light < 0.8 * self.lip_light:  # what seemed to be teeth is in the dark
+            return np.zeros_like(light)
+        red = rgb[..., 0] / (3 * light + 1)
+        paler = max(self.lip_red - self.tooth_red, 1e-3)
+        lighter = max(self.tooth_light - self.lip_light, 1.0)
+        by_red, by_light = (paler / RED_NOISE) ** 2, (lighter / (LIGHT_NOISE * self.lip_light)) ** 2
+        share = by_red * (self.lip_red - red) / paler + by_light * (light - self.lip_light) / lighter
+        return np.clip(share / (by_red + by_light), 0, 1).astype(np.float32)
+
+
+class Lips:
+    def __init__(self, image: RgbImage, face: Face) -> None:
+        points = face.points
+        left, right = points[UPPER_OUTER[0]], points[UPPER_OUTER[-1]]
+        width = float(np.linalg.norm(right - left))
+        across = (right - left) / width
+        down = np.array([-across[1], across[0]], np.float32)
+        self.axes = Axes(((left + right) / 2).astype(np.float32), across, down, width)
+        self.upper_inner, self.lower_inner = self._contour(points, UPPER_INNER), self._contour(points, LOWER_INNER)
+        self.upper_outer, self.lower_outer = self._contour(points, UPPER_OUTER), self._contour(points, LOWER_OUTER)
+        # Where the lips part: the mesh's inner corners. Between them and the outer ones there is skin.
+        corners = self.axes.to_mouth(points[[UPPER_INNER[0], UPPER_INNER[-1]]])[0]
+        self.left, self.right = float(np.clip(corners[0], -1, -0.8)), float(np.clip(corners[1], 0.8, 1))
+
+        upper = self._colors(image, self.upper_outer, self.upper_inner)
+        lower = self._colors(image, self.lower_outer, self.lower_inner)
+        self.color = np.median(np.concatenate([upper, lower]), axis=0)  # RGB
+        self.upper_pale, self.lower_pale = self._pale(image, upper, 0.1, 0.55), self._pale(image, lower, 0.45, 0.9)
+
+        gap = float((self.lower_inner - self.upper_inner)[MIDDLE].mean())
+        self.is_open = _shows_inside(image, points, gap)
+        if self.is_open:
+            self.upper_inner, self.lower_inner = self._opened(image)
+        else:
+            # The mesh reports a gap of some hundredths for closed lips, too: the dark line between them is more exact.
+            self.upper_inner = self.lower_inner = self._seam(image)
+        self.gap: Floats = self.lower_inner - self.upper_inner
+
+    def _contour(self, points: Points, indices: list[int]) -> Floats:
+        """Values of v at the stations."""
+        u, v = self.axes.to_mouth(points[indices])
+        order = np.argsort(u)
+        contour = np.pad(np.interp(STATIONS, u[order], v[order]), 2, mode="edge")
+        return np.convolve(contour, [0.1, 0.2, 0.4, 0.2, 0.1], mode="valid").astype(np.float32)
+
+    def sample(self, image: RgbImage, u: Floats, v: Floats) -> Floats:
+        return cv2.remap(image, self.axes.to_image(u, v), None, cv2.INTER_LINEAR).astype(np.float32)
+
+    def _colors(self, image: RgbImage, outer: Floats, inner: Floats) -> Floats:
+        """N x 3: the middle of a lip, which is a lip even where the mesh is off."""
+        share = np.linspace(0.25, 0.7, 6, dtype=np.float32)
+        v = outer[8:33, None] + (inner - outer)[8:33, None] * share
+        return self.sample(image, np.repeat(STATIONS[8:33, None], 6, axis=1), v).reshape(-1, 3)
+
+    def _pale(self, image: RgbImage, lip: Floats, start: float, stop: float) -> Pale:
+        """lip: N x 3. The teeth of one jaw are the brightest from `start` to `stop` of the gap."""
+        share = np.linspace(start, stop, 12, dtype=np.float32)
+        v = self.upper_inner[8:33, None] + (self.lower_inner - self.upper_inner)[8:33, None] * share
+        inside = self.sample(image, np.repeat(STATIONS[8:33, None], 12, axis=1), v).reshape(-1, 3)
+        lip_light, light = lip.mean(axis=-1), inside.mean(axis=-1)
+        red = inside[:, 0] / (3 * light + 1)
+        bright = light >= np.percentile(light, 70)
+        return Pale(
+            lip_red=float(np.median(lip[:, 0] / (3 * lip_light + 1))),
+            lip_light=float(np.median(lip_light)) + 1,
+            tooth_red=float(np.percentile(red[bright], 25)),
+            tooth_light=float(np.median(light[bright])),
+        )
+
+    def _opened(self, image: RgbImage) -> tuple[Floats, Floats]:
+        """Values of v at the stations: where the lips end and teeth, or the dark, begin."""
+        middle = (self.upper_inner + self.lower_inner) / 2
+        upper = self._snapped(image, self.upper_inner, self.upper_outer, middle, self.upper_pale)
+        lower = self._snapped(image, self.lower_inner, self.lower_outer, middle, self.lower_pale)
+        seam = (upper + lower) / 2
+        return np.minimum(upper, seam), np.maximum(lower, seam)
+
+    def _snapped(self, image: RgbImage, mesh: Floats, outer: Floats, middle: Floats, pale: Pale) -> Floats:
+        inwards = 1 if middle[20] > mesh[20] else -1
+        u = np.repeat(STATIONS[:, None], len(OFFSETS), axis=1)
+        offsets = inwards * OFFSETS  # from the lip to the inside
+        v = mesh[:, None] + offsets
+        rgb = cv2.GaussianBlur(self.sample(image, u, v), (3, 1), 0.6)
+        dark = np.clip((SHADE * pale.lip_light - rgb.mean(axis=-1)) / (0.2 * pale.lip_light) + 0.5, 0, 1)
+        inside = np.maximum(pale(rgb), dark)
+
+        # What lies beyond the lip, or beyond the middle, has no say.
+        counts = ((v - outer[:, None]) * inwards > 0.01) & ((middle[:, None] - v) * inwards > 0)
+        step = OFFSETS[1] - OFFSETS[0]
+        before = np.cumsum(inside * counts, axis=1) - inside * counts
+        after = np.cumsum(((1 - inside) * counts)[:, ::-1], axis=1)[:, ::-1]
+        corner = 1 + 30 * np.abs(STATIONS[:, None]) ** 8
+        cost = step * (before + 0.8 * after) + MESH_COST * OFFSETS**2 * corner
+        cost += 10 * np.maximum((outer[:, None] - v) * inwards + 0.02, 0)  # some lip remains
+        path = offsets[_cheapest_path(cost, STEP_COST * (OFFSETS[:, None] - OFFSETS) ** 2)]
+        return mesh + cv2.GaussianBlur(path[:, None], (0, 0), 1.0, borderType=cv2.BORDER_REFLECT)[:, 0]
+
+    def _seam(self, image: RgbImage) -> Floats:
+        """Values of v at the stations: the darkest line between closed lips."""
+        middle: Floats = (self.upper_inner + self.lower_inner) * np.float32(0.5)
+        offsets = np.linspace(-0.05, 0.05, 21, dtype=np.float32)
+        u = np.repeat(STATIONS[:, None], len(offsets), axis=1)
+        light = self.sample(image, u, middle[:, None] + offsets) @ np.array([0.299, 0.587, 0.114], np.float32)
+        light = cv2.GaussianBlur(light, (0, 0), 1.0)
+        contrast = np.ptp(light, axis=1, keepdims=True) + 8
+        darkest = offsets[np.argmin(light / contrast + (offsets / 0.06) ** 2 * 0.5, axis=1)]
+        darkest *= 1 - STATIONS**6  # near the corners, the mesh is more exact than a shadow
+        return middle + cv2.GaussianBlur(darkest[:, None], (0, 0), 2.0, borderType=cv2.BORDER_REFLECT)[:, 0]
+
+
+def _cheapest_path(cost: Floats, steps: Floats) -> NDArray[np.intp]:
+    """One column for each row of `cost`, so that the sum of the costs and of the steps between them is least."""
+    total, came = cost[0], []
+    for row in cost[1:]:
+        reached = total[:, None] + steps
+        came.append(reached.argmin(axis=0))
+        total = reached.min(axis=0) + row
+    path = [int(total.argmin())]
+    for origin in reversed(came):
+        path.append(int(origin[path[-1]]))
+    return np.array(path[::-1])
+
+
+def _shows_inside(image: RgbImage, points: Points, gap: float) -> bool:
+    """Whether the mouth is really open: by a wide gap, or by something between the lips that is paler than they are."""
+    if gap < 0.045 or gap > 0.12:
+        return gap > 0.12
+    low = np.maximum(points[UPPER_OUTER + LOWER_OUTER].min(axis=0).astype(int), 0)
+    high = points[UPPER_OUTER + LOWER_OUTER].max(axis=0).astype(int) + 2
+    image, points = image[low[1] : high[1], low[0] : high[0]], points - low
+    inside = _polygon(image, points[UPPER_INNER + LOWER_INNER[-2:0:-1]])
+    lips = _polygon(image, points[UPPER_OUTER + LOWER_OUTER[-2:0:-1]]) & ~inside
+    red = image[..., 0] / (image.sum(axis=-1, dtype=np.float32) + 1)
+    light = image.mean(axis=-1)
+    teeth = inside & (red < np.median(red[lips]) - 0.035) & (light > np.median(light[lips]))
+    return bool(teeth.sum() > 0.12 * inside.sum())
+
+
+def _polygon(image: RgbImage, corners: Floats) -> NDArray[np.bool_]:
+    mask = np.zeros(image.shape[:2], np.uint8)
+    cv2.fillPoly(mask, [np.round(corners * 16).astype(np.int32)], 255, cv2.LINE_8, 4)
+    return mask > 0
