@@ -47,7 +47,6 @@ class Mouth:
         """Overwrite the mouth's region of a frame, which must equal the image there."""
         left, top, right, bottom = self.region
         weights = self.shape.weights(pose)
-        upper_map, lower_map = self.maps(pose)
         upper_edge = self._upper_edge + np.tensordot(weights, self._upper_edge_fields, 1)
         lower_edge = self._lower_edge + np.tensordot(weights, self._lower_edge_fields, 1)
 
@@ -64,8 +63,8 @@ class Mouth:
         stop = int(np.clip(reach.max() + margin, 0, bottom - top))
 
         mixed = np.empty((bottom - top, right - left, 3), np.uint8)
-        mixed[:stop] = self._sample(upper_map[:stop])
-        below = self._sample(lower_map[start:])
+        mixed[:stop] = self._sample(self._backward(np.tensordot(weights, self._upper, 1), 0, stop))
+        below = self._sample(self._backward(np.tensordot(weights, self._lower, 1), start, bottom - top))
         mask = self._mask(np.concatenate([line, [last + down, first + down]]), 0.008)
         mixed[start:stop] = blend(mixed[start:stop], below[: stop - start], mask[start:stop])
         mixed[stop:] = below[stop - start :]
@@ -104,18 +103,19 @@ class Mouth:
     def maps(self, pose: MouthPose) -> tuple[Floats, Floats]:
         """The place that each pixel of the region comes from, in both layers. Height x width x 2, pixels."""
         weights = self.shape.weights(pose)
+        height = self._size[1]
         upper, lower = (np.tensordot(weights, fields, 1) for fields in (self._upper, self._lower))
-        return self._backward(upper), self._backward(lower)
+        return self._backward(upper, 0, height), self._backward(lower, 0, height)
 
-    def _backward(self, forward: Floats) -> Floats:
-        """Invert a forward field on the grid by fixed-point iteration, and interpolate it to the region's pixels."""
+    def _backward(self, forward: Floats, start: int, stop: int) -> Floats:
+        """Invert a forward field on the grid by fixed-point iteration, and interpolate it to rows of the region."""
         limit = MAX_SHIFT * self.shape.axes.width
         points = self._grid.points
         source = points - forward
         for _ in range(INVERSION_STEPS):
             index = self._grid.index(source)
             source = points - cv2.remap(forward, index, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return self._grid.spread(np.clip(source, points - limit, points + limit))
+        return self._grid.spread(np.clip(source, points - limit, points + limit), start, stop)
 
     def _fade(self, points: Floats) -> Floats:
         left, top, right, bottom = self.region

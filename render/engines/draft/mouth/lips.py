@@ -29,6 +29,7 @@ OFFSETS = np.linspace(-0.13, 0.13, 53, dtype=np.float32)
 STEP_COST = 60.0  # times the square of the change from one station to the next
 MESH_COST = 0.6  # times the square of the offset
 SHADE = 0.62  # of a lip's light: what is darker is the inside
+OWN_TEETH = 0.4  # of the contrast of all teeth: if those of one jaw have less, there are none
 RED_NOISE, LIGHT_NOISE = 0.02, 0.35  # the usual differences within a lip: of the red share, and of the light
 
 
@@ -60,16 +61,25 @@ class Pale:
     tooth_red: float
     tooth_light: float
 
+    @property
+    def _weights(self) -> tuple[float, float]:
+        """How clearly the red and the light differ."""
+        paler, lighter = max(self.lip_red - self.tooth_red, 1e-3), max(self.tooth_light - self.lip_light, 1.0)
+        return (paler / RED_NOISE) ** 2, (lighter / (LIGHT_NOISE * self.lip_light)) ** 2
+
+    @property
+    def difference(self) -> float:
+        return sum(self._weights)
+
     def __call__(self, rgb: Floats) -> Floats:
         """0 for a lip, 1 for a tooth."""
         light: Floats = rgb.mean(axis=-1)
         if self.tooth_light < 0.8 * self.lip_light:  # what seemed to be teeth is in the dark
             return np.zeros_like(light)
-        red = rgb[..., 0] / (3 * light + 1)
-        paler = max(self.lip_red - self.tooth_red, 1e-3)
-        lighter = max(self.tooth_light - self.lip_light, 1.0)
-        by_red, by_light = (paler / RED_NOISE) ** 2, (lighter / (LIGHT_NOISE * self.lip_light)) ** 2
-        share = by_red * (self.lip_red - red) / paler + by_light * (light - self.lip_light) / lighter
+        by_red, by_light = self._weights
+        paler, lighter = max(self.lip_red - self.tooth_red, 1e-3), max(self.tooth_light - self.lip_light, 1.0)
+        share = by_red * (self.lip_red - rgb[..., 0] / (3 * light + 1)) / paler
+        share += by_light * (light - self.lip_light) / lighter
         return np.clip(share / (by_red + by_light), 0, 1).astype(np.float32)
 
 
@@ -89,8 +99,8 @@ class Lips:
 
         upper = self._colors(image, self.upper_outer, self.upper_inner)
         lower = self._colors(image, self.lower_outer, self.lower_inner)
-        self.color = np.median(np.concatenate([upper, lower]), axis=0)  # RGB
-        self.upper_pale, self.lower_pale = self._pale(image, upper, 0.1, 0.55), self._pale(image, lower, 0.45, 0.9)
+        self.color = np.concatenate([upper, lower]).mean(axis=0)  # RGB
+        self.upper_pale, self.lower_pale = self._pale(image, upper, np.s_[:7]), self._pale(image, lower, np.s_[5:])
 
         gap = float((self.lower_inner - self.upper_inner)[MIDDLE].mean())
         self.is_open = _shows_inside(image, points, gap)
@@ -117,37 +127,37 @@ class Lips:
         v = outer[8:33, None] + (inner - outer)[8:33, None] * share
         return self.sample(image, np.repeat(STATIONS[8:33, None], 6, axis=1), v).reshape(-1, 3)
 
-    def _pale(self, image: RgbImage, lip: Floats, start: float, stop: float) -> Pale:
-        """lip: N x 3. The teeth of one jaw are the brightest from `start` to `stop` of the gap."""
-        share = np.linspace(start, stop, 12, dtype=np.float32)
+    def _pale(self, image: RgbImage, lip: Floats, part: slice) -> Pale:
+        """lip: N x 3. The teeth of one jaw are the brightest in this part of the gap, if they differ from the lip."""
+        share = np.linspace(0.1, 0.9, 12, dtype=np.float32)
         v = self.upper_inner[8:33, None] + (self.lower_inner - self.upper_inner)[8:33, None] * share
-        inside = self.sample(image, np.repeat(STATIONS[8:33, None], 12, axis=1), v).reshape(-1, 3)
-        lip_light, light = lip.mean(axis=-1), inside.mean(axis=-1)
-        red = inside[:, 0] / (3 * light + 1)
-        bright = light >= np.percentile(light, 70)
-        return Pale(
-            lip_red=float(np.median(lip[:, 0] / (3 * lip_light + 1))),
-            lip_light=float(np.median(lip_light)) + 1,
-            tooth_red=float(np.percentile(red[bright], 25)),
-            tooth_light=float(np.median(light[bright])),
-        )
+        inside = self.sample(image, np.repeat(STATIONS[8:33, None], 12, axis=1), v)
+        own, either = _contrast(lip, inside[:, part].reshape(-1, 3)), _contrast(lip, inside.reshape(-1, 3))
+        return own if own.difference > OWN_TEETH * either.difference else either
 
     def _opened(self, image: RgbImage) -> tuple[Floats, Floats]:
         """Values of v at the stations: where the lips end and teeth, or the dark, begin."""
         middle = (self.upper_inner + self.lower_inner) / 2
-        upper = self._snapped(image, self.upper_inner, self.upper_outer, middle, self.upper_pale)
-        lower = self._snapped(image, self.lower_inner, self.lower_outer, middle, self.lower_pale)
+        meshes = np.stack([self.upper_inner, self.lower_inner])
+        costs = np.stack([
+            self._costs(image, self.upper_inner, self.upper_outer, middle, self.upper_pale, 1),
+            self._costs(image, self.lower_inner, self.lower_outer, middle, self.lower_pale, -1),
+        ])  # fmt: skip
+        moved = OFFSETS[_cheapest_paths(costs, STEP_COST * (OFFSETS[:, None] - OFFSETS) ** 2)] * [[1], [-1]]
+        smooth = cv2.GaussianBlur(moved, (0, 0), 1.0, sigmaY=1e-3, borderType=cv2.BORDER_REFLECT)
+        upper, lower = (meshes + smooth).astype(np.float32)
         seam = (upper + lower) / 2
         return np.minimum(upper, seam), np.maximum(lower, seam)
 
-    def _snapped(self, image: RgbImage, mesh: Floats, outer: Floats, middle: Floats, pale: Pale) -> Floats:
-        inwards = 1 if middle[20] > mesh[20] else -1
-        u = np.repeat(STATIONS[:, None], len(OFFSETS), axis=1)
-        offsets = inwards * OFFSETS  # from the lip to the inside
-        v = mesh[:, None] + offsets
-        rgb = cv2.GaussianBlur(self.sample(image, u, v), (3, 1), 0.6)
-        dark = np.clip((SHADE * pale.lip_light - rgb.mean(axis=-1)) / (0.2 * pale.lip_light) + 0.5, 0, 1)
-        inside = np.maximum(pale(rgb), dark)
+    def _costs(
+        self, image: RgbImage, mesh: Floats, outer: Floats, middle: Floats, pale: Pale, inwards: int
+    ) -> Floats:
+        """By station and offset from the mesh: what it costs to end the lip there. inwards: 1 if that is down, or -1."""
+        v = mesh[:, None] + inwards * OFFSETS
+        rgb = self.sample(image, np.repeat(STATIONS[:, None], len(OFFSETS), axis=1), v)
+        rgb = cv2.GaussianBlur(rgb, (3, 1), 0.6)
+        dark = (SHADE * pale.lip_light - rgb.mean(axis=-1)) / (0.2 * pale.lip_light) + 0.5
+        inside = np.maximum(pale(rgb), np.clip(dark, 0, 1))
 
         # What lies beyond the lip, or beyond the middle, has no say.
         counts = ((v - outer[:, None]) * inwards > 0.01) & ((middle[:, None] - v) * inwards > 0)
@@ -157,8 +167,7 @@ class Lips:
         corner = 1 + 30 * np.abs(STATIONS[:, None]) ** 8
         cost = step * (before + 0.8 * after) + MESH_COST * OFFSETS**2 * corner
         cost += 10 * np.maximum((outer[:, None] - v) * inwards + 0.02, 0)  # some lip remains
-        path = offsets[_cheapest_path(cost, STEP_COST * (OFFSETS[:, None] - OFFSETS) ** 2)]
-        return mesh + cv2.GaussianBlur(path[:, None], (0, 0), 1.0, borderType=cv2.BORDER_REFLECT)[:, 0]
+        return cost.astype(np.float32)
 
     def _seam(self, image: RgbImage) -> Floats:
         """Values of v at the stations: the darkest line between closed lips."""
@@ -173,17 +182,35 @@ class Lips:
         return middle + cv2.GaussianBlur(darkest[:, None], (0, 0), 2.0, borderType=cv2.BORDER_REFLECT)[:, 0]
 
 
-def _cheapest_path(cost: Floats, steps: Floats) -> NDArray[np.intp]:
-    """One column for each row of `cost`, so that the sum of the costs and of the steps between them is least."""
-    total, came = cost[0], []
-    for row in cost[1:]:
-        reached = total[:, None] + steps
-        came.append(reached.argmin(axis=0))
-        total = reached.min(axis=0) + row
-    path = [int(total.argmin())]
+def _contrast(lip: Floats, inside: Floats) -> Pale:
+    lip_light, light = lip.mean(axis=-1), inside.mean(axis=-1)
+    bright = np.argsort(light)[int(0.7 * len(light)) :]
+    red = inside[bright, 0] / (3 * light[bright] + 1)
+    return Pale(
+        lip_red=_quantile(lip[:, 0] / (3 * lip_light + 1), 0.5),
+        lip_light=_quantile(lip_light, 0.5) + 1,
+        tooth_red=_quantile(red, 0.25),
+        tooth_light=float(light[bright[len(bright) // 2]]),
+    )
+
+
+def _quantile(values: Floats, share: float) -> float:
+    """Much quicker than NumPy's for the few values here."""
+    return float(np.sort(values)[int(share * len(values))])
+
+
+def _cheapest_paths(costs: Floats, steps: Floats) -> NDArray[np.intp]:
+    """N x rows: by matrix of `costs` one column for each row, so that the sum of costs and steps is least."""
+    total, came = costs[:, 0], []
+    for column in range(1, costs.shape[1]):
+        reached = total[:, None] + steps  # by the next column and the one before
+        came.append(reached.argmin(axis=2))
+        total = reached.min(axis=2) + costs[:, column]
+    paths = [[int(end)] for end in total.argmin(axis=1)]
     for origin in reversed(came):
-        path.append(int(origin[path[-1]]))
-    return np.array(path[::-1])
+        for number, path in enumerate(paths):
+            path.append(int(origin[number, path[-1]]))
+    return np.array(paths)[:, ::-1]
 
 
 def _shows_inside(image: RgbImage, points: Points, gap: float) -> bool:

@@ -48,7 +48,7 @@ class MouthPose:
     @property
     def rounding(self) -> float:
         """From 0 to 1."""
-        return float(np.clip(-self.spread, 0, 1))
+        return min(max(-self.spread, 0.0), 1.0)
 
 
 class MouthShape:
@@ -85,7 +85,7 @@ class MouthShape:
 
     def aperture(self, pose: MouthPose) -> float:
         """Mouth widths between the lips."""
-        return float(np.clip(pose.opening, 0, 1)) * MAX_OPENING * (1 - ROUND_OPENING * pose.rounding)
+        return min(max(pose.opening, 0.0), 1.0) * MAX_OPENING * (1 - ROUND_OPENING * pose.rounding)
 
     def fields(self, u: Floats, v: Floats, layer: Layer) -> Floats:
         """4 x ... x 2, pixels: the displacement of the points (u, v) by each of the four fields at weight 1."""
