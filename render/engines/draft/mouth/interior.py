@@ -18,7 +18,7 @@ MUCOSA_REACH = 0.022  # mouth widths
 
 CONTACT_GAP = 0.03  # mouth widths: closer lips shade each other
 CONTACT_SHADE = np.array([0.5, 0.62, 0.6], np.float32)
-ROUND_SHADE = np.array([0.3, 0.4, 0.42], np.float32)  # of the teeth behind rounded lips
+ROUND_SHADE = np.array([0.22, 0.3, 0.32], np.float32)  # of the teeth behind rounded lips
 
 
 class MouthInterior:
@@ -31,11 +31,11 @@ class MouthInterior:
         self._down = shape.axes.down
         color = shape.lips.color.astype(np.float32)
         self._cavity, self._tongue, self._mucosa = CAVITY * color, TONGUE * color, MUCOSA * color
-        self._upper: Teeth | None
+        self._upper: Teeth | None = None
         self._lower: Teeth | None = None
         if shape.lips.is_open:
             self._upper, self._lower = seen_teeth(image, window, shape.lips, self._u, self._v, max(blur))
-        else:
+        if self._upper is None:
             self._upper = drawn_teeth(white_of(image, face), shape.lips, shape.smile, self._u, self._v)
 
     def draw(

@@ -29,6 +29,9 @@ OFFSETS = np.linspace(-0.13, 0.13, 53, dtype=np.float32)
 STEP_COST = 60.0  # times the square of the change from one station to the next
 MESH_COST = 0.6  # times the square of the offset
 SHADE = 0.62  # of a lip's light: what is darker is the inside
+WIDE_OPEN = 0.12  # mouth widths: such a gap in the mesh is a real one
+SEAM = 0.7  # of a lip's light: the line between closed lips is darker
+NO_TEETH = 5.0  # a smaller difference is that between lip and tongue
 OWN_TEETH = 0.4  # of the contrast of all teeth: if those of one jaw have less, there are none
 RED_NOISE, LIGHT_NOISE = 0.02, 0.35  # the usual differences within a lip: of the red share, and of the light
 
@@ -74,7 +77,7 @@ class Pale:
     def __call__(self, rgb: Floats) -> Floats:
         """0 for a lip, 1 for a tooth."""
         light: Floats = rgb.mean(axis=-1)
-        if self.tooth_light < 0.8 * self.lip_light:  # what seemed to be teeth is in the dark
+        if self.tooth_light < 0.8 * self.lip_light or self.difference < NO_TEETH:
             return np.zeros_like(light)
         by_red, by_light = self._weights
         paler, lighter = max(self.lip_red - self.tooth_red, 1e-3), max(self.tooth_light - self.lip_light, 1.0)
@@ -103,7 +106,7 @@ class Lips:
         self.upper_pale, self.lower_pale = self._pale(image, upper, np.s_[:7]), self._pale(image, lower, np.s_[5:])
 
         gap = float((self.lower_inner - self.upper_inner)[MIDDLE].mean())
-        self.is_open = _shows_inside(image, points, gap)
+        self.is_open = gap > WIDE_OPEN or (gap > 0.045 and self._shows_teeth(image))
         if self.is_open:
             self.upper_inner, self.lower_inner = self._opened(image)
         else:
@@ -134,6 +137,15 @@ class Lips:
         inside = self.sample(image, np.repeat(STATIONS[8:33, None], 12, axis=1), v)
         own, either = _contrast(lip, inside[:, part].reshape(-1, 3)), _contrast(lip, inside.reshape(-1, 3))
         return own if own.difference > OWN_TEETH * either.difference else either
+
+    def _shows_teeth(self, image: RgbImage) -> bool:
+        """Whether there is something pale between the lips, and not the dark line of lips that touch."""
+        share = np.linspace(-0.3, 1.3, 24, dtype=np.float32)
+        v = self.upper_inner[10:31, None] + (self.lower_inner - self.upper_inner)[10:31, None] * share
+        rgb = self.sample(image, np.repeat(STATIONS[10:31, None], 24, axis=1), v)
+        light, lip = rgb.mean(axis=-1), (self.upper_pale.lip_light + self.lower_pale.lip_light) / 2
+        pale = (self.upper_pale(rgb) + self.lower_pale(rgb) > 1) & (light > lip)
+        return bool(pale.mean() > 0.1 and np.median(light.min(axis=1)) > SEAM * lip)
 
     def _opened(self, image: RgbImage) -> tuple[Floats, Floats]:
         """Values of v at the stations: where the lips end and teeth, or the dark, begin."""
@@ -211,24 +223,3 @@ def _cheapest_paths(costs: Floats, steps: Floats) -> NDArray[np.intp]:
         for number, path in enumerate(paths):
             path.append(int(origin[number, path[-1]]))
     return np.array(paths)[:, ::-1]
-
-
-def _shows_inside(image: RgbImage, points: Points, gap: float) -> bool:
-    """Whether the mouth is really open: by a wide gap, or by something between the lips that is paler than they are."""
-    if gap < 0.045 or gap > 0.12:
-        return gap > 0.12
-    low = np.maximum(points[UPPER_OUTER + LOWER_OUTER].min(axis=0).astype(int), 0)
-    high = points[UPPER_OUTER + LOWER_OUTER].max(axis=0).astype(int) + 2
-    image, points = image[low[1] : high[1], low[0] : high[0]], points - low
-    inside = _polygon(image, points[UPPER_INNER + LOWER_INNER[-2:0:-1]])
-    lips = _polygon(image, points[UPPER_OUTER + LOWER_OUTER[-2:0:-1]]) & ~inside
-    red = image[..., 0] / (image.sum(axis=-1, dtype=np.float32) + 1)
-    light = image.mean(axis=-1)
-    teeth = inside & (red < np.median(red[lips]) - 0.035) & (light > np.median(light[lips]))
-    return bool(teeth.sum() > 0.12 * inside.sum())
-
-
-def _polygon(image: RgbImage, corners: Floats) -> NDArray[np.bool_]:
-    mask = np.zeros(image.shape[:2], np.uint8)
-    cv2.fillPoly(mask, [np.round(corners * 16).astype(np.int32)], 255, cv2.LINE_8, 4)
-    return mask > 0

@@ -29,10 +29,12 @@ JAW = [*OUTLINE_LEFT, *OUTLINE_RIGHT, 148, 152, 377,
        201, 200, 421, 418, 424, 422, 432, 434, 427, 411, 57, 287, 43, 273, 106, 335, 18, 17, 84, 314]  # fmt: skip
 
 MAX_OPENING = 0.26  # mouth widths between the lips at opening 1
+WIDEST = 0.32  # mouth widths at opening 1, for a mouth that the image shows open
 ROUND_OPENING = 0.45  # share of an opening that rounding the lips takes away: "oo" is a small hole
 UPPER_SHARE_OPENING = 0.1  # the upper lip's share of the motion when the mouth opens
 UPPER_SHARE_CLOSING = 0.35
-LIP_OVER_TEETH = 0.08  # mouth widths by which the lips of a full grin come down over the teeth when rounded
+LIP_OVER_TEETH = 0.08  # mouth widths by which lips that show the teeth come down over them when rounded
+TEETH_SHOWN = 0.12  # mouth widths between the lips: the teeth are shown, whatever the smile
 CORNER_SHARE = 0.2  # of the jaw's motion, by which the corners and the cheeks beside them follow it
 
 # A relaxed mouth is about as wide as 0.58 of the distance between the outer corners of the eyes, a grin 0.8.
@@ -72,12 +74,15 @@ class MouthShape:
         # Visible teeth end at the upper lip of the image: there are no more behind it to uncover.
         self._upper_share = 0.0 if self.lips.is_open else UPPER_SHARE_OPENING
         self.natural_opening = float(self.lips.gap[MIDDLE].mean())  # mouth widths
-        self.natural_spread = SMILE_RELAXATION * self.smile  # the spread at which the corners stay where they are
+        self._cover = LIP_OVER_TEETH * min(self.natural_opening / TEETH_SHOWN, 1)
+        # Teeth that fill the gap in the image leave no room for speech, so such a mouth opens further.
+        self._widest = max(MAX_OPENING, min(self.natural_opening + 0.1, WIDEST), self.natural_opening)
+        self.natural_pose = MouthPose(self.natural_opening / self._widest, SMILE_RELAXATION * self.smile)
 
     def weights(self, pose: MouthPose) -> Floats:
         """4 weights, of the fields open, close, wide and round."""
         aperture = self.aperture(pose)
-        spread = np.clip(pose.spread - self.natural_spread, -1, 1)
+        spread = np.clip(pose.spread - self.natural_pose.spread, -1, 1)
         closing = (1 - aperture / self.natural_opening) if aperture < self.natural_opening else 0.0
         return np.array(
             [max(aperture - self.natural_opening, 0), closing, max(spread, 0), max(-spread, 0)], dtype=np.float32
@@ -85,7 +90,7 @@ class MouthShape:
 
     def aperture(self, pose: MouthPose) -> float:
         """Mouth widths between the lips."""
-        return min(max(pose.opening, 0.0), 1.0) * MAX_OPENING * (1 - ROUND_OPENING * pose.rounding)
+        return min(max(pose.opening, 0.0), 1.0) * self._widest * (1 - ROUND_OPENING * pose.rounding)
 
     def fields(self, u: Floats, v: Floats, layer: Layer) -> Floats:
         """4 x ... x 2, pixels: the displacement of the points (u, v) by each of the four fields at weight 1."""
@@ -120,7 +125,7 @@ class MouthShape:
             downward[1] += UPPER_SHARE_CLOSING * self._at(u, lips.gap) * hold
             downward[2] += 0.015 * bulge * _bump(lip - v, lip - outer)
             downward[3] -= 0.035 * bulge * _bump(lip - v, lip - outer)
-            downward[3] += LIP_OVER_TEETH * self.smile * lens * hold
+            downward[3] += self._cover * lens * hold
         else:
             lip, outer = self._at(u, lips.lower_inner), self._at(u, lips.lower_outer)
             below = np.clip((v - lip) / (chin_v - lip), 0, 1)  # 0 at the lip, 1 at the chin
@@ -131,7 +136,7 @@ class MouthShape:
             downward[1] -= (1 - UPPER_SHARE_CLOSING) * (gap + (0.7 * widest * jaw - gap) * to_jaw)
             downward[2] -= 0.02 * bulge * _bump(v - lip, outer - lip)
             downward[3] += 0.045 * bulge * _bump(v - lip, outer - lip)
-            downward[3] += LIP_OVER_TEETH * self.smile * lens * (1 - to_jaw)
+            downward[3] += self._cover * lens * (1 - to_jaw)
 
         moved = along[..., None] * self.axes.across + downward[..., None] * self.axes.down
         return (moved * self.axes.width).astype(np.float32)

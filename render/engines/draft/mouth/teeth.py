@@ -21,6 +21,8 @@ IVORY = np.array([1.0, 0.93, 0.82], np.float32)  # times the white of the eyes, 
 DIM = 0.45  # of the front teeth's light: the darkest tooth
 UPPER_PART = 0.35
 FEWEST = 0.015  # share of the gap: a smaller spot is a reflection
+NARROWEST = 0.25  # share of the stations: a row that shows less is drawn instead
+CORNER_SHADE = 0.1  # mouth widths: how high the image's own shade beside the last tooth is kept
 HIDDEN = 0.02  # mouth widths: teeth that end so near the lower lip go on behind it
 FINE = np.linspace(-1, 1, 81, dtype=np.float32)  # values of u
 DEPTHS = np.linspace(0.02, 0.98, 40, dtype=np.float32)  # shares of the gap, from the upper lip
@@ -50,19 +52,19 @@ def seen_teeth(
     edge = blur / lips.axes.width
     top, bottom = (np.interp(FINE, STATIONS, contour) for contour in (lips.upper_inner, lips.lower_inner))
     upper, lower = _rows(image, lips, top, bottom)
+    below: Teeth | None = None
+    if lower.any():
+        begin = top + _along(lower, np.where(lower, DEPTHS, 1).min(axis=1), np.ones_like(top)) * (bottom - top)
+        below = _teeth(window, lips, u, v, _faded(v - np.interp(u, FINE, begin), edge), edge)
     if not upper.any():
-        return None, None
-
+        return None, below
     # Between teeth and the lip that they stand in lie gums and shade: they belong to the teeth. So does the shade
     # between the last tooth and the corner.
-    tips = _along(upper, np.where(upper, DEPTHS, 0).max(axis=1), ends=0.5 if lower.any() else 1.0)
+    ends = np.minimum(CORNER_SHADE / np.maximum(bottom - top, 0.01), 1)
+    tips = _along(upper, np.where(upper, DEPTHS, 0).max(axis=1), ends)
     tips = top + tips * (bottom - top)
     tips = np.where(bottom - tips < HIDDEN + 1.5 * edge, bottom + edge, tips)  # these go on behind the lip
-    rows = [_teeth(window, lips, u, v, _faded(np.interp(u, FINE, tips) - v, edge), edge), None]
-    if lower.any():
-        begin = top + _along(lower, np.where(lower, DEPTHS, 1).min(axis=1), ends=1.0) * (bottom - top)
-        rows[1] = _teeth(window, lips, u, v, _faded(v - np.interp(u, FINE, begin), edge), edge)
-    return rows[0], rows[1]
+    return _teeth(window, lips, u, v, _faded(np.interp(u, FINE, tips) - v, edge), edge), below
 
 
 def _rows(image: RgbImage, lips: Lips, top: Floats, bottom: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -80,14 +82,18 @@ def _rows(image: RgbImage, lips: Lips, top: Floats, bottom: Floats) -> tuple[NDA
         if boxes[label, cv2.CC_STAT_AREA] >= FEWEST * found.size:
             spot = labels == label
             (upper if boxes[label, cv2.CC_STAT_LEFT] < UPPER_PART * len(DEPTHS) else lower)[spot] = True
+    for row in (upper, lower):
+        row &= row.any(axis=1).mean() > NARROWEST
     return upper, lower
 
 
-def _along(row: NDArray[np.bool_], depth: Floats, ends: float) -> Floats:
-    """The edge of a row at the stations: gaps between its teeth are bridged, and beyond them it runs to `ends`."""
+def _along(row: NDArray[np.bool_], depth: Floats, ends: Floats) -> Floats:
+    """The edge of a row at the stations: gaps between its teeth are bridged, and beyond the row it runs to `ends`."""
     shown = np.flatnonzero(row.any(axis=1))
-    at = np.concatenate([[shown[0] - 3], shown, [shown[-1] + 3]])
-    edge = np.interp(np.arange(len(row)), at, np.concatenate([[ends], depth[shown], [ends]])).astype(np.float32)
+    at = np.arange(len(row))
+    bridged = np.interp(at, shown, depth[shown])
+    outside = np.clip(np.maximum(shown[0] - at, at - shown[-1]) / 3, 0, 1)
+    edge = (bridged + (ends - bridged) * outside).astype(np.float32)
     return cv2.GaussianBlur(edge[:, None], (0, 0), 0.8, borderType=cv2.BORDER_REFLECT)[:, 0]
 
 
