@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 
 from render.engines.draft.mouth.lips import Floats
 from render.engines.draft.mouth.shape import MouthPose, MouthShape
-from render.engines.draft.mouth.teeth import Teeth, drawn_teeth, seen_teeth, white_of
+from render.engines.draft.mouth.teeth import Teeth, drawn_teeth, seen_teeth
+from render.engines.draft.mouth.white import white_of
 from render.engines.draft.warp_grid import Box
 from render.engines.faces import Face, RgbImage
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from render.engines.draft.mouth.white import white_of
 from render.engines.faces import Face, Points, RgbImage
 
 Floats = NDArray[np.float32]
@@ -30,7 +31,8 @@ STEP_COST = 60.0  # times the square of the change from one station to the next
 MESH_COST = 0.6  # times the square of the offset
 SHADE = 0.62  # of a lip's light: what is darker is the inside
 WIDE_OPEN = 0.12  # mouth widths: such a gap in the mesh is a real one
-SEAM = 0.7  # of a lip's light: the line between closed lips is darker
+CLOSED = 0.045  # the mesh reports some gap for closed lips, too
+SHOWN = 0.2  # share of the gap: fewer pale pixels are reflections
 NO_TEETH = 5.0  # a smaller difference is that between lip and tongue
 OWN_TEETH = 0.4  # of the contrast of all teeth: if those of one jaw have less, there are none
 RED_NOISE, LIGHT_NOISE = 0.02, 0.35  # the usual differences within a lip: of the red share, and of the light
@@ -106,11 +108,11 @@ class Lips:
         self.upper_pale, self.lower_pale = self._pale(image, upper, np.s_[:7]), self._pale(image, lower, np.s_[5:])
 
         gap = float((self.lower_inner - self.upper_inner)[MIDDLE].mean())
-        self.is_open = gap > WIDE_OPEN or (gap > 0.045 and self._shows_teeth(image))
+        self.is_open = gap > WIDE_OPEN or (gap > CLOSED and self._shows_teeth(image, white_of(image, face)))
         if self.is_open:
             self.upper_inner, self.lower_inner = self._opened(image)
         else:
-            # The mesh reports a gap of some hundredths for closed lips, too: the dark line between them is more exact.
+            # The dark line between closed lips is more exact than the mesh.
             self.upper_inner = self.lower_inner = self._seam(image)
         self.gap: Floats = self.lower_inner - self.upper_inner
 
@@ -138,14 +140,16 @@ class Lips:
         own, either = _contrast(lip, inside[:, part].reshape(-1, 3)), _contrast(lip, inside.reshape(-1, 3))
         return own if own.difference > OWN_TEETH * either.difference else either
 
-    def _shows_teeth(self, image: RgbImage) -> bool:
-        """Whether there is something pale between the lips, and not the dark line of lips that touch."""
-        share = np.linspace(-0.3, 1.3, 24, dtype=np.float32)
+    def _shows_teeth(self, image: RgbImage, white: Floats) -> bool:
+        """Whether enough of the mesh's gap is nearer to white than to the lips. A reflection on a lip has its color."""
+        share = np.linspace(0, 1, 16, dtype=np.float32)
         v = self.upper_inner[10:31, None] + (self.lower_inner - self.upper_inner)[10:31, None] * share
-        rgb = self.sample(image, np.repeat(STATIONS[10:31, None], 24, axis=1), v)
-        light, lip = rgb.mean(axis=-1), (self.upper_pale.lip_light + self.lower_pale.lip_light) / 2
-        pale = (self.upper_pale(rgb) + self.lower_pale(rgb) > 1) & (light > lip)
-        return bool(pale.mean() > 0.1 and np.median(light.min(axis=1)) > SEAM * lip)
+        rgb = self.sample(image, np.repeat(STATIONS[10:31, None], 16, axis=1), v)
+        lip_red = (self.upper_pale.lip_red + self.lower_pale.lip_red) / 2
+        lip_light = (self.upper_pale.lip_light + self.lower_pale.lip_light) / 2
+        light = rgb.mean(axis=-1)
+        pale = rgb[..., 0] / (3 * light + 1) < (white[0] / white.sum() + lip_red) / 2
+        return bool((pale & (light > SHADE * lip_light)).mean() > SHOWN)
 
     def _opened(self, image: RgbImage) -> tuple[Floats, Floats]:
         """Values of v at the stations: where the lips end and teeth, or the dark, begin."""

@@ -10,10 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.engines.draft.mouth.lips import STATIONS, Floats, Lips
-from render.engines.faces import Face, RgbImage
-
-EYES = ([33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7],
-        [263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249])  # fmt: skip
+from render.engines.faces import RgbImage
 
 IVORY = np.array([1.0, 0.93, 0.82], np.float32)  # times the white of the eyes, which is bluish
 
@@ -126,22 +123,6 @@ def drawn_teeth(white: Floats, lips: Lips, smile: float, u: Floats, v: Floats) -
     soft = max(0.007 * lips.axes.width, 0.5)
     opacity = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), soft)
     return Teeth(cv2.GaussianBlur(colors, (0, 0), soft), opacity[..., None])
-
-
-def white_of(image: RgbImage, face: Face) -> Floats:
-    """RGB of white in the light of this face: the mean of the brightest quarter of the eyes' pixels."""
-    pixels = []
-    for eye in EYES:
-        left, top, width, height = cv2.boundingRect(np.round(face.points[eye]).astype(np.int32))
-        left, top = max(left, 0), max(top, 0)
-        window = image[top : top + height, left : left + width]
-        mask = np.zeros(window.shape[:2], np.uint8)
-        cv2.fillPoly(mask, [np.round(face.points[eye] - (left, top)).astype(np.int32)], 255)
-        pixels.append(window[mask > 0].astype(np.float32))
-    shown = np.concatenate(pixels)
-    score = shown.min(axis=-1)  # high only for what is bright in every channel
-    white: Floats = shown[score >= np.percentile(score, 75)].mean(axis=0)
-    return np.clip(white, 60, 235)
 
 
 def _pulled(rgb: Floats, lips: Lips, v: Floats, source: Floats) -> Floats:
