@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from render.engines.draft.mouth.interior import MouthInterior
 from render.engines.draft.mouth.lips import STATIONS, Floats
-from render.engines.draft.mouth.shape import MouthPose, MouthShape
+from render.engines.draft.mouth.shape import NECK, MouthPose, MouthShape
 from render.engines.draft.mouth.sharpness import blur_of
 from render.engines.draft.warp_grid import Box, WarpGrid
 from render.engines.faces import Face, RgbImage
@@ -28,6 +28,7 @@ class Mouth:
 
         # Each frame inverts the fields, so they are kept on a coarse grid.
         self._grid = WarpGrid(self.region, max(round(axes.width / 28), 2))
+        self._index, self._cells = self._grid.index(self._grid.points), np.float32(1 / self._grid.pitch)
         u, v = axes.to_mouth(self._grid.points)
         fade = self._fade(self._grid.points)[..., None]
         self._upper = self.shape.fields(u, v, "upper") * fade
@@ -109,13 +110,12 @@ class Mouth:
 
     def _backward(self, forward: Floats, start: int, stop: int) -> Floats:
         """Invert a forward field on the grid by fixed-point iteration, and interpolate it to rows of the region."""
-        limit = MAX_SHIFT * self.shape.axes.width
-        points = self._grid.points
-        source = points - forward
+        limit = np.float32(MAX_SHIFT * self.shape.axes.width)
+        source = self._index - forward * self._cells
         for _ in range(INVERSION_STEPS):
-            index = self._grid.index(source)
-            source = points - cv2.remap(forward, index, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return self._grid.spread(np.clip(source, points - limit, points + limit), start, stop)
+            shift = cv2.remap(forward, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            source = self._index - shift * self._cells
+        return self._grid.spread(self._grid.points - np.clip(shift, -limit, limit), start, stop)
 
     def _fade(self, points: Floats) -> Floats:
         left, top, right, bottom = self.region
@@ -140,10 +140,10 @@ def blend(under: RgbImage, over: RgbImage, mask: NDArray[np.uint8]) -> RgbImage:
 
 def _region(shape: MouthShape, image: RgbImage) -> Box:
     """From the nose to below the chin, and as wide as the cheeks move, within the image."""
-    across = np.array([-2.6, 2.6, -2.6, 2.6], np.float32)
-    chin = shape.chin[1] + 0.75
+    left, right = shape.sides
+    chin = shape.chin[1] + NECK + 0.1
     down = np.array([shape.nose_base, shape.nose_base, chin, chin], np.float32)
-    return _bounds(shape.axes.to_image(across, down), image)
+    return _bounds(shape.axes.to_image(np.array([left, right, left, right], np.float32), down), image)
 
 
 def _around_lips(image: RgbImage, shape: MouthShape) -> RgbImage:

@@ -73,10 +73,16 @@ class MouthInterior:
         )
 
     def _inside(
-        self, mask: NDArray[np.uint8], part: tuple[slice, slice], outline: Floats, widest: float, pose: MouthPose, jaw: float
+        self,
+        mask: NDArray[np.uint8],
+        part: tuple[slice, slice],
+        outline: Floats,
+        widest: float,
+        pose: MouthPose,
+        jaw: float,
     ) -> Floats:
         """H x W x 3: what is seen through the gap, in a part of the box."""
-        u, v = self._u[part], self._v[part]
+        u = self._u[part]
         half = len(outline) // 2
         columns = np.arange(mask.shape[1], dtype=np.float32)
         lower = np.interp(columns, *_sorted(outline[half:]))  # good enough for shades: a roll of the head hardly counts
@@ -93,7 +99,7 @@ class MouthInterior:
                 continue
             colors, opacity = teeth.colors, teeth.opacity
             if moved:
-                shift = np.float32([[1, 0, moved * self._down[0]], [0, 1, moved * self._down[1]]])
+                shift = np.array([[1, 0, moved * self._down[0]], [0, 1, moved * self._down[1]]])
                 size = opacity.shape[1::-1]
                 colors = cv2.warpAffine(colors, shift, size, borderMode=cv2.BORDER_REPLICATE)
                 opacity = cv2.warpAffine(opacity, shift, size, borderMode=cv2.BORDER_REPLICATE)[..., None]

@@ -153,7 +153,7 @@ class Lips:
 
     def _opened(self, image: RgbImage) -> tuple[Floats, Floats]:
         """Values of v at the stations: where the lips end and teeth, or the dark, begin."""
-        middle = (self.upper_inner + self.lower_inner) / 2
+        middle: Floats = (self.upper_inner + self.lower_inner) * np.float32(0.5)
         meshes = np.stack([self.upper_inner, self.lower_inner])
         costs = np.stack([
             self._costs(image, self.upper_inner, self.upper_outer, middle, self.upper_pale, 1),
@@ -165,10 +165,8 @@ class Lips:
         seam = (upper + lower) / 2
         return np.minimum(upper, seam), np.maximum(lower, seam)
 
-    def _costs(
-        self, image: RgbImage, mesh: Floats, outer: Floats, middle: Floats, pale: Pale, inwards: int
-    ) -> Floats:
-        """By station and offset from the mesh: what it costs to end the lip there. inwards: 1 if that is down, or -1."""
+    def _costs(self, image: RgbImage, mesh: Floats, outer: Floats, middle: Floats, pale: Pale, inwards: int) -> Floats:
+        """By station and offset from the mesh: what it costs to end the lip there. inwards: 1 is down, -1 up."""
         v = mesh[:, None] + inwards * OFFSETS
         rgb = self.sample(image, np.repeat(STATIONS[:, None], len(OFFSETS), axis=1), v)
         rgb = cv2.GaussianBlur(rgb, (3, 1), 0.6)

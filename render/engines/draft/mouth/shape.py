@@ -35,6 +35,8 @@ UPPER_SHARE_OPENING = 0.1  # the upper lip's share of the motion when the mouth 
 UPPER_SHARE_CLOSING = 0.35
 LIP_OVER_TEETH = 0.08  # mouth widths by which lips that show the teeth come down over them when rounded
 TEETH_SHOWN = 0.12  # mouth widths between the lips: the teeth are shown, whatever the smile
+OUTSIDE = 0.5  # half mouth widths in which the motion fades beyond the outline of the face
+NECK = 0.4  # mouth widths in which it fades below the chin
 CORNER_SHARE = 0.2  # of the jaw's motion, by which the corners and the cheeks beside them follow it
 
 # A relaxed mouth is about as wide as 0.58 of the distance between the outer corners of the eyes, a grin 0.8.
@@ -61,6 +63,11 @@ class MouthShape:
         self.nose_base = float(self.axes.to_mouth(points[NOSE_BASE])[1])
         chin_u, chin_v = self.axes.to_mouth(points[CHIN])
         self.chin = (float(chin_u), float(chin_v))
+        self._outline = [self.axes.to_mouth(points[side]) for side in (OUTLINE_LEFT, OUTLINE_RIGHT)]
+
+        # Values of u, left and right: beyond them nothing moves.
+        reach = [float(np.abs(side_u).max()) + OUTSIDE for side_u, _ in self._outline]
+        self.sides = (-reach[0], reach[1])
 
         eyes = np.linalg.norm(points[EYES_OUTER[1]] - points[EYES_OUTER[0]])
         self.smile = float(np.clip((self.axes.width / eyes - RELAXED_WIDTH) / 0.2, 0, 1))
@@ -70,7 +77,6 @@ class MouthShape:
         self._cheek = float(np.clip(0.5 * (outline.min() - 1), 0.25, 0.6))
         self._narrowing = min(0.165 + 0.05 * self.smile, 0.45 * self._cheek)
         self._jaw_depth = self._fitted_jaw(face)
-        self._outline = [self.axes.to_mouth(points[side]) for side in (OUTLINE_LEFT, OUTLINE_RIGHT)]
         # Visible teeth end at the upper lip of the image: there are no more behind it to uncover.
         self._upper_share = 0.0 if self.lips.is_open else UPPER_SHARE_OPENING
         self.natural_opening = float(self.lips.gap[MIDDLE].mean())  # mouth widths
@@ -105,7 +111,7 @@ class MouthShape:
         corners = np.exp(-(((np.abs(u) - 1) / 0.55) ** 2)) * near
         # The jaw turns about the ears: it moves by its distance in front of them. The cheek hangs between it and the
         # cheekbone.
-        jaw = self._jaw(u, v) * (1 - _ease(np.clip((v - chin_v) / 0.5, 0, 1)))
+        jaw = self._jaw(u, v) * (1 - _ease(np.clip((v - chin_v) / NECK, 0, 1)))
         cheek = _ease(np.clip((v + 0.45) / (chin_v + 0.45), 0, 1))
         follows = jaw * (CORNER_SHARE * near + (1 - near) * cheek)
         along[0] = -0.12 * stretch
@@ -165,7 +171,7 @@ class MouthShape:
         surface = _square(reach, np.clip(v, -0.6, self.chin[1])) @ self._jaw_depth
         sides = [np.abs(np.interp(v, side_v, side_u)) for side_u, side_v in self._outline]
         beyond = np.abs(u) - np.where(u < 0, sides[0], sides[1])  # the outline of the face
-        return (np.clip(surface, 0, 1.1) * (1 - _ease(np.clip(beyond / 0.6, 0, 1)))).astype(np.float32)
+        return (np.clip(surface, 0, 1.1) * (1 - _ease(np.clip(beyond / OUTSIDE, 0, 1)))).astype(np.float32)
 
     def _at(self, u: Floats, contour: Floats) -> Floats:
         return np.interp(u, STATIONS, contour).astype(np.float32)

@@ -47,12 +47,12 @@ def seen_teeth(
     window, u, v: the box's pixels. blur: of the image, in pixels.
     """
     edge = blur / lips.axes.width
-    top, bottom = (np.interp(FINE, STATIONS, contour) for contour in (lips.upper_inner, lips.lower_inner))
+    top, bottom = _at(FINE, lips.upper_inner), _at(FINE, lips.lower_inner)
     upper, lower = _rows(image, lips, top, bottom)
     below: Teeth | None = None
     if lower.any():
         begin = top + _along(lower, np.where(lower, DEPTHS, 1).min(axis=1), np.ones_like(top)) * (bottom - top)
-        below = _teeth(window, lips, u, v, _faded(v - np.interp(u, FINE, begin), edge), edge)
+        below = _teeth(window, lips, u, v, _faded(v - _at(u, begin, FINE), edge), edge)
     if not upper.any():
         return None, below
     # Between teeth and the lip that they stand in lie gums and shade: they belong to the teeth. So does the shade
@@ -60,8 +60,8 @@ def seen_teeth(
     ends = np.minimum(CORNER_SHADE / np.maximum(bottom - top, 0.01), 1)
     tips = _along(upper, np.where(upper, DEPTHS, 0).max(axis=1), ends)
     tips = top + tips * (bottom - top)
-    tips = np.where(bottom - tips < HIDDEN + 1.5 * edge, bottom + edge, tips)  # these go on behind the lip
-    return _teeth(window, lips, u, v, _faded(np.interp(u, FINE, tips) - v, edge), edge), below
+    tips = np.where(bottom - tips < HIDDEN + 1.5 * edge, bottom + np.float32(edge), tips)  # they go on behind the lip
+    return _teeth(window, lips, u, v, _faded(_at(u, tips, FINE) - v, edge), edge), below
 
 
 def _rows(image: RgbImage, lips: Lips, top: Floats, bottom: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -94,16 +94,17 @@ def _along(row: NDArray[np.bool_], depth: Floats, ends: Floats) -> Floats:
     return cv2.GaussianBlur(edge[:, None], (0, 0), 0.8, borderType=cv2.BORDER_REFLECT)[:, 0]
 
 
-def _faded(distance: Floats, edge: Floats) -> Floats:
+def _faded(distance: Floats, edge: float) -> Floats:
     return np.clip(distance / max(2.0 * edge, 0.01) + 0.5, 0, 1).astype(np.float32)
 
 
 def _teeth(window: RgbImage, lips: Lips, u: Floats, v: Floats, opacity: Floats, edge: float) -> Teeth:
     """The colors at a lip's edge are mixed with the lip's: further inside they are the teeth's own."""
-    top, bottom = (np.interp(u, STATIONS, contour) for contour in (lips.upper_inner, lips.lower_inner))
+    top, bottom = _at(u, lips.upper_inner), _at(u, lips.lower_inner)
     low, high = top + 1.5 * edge, bottom - 1.5 * edge
     safe = np.where(low < high, np.clip(v, low, high), (low + high) / 2)
     return Teeth(_pulled(window.astype(np.float32), lips, v, safe), opacity[..., None])
+
 
 def drawn_teeth(white: Floats, lips: Lips, smile: float, u: Floats, v: Floats) -> Teeth:
     """A row of upper incisors."""
@@ -123,6 +124,10 @@ def drawn_teeth(white: Floats, lips: Lips, smile: float, u: Floats, v: Floats) -
     soft = max(0.007 * lips.axes.width, 0.5)
     opacity = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), soft)
     return Teeth(cv2.GaussianBlur(colors, (0, 0), soft), opacity[..., None])
+
+
+def _at(u: Floats, contour: Floats, stations: Floats = STATIONS) -> Floats:
+    return np.interp(u, stations, contour).astype(np.float32)
 
 
 def _pulled(rgb: Floats, lips: Lips, v: Floats, source: Floats) -> Floats:
