@@ -85,7 +85,7 @@ def write_voice(path: Path) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.mouths", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.mouths", description="A contact sheet of mouths.")
     parser.add_argument("--out", type=Path, required=True, help="folder for the PNG files")
     parser.add_argument("portraits", type=Path, nargs="*", help="pictures of one face; without any, the demo's")
     arguments = parser.parse_args()

@@ -37,7 +37,7 @@ class MouthInterior:
         if shape.lips.is_open:
             self._upper, self._lower = seen_teeth(image, window, shape.lips, self._u, self._v, max(blur))
         if self._upper is None:
-            self._upper = drawn_teeth(white_of(image, face), shape.lips, shape.smile, self._u, self._v)
+            self._upper = drawn_teeth(white_of(image, face), shape.lips, shape.smile, self._u, self._v, max(blur))
 
     def draw(
         self, face: RgbImage, upper_edge: Floats, lower_edge: Floats, pose: MouthPose, jaw: float, closing: float
@@ -66,7 +66,7 @@ class MouthInterior:
         x0, y0 = max(x - reach, 0), max(y - reach, 0)
         part = np.s_[y0 : y + h + reach, x0 : x + w + reach]
         filled = self._inside(mask[part], part, outline - np.array([x0, y0], np.float32), widest, pose, jaw)
-        soft = cv2.GaussianBlur(mask[part], (0, 0), 0.8 * self._blur[0], sigmaY=0.8 * self._blur[1])
+        soft = cv2.GaussianBlur(mask[part], (0, 0), self._blur[0], sigmaY=self._blur[1])
         opacity = soft.astype(np.float32) * np.float32(min(widest / 0.02, 1) / 255)
         window[part] = cv2.blendLinear(
             window[part], np.clip(filled + 0.5, 0, 255).astype(np.uint8), 1 - opacity, opacity
@@ -94,6 +94,12 @@ class MouthInterior:
         if self._lower is None:  # above the lower lip its inner side is seen
             rim = np.exp(-((above / MUCOSA_REACH) ** 2)) * np.clip(widest / 0.1, 0, 1)
             inside += (self._mucosa - inside) * (0.6 * rim[..., None]).astype(np.float32)
+        # Where the gap is narrow, only the inner sides of the lips are seen.
+        narrow = max(0.03 * self._width, *self._blur)
+        deep = cv2.GaussianBlur(mask, (0, 0), narrow).astype(np.float32)[..., None] / 255
+        deep = np.clip(2 * deep - 0.2, 0, 1)
+        inside = self._mucosa + (inside - self._mucosa) * deep
+        light = (0.5 + 0.5 * deep) * (1 - ROUND_SHADE * np.float32(pose.rounding))
         for teeth, moved in ((self._lower, jaw), (self._upper, 0.0)):
             if teeth is None:
                 continue
@@ -103,11 +109,7 @@ class MouthInterior:
                 size = opacity.shape[1::-1]
                 colors = cv2.warpAffine(colors, shift, size, borderMode=cv2.BORDER_REPLICATE)
                 opacity = cv2.warpAffine(opacity, shift, size, borderMode=cv2.BORDER_REPLICATE)[..., None]
-            inside += (colors[part] * (1 - ROUND_SHADE * np.float32(pose.rounding)) - inside) * opacity[part]
-
-        # Where the gap is narrow, all that is seen are the inner sides of the lips.
-        deep = cv2.GaussianBlur(mask, (0, 0), max(0.03 * self._width, 1.0)).astype(np.float32) / 255
-        inside = self._mucosa + (inside - self._mucosa) * np.clip(2 * deep - 0.2, 0, 1)[..., None]
+            inside += (colors[part] * light - inside) * opacity[part]
         return inside
 
     def _shade_contact(self, face: RgbImage, seam: Floats, share: float) -> None:

@@ -33,7 +33,7 @@ SHADE = 0.62  # of a lip's light: what is darker is the inside
 WIDE_OPEN = 0.12  # mouth widths: such a gap in the mesh is a real one
 CLOSED = 0.045  # the mesh reports some gap for closed lips, too
 SHOWN = 0.2  # share of the gap: fewer pale pixels are reflections
-NO_TEETH = 5.0  # a smaller difference is that between lip and tongue
+UPPER_TEETH, LOWER_TEETH = 2.5, 5.0  # the least difference from the lip; the tongue differs from the lower one, too
 OWN_TEETH = 0.4  # of the contrast of all teeth: if those of one jaw have less, there are none
 RED_NOISE, LIGHT_NOISE = 0.02, 0.35  # the usual differences within a lip: of the red share, and of the light
 
@@ -65,6 +65,7 @@ class Pale:
     lip_light: float  # mean of the channels
     tooth_red: float
     tooth_light: float
+    least: float  # with a smaller difference there are no teeth
 
     @property
     def _weights(self) -> tuple[float, float]:
@@ -79,7 +80,7 @@ class Pale:
     def __call__(self, rgb: Floats) -> Floats:
         """0 for a lip, 1 for a tooth."""
         light: Floats = rgb.mean(axis=-1)
-        if self.tooth_light < 0.8 * self.lip_light or self.difference < NO_TEETH:
+        if self.tooth_light < 0.8 * self.lip_light or self.difference < self.least:
             return np.zeros_like(light)
         by_red, by_light = self._weights
         paler, lighter = max(self.lip_red - self.tooth_red, 1e-3), max(self.tooth_light - self.lip_light, 1.0)
@@ -105,7 +106,8 @@ class Lips:
         upper = self._colors(image, self.upper_outer, self.upper_inner)
         lower = self._colors(image, self.lower_outer, self.lower_inner)
         self.color = np.concatenate([upper, lower]).mean(axis=0)  # RGB
-        self.upper_pale, self.lower_pale = self._pale(image, upper, np.s_[:7]), self._pale(image, lower, np.s_[5:])
+        self.upper_pale = self._pale(image, upper, np.s_[:7], UPPER_TEETH)
+        self.lower_pale = self._pale(image, lower, np.s_[5:], LOWER_TEETH)
 
         gap = float((self.lower_inner - self.upper_inner)[MIDDLE].mean())
         self.is_open = gap > WIDE_OPEN or (gap > CLOSED and self._shows_teeth(image, white_of(image, face)))
@@ -132,12 +134,12 @@ class Lips:
         v = outer[8:33, None] + (inner - outer)[8:33, None] * share
         return self.sample(image, np.repeat(STATIONS[8:33, None], 6, axis=1), v).reshape(-1, 3)
 
-    def _pale(self, image: RgbImage, lip: Floats, part: slice) -> Pale:
+    def _pale(self, image: RgbImage, lip: Floats, part: slice, least: float) -> Pale:
         """lip: N x 3. The teeth of one jaw are the brightest in this part of the gap, if they differ from the lip."""
         share = np.linspace(0.1, 0.9, 12, dtype=np.float32)
         v = self.upper_inner[8:33, None] + (self.lower_inner - self.upper_inner)[8:33, None] * share
         inside = self.sample(image, np.repeat(STATIONS[8:33, None], 12, axis=1), v)
-        own, either = _contrast(lip, inside[:, part].reshape(-1, 3)), _contrast(lip, inside.reshape(-1, 3))
+        own, either = (_contrast(lip, colors.reshape(-1, 3), least) for colors in (inside[:, part], inside))
         return own if own.difference > OWN_TEETH * either.difference else either
 
     def _shows_teeth(self, image: RgbImage, white: Floats) -> bool:
@@ -196,7 +198,7 @@ class Lips:
         return middle + cv2.GaussianBlur(darkest[:, None], (0, 0), 2.0, borderType=cv2.BORDER_REFLECT)[:, 0]
 
 
-def _contrast(lip: Floats, inside: Floats) -> Pale:
+def _contrast(lip: Floats, inside: Floats, least: float) -> Pale:
     lip_light, light = lip.mean(axis=-1), inside.mean(axis=-1)
     bright = np.argsort(light)[int(0.7 * len(light)) :]
     red = inside[bright, 0] / (3 * light[bright] + 1)
@@ -205,6 +207,7 @@ def _contrast(lip: Floats, inside: Floats) -> Pale:
         lip_light=_quantile(lip_light, 0.5) + 1,
         tooth_red=_quantile(red, 0.25),
         tooth_light=float(light[bright[len(bright) // 2]]),
+        least=least,
     )
 
 

@@ -20,7 +20,7 @@ UPPER_PART = 0.35
 FEWEST = 0.015  # share of the gap: a smaller spot is a reflection
 NARROWEST = 0.25  # share of the stations: a row that shows less is drawn instead
 CORNER_SHADE = 0.1  # mouth widths: how high the image's own shade beside the last tooth is kept
-HIDDEN = 0.02  # mouth widths: teeth that end so near the lower lip go on behind it
+HIDDEN = 0.02  # mouth widths: teeth that end so near the lower lip end behind it
 FINE = np.linspace(-1, 1, 81, dtype=np.float32)  # values of u
 DEPTHS = np.linspace(0.02, 0.98, 40, dtype=np.float32)  # shares of the gap, from the upper lip
 
@@ -60,7 +60,8 @@ def seen_teeth(
     ends = np.minimum(CORNER_SHADE / np.maximum(bottom - top, 0.01), 1)
     tips = _along(upper, np.where(upper, DEPTHS, 0).max(axis=1), ends)
     tips = top + tips * (bottom - top)
-    tips = np.where(bottom - tips < HIDDEN + 1.5 * edge, bottom + np.float32(edge), tips)  # they go on behind the lip
+    behind = bottom + np.float32(min(1.5 * edge, 0.03))  # the lip hides their tips
+    tips = np.where(bottom - tips < HIDDEN + 1.5 * edge, behind, tips)
     return _teeth(window, lips, u, v, _faded(_at(u, tips, FINE) - v, edge), edge), below
 
 
@@ -95,7 +96,7 @@ def _along(row: NDArray[np.bool_], depth: Floats, ends: Floats) -> Floats:
 
 
 def _faded(distance: Floats, edge: float) -> Floats:
-    return np.clip(distance / max(2.0 * edge, 0.01) + 0.5, 0, 1).astype(np.float32)
+    return np.clip(distance / max(3.0 * edge, 0.01) + 0.5, 0, 1).astype(np.float32)
 
 
 def _teeth(window: RgbImage, lips: Lips, u: Floats, v: Floats, opacity: Floats, edge: float) -> Teeth:
@@ -106,7 +107,7 @@ def _teeth(window: RgbImage, lips: Lips, u: Floats, v: Floats, opacity: Floats, 
     return Teeth(_pulled(window.astype(np.float32), lips, v, safe), opacity[..., None])
 
 
-def drawn_teeth(white: Floats, lips: Lips, smile: float, u: Floats, v: Floats) -> Teeth:
+def drawn_teeth(white: Floats, lips: Lips, smile: float, u: Floats, v: Floats, blur: float) -> Teeth:
     """A row of upper incisors."""
     seam = np.interp(u, STATIONS, lips.upper_inner)
     half = u / 2  # mouth widths
@@ -121,7 +122,7 @@ def drawn_teeth(white: Floats, lips: Lips, smile: float, u: Floats, v: Floats) -
     depth = np.clip((v - seam + 0.03) / (height + 0.03), 0, 1)
     body = (1 - 0.55 * arch**2) * (1 - 0.22 * phase**8) * (0.75 + 0.25 * depth)
     colors = (1.2 * white * IVORY * body[..., None]).astype(np.float32)
-    soft = max(0.007 * lips.axes.width, 0.5)
+    soft = max(0.007 * lips.axes.width, blur)
     opacity = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), soft)
     return Teeth(cv2.GaussianBlur(colors, (0, 0), soft), opacity[..., None])
 
