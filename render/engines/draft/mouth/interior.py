@@ -30,6 +30,7 @@ class MouthInterior:
         self._blur = (max(blur[0], 0.006 * width), max(blur[1], 0.006 * width))
         self._box, window, self._u, self._v = _box(image, shape, region)
         self._down = shape.axes.down
+        self._origin = np.array(region[:2], np.float32)
         color = shape.lips.color.astype(np.float32)
         self._cavity, self._tongue, self._mucosa = CAVITY * color, TONGUE * color, MUCOSA * color
         self._upper: Teeth | None = None
@@ -65,7 +66,7 @@ class MouthInterior:
         reach = int(2 * max(self._blur)) + 2
         x0, y0 = max(x - reach, 0), max(y - reach, 0)
         part = np.s_[y0 : y + h + reach, x0 : x + w + reach]
-        filled = self._inside(mask[part], part, outline - np.array([x0, y0], np.float32), widest, pose, jaw)
+        filled = self._inside(mask[part], part, lower_edge, widest, pose.rounding, jaw)
         soft = cv2.GaussianBlur(mask[part], (0, 0), self._blur[0], sigmaY=self._blur[1])
         opacity = soft.astype(np.float32) * np.float32(min(widest / 0.02, 1) / 255)
         window[part] = cv2.blendLinear(
@@ -76,17 +77,16 @@ class MouthInterior:
         self,
         mask: NDArray[np.uint8],
         part: tuple[slice, slice],
-        outline: Floats,
+        lower_edge: Floats,
         widest: float,
-        pose: MouthPose,
+        rounding: float,
         jaw: float,
     ) -> Floats:
         """H x W x 3: what is seen through the gap, in a part of the box."""
         u = self._u[part]
-        half = len(outline) // 2
-        columns = np.arange(mask.shape[1], dtype=np.float32)
-        lower = np.interp(columns, *_sorted(outline[half:]))  # good enough for shades: a roll of the head hardly counts
-        above = np.maximum(lower - np.arange(mask.shape[0], dtype=np.float32)[:, None], 0) / self._width
+        edge_u, edge_v = self._shape.axes.to_mouth(lower_edge + self._origin)
+        order = np.argsort(edge_u, kind="stable")
+        above = np.maximum(np.interp(u, edge_u[order], edge_v[order]).astype(np.float32) - self._v[part], 0)
 
         # The tongue lies behind the lower lip, lit from the front; the palate above it is dark.
         tongue = np.exp(-(((above - 0.05) / 0.09) ** 2) - (u / 0.6) ** 2) * np.clip((widest - 0.08) / 0.15, 0, 1)
@@ -99,7 +99,7 @@ class MouthInterior:
         deep = cv2.GaussianBlur(mask, (0, 0), narrow).astype(np.float32)[..., None] / 255
         deep = np.clip(2 * deep - 0.2, 0, 1)
         inside = self._mucosa + (inside - self._mucosa) * deep
-        light = (0.5 + 0.5 * deep) * (1 - ROUND_SHADE * np.float32(pose.rounding))
+        light = (0.5 + 0.5 * deep) * (1 - ROUND_SHADE * np.float32(rounding))
         for teeth, moved in ((self._lower, jaw), (self._upper, 0.0)):
             if teeth is None:
                 continue
@@ -122,11 +122,6 @@ class MouthInterior:
         cv2.polylines(line, [points], False, 255, thickness, cv2.LINE_AA, 4)
         shade = cv2.GaussianBlur(line, (0, 0), self._blur[0], sigmaY=self._blur[1]).astype(np.float32) / 255
         window[:] = (window * (1 - CONTACT_SHADE * np.float32(share) * shade[..., None])).astype(np.uint8)
-
-
-def _sorted(edge: Floats) -> tuple[Floats, Floats]:
-    order = np.argsort(edge[:, 0], kind="stable")
-    return edge[order, 0], edge[order, 1]
 
 
 def _box(image: RgbImage, shape: MouthShape, region: Box) -> tuple[Box, RgbImage, Floats, Floats]:

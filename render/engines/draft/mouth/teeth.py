@@ -122,7 +122,7 @@ def drawn_teeth(white: Floats, lips: Lips, smile: float, u: Floats, v: Floats, b
     depth = np.clip((v - seam + 0.03) / (height + 0.03), 0, 1)
     body = (1 - 0.55 * arch**2) * (1 - 0.22 * phase**8) * (0.75 + 0.25 * depth)
     colors = (1.2 * white * IVORY * body[..., None]).astype(np.float32)
-    soft = max(0.007 * lips.axes.width, blur)
+    soft = max(0.007 * lips.axes.width, 0.6 * blur)
     opacity = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), soft)
     return Teeth(cv2.GaussianBlur(colors, (0, 0), soft), opacity[..., None])
 
