@@ -103,8 +103,16 @@ class Lips:
         corners = self.axes.to_mouth(points[[UPPER_INNER[0], UPPER_INNER[-1]]])[0]
         self.left, self.right = float(np.clip(corners[0], -1, -0.8)), float(np.clip(corners[1], 0.8, 1))
 
-        upper = self._colors(image, self.upper_outer, self.upper_inner)
-        lower = self._colors(image, self.lower_outer, self.lower_inner)
+        self._side_light = np.zeros(3, np.float32)
+        colors = [
+            self._colors(image, outer, inner)
+            for outer, inner in ((self.upper_outer, self.upper_inner), (self.lower_outer, self.lower_inner))
+        ]
+        # Light from a side: how the logarithms of the lips' colors rise along the mouth.
+        along = STATIONS[8:33]
+        mean = np.log(np.stack(colors) + 8).mean(axis=(0, 2))
+        self._side_light = np.clip(along @ (mean - mean.mean(axis=0)) / (along @ along), -0.5, 0.5)
+        upper, lower = (self._even(color, along[:, None]).reshape(-1, 3) for color in colors)
         self.color = np.concatenate([upper, lower]).mean(axis=0)  # RGB
         self.upper_pale = self._pale(image, upper, np.s_[:7], UPPER_TEETH)
         self.lower_pale = self._pale(image, lower, np.s_[5:], LOWER_TEETH)
@@ -126,13 +134,17 @@ class Lips:
         return np.convolve(contour, [0.1, 0.2, 0.4, 0.2, 0.1], mode="valid").astype(np.float32)
 
     def sample(self, image: RgbImage, u: Floats, v: Floats) -> Floats:
-        return cv2.remap(image, self.axes.to_image(u, v), None, cv2.INTER_LINEAR).astype(np.float32)
+        """The colors at (u, v), as they would be without a light from the side."""
+        return self._even(cv2.remap(image, self.axes.to_image(u, v), None, cv2.INTER_LINEAR).astype(np.float32), u)
+
+    def _even(self, rgb: Floats, u: Floats) -> Floats:
+        return (rgb * np.exp(-self._side_light * u[..., None])).astype(np.float32)
 
     def _colors(self, image: RgbImage, outer: Floats, inner: Floats) -> Floats:
-        """N x 3: the middle of a lip, which is a lip even where the mesh is off."""
+        """Stations x depths x 3: the middle of a lip, which is a lip even where the mesh is off."""
         share = np.linspace(0.25, 0.7, 6, dtype=np.float32)
         v = outer[8:33, None] + (inner - outer)[8:33, None] * share
-        return self.sample(image, np.repeat(STATIONS[8:33, None], 6, axis=1), v).reshape(-1, 3)
+        return self.sample(image, np.repeat(STATIONS[8:33, None], 6, axis=1), v)
 
     def _pale(self, image: RgbImage, lip: Floats, part: slice, least: float) -> Pale:
         """lip: N x 3. The teeth of one jaw are the brightest in this part of the gap, if they differ from the lip."""
