@@ -31,14 +31,13 @@ class Mouth:
         self._index, self._cells = self._grid.index(self._grid.points), np.float32(1 / self._grid.pitch)
         u, v = axes.to_mouth(self._grid.points)
         fade = self._fade(self._grid.points)[..., None]
-        self._upper = self.shape.fields(u, v, "upper") * fade
-        self._lower = self.shape.fields(u, v, "lower") * fade
+        self._upper, self._lower = (fields * fade for fields in self.shape.fields(u, v))
 
         origin = np.array([left, top], np.float32)
         self._upper_edge = axes.to_image(STATIONS, lips.upper_inner) - origin
         self._lower_edge = axes.to_image(STATIONS, lips.lower_inner) - origin
-        self._upper_edge_fields = self.shape.fields(STATIONS, lips.upper_inner, "upper")
-        self._lower_edge_fields = self.shape.fields(STATIONS, lips.lower_inner, "lower")
+        self._upper_edge_fields = self.shape.fields(STATIONS, lips.upper_inner)[0]
+        self._lower_edge_fields = self.shape.fields(STATIONS, lips.lower_inner)[1]
 
         blur = blur_of(_around_lips(image, self.shape))
         self._interior = MouthInterior(image, face, self.shape, self.region, blur)

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from render.engines.draft.mouth.pale import Pale, contrast
 from render.engines.draft.mouth.white import white_of
 from render.engines.faces import Face, Points, RgbImage
 
@@ -35,7 +36,6 @@ CLOSED = 0.045  # the mesh reports some gap for closed lips, too
 SHOWN = 0.2  # share of the gap: fewer pale pixels are reflections
 UPPER_TEETH, LOWER_TEETH = 2.5, 5.0  # the least difference from the lip; the tongue differs from the lower one, too
 OWN_TEETH = 0.4  # of the contrast of all teeth: if those of one jaw have less, there are none
-RED_NOISE, LIGHT_NOISE = 0.02, 0.35  # the usual differences within a lip: of the red share, and of the light
 
 
 @dataclass(frozen=True)
@@ -55,38 +55,6 @@ class Axes:
     def to_image(self, u: Floats, v: Floats) -> Floats:
         offset = u[..., None] / 2 * self.across + v[..., None] * self.down
         return (self.centre + offset * self.width).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Pale:
-    """Tells teeth from lips: by their share of red and by their light, whichever differs more in this image."""
-
-    lip_red: float  # share of the sum of the channels
-    lip_light: float  # mean of the channels
-    tooth_red: float
-    tooth_light: float
-    least: float  # with a smaller difference there are no teeth
-
-    @property
-    def _weights(self) -> tuple[float, float]:
-        """How clearly the red and the light differ."""
-        paler, lighter = max(self.lip_red - self.tooth_red, 1e-3), max(self.tooth_light - self.lip_light, 1.0)
-        return (paler / RED_NOISE) ** 2, (lighter / (LIGHT_NOISE * self.lip_light)) ** 2
-
-    @property
-    def difference(self) -> float:
-        return sum(self._weights)
-
-    def __call__(self, rgb: Floats) -> Floats:
-        """0 for a lip, 1 for a tooth."""
-        light: Floats = rgb.mean(axis=-1)
-        if self.tooth_light < 0.8 * self.lip_light or self.difference < self.least:
-            return np.zeros_like(light)
-        by_red, by_light = self._weights
-        paler, lighter = max(self.lip_red - self.tooth_red, 1e-3), max(self.tooth_light - self.lip_light, 1.0)
-        share = by_red * (self.lip_red - rgb[..., 0] / (3 * light + 1)) / paler
-        share += by_light * (light - self.lip_light) / lighter
-        return np.clip(share / (by_red + by_light), 0, 1).astype(np.float32)
 
 
 class Lips:
@@ -151,7 +119,7 @@ class Lips:
         share = np.linspace(0.1, 0.9, 12, dtype=np.float32)
         v = self.upper_inner[8:33, None] + (self.lower_inner - self.upper_inner)[8:33, None] * share
         inside = self.sample(image, np.repeat(STATIONS[8:33, None], 12, axis=1), v)
-        own, either = (_contrast(lip, colors.reshape(-1, 3), least) for colors in (inside[:, part], inside))
+        own, either = (contrast(lip, colors.reshape(-1, 3), least) for colors in (inside[:, part], inside))
         return own if own.difference > OWN_TEETH * either.difference else either
 
     def _shows_teeth(self, image: RgbImage, white: Floats) -> bool:
@@ -208,24 +176,6 @@ class Lips:
         darkest = offsets[np.argmin(light / contrast + (offsets / 0.06) ** 2 * 0.5, axis=1)]
         darkest *= 1 - STATIONS**6  # near the corners, the mesh is more exact than a shadow
         return middle + cv2.GaussianBlur(darkest[:, None], (0, 0), 2.0, borderType=cv2.BORDER_REFLECT)[:, 0]
-
-
-def _contrast(lip: Floats, inside: Floats, least: float) -> Pale:
-    lip_light, light = lip.mean(axis=-1), inside.mean(axis=-1)
-    bright = np.argsort(light)[int(0.7 * len(light)) :]
-    red = inside[bright, 0] / (3 * light[bright] + 1)
-    return Pale(
-        lip_red=_quantile(lip[:, 0] / (3 * lip_light + 1), 0.5),
-        lip_light=_quantile(lip_light, 0.5) + 1,
-        tooth_red=_quantile(red, 0.25),
-        tooth_light=float(light[bright[len(bright) // 2]]),
-        least=least,
-    )
-
-
-def _quantile(values: Floats, share: float) -> float:
-    """Much quicker than NumPy's for the few values here."""
-    return float(np.sort(values)[int(share * len(values))])
 
 
 def _cheapest_paths(costs: Floats, steps: Floats) -> NDArray[np.intp]:

@@ -6,14 +6,11 @@ round), so a pose is four numbers.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from render.engines.draft.mouth.lips import MIDDLE, STATIONS, Floats, Lips
 from render.engines.faces import CHIN, LEFT_EDGE, RIGHT_EDGE, Face, RgbImage
-
-Layer = Literal["upper", "lower"]
 
 # Face Mesh's indices.
 NOSE_BASE = 2
@@ -98,54 +95,51 @@ class MouthShape:
         """Mouth widths between the lips."""
         return min(max(pose.opening, 0.0), 1.0) * self._widest * (1 - ROUND_OPENING * pose.rounding)
 
-    def fields(self, u: Floats, v: Floats, layer: Layer) -> Floats:
-        """4 x ... x 2, pixels: the displacement of the points (u, v) by each of the four fields at weight 1."""
-        lips = self.lips
-        along, downward = np.zeros((4, *u.shape), np.float32), np.zeros((4, *u.shape), np.float32)
-        chin_v = self.chin[1]
+    def fields(self, u: Floats, v: Floats) -> tuple[Floats, Floats]:
+        """For each layer 4 x ... x 2, pixels: the displacement of the points (u, v) by each field at weight 1."""
+        lips, chin_v = self.lips, self.chin[1]
 
         # Both layers share the corners. `stretch` is odd and linear inside the mouth, `corners` is a bump at each.
         beside = np.maximum(np.abs(u) - 1, 0)
         near = np.exp(-((v / np.where(v < 0, 0.32, 0.42)) ** 2))  # does not move the folds beside the nose
         stretch = u * np.exp(-((beside / self._cheek) ** 2)) * near
         corners = np.exp(-(((np.abs(u) - 1) / 0.55) ** 2)) * near
+        lens = self._lens(u)
+        bulge = np.exp(-((u / 0.7) ** 2))
         # The jaw turns about the ears: it moves by its distance in front of them. The cheek hangs between it and the
         # cheekbone.
         jaw = self._jaw(u, v) * (1 - _ease(np.clip((v - chin_v) / NECK, 0, 1)))
         cheek = _ease(np.clip((v + 0.45) / (chin_v + 0.45), 0, 1))
         follows = jaw * (CORNER_SHARE * near + (1 - near) * cheek)
-        along[0] = -0.12 * stretch
-        downward[0] = follows
-        along[2], downward[2] = 0.075 * stretch, -0.03 * corners
-        along[3], downward[3] = -self._narrowing * stretch, 0.04 * self.smile * corners
 
-        lens = self._lens(u)
-        bulge = np.exp(-((u / 0.7) ** 2))
-        if layer == "upper":
-            lip, outer = self._at(u, lips.upper_inner), self._at(u, lips.upper_outer)
-            up = np.clip((lip - v) / (lip - self.nose_base), 0, 1)  # 0 at the lip, 1 at the nose
-            hold = 1 - _ease(up)
-            inside = np.clip(1 - np.abs(u), 0, 1) ** 0.5
-            downward[0] *= 1 - inside * (1 - (1 - lens) * hold)  # the middle of the upper lip stays with the skull
-            downward[0] -= self._upper_share * lens * hold
-            downward[1] += UPPER_SHARE_CLOSING * self._at(u, lips.gap) * hold
-            downward[2] += 0.015 * bulge * _bump(lip - v, lip - outer)
-            downward[3] -= 0.035 * bulge * _bump(lip - v, lip - outer)
-            downward[3] += self._cover * lens * hold
-        else:
-            lip, outer = self._at(u, lips.lower_inner), self._at(u, lips.lower_outer)
-            below = np.clip((v - lip) / (chin_v - lip), 0, 1)  # 0 at the lip, 1 at the chin
-            to_jaw = _ease(np.clip(below / 0.6, 0, 1))
-            lower = (1 - self._upper_share) * lens + (1 - lens) * follows
-            downward[0] = lower + (np.maximum(jaw, follows) - lower) * to_jaw
-            gap, widest = self._at(u, lips.gap), float(lips.gap.max())
-            downward[1] -= (1 - UPPER_SHARE_CLOSING) * (gap + (0.7 * widest * jaw - gap) * to_jaw)
-            downward[2] -= 0.02 * bulge * _bump(v - lip, outer - lip)
-            downward[3] += 0.045 * bulge * _bump(v - lip, outer - lip)
-            downward[3] += self._cover * lens * (1 - to_jaw)
+        along = np.zeros((4, *u.shape), np.float32)
+        along[0], along[2], along[3] = -0.12 * stretch, 0.075 * stretch, -self._narrowing * stretch
+        upper, lower = np.zeros_like(along), np.zeros_like(along)  # downward, mouth widths
+        for layer in (upper, lower):
+            layer[2], layer[3] = -0.03 * corners, 0.04 * self.smile * corners
 
-        moved = along[..., None] * self.axes.across + downward[..., None] * self.axes.down
-        return (moved * self.axes.width).astype(np.float32)
+        lip, outer = self._at(u, lips.upper_inner), self._at(u, lips.upper_outer)
+        hold = 1 - _ease(np.clip((lip - v) / (lip - self.nose_base), 0, 1))  # 1 at the lip, 0 at the nose
+        inside = np.sqrt(np.clip(1 - np.abs(u), 0, 1))
+        upper[0] = follows * (1 - inside * (1 - (1 - lens) * hold))  # the middle of the lip stays with the skull
+        upper[0] -= self._upper_share * lens * hold
+        upper[1] = UPPER_SHARE_CLOSING * self._at(u, lips.gap) * hold
+        bump = bulge * _bump(lip - v, lip - outer)
+        upper[2] += 0.015 * bump
+        upper[3] += self._cover * lens * hold - 0.035 * bump
+
+        lip, outer = self._at(u, lips.lower_inner), self._at(u, lips.lower_outer)
+        to_jaw = _ease(np.clip((v - lip) / (0.6 * (chin_v - lip)), 0, 1))  # 0 at the lip, 1 above the chin
+        opened = (1 - self._upper_share) * lens + (1 - lens) * follows
+        lower[0] = opened + (np.maximum(jaw, follows) - opened) * to_jaw
+        gap, widest = self._at(u, lips.gap), float(lips.gap.max())
+        lower[1] = -(1 - UPPER_SHARE_CLOSING) * (gap + (0.7 * widest * jaw - gap) * to_jaw)
+        bump = bulge * _bump(v - lip, outer - lip)
+        lower[2] -= 0.02 * bump
+        lower[3] += self._cover * lens * (1 - to_jaw) + 0.045 * bump
+
+        across, down = self.axes.across * self.axes.width, self.axes.down * self.axes.width
+        return along[..., None] * across + upper[..., None] * down, along[..., None] * across + lower[..., None] * down
 
     def _lens(self, u: Floats) -> Floats:
         """How far the lips part, from 0 at the inner corners to 1 in the middle."""

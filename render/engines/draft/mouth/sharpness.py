@@ -24,6 +24,7 @@ def blur_of(image: RgbImage) -> tuple[float, float]:
 
 def _along(grey: NDArray[np.float32], again: NDArray[np.float32], x: int, y: int) -> float:
     once, twice = (np.abs(cv2.Scharr(of, cv2.CV_32F, x, y)) for of in (grey, again))
-    edges = np.argpartition(once, int(EDGES * once.size), axis=None)[int(EDGES * once.size) :]
-    ratio = float(once.ravel()[edges].sum() / max(float(twice.ravel()[edges].sum()), 1.0))
+    rank = int(EDGES * once.size)
+    strong = once >= np.partition(once, rank, axis=None)[rank]
+    ratio = float(once[strong].sum() / max(float(twice[strong].sum()), 1.0))
     return float(np.clip(AGAIN / np.sqrt(max(ratio**2 - 1, 1e-3)), SHARP, SOFT))
