@@ -12,7 +12,7 @@ SEED ?= 1
 RENDERS ?= 200
 JOBS ?= 1
 
-.PHONY: help demo dev test faults quality chaos chaos-all mutants contract load siege hostile check bench request-cost bench-web bench-scale bench-gpu constraints clean
+.PHONY: help demo dev test faults quality mouths chaos chaos-all mutants contract load siege hostile check bench request-cost bench-web bench-scale bench-gpu constraints clean
 
 help:  ## Print this list.
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 13
@@ -36,6 +36,9 @@ faults: $(VENV)/.dev  ## Run the slow tests: processes that die at every point, 
 
 quality: $(VENV)/.dev  ## Measure how well the lips of the draft follow a voice; a minute.
 	$(RUN) -m pytest -m quality
+
+mouths: $(VENV)/.dev  ## Draw a contact sheet of the draft's mouths, to be looked at: OUT=folder PORTRAIT=me.png; without a portrait the demo's.
+	$(RUN) -m tests.mouths --out "$(or $(OUT),var/mouths)" $(if $(PORTRAIT),"$(PORTRAIT)")
 
 chaos: $(VENV)/.dev  ## Render while processes, database and storage fail at random: SEED=1 RENDERS=200; two minutes.
 	$(RUN) -m tests.chaos campaign --seed $(SEED) --renders $(RENDERS)

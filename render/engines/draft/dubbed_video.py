@@ -12,7 +12,7 @@ from infinitetalk.video_end import source_frame
 from render.engines import no_face
 from render.engines.base import FPS
 from render.engines.draft.mouth.drawing import Mouth
-from render.engines.draft.mouth.shape import MAX_OPENING, MouthPose
+from render.engines.draft.mouth.shape import MouthPose
 from render.engines.draft.voice_features import SpeechTrack
 from render.engines.faces import MAX_YAW, MIN_WIDTH, Face, FaceFinder, RgbImage, chosen_faces, talking_faces
 from render.frame.boxes import Box, Crop
@@ -118,10 +118,11 @@ class DubbedVideo:
             if face is None:
                 continue
             mouth = Mouth(source_frames[at], face)
-            recorded_opening = mouth.shape.natural_opening / MAX_OPENING
+            recorded = mouth.shape.natural_pose
             share = float(strengths[at])
-            opening = recorded_opening + (float(speech.opening[index]) - recorded_opening) * share
-            mouth.draw(frame, MouthPose(opening, float(speech.spread[index]) * share))
+            opening = recorded.opening + (float(speech.opening[index]) - recorded.opening) * share
+            spread = recorded.spread + (float(speech.spread[index]) - recorded.spread) * share
+            mouth.draw(frame, MouthPose(opening, spread))
         return frame
 
 

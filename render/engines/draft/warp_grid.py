@@ -26,8 +26,15 @@ class WarpGrid:
         columns_and_rows: NDArray[np.float32] = (points - self.points[0, 0]) / np.float32(self.pitch)
         return columns_and_rows
 
-    def spread(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Interpolate values on the grid to the box's pixels, linearly: height x width x channels."""
-        size = (self._columns * self.pitch, self._rows * self.pitch)
-        pixels = cv2.resize(values, size, interpolation=cv2.INTER_LINEAR)
-        return pixels[self.pitch : self.pitch + self._height, self.pitch : self.pitch + self._width]
+    def spread(self, values: NDArray[np.float32], start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
+        """Interpolate values on the grid to the box's pixels, linearly: height x width x channels.
+
+        start, stop: of the box's rows, when not all are needed.
+        """
+        stop = self._height if stop is None else stop
+        # One more row of the grid on either side, so that the part is what it is in the whole.
+        first, last = start // self.pitch, min(-(-stop // self.pitch) + 2, self._rows)
+        size = (self._columns * self.pitch, (last - first) * self.pitch)
+        pixels = cv2.resize(values[first:last], size, interpolation=cv2.INTER_LINEAR)
+        above = self.pitch * (1 - first)
+        return pixels[above + start : above + stop, self.pitch : self.pitch + self._width]

@@ -80,7 +80,7 @@ def test_lips_that_were_closed_in_the_picture_follow_the_voice(closed_portrait, 
 def test_a_smile_closes_when_nothing_is_said(portrait, silence, folder):
     plan, frames = render(inputs(portrait, silence))
     apertures = mouth_apertures(write_video(folder / "silent.mp4", frames, plan.height, plan.width))
-    assert apertures.max() < 0.09  # in the picture it is 0.15; the mesh reports some gap for any mouth
+    assert apertures.max() < 0.125  # in the picture it is 0.17; the mesh reports some gap for full lips, too
     assert apertures.std() < 0.01
 
 

@@ -5,7 +5,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.engines.draft.mouth.interior import MouthInterior
-from render.engines.draft.mouth.shape import STATIONS, Floats, MouthPose, MouthShape
+from render.engines.draft.mouth.lips import STATIONS, Floats
+from render.engines.draft.mouth.shape import NECK, MouthPose, MouthShape
+from render.engines.draft.mouth.sharpness import blur_of
 from render.engines.draft.warp_grid import Box, WarpGrid
 from render.engines.faces import Face, RgbImage
 
@@ -18,33 +20,33 @@ class Mouth:
     """Prepared once for an image and a face in it; the result of `draw` then depends on the pose alone."""
 
     def __init__(self, image: RgbImage, face: Face) -> None:
-        self._image = image
         self.shape = MouthShape(image, face)
-        axes = self.shape.axes
+        axes, lips = self.shape.axes, self.shape.lips
         self.region = _region(self.shape, image)
         left, top, right, bottom = self.region
         self._size = (right - left, bottom - top)
 
         # Each frame inverts the fields, so they are kept on a coarse grid.
         self._grid = WarpGrid(self.region, max(round(axes.width / 28), 2))
+        self._index, self._cells = self._grid.index(self._grid.points), np.float32(1 / self._grid.pitch)
         u, v = axes.to_mouth(self._grid.points)
         fade = self._fade(self._grid.points)[..., None]
-        self._upper = self.shape.fields(u, v, "upper") * fade
-        self._lower = self.shape.fields(u, v, "lower") * fade
+        self._upper, self._lower = (fields * fade for fields in self.shape.fields(u, v))
 
         origin = np.array([left, top], np.float32)
-        self._upper_edge = axes.to_image(STATIONS, self.shape.upper_inner) - origin
-        self._lower_edge = axes.to_image(STATIONS, self.shape.lower_inner) - origin
-        self._upper_edge_fields = self.shape.fields(STATIONS, self.shape.upper_inner, "upper")
-        self._lower_edge_fields = self.shape.fields(STATIONS, self.shape.lower_inner, "lower")
+        self._upper_edge = axes.to_image(STATIONS, lips.upper_inner) - origin
+        self._lower_edge = axes.to_image(STATIONS, lips.lower_inner) - origin
+        self._upper_edge_fields = self.shape.fields(STATIONS, lips.upper_inner)[0]
+        self._lower_edge_fields = self.shape.fields(STATIONS, lips.lower_inner)[1]
 
-        self._interior = MouthInterior(image, face, self.shape, self.region)
+        blur = blur_of(_around_lips(image, self.shape))
+        self._interior = MouthInterior(image, face, self.shape, self.region, blur)
+        self._image = self._without_hole(image, max(blur)) if lips.is_open else image
 
     def draw(self, frame: RgbImage, pose: MouthPose) -> None:
         """Overwrite the mouth's region of a frame, which must equal the image there."""
         left, top, right, bottom = self.region
         weights = self.shape.weights(pose)
-        upper_map, lower_map = self.maps(pose)
         upper_edge = self._upper_edge + np.tensordot(weights, self._upper_edge_fields, 1)
         lower_edge = self._lower_edge + np.tensordot(weights, self._lower_edge_fields, 1)
 
@@ -61,13 +63,39 @@ class Mouth:
         stop = int(np.clip(reach.max() + margin, 0, bottom - top))
 
         mixed = np.empty((bottom - top, right - left, 3), np.uint8)
-        mixed[:stop] = self._sample(upper_map[:stop])
-        below = self._sample(lower_map[start:])
+        mixed[:stop] = self._sample(self._backward(np.tensordot(weights, self._upper, 1), 0, stop))
+        below = self._sample(self._backward(np.tensordot(weights, self._lower, 1), start, bottom - top))
         mask = self._mask(np.concatenate([line, [last + down, first + down]]), 0.008)
         mixed[start:stop] = blend(mixed[start:stop], below[: stop - start], mask[start:stop])
         mixed[stop:] = below[stop - start :]
-        self._interior.draw(mixed, upper_edge, lower_edge)
+        middle_station = len(STATIONS) // 2
+        jaw = float((weights @ self._lower_edge_fields[:, middle_station]) @ axes.down)
+        self._interior.draw(mixed, upper_edge, lower_edge, pose, jaw, float(weights[1]))
         frame[top:bottom, left:right] = mixed
+
+    def _without_hole(self, image: RgbImage, blur: float) -> RgbImage:
+        """The image with lips that go on where it shows teeth or the dark, so that none of them travels with a lip."""
+        lips, axes = self.shape.lips, self.shape.axes
+        corners = axes.to_image(
+            np.array([-1, 1, -1, 1], np.float32),
+            np.repeat(np.array([lips.upper_inner.min() - 0.1, lips.lower_inner.max() + 0.1], np.float32), 2),
+        )
+        left, top, right, bottom = _bounds(corners, image)
+        x, y = np.meshgrid(np.arange(left, right, dtype=np.float32), np.arange(top, bottom, dtype=np.float32))
+        points = np.stack([x, y], axis=-1)
+        u, v = axes.to_mouth(points)
+        margin = np.clip((1 - np.abs(u)) / 0.12, 0, 1) * (1.5 * blur + 1) / axes.width
+        upper = np.interp(u, STATIONS, lips.upper_inner) - margin
+        lower = np.interp(u, STATIONS, lips.lower_inner) + margin
+        hole = (v > upper) & (v < lower) & (np.abs(u) < 1)
+        nearest = np.where(v < (upper + lower) / 2, upper, lower).astype(np.float32)
+        source = np.where(hole[..., None], axes.to_image(u, nearest), points)
+        window = cv2.remap(image, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        smooth = cv2.GaussianBlur(window, (0, 0), max(0.02 * axes.width, 1))
+        inner = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), 1) * hole  # streaks are smoothed, the edges stay
+        filled = image.copy()
+        filled[top:bottom, left:right] = cv2.blendLinear(window, smooth, 1 - inner, inner)
+        return filled
 
     def _sample(self, where: Floats) -> RgbImage:
         return cv2.remap(self._image, where, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
@@ -75,18 +103,18 @@ class Mouth:
     def maps(self, pose: MouthPose) -> tuple[Floats, Floats]:
         """The place that each pixel of the region comes from, in both layers. Height x width x 2, pixels."""
         weights = self.shape.weights(pose)
+        height = self._size[1]
         upper, lower = (np.tensordot(weights, fields, 1) for fields in (self._upper, self._lower))
-        return self._backward(upper), self._backward(lower)
+        return self._backward(upper, 0, height), self._backward(lower, 0, height)
 
-    def _backward(self, forward: Floats) -> Floats:
-        """Invert a forward field on the grid by fixed-point iteration, and interpolate it to the region's pixels."""
-        limit = MAX_SHIFT * self.shape.axes.width
-        points = self._grid.points
-        source = points - forward
+    def _backward(self, forward: Floats, start: int, stop: int) -> Floats:
+        """Invert a forward field on the grid by fixed-point iteration, and interpolate it to rows of the region."""
+        limit = np.float32(MAX_SHIFT * self.shape.axes.width)
+        source = self._index - forward * self._cells
         for _ in range(INVERSION_STEPS):
-            index = self._grid.index(source)
-            source = points - cv2.remap(forward, index, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return self._grid.spread(np.clip(source, points - limit, points + limit))
+            shift = cv2.remap(forward, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            source = self._index - shift * self._cells
+        return self._grid.spread(self._grid.points - np.clip(shift, -limit, limit), start, stop)
 
     def _fade(self, points: Floats) -> Floats:
         left, top, right, bottom = self.region
@@ -111,9 +139,22 @@ def blend(under: RgbImage, over: RgbImage, mask: NDArray[np.uint8]) -> RgbImage:
 
 def _region(shape: MouthShape, image: RgbImage) -> Box:
     """From the nose to below the chin, and as wide as the cheeks move, within the image."""
-    across = np.array([-2.6, 2.6, -2.6, 2.6], np.float32)
-    chin = shape.chin[1] + 0.75
-    corners = shape.axes.to_image(across, np.array([shape.nose_base, shape.nose_base, chin, chin], np.float32))
+    left, right = shape.sides
+    chin = shape.chin[1] + NECK + 0.1
+    down = np.array([shape.nose_base, shape.nose_base, chin, chin], np.float32)
+    return _bounds(shape.axes.to_image(np.array([left, right, left, right], np.float32), down), image)
+
+
+def _around_lips(image: RgbImage, shape: MouthShape) -> RgbImage:
+    """From the nostrils to the lower lip: there are edges in any face."""
+    across = np.array([-1.2, 1.2, -1.2, 1.2], np.float32)
+    below = float(shape.lips.lower_outer.max()) + 0.1
+    down = np.array([shape.nose_base - 0.2, shape.nose_base - 0.2, below, below], np.float32)
+    left, top, right, bottom = _bounds(shape.axes.to_image(across, down), image)
+    return image[top:bottom, left:right]
+
+
+def _bounds(corners: Floats, image: RgbImage) -> Box:
     height, width = image.shape[:2]
     left, top = np.floor(corners.min(axis=0)).astype(int)
     right, bottom = np.ceil(corners.max(axis=0)).astype(int)

@@ -1,137 +1,139 @@
-"""The inside of a mouth: the teeth that the image shows, or else drawn ones, the tongue and the dark."""
+"""The inside of a mouth: teeth, the tongue and the dark."""
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from render.engines.draft.mouth.shape import LIP_MARGIN, LOWER_INNER, STATIONS, UPPER_INNER, Floats, MouthShape
+from render.engines.draft.mouth.lips import Floats
+from render.engines.draft.mouth.shape import MouthPose, MouthShape
+from render.engines.draft.mouth.teeth import Teeth, drawn_teeth, seen_teeth
+from render.engines.draft.mouth.white import white_of
 from render.engines.draft.warp_grid import Box
 from render.engines.faces import Face, RgbImage
 
-EYES = ([33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7],
-        [263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249])  # fmt: skip
-
-IVORY = np.array([1.0, 0.93, 0.82], np.float32)  # times the white of the eyes, which is bluish
-DARK = np.array([34, 12, 12], np.float32)
-TONGUE = np.array([150, 72, 70], np.float32)
+# Times the color of the lips, so that the inside has the light of this face.
+CAVITY = np.array([0.19, 0.10, 0.10], np.float32)
+TONGUE = np.array([0.55, 0.36, 0.37], np.float32)
+MUCOSA = np.array([0.50, 0.36, 0.36], np.float32)  # the lips' inner sides
+MUCOSA_REACH = 0.022  # mouth widths
 
 CONTACT_GAP = 0.03  # mouth widths: closer lips shade each other
-
-# Drawn teeth, in mouth widths. Only their tips show: a row of whole teeth in a small gap looks like a grey slab.
-TIPS_BELOW_SEAM = 0.062
-TIPS_IN_A_SMILE = 0.035  # added for a full grin
-ARCH_HALF_WIDTH = 0.3
-TOOTH = 0.085
+CONTACT_SHADE = np.array([0.5, 0.62, 0.6], np.float32)
+ROUND_SHADE = np.array([0.22, 0.3, 0.32], np.float32)  # of the teeth behind rounded lips
 
 
 class MouthInterior:
-    def __init__(self, image: RgbImage, face: Face, shape: MouthShape, region: Box) -> None:
-        left, top, right, bottom = region
+    def __init__(self, image: RgbImage, face: Face, shape: MouthShape, region: Box, blur: tuple[float, float]) -> None:
+        """blur: of the image at the mouth, across and down, in pixels."""
         self._shape = shape
-        self._width = shape.axes.width
-        self._origin = np.array([left, top], np.float32)
-        x, y = np.meshgrid(np.arange(left, right, dtype=np.float32), np.arange(top, bottom, dtype=np.float32))
-        self._u, self._v = shape.axes.to_mouth(np.stack([x, y], axis=-1))
-        white = _white(image, face)
-        light = float(white.max() / 255)
-        self._dark, self._tongue = DARK * light, TONGUE * light
-        if shape.is_open:
-            self._teeth, self._teeth_mask = self._seen_teeth(image, face, region)
-        else:
-            self._teeth, self._teeth_mask = self._drawn_teeth(white)
+        self._width = width = shape.axes.width
+        self._blur = (max(blur[0], 0.006 * width), max(blur[1], 0.006 * width))
+        self._box, window, self._u, self._v = _box(image, shape, region)
+        self._down = shape.axes.down
+        self._origin = np.array(region[:2], np.float32)
+        color = shape.lips.color.astype(np.float32)
+        self._cavity, self._tongue, self._mucosa = CAVITY * color, TONGUE * color, MUCOSA * color
+        self._upper: Teeth | None = None
+        self._lower: Teeth | None = None
+        if shape.lips.is_open:
+            self._upper, self._lower = seen_teeth(image, window, shape.lips, self._u, self._v, max(blur))
+        if self._upper is None:
+            self._upper = drawn_teeth(white_of(image, face), shape.lips, shape.smile, self._u, self._v, max(blur))
 
-    def draw(self, face: RgbImage, upper_edge: Floats, lower_edge: Floats) -> None:
-        """Fill the gap between the edges of the lips. face: the region's pixels, changed. Edges: N x 2, its pixels."""
-        gap = (lower_edge - upper_edge) @ self._shape.axes.down / self._width
+    def draw(
+        self, face: RgbImage, upper_edge: Floats, lower_edge: Floats, pose: MouthPose, jaw: float, closing: float
+    ) -> None:
+        """Fill the gap between the edges of the lips.
+
+        face: the region's pixels, changed. Edges: N x 2, its pixels. jaw: pixels by which the lower teeth have moved
+        down. closing: from 0 to 1, how far lips that are open in the image are closed.
+        """
+        gap = (lower_edge - upper_edge) @ self._down / self._width
         widest = float(gap.max())
-        if self._shape.is_open and widest < CONTACT_GAP:
+        if closing > 0 and widest < CONTACT_GAP:
             self._shade_contact(face, np.mean([upper_edge, lower_edge], axis=0), 1 - max(widest, 0) / CONTACT_GAP)
         if widest < 0.004:
             return
-        outline = np.concatenate([upper_edge, lower_edge[::-1]])
-        margin = int(0.08 * self._width) + 2
-        left, top = np.maximum(np.floor(outline.min(axis=0)).astype(int) - margin, 0)
-        right, bottom = np.ceil(outline.max(axis=0)).astype(int) + margin
-        box = np.s_[top:bottom, left:right]
+        left, top, right, bottom = self._box
+        window = face[top:bottom, left:right]
+        parted = np.flatnonzero(gap > 0.002)  # a polygon without width would be drawn as a line
+        shown = np.s_[max(parted[0] - 1, 0) : parted[-1] + 2]
+        upper_edge, lower_edge = upper_edge[shown], lower_edge[shown]
+        outline = np.concatenate([upper_edge, lower_edge[::-1]]) - np.array([left, top], np.float32)
+        mask = np.zeros(window.shape[:2], np.uint8)
+        cv2.fillPoly(mask, [np.round(outline * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+        x, y, w, h = cv2.boundingRect(mask)
+        reach = int(2 * max(self._blur)) + 2
+        x0, y0 = max(x - reach, 0), max(y - reach, 0)
+        part = np.s_[y0 : y + h + reach, x0 : x + w + reach]
+        filled = self._inside(mask[part], part, lower_edge, widest, pose.rounding, jaw)
+        soft = cv2.GaussianBlur(mask[part], (0, 0), self._blur[0], sigmaY=self._blur[1])
+        opacity = soft.astype(np.float32) * np.float32(min(widest / 0.02, 1) / 255)
+        window[part] = cv2.blendLinear(
+            window[part], np.clip(filled + 0.5, 0, 255).astype(np.uint8), 1 - opacity, opacity
+        )
 
-        mask = np.zeros(face[box].shape[:2], np.uint8)
-        cv2.fillPoly(mask, [np.round((outline - (left, top)) * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
-        soft = cv2.GaussianBlur(mask, (0, 0), max(0.01 * self._width, 0.6)).astype(np.float32) / 255
-        deep = cv2.GaussianBlur(mask, (0, 0), max(0.035 * self._width, 1.0)).astype(np.float32) / 255
+    def _inside(
+        self,
+        mask: NDArray[np.uint8],
+        part: tuple[slice, slice],
+        lower_edge: Floats,
+        widest: float,
+        rounding: float,
+        jaw: float,
+    ) -> Floats:
+        """H x W x 3: what is seen through the gap, in a part of the box."""
+        u = self._u[part]
+        edge_u, edge_v = self._shape.axes.to_mouth(lower_edge + self._origin)
+        order = np.argsort(edge_u, kind="stable")
+        above = np.maximum(np.interp(u, edge_u[order], edge_v[order]).astype(np.float32) - self._v[part], 0)
 
-        # The tongue lies at the lower lip, lit from the front; the palate above it is dark.
-        _, lowest = self._shape.axes.to_mouth(lower_edge[len(lower_edge) // 2] + self._origin)
-        rise = np.maximum(lowest - self._v[box], 0) / 0.16
-        tongue = np.exp(-(rise**2) - (self._u[box] / 0.75) ** 2) * np.clip(widest / 0.2, 0, 1)
-        inside = self._dark + (self._tongue - self._dark) * (0.55 * tongue)[..., None]
-        teeth = self._teeth_mask[box][..., None]
-        inside += (self._teeth[box] - inside) * teeth
-
-        # The lips shade the inside, most of all in a narrow gap.
-        shade = 0.45 + 0.55 * np.clip(1.5 * deep, 0, 1)
-        inside *= shade[..., None]
-        opacity = (soft * np.clip(widest / 0.02, 0, 1))[..., None]
-        face[box] = np.clip(face[box] * (1 - opacity) + inside * opacity + 0.5, 0, 255).astype(np.uint8)
+        # The tongue lies behind the lower lip, lit from the front; the palate above it is dark.
+        tongue = np.exp(-(((above - 0.05) / 0.09) ** 2) - (u / 0.6) ** 2) * np.clip((widest - 0.08) / 0.15, 0, 1)
+        inside = self._cavity + (self._tongue - self._cavity) * (0.7 * tongue)[..., None].astype(np.float32)
+        if self._lower is None:  # above the lower lip its inner side is seen
+            rim = np.exp(-((above / MUCOSA_REACH) ** 2)) * np.clip(widest / 0.1, 0, 1)
+            inside += (self._mucosa - inside) * (0.6 * rim[..., None]).astype(np.float32)
+        # Where the gap is narrow, only the inner sides of the lips are seen.
+        narrow = max(0.03 * self._width, *self._blur)
+        deep = cv2.GaussianBlur(mask, (0, 0), narrow).astype(np.float32)[..., None] / 255
+        deep = np.clip(2 * deep - 0.2, 0, 1)
+        inside = self._mucosa + (inside - self._mucosa) * deep
+        light = (0.5 + 0.5 * deep) * (1 - ROUND_SHADE * np.float32(rounding))
+        for teeth, moved in ((self._lower, jaw), (self._upper, 0.0)):
+            if teeth is None:
+                continue
+            colors, opacity = teeth.colors, teeth.opacity
+            if moved:
+                shift = np.array([[1, 0, moved * self._down[0]], [0, 1, moved * self._down[1]]])
+                size = opacity.shape[1::-1]
+                colors = cv2.warpAffine(colors, shift, size, borderMode=cv2.BORDER_REPLICATE)
+                opacity = cv2.warpAffine(opacity, shift, size, borderMode=cv2.BORDER_REPLICATE)[..., None]
+            inside += (colors[part] * light - inside) * opacity[part]
+        return inside
 
     def _shade_contact(self, face: RgbImage, seam: Floats, share: float) -> None:
         """Draw the shadow line between lips that are open in the image and closed in this frame."""
-        line = np.zeros(face.shape[:2], np.uint8)
+        left, top, right, bottom = self._box
+        window = face[top:bottom, left:right]
+        line = np.zeros(window.shape[:2], np.uint8)
         thickness = max(round(0.012 * self._width), 1)
-        cv2.polylines(line, [np.round(seam[2:-2] * 16).astype(np.int32)], False, 255, thickness, cv2.LINE_AA, 4)
-        shade = cv2.GaussianBlur(line, (0, 0), max(0.01 * self._width, 0.6)).astype(np.float32) / 255
-        face[:] = (face * (1 - 0.4 * share * shade[..., None])).astype(np.uint8)
-
-    def _seen_teeth(self, image: RgbImage, face: Face, region: Box) -> tuple[Floats, Floats]:
-        """Colors and mask of the image's teeth: the bright, pale pixels between the lips, extended under the lips."""
-        left, top, right, bottom = region
-        window = image[top:bottom, left:right].astype(np.float32)
-        corners = face.points[UPPER_INNER + LOWER_INNER[-2:0:-1]] - self._origin
-        inside = np.zeros(window.shape[:2], np.uint8)
-        cv2.fillPoly(inside, [np.round(corners * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
-        light = window.max(axis=-1)
-        bright = np.clip((light / (np.percentile(light[inside > 128], 85) + 1) - 0.4) / 0.3, 0, 1)
-        red = window[..., 0] / (window.sum(axis=-1) + 1)
-        pale = np.clip((0.47 - red) / 0.05, 0, 1)
-        mask = bright * pale * inside.astype(np.float32) / 255
-        mask = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.8)
-
-        reach = 2 * int(np.ceil(2.5 * LIP_MARGIN * self._width)) + 1
-        grown = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
-        around = reach / 3
-        spread = cv2.GaussianBlur(window * mask[..., None], (0, 0), around)
-        spread /= cv2.GaussianBlur(mask, (0, 0), around)[..., None] + 1e-3
-        teeth = window * mask[..., None] + spread * (1 - mask[..., None])
-        return teeth, cv2.GaussianBlur(grown, (0, 0), 0.8)
-
-    def _drawn_teeth(self, white: Floats) -> tuple[Floats, Floats]:
-        """Colors and mask of a row of upper incisors. They stay with the head while the jaw drops."""
-        seam = np.interp(self._u, STATIONS, self._shape.upper_inner)
-        half = self._u / 2  # mouth widths
-        arch = np.clip(np.abs(half) / ARCH_HALF_WIDTH, 0, 1)
-        height = TIPS_BELOW_SEAM + TIPS_IN_A_SMILE * self._shape.smile
-        tips = seam + height * (1 - 0.55 * arch**2)
-        # Rounded tips and faint gaps between the teeth.
-        phase = np.abs(np.mod(half / TOOTH, 1) - 0.5) * 2  # 0 in the middle of a tooth, 1 at its sides
-        tips = tips - 0.012 * phase**3
-        mask = np.clip((tips - self._v) / 0.02 + 0.5, 0, 1) * np.clip((1 - arch) / 0.4, 0, 1)
-        # Darker to the sides, where the arch turns back, and towards the gums, in the lip's shadow.
-        depth = np.clip((self._v - seam + 0.03) / (height + 0.03), 0, 1)
-        body = (1 - 0.55 * arch**2) * (1 - 0.22 * phase**8) * (0.75 + 0.25 * depth)
-        teeth = 1.2 * white * IVORY * body[..., None].astype(np.float32)
-        blur = max(0.007 * self._width, 0.5)
-        return cv2.GaussianBlur(teeth, (0, 0), blur), cv2.GaussianBlur(mask.astype(np.float32), (0, 0), blur)
+        points = np.round((seam[2:-2] - np.array([left, top])) * 16).astype(np.int32)
+        cv2.polylines(line, [points], False, 255, thickness, cv2.LINE_AA, 4)
+        shade = cv2.GaussianBlur(line, (0, 0), self._blur[0], sigmaY=self._blur[1]).astype(np.float32) / 255
+        window[:] = (window * (1 - CONTACT_SHADE * np.float32(share) * shade[..., None])).astype(np.uint8)
 
 
-def _white(image: RgbImage, face: Face) -> Floats:
-    """RGB of white in the light of this face: the mean of the brightest quarter of the eyes' pixels."""
-    pixels = []
-    for eye in EYES:
-        left, top, width, height = cv2.boundingRect(np.round(face.points[eye]).astype(np.int32))
-        left, top = max(left, 0), max(top, 0)
-        window = image[top : top + height, left : left + width]
-        mask = np.zeros(window.shape[:2], np.uint8)
-        cv2.fillPoly(mask, [np.round(face.points[eye] - (left, top)).astype(np.int32)], 255)
-        pixels.append(window[mask > 0].astype(np.float32))
-    shown = np.concatenate(pixels)
-    score = shown.min(axis=-1)  # high only for what is bright in every channel
-    white: Floats = shown[score >= np.percentile(score, 75)].mean(axis=0)
-    return np.clip(white, 60, 235)
+def _box(image: RgbImage, shape: MouthShape, region: Box) -> tuple[Box, RgbImage, Floats, Floats]:
+    """The part of the region where the inside can be seen, its pixels, and their u and v. The box: of the region."""
+    lips, left, top = shape.lips, region[0], region[1]
+    above, below = float(lips.upper_inner.min()) - 0.12, float(lips.lower_inner.max()) + 0.45
+    corners = shape.axes.to_image(
+        np.array([-1.15, 1.15, -1.15, 1.15], np.float32), np.array([above, above, below, below], np.float32)
+    )
+    low = np.maximum(np.floor(corners.min(axis=0)).astype(int), (left, top))
+    high = np.minimum(np.ceil(corners.max(axis=0)).astype(int), region[2:])
+    x, y = np.meshgrid(np.arange(low[0], high[0], dtype=np.float32), np.arange(low[1], high[1], dtype=np.float32))
+    u, v = shape.axes.to_mouth(np.stack([x, y], axis=-1))
+    box = (int(low[0]) - left, int(low[1]) - top, int(high[0]) - left, int(high[1]) - top)
+    return box, image[low[1] : high[1], low[0] : high[0]], u, v

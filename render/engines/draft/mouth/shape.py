@@ -1,39 +1,40 @@
-"""The geometry of a mouth: its axes, the contours of its lips, and how each point of the lower face moves in a pose.
+"""How each point of the lower face moves in a pose.
 
-The axes run through the corners of the mouth: `u` along it (-1 and 1 are the corners), and `v` down, in mouth widths.
 The face above the gap between the lips and the face below it move apart, so they are two layers with displacements of
 their own, which agree beyond the corners. Displacements are weighted sums of four smooth fields (open, close, wide,
 round), so a pose is four numbers.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from render.engines.faces import CHIN, Face, RgbImage
+from render.engines.draft.mouth.lips import MIDDLE, STATIONS, Floats, Lips
+from render.engines.faces import CHIN, LEFT_EDGE, RIGHT_EDGE, Face, RgbImage
 
-Floats = NDArray[np.float32]
-Layer = Literal["upper", "lower"]
-
-# Face Mesh's indices, corner to corner.
-UPPER_INNER = [78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308]
-LOWER_INNER = [78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308]
-UPPER_OUTER = [61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291]
-LOWER_OUTER = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291]
+# Face Mesh's indices.
 NOSE_BASE = 2
 EYES_OUTER = [33, 263]
 JAW_SIDES = [58, 288]  # on the outline of the face, at the height of the mouth
-
-STATIONS = np.linspace(-1, 1, 41, dtype=np.float32)  # values of u at which contours are stored
+OUTLINE_LEFT, OUTLINE_RIGHT = (  # from the ear to beside the chin
+    [234, 93, 132, 58, 172, 136, 150, 149, 176],
+    [454, 323, 361, 288, 397, 365, 379, 378, 400],
+)
+# The skin of the jaw and the cheeks between them.
+JAW = [*OUTLINE_LEFT, *OUTLINE_RIGHT, 148, 152, 377,
+       192, 138, 135, 169, 170, 140, 171, 175, 396, 369, 395, 394, 364, 367, 416, 187, 207, 214, 212, 202, 204, 194,
+       201, 200, 421, 418, 424, 422, 432, 434, 427, 411, 57, 287, 43, 273, 106, 335, 18, 17, 84, 314]  # fmt: skip
 
 MAX_OPENING = 0.26  # mouth widths between the lips at opening 1
+WIDEST = 0.32  # mouth widths at opening 1, for a mouth that the image shows open
+ROUND_OPENING = 0.45  # share of an opening that rounding the lips takes away: "oo" is a small hole
 UPPER_SHARE_OPENING = 0.1  # the upper lip's share of the motion when the mouth opens
 UPPER_SHARE_CLOSING = 0.35
-LIP_MARGIN = 0.014  # mouth widths
-CHIN_SHARE = 0.8  # of the lower lip's motion: the jaw turns, so the chin moves less than the teeth
+LIP_OVER_TEETH = 0.08  # mouth widths by which lips that show the teeth come down over them when rounded
+TEETH_SHOWN = 0.12  # mouth widths between the lips: the teeth are shown, whatever the smile
+OUTSIDE = 0.5  # half mouth widths in which the motion fades beyond the outline of the face
+NECK = 0.4  # mouth widths in which it fades below the chin
+CORNER_SHARE = 0.2  # of the jaw's motion, by which the corners and the cheeks beside them follow it
 
 # A relaxed mouth is about as wide as 0.58 of the distance between the outer corners of the eyes, a grin 0.8.
 RELAXED_WIDTH = 0.6
@@ -45,158 +46,133 @@ class MouthPose:
     opening: float  # from 0 (lips closed) to 1 (as far as the engine opens them)
     spread: float  # from -1 (rounded) to 1 (wide)
 
-
-@dataclass(frozen=True)
-class Axes:
-    """The mouth's axes in the image."""
-
-    centre: Floats  # pixels, between the corners
-    across: Floats  # unit vectors
-    down: Floats
-    width: float  # pixels
-
-    def to_mouth(self, points: Floats) -> tuple[Floats, Floats]:
-        offset = points - self.centre
-        u, v = offset @ self.across * (2 / self.width), offset @ self.down / self.width
-        return np.asarray(u, np.float32), np.asarray(v, np.float32)
-
-    def to_image(self, u: Floats, v: Floats) -> Floats:
-        offset = u[..., None] / 2 * self.across + v[..., None] * self.down
-        return (self.centre + offset * self.width).astype(np.float32)
+    @property
+    def rounding(self) -> float:
+        """From 0 to 1."""
+        return min(max(-self.spread, 0.0), 1.0)
 
 
 class MouthShape:
     def __init__(self, image: RgbImage, face: Face) -> None:
+        self.lips = Lips(image, face)
+        self.axes = self.lips.axes
         points = face.points
-        left, right = points[UPPER_OUTER[0]], points[UPPER_OUTER[-1]]
-        width = float(np.linalg.norm(right - left))
-        across = (right - left) / width
-        down = np.array([-across[1], across[0]], np.float32)
-        self.axes = Axes(((left + right) / 2).astype(np.float32), across, down, width)
-
-        self.upper_inner, self.lower_inner = self._contour(points, UPPER_INNER), self._contour(points, LOWER_INNER)
-        self.upper_outer, self.lower_outer = self._contour(points, UPPER_OUTER), self._contour(points, LOWER_OUTER)
         self.nose_base = float(self.axes.to_mouth(points[NOSE_BASE])[1])
         chin_u, chin_v = self.axes.to_mouth(points[CHIN])
         self.chin = (float(chin_u), float(chin_v))
+        self._outline = [self.axes.to_mouth(points[side]) for side in (OUTLINE_LEFT, OUTLINE_RIGHT)]
+
+        # Values of u, left and right: beyond them nothing moves.
+        reach = [float(np.abs(side_u).max()) + OUTSIDE for side_u, _ in self._outline]
+        self.sides = (-reach[0], reach[1])
 
         eyes = np.linalg.norm(points[EYES_OUTER[1]] - points[EYES_OUTER[0]])
-        self.smile = float(np.clip((width / eyes - RELAXED_WIDTH) / 0.2, 0, 1))
+        self.smile = float(np.clip((self.axes.width / eyes - RELAXED_WIDTH) / 0.2, 0, 1))
         # The motion of the corners fades out within the cheeks, so that the outline of the face stays in place. A field
         # that fades faster than it moves would fold over, so narrow cheeks allow less.
         outline = np.abs(self.axes.to_mouth(points[JAW_SIDES])[0])
         self._cheek = float(np.clip(0.5 * (outline.min() - 1), 0.25, 0.6))
         self._narrowing = min(0.165 + 0.05 * self.smile, 0.45 * self._cheek)
-
-        gap = np.maximum(self.lower_inner - self.upper_inner, 0)
-        self.is_open = _shows_inside(image, points, float(gap[15:26].mean()))
-        if not self.is_open:
-            # Face Mesh reports a gap of some hundredths for closed lips, too: the dark line between them is more exact.
-            self.upper_inner = self.lower_inner = self._seam(image)
-            gap = np.zeros_like(gap)
-        else:
-            # A little inside the lips, so that no rim of teeth moves with them.
-            self.upper_inner = self.upper_inner - LIP_MARGIN * (1 - STATIONS**2)
-            self.lower_inner = self.lower_inner + LIP_MARGIN * (1 - STATIONS**2)
-            gap = np.maximum(self.lower_inner - self.upper_inner, 0)
-        self.gap = gap
+        self._jaw_depth = self._fitted_jaw(face)
         # Visible teeth end at the upper lip of the image: there are no more behind it to uncover.
-        self._upper_share = 0.0 if self.is_open else UPPER_SHARE_OPENING
-        self.natural_opening = float(gap[15:26].mean())  # mouth widths
+        self._upper_share = 0.0 if self.lips.is_open else UPPER_SHARE_OPENING
+        self.natural_opening = float(self.lips.gap[MIDDLE].mean())  # mouth widths
+        self._cover = LIP_OVER_TEETH * min(self.natural_opening / TEETH_SHOWN, 1)
+        # Teeth that fill the gap in the image leave no room for speech, so such a mouth opens further.
+        self._widest = max(MAX_OPENING, min(self.natural_opening + 0.1, WIDEST), self.natural_opening)
+        self.natural_pose = MouthPose(self.natural_opening / self._widest, SMILE_RELAXATION * self.smile)
 
     def weights(self, pose: MouthPose) -> Floats:
         """4 weights, of the fields open, close, wide and round."""
-        aperture = np.clip(pose.opening, 0, 1) * MAX_OPENING
-        spread = np.clip(pose.spread - SMILE_RELAXATION * self.smile, -1, 1)
+        aperture = self.aperture(pose)
+        spread = np.clip(pose.spread - self.natural_pose.spread, -1, 1)
         closing = (1 - aperture / self.natural_opening) if aperture < self.natural_opening else 0.0
         return np.array(
             [max(aperture - self.natural_opening, 0), closing, max(spread, 0), max(-spread, 0)], dtype=np.float32
         )
 
-    def fields(self, u: Floats, v: Floats, layer: Layer) -> Floats:
-        """4 x ... x 2, pixels: the displacement of the points (u, v) by each of the four fields at weight 1."""
-        along, downward = np.zeros((4, *u.shape), np.float32), np.zeros((4, *u.shape), np.float32)
-        chin_u, chin_v = self.chin
+    def aperture(self, pose: MouthPose) -> float:
+        """Mouth widths between the lips."""
+        return min(max(pose.opening, 0.0), 1.0) * self._widest * (1 - ROUND_OPENING * pose.rounding)
+
+    def fields(self, u: Floats, v: Floats) -> tuple[Floats, Floats]:
+        """For each layer 4 x ... x 2, pixels: the displacement of the points (u, v) by each field at weight 1."""
+        lips, chin_v = self.lips, self.chin[1]
 
         # Both layers share the corners. `stretch` is odd and linear inside the mouth, `corners` is a bump at each.
         beside = np.maximum(np.abs(u) - 1, 0)
         near = np.exp(-((v / np.where(v < 0, 0.32, 0.42)) ** 2))  # does not move the folds beside the nose
         stretch = u * np.exp(-((beside / self._cheek) ** 2)) * near
         corners = np.exp(-(((np.abs(u) - 1) / 0.55) ** 2)) * near
-        along[0] = -0.10 * stretch
-        downward[0] = 0.12 * corners
-        along[2], downward[2] = 0.075 * stretch, -0.03 * corners
-        along[3], downward[3] = -self._narrowing * stretch, 0.04 * self.smile * corners
+        lens = self._lens(u)
+        bulge = np.exp(-((u / 0.7) ** 2))
+        # The jaw turns about the ears: it moves by its distance in front of them. The cheek hangs between it and the
+        # cheekbone.
+        jaw = self._jaw(u, v) * (1 - _ease(np.clip((v - chin_v) / NECK, 0, 1)))
+        cheek = _ease(np.clip((v + 0.45) / (chin_v + 0.45), 0, 1))
+        follows = jaw * (CORNER_SHARE * near + (1 - near) * cheek)
 
-        lens = np.maximum(1 - np.abs(u) ** 2.4, 0)
-        lips = np.exp(-((u / 0.7) ** 2))
-        if layer == "upper":
-            lip, outer = self._at(u, self.upper_inner), self._at(u, self.upper_outer)
-            up = np.clip((lip - v) / (lip - self.nose_base), 0, 1)  # 0 at the lip, 1 at the nose
-            hold = 1 - _ease(up)
-            downward[0] -= self._upper_share * lens * hold
-            downward[1] += UPPER_SHARE_CLOSING * self._at(u, self.gap) * hold
-            downward[2] += 0.015 * lips * _bump(lip - v, lip - outer)
-            downward[3] -= 0.035 * lips * _bump(lip - v, lip - outer)
-        else:
-            lip, outer = self._at(u, self.lower_inner), self._at(u, self.lower_outer)
-            below = (v - lip) / (chin_v - lip)  # 0 at the lip, 1 at the chin
-            to_jaw = _ease(np.clip(below / 0.5, 0, 1))
-            jaw = np.exp(-(np.abs((u - chin_u * np.clip(below, 0, 1)) / 1.7) ** 2.5))
-            carried = (1 - (1 - CHIN_SHARE) * np.clip(below, 0, 1)) * (1 - _ease(np.clip((v - chin_v) / 0.5, 0, 1)))
-            downward[0] += (1 - self._upper_share) * carried * (lens + (jaw - lens) * to_jaw)
-            gap, widest = self._at(u, self.gap), float(self.gap.max())
-            downward[1] -= (1 - UPPER_SHARE_CLOSING) * carried * (gap + (0.7 * widest * jaw - gap) * to_jaw)
-            downward[2] -= 0.02 * lips * _bump(v - lip, outer - lip)
-            downward[3] += 0.045 * lips * _bump(v - lip, outer - lip)
+        along = np.zeros((4, *u.shape), np.float32)
+        along[0], along[2], along[3] = -0.12 * stretch, 0.075 * stretch, -self._narrowing * stretch
+        upper, lower = np.zeros_like(along), np.zeros_like(along)  # downward, mouth widths
+        for layer in (upper, lower):
+            layer[2], layer[3] = -0.03 * corners, 0.04 * self.smile * corners
 
-        moved = along[..., None] * self.axes.across + downward[..., None] * self.axes.down
-        return (moved * self.axes.width).astype(np.float32)
+        lip, outer = self._at(u, lips.upper_inner), self._at(u, lips.upper_outer)
+        hold = 1 - _ease(np.clip((lip - v) / (lip - self.nose_base), 0, 1))  # 1 at the lip, 0 at the nose
+        inside = np.sqrt(np.clip(1 - np.abs(u), 0, 1))
+        upper[0] = follows * (1 - inside * (1 - (1 - lens) * hold))  # the middle of the lip stays with the skull
+        upper[0] -= self._upper_share * lens * hold
+        upper[1] = UPPER_SHARE_CLOSING * self._at(u, lips.gap) * hold
+        bump = bulge * _bump(lip - v, lip - outer)
+        upper[2] += 0.015 * bump
+        upper[3] += self._cover * lens * hold - 0.035 * bump
 
-    def _contour(self, points: Floats, indices: list[int]) -> Floats:
-        """Values of v at the stations."""
-        u, v = self.axes.to_mouth(points[indices])
-        order = np.argsort(u)
-        contour = np.pad(np.interp(STATIONS, u[order], v[order]), 2, mode="edge")
-        return np.convolve(contour, [0.1, 0.2, 0.4, 0.2, 0.1], mode="valid").astype(np.float32)
+        lip, outer = self._at(u, lips.lower_inner), self._at(u, lips.lower_outer)
+        to_jaw = _ease(np.clip((v - lip) / (0.6 * (chin_v - lip)), 0, 1))  # 0 at the lip, 1 above the chin
+        opened = (1 - self._upper_share) * lens + (1 - lens) * follows
+        lower[0] = opened + (np.maximum(jaw, follows) - opened) * to_jaw
+        gap, widest = self._at(u, lips.gap), float(lips.gap.max())
+        lower[1] = -(1 - UPPER_SHARE_CLOSING) * (gap + (0.7 * widest * jaw - gap) * to_jaw)
+        bump = bulge * _bump(v - lip, outer - lip)
+        lower[2] -= 0.02 * bump
+        lower[3] += self._cover * lens * (1 - to_jaw) + 0.045 * bump
+
+        across, down = self.axes.across * self.axes.width, self.axes.down * self.axes.width
+        return along[..., None] * across + upper[..., None] * down, along[..., None] * across + lower[..., None] * down
+
+    def _lens(self, u: Floats) -> Floats:
+        """How far the lips part, from 0 at the inner corners to 1 in the middle."""
+        lips = self.lips
+        share = np.where(u < 0, u / lips.left, u / lips.right)
+        return (np.maximum(1 - share**2, 0) ** 1.15).astype(np.float32)
+
+    def _fitted_jaw(self, face: Face) -> Floats:
+        """6 coefficients of a square surface in (u, v): the distance in front of the ears, 1 at the lower lip."""
+        ears = (face.depth[LEFT_EDGE] + face.depth[RIGHT_EDGE]) / 2
+        u, v = self.axes.to_mouth(face.points[JAW])
+        # In a turned face, one ear is nearer to the camera than the other; the jaw turns about the line between them.
+        edge_u = self.axes.to_mouth(face.points[[LEFT_EDGE, RIGHT_EDGE]])[0]
+        slope = (face.depth[RIGHT_EDGE] - face.depth[LEFT_EDGE]) / (edge_u[1] - edge_u[0])
+        forward = ears + slope * (u - edge_u.mean()) - face.depth[JAW]
+        coefficients = np.linalg.lstsq(_square(u, v), forward, rcond=None)[0]
+        lip = _square(np.zeros(1, np.float32), np.full(1, self.lips.lower_inner[20], np.float32)) @ coefficients
+        return (coefficients / max(float(lip[0]), 1.0)).astype(np.float32)
+
+    def _jaw(self, u: Floats, v: Floats) -> Floats:
+        """The share of the lower lip's motion by which bone at (u, v) moves."""
+        reach = np.clip(u, -2.6, 2.6)
+        surface = _square(reach, np.clip(v, -0.6, self.chin[1])) @ self._jaw_depth
+        sides = [np.abs(np.interp(v, side_v, side_u)) for side_u, side_v in self._outline]
+        beyond = np.abs(u) - np.where(u < 0, sides[0], sides[1])  # the outline of the face
+        return (np.clip(surface, 0, 1.1) * (1 - _ease(np.clip(beyond / OUTSIDE, 0, 1)))).astype(np.float32)
 
     def _at(self, u: Floats, contour: Floats) -> Floats:
         return np.interp(u, STATIONS, contour).astype(np.float32)
 
-    def _seam(self, image: RgbImage) -> Floats:
-        """Values of v at the stations: the darkest line between closed lips."""
-        middle: Floats = (self.upper_inner + self.lower_inner) * np.float32(0.5)
-        offsets = np.linspace(-0.05, 0.05, 21, dtype=np.float32)
-        u = np.repeat(STATIONS[:, None], len(offsets), axis=1)
-        where = self.axes.to_image(u, middle[:, None] + offsets)
-        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        light = cv2.remap(grey, where, None, cv2.INTER_LINEAR).astype(np.float32)
-        light = cv2.GaussianBlur(light, (0, 0), 1.0)
-        contrast = np.ptp(light, axis=1, keepdims=True) + 8
-        darkest = offsets[np.argmin(light / contrast + (offsets / 0.06) ** 2 * 0.5, axis=1)]
-        darkest *= 1 - STATIONS**6  # near the corners, the mesh is more exact than a shadow
-        return middle + cv2.GaussianBlur(darkest[:, None], (0, 0), 2.0, borderType=cv2.BORDER_REFLECT)[:, 0]
 
-
-def _shows_inside(image: RgbImage, points: Floats, gap: float) -> bool:
-    """Whether the mouth is really open: by a wide gap, or by something between the lips that is paler than they are."""
-    if gap < 0.045 or gap > 0.12:
-        return gap > 0.12
-    low = np.maximum(points[UPPER_OUTER + LOWER_OUTER].min(axis=0).astype(int), 0)
-    high = points[UPPER_OUTER + LOWER_OUTER].max(axis=0).astype(int) + 2
-    image, points = image[low[1] : high[1], low[0] : high[0]], points - low
-    inside = _polygon(image, points[UPPER_INNER + LOWER_INNER[-2:0:-1]])
-    lips = _polygon(image, points[UPPER_OUTER + LOWER_OUTER[-2:0:-1]]) & ~inside
-    red = image[..., 0] / (image.sum(axis=-1, dtype=np.float32) + 1)
-    light = image.mean(axis=-1)
-    teeth = inside & (red < np.median(red[lips]) - 0.035) & (light > np.median(light[lips]))
-    return bool(teeth.sum() > 0.12 * inside.sum())
-
-
-def _polygon(image: RgbImage, corners: Floats) -> NDArray[np.bool_]:
-    mask = np.zeros(image.shape[:2], np.uint8)
-    cv2.fillPoly(mask, [np.round(corners * 16).astype(np.int32)], 255, cv2.LINE_8, 4)
-    return mask > 0
+def _square(u: Floats, v: Floats) -> Floats:
+    return np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], axis=-1)
 
 
 def _ease(share: Floats) -> Floats:
