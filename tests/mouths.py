@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from render.engines.frame_size import fit
 
 from creatorify.demo.media import write_portrait, write_speech
 from render.engines.draft.talking_portrait import TalkingPortrait
 from render.engines.draft.voice_features import SAMPLE_RATE, SpeechTrack, speech_track
 from render.engines.faces import Face, FaceFinder, RgbImage, talking_faces
-from render.engines.frame_size import fit
 
 SIDE = 640  # pixels of a frame
 FRAMES, COLUMNS = 12, 4
