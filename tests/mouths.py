@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from render.engines.frame_size import fit
 
 from creatorify.demo.media import write_portrait, write_speech
 from render.engines.draft.talking_portrait import TalkingPortrait
 from render.engines.draft.voice_features import SAMPLE_RATE, SpeechTrack, speech_track
 from render.engines.faces import Face, FaceFinder, RgbImage, talking_faces
+from render.frame.fit import fit
 
 SIDE = 640  # pixels of a frame
 FRAMES, COLUMNS = 12, 4
@@ -61,7 +61,7 @@ def portrait_sheet(image: RgbImage, voice: Path) -> NDArray[np.uint8]:
     with wave.open(str(voice)) as recording:
         seconds = min(recording.getnframes() / recording.getframerate(), SECONDS)
     speech = speech_track(voice, int(seconds * 25))
-    portrait = TalkingPortrait(image, [face], [speech], seed=7)
+    portrait = TalkingPortrait(image, [face], [], [speech], seed=7)
     crops = [
         mouth_crop(portrait.frame(index, {}), face, f"{index}: {speech.opening[index]:.2f} {speech.spread[index]:+.2f}")
         for index in chosen_frames(speech)

@@ -3,13 +3,13 @@
 import cv2
 import numpy as np
 import pytest
-from render.engines.frame_size import fit
 
 from render.engines.draft.mouth.drawing import Mouth
 from render.engines.draft.mouth.lips import STATIONS
 from render.engines.draft.mouth.shape import MouthPose
 from render.engines.draft.mouth.sharpness import blur_of
 from render.engines.faces import FaceFinder
+from render.frame.fit import fit
 
 
 def mouth_in(image: np.ndarray) -> Mouth:
