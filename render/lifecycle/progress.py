@@ -73,6 +73,8 @@ def prepared(
     """
     with fence(claim) as render:
         quota.set_hold(claim.render_id, ceil(num_frames / FPS), is_enlarged=is_enlarged)
+        if not is_enlarged:  # A retry, which begins with what is recorded here, costs nothing for it either.
+            Render.objects.filter(pk=render.pk).update(parameters={**render.parameters, "upscale": "none"})
         Segment.objects.filter(render=render).delete()  # Those of an earlier preparation whose files were lost.
         Render.objects.filter(pk=claim.render_id).update(
             sources=sources,

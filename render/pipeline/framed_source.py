@@ -40,7 +40,8 @@ def frame_source(
     Raises ServiceError as `plan_shot`, and what `check` raises.
     """
     portrait, video = (None, path) if is_video else (path, None)
-    source = find_faces(portrait, video, count=num_voices)
+    # A chosen face means the same as in the list that the API shows of an asset: of the first frame with any.
+    source = find_faces(portrait, video, count=1 if speakers else num_voices)
     moved_on()
     pixels = engine.pixels(parameters.resolution)
     shot = plan_shot(source, parameters, speakers, num_voices=num_voices, pixels=pixels)

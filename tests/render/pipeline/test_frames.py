@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from accounts.models import Plan
+from accounts.models import Plan, UsageEntry
 from creatorify.demo.media import write_portrait
 from render.models import Render, State
 from render.parameters import Parameters
@@ -102,6 +102,21 @@ def test_without_a_person_there_is_no_transparent_video(rendered) -> None:
     render = rendered("ramp", engine="instant", background="transparent")
 
     assert (render.alpha_key, codes(render)) == ("", ["no_person"])
+
+
+def test_what_is_large_enough_costs_no_enlargement_nor_does_its_retry(enqueue, claim, pictures, acme) -> None:
+    """The size is known when the render is prepared; the retry goes on from there."""
+    Plan.objects.update(prices=acme.plan.prices | {"upscale": {"720p": 10}})
+    parameters = Parameters.resolve({"seed": 1, "frame_num": FRAMES, "resolution": "720p", "upscale": "720p"})
+    render = enqueue(engine="draft", image_url=pictures["person"], parameters=parameters)
+    usage = UsageEntry.objects.filter(render_id=render.pk)
+    assert usage.get().upscale == "720p"
+
+    runner.run(claim())
+
+    render.refresh_from_db()
+    assert [warning["param"] for warning in render.warnings] == ["parameters.upscale"]
+    assert (usage.get().upscale, render.parameters["upscale"]) == ("none", "none")
 
 
 def test_the_video_is_enlarged_and_so_are_its_segments(rendered, acme, settings) -> None:
