@@ -25,12 +25,6 @@ class Speakers:
     regions: tuple[Box, ...] = ()  # by voice: the part of the source that the voice moves
     others: tuple[Box, ...] = ()  # heads that must keep still while the only voice speaks
 
-    @classmethod
-    def from_json(cls, speakers: Mapping[str, Any]) -> "Speakers":
-        """speakers: as of `dataclasses.asdict`; lists that are missing are empty."""
-        names = ("faces", "regions", "others")
-        return cls(*(tuple(Box.from_json(box) for box in speakers.get(name, [])) for name in names))
-
     def seen_from(self, shown: Box) -> "Speakers":
         """The same with boxes as shares of a part of the source, or of what it was made a part of."""
         lists = (self.faces, self.regions, self.others)

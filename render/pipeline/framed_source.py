@@ -57,13 +57,13 @@ def frame_source(
     )
     composed = path.with_name(f"framed{path.suffix}")
     if is_video:
-        has_person = compose_video(path, composed, composition, check=check, moved_on=moved_on)
+        is_cut_out = compose_video(path, composed, composition, check=check, moved_on=moved_on)
     else:
-        has_person = compose_portrait(path, composed, composition)
+        is_cut_out = compose_portrait(path, composed, composition)
     path.unlink()
-    if not has_person and parameters.background not in KEPT:
+    if not is_cut_out and parameters.background not in KEPT:
         warnings.append(no_person("the background was kept"))
-    return FramedSource(composed, shot.composed(at_bottom=composition.lies_at_bottom(has_person=has_person)), warnings)
+    return FramedSource(composed, shot.composed(at_bottom=composition.lies_at_bottom(is_cut_out=is_cut_out)), warnings)
 
 
 def no_person(outcome: str) -> SourceWarning:
