@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from render.engines.base import Engine
-from render.frame.background.composition import Composition
 from render.frame.background.composed_files import compose_portrait, compose_video
+from render.frame.background.composition import Composition
 from render.frame.found_faces import find_faces
 from render.frame.shot import Shot, plan_shot
 from render.media.isolation.calls import Check

@@ -20,10 +20,7 @@ def cut_out(
 ) -> bool:
     """Write a WebM with alpha. Returns False, and writes nothing, when no person is found. Raises as `lease.check`."""
     height, width = upscaled_size((plan.height, plan.width), parameters)
-    opaque = None
-    if plan.mark is not None:
-        top, left, bottom, right = plan.mark.in_pixels(height, width)
-        opaque = left, top, right, bottom
+    opaque = None if plan.mark is None else plan.mark.in_pixels(height, width)
 
     def on_progress(share: float) -> None:
         lease.check()

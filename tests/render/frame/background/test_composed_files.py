@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from render.frame.background.composition import Composition
 from render.frame.background.composed_files import compose_portrait, compose_video
+from render.frame.background.composition import Composition
 from tests.render.engines.conftest import write_video
 from tests.render.frame.conftest import FACE, SIDE, Picture
 
