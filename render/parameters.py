@@ -9,6 +9,7 @@ from typing import Any
 
 from infinitetalk.presets import COLOR_CORRECTION_STRENGTH, WITHOUT_PRESET, Preset
 from infinitetalk.presets import PRESETS as MODEL_PRESETS
+from infinitetalk.video_end import VIDEO_ENDS as VIDEO_ENDS  # `projects` may not import it from there.
 
 MAX_SEED = 2**32 - 1
 TRANSPARENT = "transparent"  # as `background`: beside the video there is one of the person alone
@@ -43,11 +44,11 @@ class Parameters:
     aspect_ratio: str = "source"  # of `render.frame.size.ASPECT_RATIOS`
     fit: str = "crop"  # or `pad`
     pad_color: str | None = None  # #rrggbb; None: the blurred source
-    background: str = "keep"  # or `blur`, `transparent`, #rrggbb, or the stored file of a picture
+    background: str = "keep"  # or `blur`, `transparent`, #rrggbb, or the stored file of an image
     background_blur: float = 0.5  # from 0 to 1
-    video_end: str = "bounce"  # of `infinitetalk.video_end`: where a source video is shorter than the voice
+    video_end: str = "bounce"  # one of VIDEO_ENDS: where a source video is shorter than the voice
     length: str = "voice"  # or `video`: what the video is as long as
-    upscale: str = "none"  # of `render.frame.upscaling`
+    upscale: str = "none"  # a key of UPSCALES
 
     @classmethod
     def resolve(cls, requested: dict[str, Any]) -> "Parameters":

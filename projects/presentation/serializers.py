@@ -103,7 +103,28 @@ class StatusSerializer(serializers.Serializer[ProjectPresentation]):
     )
 
 
-class ProjectSerializer(StatusSerializer):
+class FrameFields(serializers.Serializer[Any]):
+    """What a frame of the video shows: of an object with such a `frame` as `Render` has, or an empty one."""
+
+    width = serializers.IntegerField(
+        source="frame.width",
+        default=None,
+        allow_null=True,
+        help_text="Of the video, in pixels. Null until the image is known: of an asset at once, of a URL once the "
+        "render is prepared.",
+    )
+    height = serializers.IntegerField(source="frame.height", default=None, allow_null=True)
+    crop = serializers.DictField(
+        source="frame.crop",
+        default=None,
+        allow_null=True,
+        child=serializers.FloatField(),
+        help_text="The part of the image that is shown, as shares of it: x, y, width, height. Null: all of it, or not "
+        "known yet.",
+    )
+
+
+class ProjectSerializer(StatusSerializer, FrameFields):
     """What was requested, and how far its latest take is."""
 
     user_id = serializers.CharField(source="project.user_id")
@@ -134,21 +155,6 @@ class ProjectSerializer(StatusSerializer):
     warnings = WarningSerializer(many=True)
     call_id = serializers.CharField(source="render.id", help_text="Changes with each take; opaque.")
     engine = serializers.CharField(source="render.engine")
-    width = serializers.IntegerField(
-        source="frame.width",
-        default=None,
-        allow_null=True,
-        help_text="Of the video, in pixels; null until known.",
-    )
-    height = serializers.IntegerField(source="frame.height", default=None, allow_null=True)
-    crop = serializers.DictField(
-        source="frame.crop",
-        default=None,
-        allow_null=True,
-        child=serializers.FloatField(),
-        help_text="The part of the image that is shown, as shares of it: x, y, width, height. Null: all of it, or not "
-        "known yet.",
-    )
     video_alpha_url = serializers.URLField(
         source="latest.video_alpha_url",
         allow_null=True,

@@ -11,16 +11,16 @@ from typing import Any
 from infinitetalk.buckets import Size
 from render.engines import no_face
 from render.frame.boxes import WHOLE, Box, Crop, PixelBox
-from render.frame.framing import NEGLIGIBLE, Framing, frame_source
+from render.frame.framing import NEGLIGIBLE, Framing, choose_framing
 from render.frame.size import frame_size, upscaled_size
-from render.frame.speakers import PARAM, Speakers, choose
+from render.frame.speakers import PARAM, Speakers, choose_speakers
 from render.parameters import Parameters
 from render.sources import SourceWarning
 
 # Pixels across a face in the frame. Narrower ones cannot be moved by the draft, and are framed as scenery.
 MIN_FACE = 60.0
 MIN_REGION = 20  # pixels of the frame: of anything narrower, the masks of the model may keep nothing
-SMALL_FACE = 100.0  # a mouth of a third of this has too few pixels to look right
+SMALL_FACE = 100.0  # pixels across a face: its mouth then has about 33, too few to look right
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Source:
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> "Source | None":
-        """facts: of an uploaded file, as of `as_facts`; None if they are older than this search for faces."""
+        """facts: of an uploaded file, as `as_facts` makes them; None if they are older than this search for faces."""
         if "source_size" not in facts:
             return None
         height, width = facts["source_size"]
@@ -75,7 +75,7 @@ class Shot:
 
     @property
     def regions(self) -> tuple[tuple[PixelBox, ...], ...]:
-        """As of `RenderPlan.regions`."""
+        """As `RenderPlan.regions` describes it."""
         speakers, (height, width) = self.speakers, self.source_size
         if self.crop is not None:
             speakers, (height, width) = speakers.seen_from(self.framing.shown), self.crop[2:]
@@ -110,14 +110,14 @@ def plan_shot(
 ) -> Shot:
     """requested: the `speakers` of the request. pixels: of the engine's frames, about.
 
-    Raises ServiceError `no_face` for faces too far apart or too small, and what `speakers.choose` raises.
+    Raises ServiceError `no_face` for faces too far apart or too small, and what `choose_speakers` raises.
     """
     size = frame_size(*source.size, parameters.aspect_ratio, pixels)
-    speakers = choose(requested, source.faces, source.cut_off)
-    # Pixels of the frame for the whole width of the source, if it is not padded.
-    scale = max(size[0] / source.size[0], size[1] / source.size[1]) * source.size[1]
-    shown = speakers.faces or [face for face in source.facing if face.width * scale >= MIN_FACE]
-    framing = frame_source(source.size, size, shown, num_voices, fit=parameters.fit)
+    speakers = choose_speakers(requested, source.faces, source.cut_off)
+    # In pixels, if it is not padded.
+    source_width_in_frame = max(size[0] / source.size[0], size[1] / source.size[1]) * source.size[1]
+    shown = speakers.faces or [face for face in source.facing if face.width * source_width_in_frame >= MIN_FACE]
+    framing = choose_framing(source.size, size, shown, num_voices, fit=parameters.fit)
     speakers = _in_view(speakers, framing, size)
     warnings = _warnings(source, size, framing, speakers, num_voices)
     if parameters.upscale != "none" and upscaled_size(size, parameters) == size:
@@ -146,7 +146,7 @@ def _warnings(source: Source, size: Size, framing: Framing, speakers: Speakers, 
     warnings = []
     if framing.cut > NEGLIGIBLE:
         detail = (
-            f"{100 * framing.cut:.0f} % of the image is cut off in a video of {size[1]} x {size[0]} pixels. "
+            f"{100 * framing.cut:.0f} % of the source is cut off in a video of {size[1]} x {size[0]} pixels. "
             "fit: pad shows all of it."
         )
         warnings.append(SourceWarning(param="parameters.aspect_ratio", code="cropped", detail=detail))
@@ -154,8 +154,8 @@ def _warnings(source: Source, size: Size, framing: Framing, speakers: Speakers, 
     widths = [face.seen_from(framing.shown).width * size[1] for face in faces]
     if widths and min(widths) < SMALL_FACE:
         detail = (
-            f"The face is {min(widths):.0f} pixels wide in the video; below {SMALL_FACE:.0f} the lips look coarse. "
-            "Send a closer image, or a higher resolution."
+            f"A face is {min(widths):.0f} pixels wide in the rendered frame; below {SMALL_FACE:.0f} the lips look "
+            "coarse. Send a closer image, or choose a higher resolution."
         )
         warnings.append(SourceWarning(param=no_face.PARAM, code="face_small", detail=detail))
     if speakers.others:

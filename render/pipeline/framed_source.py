@@ -24,23 +24,24 @@ class FramedSource:
     warnings: list[SourceWarning]
 
 
-def frame_source(
+def prepare_frames(
     path: Path,
+    *,
     is_video: bool,
     parameters: Parameters,
     speakers: Sequence[Mapping[str, Any]],
     num_voices: int,
     engine: Engine,
-    backdrop: Path | None,
+    background_image: Path | None,
     check: Check,
     moved_on: Callable[[], None],
 ) -> FramedSource:
-    """path: of a normalised image or video. speakers: as requested. backdrop: the image behind the person, if any.
+    """path: of a normalised image or video; it is deleted if another file is made from it. speakers: as requested.
+    background_image: what is shown behind the person, if that is an image.
 
     Raises ServiceError as `plan_shot`, and what `check` raises.
     """
-    portrait, video = (None, path) if is_video else (path, None)
-    source = find_faces(portrait, video, count=num_voices)
+    source = find_faces(path, is_video=is_video, count=num_voices)
     moved_on()
     pixels = engine.pixels(parameters.resolution)
     shot = plan_shot(source, parameters, speakers, num_voices=num_voices, pixels=pixels)
@@ -52,7 +53,7 @@ def frame_source(
         crop=shot.crop,
         fit="pad" if shot.framing.is_padded else "crop",
         pad_color=parameters.pad_color,
-        background=backdrop or ("keep" if parameters.background in KEPT else parameters.background),
+        background=background_image or ("keep" if parameters.background in KEPT else parameters.background),
         blur=parameters.background_blur,
     )
     composed = path.with_name(f"framed{path.suffix}")

@@ -63,7 +63,7 @@ def test_the_size_and_what_is_cut_off_are_told_at_once(alice, plan, parameters, 
         assert ("cropped" in codes(body)) == (crop is not None) == (body["crop"] is not None)
         if crop:
             assert body["crop"]["width"] == pytest.approx(crop, abs=0.01)
-            assert "44 % of the image" in body["warnings"][0]["detail"]
+            assert "44 % of the source" in body["warnings"][0]["detail"]
 
 
 def test_an_enlarged_video_costs_more_where_the_plan_has_a_price(alice, plan) -> None:
