@@ -16,25 +16,30 @@ from render.parameters import Parameters
 @dataclass(frozen=True)
 class Forecast:
     frame: dict[str, Any] | None  # as `Shot.as_frame` makes it; None while the image is not known
-    parameters: Parameters  # without what is known to have no effect and would cost something
+    parameters: Parameters  # as given, but without an `upscale` and a `length` that would change nothing
 
 
 def foresee(project: Project, sources: Sources, parameters: Parameters, engine: str) -> Forecast:
     """What is known of the project's video; its warnings are added to the project's.
 
     The step `prepare` decides the same again, for every source. Raises ServiceError `engine_unavailable`,
-    `background_unavailable`, and for an image that cannot be used `no_face`, `no_face_in_box`, `face_cropped` or
-    `speakers_overlap`.
+    `background_unavailable`, `video_too_long`, and for an image that cannot be used `no_face`, `no_face_in_box`,
+    `face_cropped` or `speakers_overlap`.
     """
     registry.require(engine)
     registry.require_background(engine, parameters.background)
     project.warnings += advice.of_parameters(parameters)
     asset = sources.image_asset
+    is_video = asset is not None and asset.kind == Asset.Kind.VIDEO
+    seconds = parameters.frame_num / FPS if parameters.frame_num else sources.seconds
+    if asset is not None:
+        project.warnings += advice.of_source(parameters, is_video=is_video, seconds=seconds)
+        if not is_video:
+            parameters = replace(parameters, length="voice")
+    if seconds is not None and parameters.length == "voice":
+        parameters.require_short(is_video=is_video, seconds=seconds)
     if asset is None:
         return Forecast(None, parameters)
-    is_video = asset.kind == Asset.Kind.VIDEO
-    seconds = parameters.frame_num / FPS if parameters.frame_num else sources.seconds
-    project.warnings += advice.of_source(parameters, is_video=is_video, seconds=seconds)
     source = Source.from_facts(asset.facts)
     if source is None:
         return Forecast(None, parameters)

@@ -7,11 +7,14 @@ of the model's command line, which knows nothing of the service.
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from accounts.errors import ServiceError
 from infinitetalk.presets import COLOR_CORRECTION_STRENGTH, WITHOUT_PRESET, Preset
 from infinitetalk.presets import PRESETS as MODEL_PRESETS
+from infinitetalk.video_end import VIDEO_ENDS as VIDEO_ENDS  # `projects` may not import it from there.
 
 MAX_SEED = 2**32 - 1
 TRANSPARENT = "transparent"  # as `background`: beside the video there is one of the person alone
+MAX_CUT_OUT_SECONDS = 300  # of video in which a person is cut out frame by frame: a CPU takes 0.1 to 0.3 s a frame
 UPSCALES = {"none": None, "720p": 720, "1080p": 1080}  # pixels of the shorter side
 
 
@@ -43,11 +46,11 @@ class Parameters:
     aspect_ratio: str = "source"  # of `render.frame.size.ASPECT_RATIOS`
     fit: str = "crop"  # or `pad`
     pad_color: str | None = None  # #rrggbb; None: the blurred source
-    background: str = "keep"  # or `blur`, `transparent`, #rrggbb, or the stored file of a picture
+    background: str = "keep"  # or `blur`, `transparent`, #rrggbb, or the stored file of an image
     background_blur: float = 0.5  # from 0 to 1
-    video_end: str = "bounce"  # of `infinitetalk.video_end`: where a source video is shorter than the voice
+    video_end: str = "bounce"  # one of VIDEO_ENDS: where a source video is shorter than the voice
     length: str = "voice"  # or `video`: what the video is as long as
-    upscale: str = "none"  # of `render.frame.upscaling`
+    upscale: str = "none"  # a key of UPSCALES
 
     @classmethod
     def resolve(cls, requested: dict[str, Any]) -> "Parameters":
@@ -59,6 +62,19 @@ class Parameters:
             shift = MODEL_PRESETS[name].shift(explicit.get("resolution", cls.resolution))
             preset = {**PRESETS[name], "sample_shift": shift}
         return cls(**{**preset, **explicit})
+
+    def require_short(self, *, is_video: bool, seconds: float) -> None:
+        """Raise ServiceError `video_too_long` if a person would be cut out of too many frames.
+
+        is_video: whether the source is one; of an image, the background is replaced once. seconds: of the result.
+        """
+        by_frame = self.background == TRANSPARENT or (is_video and self.background != "keep")
+        if by_frame and seconds > MAX_CUT_OUT_SECONDS:
+            detail = (
+                f"With this background the person is cut out of each frame, of {MAX_CUT_OUT_SECONDS} s of video at "
+                f"most; this one lasts {seconds:.0f} s."
+            )
+            raise ServiceError("video_too_long", detail, param="parameters.background")
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

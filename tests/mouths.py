@@ -19,7 +19,8 @@ from PIL import Image
 from creatorify.demo.media import write_portrait, write_speech
 from render.engines.draft.talking_portrait import TalkingPortrait
 from render.engines.draft.voice_features import SAMPLE_RATE, SpeechTrack, speech_track
-from render.engines.faces import Face, FaceFinder, RgbImage, talking_faces
+from render.engines.faces import Face, FaceFinder, RgbImage
+from render.engines.speaking_faces import speaking_faces
 from render.frame.fit import fit
 
 SIDE = 640  # pixels of a frame
@@ -57,7 +58,7 @@ def sheet(crops: list[RgbImage]) -> NDArray[np.uint8]:
 
 
 def portrait_sheet(image: RgbImage, voice: Path) -> NDArray[np.uint8]:
-    face = talking_faces(FaceFinder().find(image), 1)[0]
+    face = speaking_faces(FaceFinder().find(image), 1, [], image)[0]
     with wave.open(str(voice)) as recording:
         seconds = min(recording.getnframes() / recording.getframerate(), SECONDS)
     speech = speech_track(voice, int(seconds * 25))

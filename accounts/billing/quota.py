@@ -44,7 +44,10 @@ def hold(
     of the video as far as it is known. Raises ServiceError `price_missing`, `quota_exceeded` or `spend_cap_reached`.
     """
     tenant, now = _lock(tenant)
-    price = 0 if is_test else prices.per_second(tenant.plan, engine=engine, resolution=resolution, upscale=upscale)
+    price = plain = 0
+    if not is_test:
+        price = prices.per_second(tenant.plan, engine=engine, resolution=resolution, upscale=upscale)
+        plain = prices.per_second(tenant.plan, engine=engine, resolution=resolution)
     month = month_of(now)
     used = _used(tenant, month, is_test=is_test)
     max_renders = tenant.plan.max_test_renders if is_test else tenant.plan.max_renders
@@ -67,6 +70,7 @@ def hold(
         is_test=is_test,
         reserved_seconds=seconds,
         price_micros=price,
+        upscale_micros=price - plain,
         amount_micros=seconds * price,
         currency=tenant.plan.currency,
         created_at=now,  # The time of the check: by the time of the INSERT the next month may have begun.
@@ -82,9 +86,10 @@ def set_hold(render_id: uuid.UUID, seconds: int, *, is_enlarged: bool = True) ->
     entry = UsageEntry.objects.get(render_id=render_id)
     tenant, _ = _lock(entry.tenant)
     if not is_enlarged and entry.upscale != "none":
-        plain = prices.per_second(tenant.plan, engine=entry.engine, resolution=entry.resolution)
-        entry.upscale, entry.price_micros = "none", min(plain, entry.price_micros)
-        entry.save(update_fields=["upscale", "price_micros"])
+        entry.price_micros -= entry.upscale_micros
+        entry.amount_micros = entry.reserved_seconds * entry.price_micros
+        entry.upscale, entry.upscale_micros = "none", 0
+        entry.save(update_fields=["upscale", "upscale_micros", "price_micros", "amount_micros"])
     more = seconds - entry.reserved_seconds
     if more > 0 and not entry.is_test:  # Only what is added is checked: the plan may allow less than before.
         month = month_of(entry.created_at)

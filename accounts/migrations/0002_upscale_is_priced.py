@@ -19,6 +19,13 @@ class Migration(migrations.Migration):
                 max_length=10,
             ),
         ),
+        migrations.AddField(
+            model_name="usageentry",
+            name="upscale_micros",
+            field=models.BigIntegerField(
+                db_default=0, default=0, help_text="The part of the price that is for the upscaling."
+            ),
+        ),
         migrations.AlterField(
             model_name="plan",
             name="prices",

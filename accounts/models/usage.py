@@ -26,6 +26,9 @@ class UsageEntry(models.Model):
     engine = models.CharField(max_length=40, blank=True)
     resolution = models.CharField(max_length=10, blank=True)
     # The default is in the database, too: during an upgrade, older code that does not know the field still adds rows.
+    upscale_micros = models.BigIntegerField(
+        default=0, db_default=0, help_text="The part of the price that is for the upscaling."
+    )
     upscale = models.CharField(
         max_length=10,
         default="none",

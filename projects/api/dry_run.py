@@ -7,7 +7,7 @@ from rest_framework import serializers
 
 from accounts.models import UsageEntry
 from projects.presentation.projects import TYPES, ProjectPresentation
-from projects.presentation.serializers import WarningSerializer
+from projects.presentation.serializers import FrameFields, WarningSerializer
 from render.estimates.completion import WaitingReason
 
 
@@ -25,6 +25,10 @@ class DryRun:
     hold: UsageEntry
     seconds_available: int  # That the hold leaves of this month's quota.
     has_true_length: bool  # Whether the hold is as long as the video.
+
+    @property
+    def frame(self) -> dict[str, Any] | None:
+        return self.created.frame
 
     @property
     def seconds(self) -> int | None:
@@ -47,25 +51,13 @@ class PriceSerializer(serializers.Serializer[DryRun]):
     amount_micros = serializers.IntegerField(allow_null=True)
 
 
-class DryRunSerializer(serializers.Serializer[DryRun]):
+class DryRunSerializer(FrameFields):
+    """What the video would cost and show, and how soon it would be made."""
+
     dry_run = serializers.SerializerMethodField()
     type = serializers.ChoiceField(source="created.type", choices=TYPES)
     engine = serializers.CharField(source="created.render.engine")
     parameters = serializers.DictField(source="created.project.parameters")
-    width = serializers.IntegerField(
-        source="created.frame.width",
-        default=None,
-        allow_null=True,
-        help_text="Of the video, in pixels; null unless the image is an asset.",
-    )
-    height = serializers.IntegerField(source="created.frame.height", default=None, allow_null=True)
-    crop = serializers.DictField(
-        source="created.frame.crop",
-        default=None,
-        allow_null=True,
-        child=serializers.FloatField(),
-        help_text="The part of the image that would be shown, as shares of it; null: all of it, or not known yet.",
-    )
     warnings = WarningSerializer(source="created.warnings", many=True)
     price = PriceSerializer(source="*")
     seconds_available = serializers.IntegerField(

@@ -10,7 +10,7 @@ from accounts.api.fields import ChoiceField
 from accounts.api.names import RULE, is_name
 from projects.api.deadline_field import DeadlineField
 from projects.api.parameters_input import ParametersRequest, unused_parameters
-from projects.api.speakers_input import SpeakersField
+from projects.api.speakers_input import SpeakersField, unknown_names
 from projects.assets.source_urls import MAX_LENGTH, validate_source_url
 from projects.models import AudioOrder
 from projects.webhooks.fields import webhook_url_field
@@ -138,6 +138,7 @@ class ProjectRequest(serializers.Serializer[Any]):
         known = self.fields["parameters"].fields  # type: ignore[attr-defined]
         unknown = [name for name in data if name not in self.fields]
         unknown += [f"parameters.{name}" for name in parameters if name not in known]
+        unknown += unknown_names(data.get("speakers"))
         if not all(map(_is_name, unknown)):
             raise serializers.ValidationError({api_settings.NON_FIELD_ERRORS_KEY: [NAME_RULE]}, code="invalid")
         values["warnings"] = [

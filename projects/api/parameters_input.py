@@ -10,7 +10,7 @@ from accounts.api.fields import ChoiceField
 from projects.assets.source_urls import ASSET, REFERENCE
 from render.engines.base import FPS
 from render.frame.size import ASPECT_RATIOS
-from render.parameters import MAX_SEED, PRESETS, UPSCALES
+from render.parameters import MAX_SEED, PRESETS, UPSCALES, VIDEO_ENDS
 
 MAX_FRAMES = 3600 * FPS + 1  # An hour.
 MAX_SCALE = 100.0  # Of guidance and shift; above about 20 there is only noise.
@@ -74,7 +74,7 @@ class ParametersRequest(serializers.Serializer[Any]):
         max_value=1,
         required=False,
         allow_null=True,
-        help_text="Match of each chunk's colours to the portrait. Default: 0.2.",
+        help_text="Match of each chunk's colors to the portrait. Default: 0.2.",
     )
     seed = serializers.IntegerField(
         min_value=0, max_value=MAX_SEED, required=False, allow_null=True, help_text="Default: drawn, and echoed."
@@ -96,8 +96,8 @@ class ParametersRequest(serializers.Serializer[Any]):
         choices=["crop", "pad"],
         required=False,
         allow_null=True,
-        help_text="For an image of another shape: `crop` (the default) cuts off its sides and keeps the faces; `pad` "
-        "shows all of it, between blurred edges or a `pad_color`.",
+        help_text="For an image of another shape: `crop` (the default) cuts off what does not fit and keeps the faces; "
+        "`pad` shows all of it, between blurred edges or a `pad_color`.",
     )
     pad_color = ColorField(
         required=False, allow_null=True, help_text="With `pad`: the color beside the image, #rrggbb."
@@ -112,7 +112,7 @@ class ParametersRequest(serializers.Serializer[Any]):
         min_value=0, max_value=1, required=False, allow_null=True, help_text="Strength of the blur. Default: 0.5."
     )
     video_end = ChoiceField(
-        choices=["bounce", "loop", "hold"],
+        choices=list(VIDEO_ENDS),
         required=False,
         allow_null=True,
         help_text="Of a video that is shorter than the voice: it goes back and forth (`bounce`, the default), begins "

@@ -4,6 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+MAX_SPEAKERS = 2
 MAX_INDEX = 1000  # Of a face; an image has fewer.
 
 
@@ -50,7 +51,13 @@ class SpeakersField(serializers.ListField):
     child = SpeakerRequest()
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(max_length=2, **kwargs)
+        super().__init__(max_length=MAX_SPEAKERS, **kwargs)
+
+    def to_internal_value(self, data: Any) -> Any:
+        # Before the members are checked: the answer would list each of ten thousand faults.
+        if isinstance(data, list) and len(data) > MAX_SPEAKERS:
+            raise serializers.ValidationError(f"At most {MAX_SPEAKERS} entries.", code="max_length")
+        return super().to_internal_value(data)
 
     def require_voices(self, speakers: list[dict[str, Any]] | None, num_voices: int) -> None:
         """Raises ValidationError unless there is one speaker for each voice, or none at all."""
@@ -61,3 +68,16 @@ class SpeakersField(serializers.ListField):
             voices = "1 voice" if num_voices == 1 else f"{num_voices} voices"
             detail = f"The request has {voices}, so {needed} needed; given: audio {given}."
             raise serializers.ValidationError({"speakers": [detail]}, code="invalid")
+
+
+def unknown_names(speakers: Any) -> list[str]:
+    """The members of valid `speakers` that there are not, such as `speakers.0.face.foo`."""
+    unknown = []
+    for number, speaker in enumerate(speakers or []):
+        face = speaker["face"]
+        parts = [("", speaker, SpeakerRequest()), ("face.", face, FaceRequest())]
+        if "box" in face:
+            parts.append(("face.box.", face["box"], BoxRequest()))
+        for prefix, given, serializer in parts:
+            unknown += [f"speakers.{number}.{prefix}{name}" for name in given if name not in serializer.fields]
+    return unknown

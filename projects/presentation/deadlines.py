@@ -24,6 +24,7 @@ def unlikely_deadlines(render: Render, estimate: Estimate) -> list[dict[str, str
             continue
         left = (deadline - now).total_seconds()
         if seconds > left:
-            detail = f"It will probably {what} in {seconds} s, and the deadline is in {max(round(left), 0)} s."
+            # The time, not the seconds left, with which the response and its ETag would change each second.
+            detail = f"By the estimate it will {what} later than {deadline:%Y-%m-%dT%H:%M:%SZ}, the deadline."
             warnings.append({"param": param, "code": "deadline_unlikely", "detail": detail})
     return warnings

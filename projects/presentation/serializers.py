@@ -33,6 +33,7 @@ class WarningSerializer(serializers.Serializer[dict[str, str]]):
         "`damaged`: up to a second or 2 % of a file, whichever is less, cannot be read. "
         "`cropped`: a part of the image is not shown. `face_small`: the lips have few pixels. "
         "`others_keep_still`: only the chosen face moves. `no_person`: the background was kept. "
+        "`not_stored`: the storage did not take the transparent video. "
         "`long_from_one_picture`: a final video of more than a minute from one image. "
         "`voice_cut`: with `length: video`, the end of the voice is not heard. "
         "`guidance_with_distilled`: guidance that does not fit the model. "
@@ -103,7 +104,28 @@ class StatusSerializer(serializers.Serializer[ProjectPresentation]):
     )
 
 
-class ProjectSerializer(StatusSerializer):
+class FrameFields(serializers.Serializer[Any]):
+    """What a frame of the video shows: of an object with such a `frame` as `Render` has, or an empty one."""
+
+    width = serializers.IntegerField(
+        source="frame.width",
+        default=None,
+        allow_null=True,
+        help_text="Of the video, in pixels. Null until the image is known: of an asset at once, of a URL once the "
+        "render is prepared.",
+    )
+    height = serializers.IntegerField(source="frame.height", default=None, allow_null=True)
+    crop = serializers.DictField(
+        source="frame.crop",
+        default=None,
+        allow_null=True,
+        child=serializers.FloatField(),
+        help_text="The part of the image that is shown, as shares of it: x, y, width, height. Null: all of it, or not "
+        "known yet.",
+    )
+
+
+class ProjectSerializer(StatusSerializer, FrameFields):
     """What was requested, and how far its latest take is."""
 
     user_id = serializers.CharField(source="project.user_id")
@@ -134,21 +156,6 @@ class ProjectSerializer(StatusSerializer):
     warnings = WarningSerializer(many=True)
     call_id = serializers.CharField(source="render.id", help_text="Changes with each take; opaque.")
     engine = serializers.CharField(source="render.engine")
-    width = serializers.IntegerField(
-        source="frame.width",
-        default=None,
-        allow_null=True,
-        help_text="Of the video, in pixels; null until known.",
-    )
-    height = serializers.IntegerField(source="frame.height", default=None, allow_null=True)
-    crop = serializers.DictField(
-        source="frame.crop",
-        default=None,
-        allow_null=True,
-        child=serializers.FloatField(),
-        help_text="The part of the image that is shown, as shares of it: x, y, width, height. Null: all of it, or not "
-        "known yet.",
-    )
     video_alpha_url = serializers.URLField(
         source="latest.video_alpha_url",
         allow_null=True,

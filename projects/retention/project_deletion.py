@@ -104,16 +104,23 @@ def _forget(project: Project) -> None:
     """Delete what the customer has sent from all tables."""
     empty = {"audio_url": "", "image_url": ""}
     renders = Render.objects.filter(take__project=project)
-    renders.update(**empty, audio_url_2="", prompt="", error_message="", error_trace="", warnings=[])
+    renders.update(
+        **empty, audio_url_2="", speakers=[], prompt="", error_message="", error_trace="", warnings=[], frame=None
+    )
+    for render in renders.exclude(parameters__background=None):
+        renders.filter(pk=render.pk).update(parameters={**render.parameters, "background": "keep"})
     renders.filter(script__isnull=False).update(
         script={}
     )  # Not null: `assets.delete_stray_speech` sees by it that there was a script.
+    parameters = {name: value for name, value in project.parameters.items() if name != "background"}
     Project.objects.filter(pk=project.pk).update(
+        parameters=parameters,
         **empty,
         title=TITLE,
         description=None,
         script=None,
         audio_url_2=None,
+        speakers=[],
         prompt=None,
         user_id="",
         metadata={},

@@ -3,17 +3,13 @@
 Both are MediaPipe's models, run by OpenCV's dnn module; see `models/NOTICE.md`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-from render.engines import no_face
-from render.frame.boxes import Box
-from render.frame.shot import MIN_FACE
 
 RgbImage = NDArray[np.uint8]  # H x W x 3, RGB
 Points = NDArray[np.float32]  # N x 2, pixels (x, y)
@@ -27,9 +23,8 @@ MESH_MARGIN = 1.5  # crop side / face size, as Face Mesh was trained
 MIN_DETECTION = 0.25
 MIN_MESH_SCORE = 0.99  # faces have 1.00, wrist watches and badges up to 0.98
 MAX_CANDIDATES = 16
-MIN_CONTRAST = 8  # levels of 255; what has less is a plain background or a bar beside the picture
+MIN_CONTRAST = 8  # levels of 255; what has less is a plain background or a bar beside the image
 
-MIN_WIDTH = MIN_FACE  # pixels; the mouth of a smaller face has too few to be moved
 MAX_YAW = 35.0  # degrees; of a face turned further, one corner of the mouth is hidden
 
 LEFT_EYE_OUTER, RIGHT_EYE_OUTER = 33, 263  # left and right in the image, if the face is upright
@@ -167,41 +162,6 @@ class FaceFinder:
             score=0.0 if reaches_out else score,
             is_cut_off=reaches_out and score >= MIN_MESH_SCORE,
         )
-
-
-def talking_faces(found: list[Face], count: int) -> list[Face]:
-    """The `count` widest faces that can be moved, from left to right. found: also those that are cut off.
-
-    Raises ServiceError `no_face` or `face_cropped` when there are fewer; it tells what is wrong with the image.
-    """
-    faces = [face for face in found if not face.is_cut_off]
-    if not faces:
-        raise no_face.cropped() if found else no_face.none_found()
-    large = [face for face in faces if face.width >= MIN_WIDTH]
-    usable = [face for face in large if abs(face.yaw) <= MAX_YAW]
-    if len(usable) >= count:
-        return sorted(usable[:count], key=lambda face: float(face.centre[0]))
-    if count > 1 and len(usable) == 1:
-        raise no_face.one_for_two_voices()
-    if not large:
-        raise no_face.too_small(faces[0].width, MIN_WIDTH)
-    raise no_face.turned_away()
-
-
-def chosen_faces(found: list[Face], boxes: Sequence[Box], height: int, width: int) -> list[Face]:
-    """The faces at these places, which the customer has chosen, in this order. boxes: shares of an image of this size;
-    found: also those that are cut off. Raises ServiceError `no_face` or `face_cropped` for one that cannot be moved.
-    """
-    return [talking_faces([_nearest(found, box, height, width)], 1)[0] for box in boxes]
-
-
-def _nearest(found: list[Face], box: Box, height: int, width: int) -> Face:
-    x, y = box.centre
-    middle = np.array([x * width, y * height], np.float32)
-    there = [face for face in found if box.holds((float(face.centre[0]) / width, float(face.centre[1]) / height))]
-    if not there:
-        raise no_face.none_found()
-    return min(there, key=lambda face: float(np.linalg.norm(face.centre - middle)))
 
 
 def _anchors() -> Points:

@@ -192,17 +192,6 @@ class InfiniteTalkEngine:
         }
 
 
-def chunk_ranges(num_frames: int, *, chunk_frames: int, motion_frames: int) -> tuple[FrameRange, ...]:
-    """The frames that each chunk adds to the video.
-
-    Must agree with the model's `infinitetalk.sampling.scheduler.plan_chunks`, whose chunks also contain the motion
-    frames; tests/render/engines/test_infinitetalk_engine.py compares them.
-    """
-    stops = [*range(chunk_frames, num_frames, chunk_frames - motion_frames), num_frames]
-    starts = [0, *stops[:-1]]
-    return tuple(FrameRange(start, stop) for start, stop in zip(starts, stops, strict=True))
-
-
 def _segment(message: Message) -> RenderedSegment:
     frames = np.frombuffer(message["frames"], np.uint8).reshape(message["shape"])
     index = message["index"]

@@ -34,10 +34,11 @@ DEFAULT_PACE = {"draft": 0.5, "infinitetalk": 40.0}  # Seconds of work for a sec
 DEFAULT_OUTPUT_SECONDS = 10.0  # Of a render whose voice is not measured yet, until there are others to judge by.
 PREPARE_SECONDS = 2.0
 FINISH_SECONDS = 2.0  # To join and store what is rendered.
+TRANSPARENT_PACE = 3.0  # Seconds of work for a second of a transparent video, which is made last.
 # For a render after one of another variant of the model, whose weights a GPU node has to load: 30 GB from a disk.
 WEIGHTS_SECONDS = 40.0
 # Read of each render.
-COLUMNS = ["queue", "phase", "tenant_id", "engine", "variant", "num_frames", "progress", "created_at"]
+COLUMNS = ["queue", "phase", "tenant_id", "engine", "variant", "num_frames", "frame", "progress", "created_at"]
 
 
 @dataclass(frozen=True)
@@ -141,12 +142,17 @@ def assumed_order(render: Render) -> tuple[bool, datetime, uuid.UUID]:
 def seconds_left(render: Render, paces: Paces) -> float:
     """Seconds of work that the render will still take in the queue where it is."""
     if render.phase in FINISHING:
-        return FINISH_SECONDS
+        return FINISH_SECONDS + _seconds_of_transparent(render)
     if not is_foreseeable(render, paces):
         return PREPARE_SECONDS
     pace = paces[render.engine]
     output = pace.output_seconds if render.num_frames is None else render.num_frames / FPS
-    return output * pace.work_seconds * (1 - render.progress / 100)
+    return output * pace.work_seconds * (1 - render.progress / 100) + _seconds_of_transparent(render)
+
+
+def _seconds_of_transparent(render: Render) -> float:
+    is_made = (render.frame or {}).get("transparent", False)
+    return TRANSPARENT_PACE * (render.num_frames or 0) / FPS if is_made else 0.0
 
 
 def is_foreseeable(render: Render, paces: Paces) -> bool:

@@ -1,4 +1,4 @@
-"""Boxes in a picture, as shares of its width and height. Plain arithmetic: web processes use it, too."""
+"""Boxes in an image, as shares of its width and height. Plain arithmetic: web processes use it, too."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ Crop = tuple[int, int, int, int]  # top, left, height, width: a part of the sour
 
 @dataclass(frozen=True)
 class Box:
-    """x and y: of the upper left corner. All four are shares of the picture, from 0 to 1 for a box inside of it."""
+    """x and y: of the upper left corner. All four are shares of the image, from 0 to 1 for a box inside of it."""
 
     x: float
     y: float
@@ -56,7 +56,7 @@ class Box:
         smaller = min(self.area, other.area)
         return max(width, 0) * max(height, 0) / smaller if smaller else 0.0
 
-    def grown(self, *, above: float, below: float, beside: float) -> "Box":
+    def expanded(self, *, above: float, below: float, beside: float) -> "Box":
         """A larger box. above, below: shares of its height; beside: share of its width, on each side."""
         return Box(
             self.x - beside * self.width,
@@ -72,7 +72,7 @@ class Box:
         return top, left, bottom, right
 
     def seen_from(self, frame: "Box") -> "Box":
-        """The same box as shares of `frame`, which is a part of the picture, or reaches beyond it."""
+        """The same box as shares of `frame`, which is a part of the image, or reaches beyond it."""
         return Box(
             (self.x - frame.x) / frame.width,
             (self.y - frame.y) / frame.height,

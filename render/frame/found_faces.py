@@ -16,14 +16,14 @@ from render.frame.shot import Source
 VIDEO_FRAMES, VIDEO_EVERY = 61, 12
 
 
-def find_faces(portrait: Path | None, video: Path | None, *, count: int = 1) -> Source:
-    """Search a normalised source. Exactly one of portrait (an image) and video is given.
+def find_faces(path: Path, *, is_video: bool, count: int = 1) -> Source:
+    """Search a normalised source, an image or a video.
 
     Of a video: the first frame with `count` faces that look at the camera, or else the first with any face.
     """
     finder = FaceFinder()
     best: Source | None = None
-    for image in _images(portrait, video):
+    for image in _images(path, is_video=is_video):
         found = _of_image(finder, image)
         if len(found.facing) >= count:
             return found
@@ -45,19 +45,19 @@ def _of_image(finder: FaceFinder, image: RgbImage) -> Source:
     )
 
 
-def _images(portrait: Path | None, video: Path | None) -> Iterator[RgbImage]:
-    if video is not None:
-        with av.open(str(video)) as container:
+def _images(path: Path, *, is_video: bool) -> Iterator[RgbImage]:
+    if is_video:
+        with av.open(str(path)) as container:
             for number, frame in enumerate(islice(container.decode(video=0), VIDEO_FRAMES)):
                 if number % VIDEO_EVERY == 0:
                     yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
     else:
-        assert portrait is not None, "exactly one of portrait and video is set"
-        with Image.open(portrait) as image:
+        with Image.open(path) as image:
             yield np.asarray(image.convert("RGB"))
 
 
 def _box(face: Face, height: int, width: int) -> Box:
     left, top = map(float, face.points.min(axis=0))
     right, bottom = map(float, face.points.max(axis=0))
-    return Box(left / width, top / height, (right - left) / width, (bottom - top) / height)
+    box = Box(left / width, top / height, (right - left) / width, (bottom - top) / height)
+    return Box.from_json(box.as_json())  # Rounded as in the facts of an asset, from which a dry run decides the same.

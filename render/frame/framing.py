@@ -11,11 +11,13 @@ from infinitetalk.buckets import Size
 from render.engines import no_face
 from render.frame.boxes import Box, Crop
 
-# Room around a face, as shares of its height and width: hair above, the chin and some of the shoulders below.
+# Room around a face, as shares of its height and width: hair above, the chin and some of the shoulders below. It makes
+# the view look well; `render.frame.speakers` has other values, of how far the head and the neck move with a voice.
 ABOVE, BELOW, BESIDE = 0.6, 0.5, 0.5
 # A face in the middle is shown, unless another one is more than twice as wide.
 MIN_SHARE = 0.5
-NEGLIGIBLE = 0.02  # of the source: when so little is cut off, no face is looked for, and nobody is told
+# Of the source: if less than this is cut off, the middle is shown wherever the faces are, and nobody is warned.
+NEGLIGIBLE = 0.02
 MAX_FACES = 6  # the widest; of these, the widest that fit together are shown, or the widest one
 
 
@@ -36,7 +38,7 @@ class Framing:
         return self.shown.width > 1 + NEGLIGIBLE or self.shown.height > 1 + NEGLIGIBLE
 
 
-def frame_source(source: Size, size: Size, faces: Sequence[Box], count: int, *, fit: str) -> Framing:
+def choose_framing(source: Size, size: Size, faces: Sequence[Box], count: int, *, fit: str) -> Framing:
     """How a source becomes a frame. source, size: height and width in pixels; fit: `crop` or `pad`.
 
     faces: those that may have to be shown, the widest first. Of these `count` are shown, if there are as many: those in

@@ -11,16 +11,16 @@ from typing import Any
 from infinitetalk.buckets import Size
 from render.engines import no_face
 from render.frame.boxes import WHOLE, Box, Crop, PixelBox
-from render.frame.framing import NEGLIGIBLE, Framing, frame_source
+from render.frame.framing import NEGLIGIBLE, Framing, choose_framing
 from render.frame.size import frame_size, upscaled_size
-from render.frame.speakers import PARAM, Speakers, choose
-from render.parameters import Parameters
+from render.frame.speakers import PARAM, Speakers, choose_speakers
+from render.parameters import TRANSPARENT, Parameters
 from render.sources import SourceWarning
 
 # Pixels across a face in the frame. Narrower ones cannot be moved by the draft, and are framed as scenery.
 MIN_FACE = 60.0
 MIN_REGION = 20  # pixels of the frame: of anything narrower, the masks of the model may keep nothing
-SMALL_FACE = 100.0  # a mouth of a third of this has too few pixels to look right
+SMALL_FACE = 100.0  # pixels across a face: its mouth then has about 33, too few to look right
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Source:
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> "Source | None":
-        """facts: of an uploaded file, as of `as_facts`; None if they are older than this search for faces."""
+        """facts: of an uploaded file, as `as_facts` makes them; None if they are older than this search for faces."""
         if "source_size" not in facts:
             return None
         height, width = facts["source_size"]
@@ -63,6 +63,7 @@ class Shot:
     framing: Framing
     speakers: Speakers
     warnings: tuple[SourceWarning, ...] = ()
+    crop_shown: Box | None = None  # the part of the source that is shown, as the API tells it; None: all of it
 
     @property
     def crop(self) -> Crop | None:
@@ -75,7 +76,7 @@ class Shot:
 
     @property
     def regions(self) -> tuple[tuple[PixelBox, ...], ...]:
-        """As of `RenderPlan.regions`."""
+        """As `RenderPlan.regions` describes it."""
         speakers, (height, width) = self.speakers, self.source_size
         if self.crop is not None:
             speakers, (height, width) = speakers.seen_from(self.framing.shown), self.crop[2:]
@@ -87,17 +88,22 @@ class Shot:
         return tuple(tuple(box.in_pixels(height, width) for box in boxes) for boxes in by_speaker)
 
     def as_frame(self, size: Size, parameters: Parameters) -> dict[str, Any]:
-        """What the API shows of it: `Render.frame`. size: of the engine's frames."""
+        """`Render.frame`: what the API shows of it, and whether a transparent video is made, which takes its time.
+
+        size: of the engine's frames.
+        """
         height, width = upscaled_size(size, parameters)
-        crop = self.framing.shown.as_json() if self.framing.cut > NEGLIGIBLE else None
-        return {"width": width, "height": height, "crop": crop}
+        crop = self.crop_shown.as_json() if self.crop_shown else None
+        is_transparent = parameters.background == TRANSPARENT
+        return {"width": width, "height": height, "crop": crop, "transparent": is_transparent}
 
     def composed(self, *, at_bottom: bool = False) -> "Shot":
         """The same shot of a source that has been made into a frame already. at_bottom: where a padded source lies."""
         shown = self.framing.shown
         if at_bottom and self.framing.is_padded:
             shown = replace(shown, y=1 - shown.height)
-        return Shot(self.size, self.size, Framing(None, WHOLE), self.speakers.seen_from(shown), self.warnings)
+        speakers = self.speakers.seen_from(shown)
+        return replace(self, source_size=self.size, framing=Framing(None, WHOLE), speakers=speakers)
 
 
 def plan_shot(
@@ -110,20 +116,24 @@ def plan_shot(
 ) -> Shot:
     """requested: the `speakers` of the request. pixels: of the engine's frames, about.
 
-    Raises ServiceError `no_face` for faces too far apart or too small, and what `speakers.choose` raises.
+    Raises ServiceError `no_face` for faces too far apart or too small, and what `choose_speakers` raises.
     """
     size = frame_size(*source.size, parameters.aspect_ratio, pixels)
-    speakers = choose(requested, source.faces, source.cut_off)
-    # Pixels of the frame for the whole width of the source, if it is not padded.
-    scale = max(size[0] / source.size[0], size[1] / source.size[1]) * source.size[1]
-    shown = speakers.faces or [face for face in source.facing if face.width * scale >= MIN_FACE]
-    framing = frame_source(source.size, size, shown, num_voices, fit=parameters.fit)
+    speakers = choose_speakers(requested, source.faces, source.cut_off)
+    # In pixels, if it is not padded.
+    source_width_in_frame = max(size[0] / source.size[0], size[1] / source.size[1]) * source.size[1]
+    shown = speakers.faces or [face for face in source.facing if face.width * source_width_in_frame >= MIN_FACE]
+    framing = choose_framing(source.size, size, shown, num_voices, fit=parameters.fit)
     speakers = _in_view(speakers, framing, size)
     warnings = _warnings(source, size, framing, speakers, num_voices)
+    if parameters.fit == "pad" and not framing.is_padded:
+        detail = "It was not used: the image has the shape of the video already."
+        warnings.append(SourceWarning(param="parameters.fit", code="unused", detail=detail))
     if parameters.upscale != "none" and upscaled_size(size, parameters) == size:
         detail = f"It was not used, and costs nothing: the video has {size[1]} x {size[0]} pixels already."
         warnings.append(SourceWarning(param="parameters.upscale", code="unused", detail=detail))
-    return Shot(size, source.size, framing, speakers, tuple(warnings))
+    crop_shown = framing.shown if framing.cut > NEGLIGIBLE else None
+    return Shot(size, source.size, framing, speakers, tuple(warnings), crop_shown)
 
 
 def _in_view(speakers: Speakers, framing: Framing, size: Size) -> Speakers:
@@ -146,7 +156,7 @@ def _warnings(source: Source, size: Size, framing: Framing, speakers: Speakers, 
     warnings = []
     if framing.cut > NEGLIGIBLE:
         detail = (
-            f"{100 * framing.cut:.0f} % of the image is cut off in a video of {size[1]} x {size[0]} pixels. "
+            f"{100 * framing.cut:.0f} % of the source is cut off in a video of {size[1]} x {size[0]} pixels. "
             "fit: pad shows all of it."
         )
         warnings.append(SourceWarning(param="parameters.aspect_ratio", code="cropped", detail=detail))
@@ -154,8 +164,8 @@ def _warnings(source: Source, size: Size, framing: Framing, speakers: Speakers, 
     widths = [face.seen_from(framing.shown).width * size[1] for face in faces]
     if widths and min(widths) < SMALL_FACE:
         detail = (
-            f"The face is {min(widths):.0f} pixels wide in the video; below {SMALL_FACE:.0f} the lips look coarse. "
-            "Send a closer image, or a higher resolution."
+            f"A face is {min(widths):.0f} pixels wide in the rendered frame; below {SMALL_FACE:.0f} the lips look "
+            "coarse. Send a closer image, or choose a higher resolution."
         )
         warnings.append(SourceWarning(param=no_face.PARAM, code="face_small", detail=detail))
     if speakers.others:

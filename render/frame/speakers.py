@@ -14,6 +14,7 @@ from render.frame.boxes import Box
 PARAM = "speakers"
 MAX_OVERLAP = 0.5  # of the smaller of two speakers' boxes
 # Room around a face that its voice moves, as shares of its size: the head with its hair, the neck and the shoulders.
+# `render.frame.framing` has other values, of the room that looks well around a face.
 ABOVE, BELOW, BESIDE = 0.6, 0.6, 0.4
 
 
@@ -25,19 +26,15 @@ class Speakers:
     regions: tuple[Box, ...] = ()  # by voice: the part of the source that the voice moves
     others: tuple[Box, ...] = ()  # heads that must keep still while the only voice speaks
 
-    @classmethod
-    def from_json(cls, speakers: Mapping[str, Any]) -> "Speakers":
-        """speakers: as of `dataclasses.asdict`; lists that are missing are empty."""
-        names = ("faces", "regions", "others")
-        return cls(*(tuple(Box.from_json(box) for box in speakers.get(name, [])) for name in names))
-
     def seen_from(self, shown: Box) -> "Speakers":
         """The same with boxes as shares of a part of the source, or of what it was made a part of."""
         lists = (self.faces, self.regions, self.others)
         return Speakers(*(tuple(box.seen_from(shown) for box in boxes) for boxes in lists))
 
 
-def choose(requested: Sequence[Mapping[str, Any]], faces: Sequence[Box], cut_off: Sequence[Box] = ()) -> Speakers:
+def choose_speakers(
+    requested: Sequence[Mapping[str, Any]], faces: Sequence[Box], cut_off: Sequence[Box] = ()
+) -> Speakers:
     """The speakers of a request, `[{"audio": 1, "face": {"box": {...}} or {"index": 0}}, ...]`, one for each voice.
 
     faces: all that were found in the source, in any order; `index` counts them from left to right. cut_off: faces that
@@ -53,8 +50,8 @@ def choose(requested: Sequence[Mapping[str, Any]], faces: Sequence[Box], cut_off
     chosen = [_face(face, in_order, cut_off, f"{PARAM}.{number}.face") for number, face in enumerate(given)]
     regions = []
     for face, box in zip(given, chosen, strict=True):
-        region = box.grown(above=ABOVE, below=BELOW, beside=BESIDE)
-        regions.append(_hull(region, Box.from_json(face["box"])) if "box" in face else region)
+        region = box.expanded(above=ABOVE, below=BELOW, beside=BESIDE)
+        regions.append(_bounding_box(region, Box.from_json(face["box"])) if "box" in face else region)
     if len(chosen) == 2:
         boxes = [Box.from_json(face["box"]) if "box" in face else box for face, box in zip(given, chosen, strict=True)]
         if chosen[0] == chosen[1] or boxes[0].overlap(boxes[1]) > MAX_OVERLAP:
@@ -66,7 +63,7 @@ def choose(requested: Sequence[Mapping[str, Any]], faces: Sequence[Box], cut_off
     others = []
     for other in in_order:
         if other != chosen[0]:
-            region = other.grown(above=ABOVE / 2, below=BELOW / 2, beside=BESIDE / 2)
+            region = other.expanded(above=ABOVE / 2, below=BELOW / 2, beside=BESIDE / 2)
             others.append(_apart([region, regions[0]], [other, chosen[0]])[0])
     return Speakers(tuple(chosen), tuple(regions), tuple(others))
 
@@ -94,14 +91,14 @@ def _face(face: Mapping[str, Any], in_order: Sequence[Box], cut_off: Sequence[Bo
     return box
 
 
-def _hull(one: Box, other: Box) -> Box:
+def _bounding_box(one: Box, other: Box) -> Box:
     left, top = min(one.x, other.x), min(one.y, other.y)
     return Box(left, top, max(one.right, other.right) - left, max(one.bottom, other.bottom) - top)
 
 
 def _apart(regions: Sequence[Box], faces: Sequence[Box]) -> list[Box]:
-    """Two regions cut off where they meet, half-way between their faces, on the axis that divides these better: on
-    which they are farther apart, as measured in faces. (Shares of the height and of the width are not comparable.)
+    """Two regions cut off where they meet, half-way between their faces, on the axis on which the faces are
+    farther apart, as measured in faces. (Shares of the height and of the width are not comparable.)
     """
     (x, y), (other_x, other_y) = faces[0].centre, faces[1].centre
     first, second = regions

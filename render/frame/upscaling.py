@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from infinitetalk.buckets import Size
-
-RgbFrame = NDArray[np.uint8]
+from render.engines.faces import RgbImage
 
 # Measured on photographs that were made smaller: against bicubic, this strength and threshold gain 0.5 to 1.7 dB of
 # PSNR, and lose 0.02 dB at most where JPEG (quality 85) or noise (3 levels) was added. Stronger sharpening loses more.
@@ -28,14 +27,17 @@ NEIGHBOURS = np.ones((3, 3), np.uint8)
 
 
 class Upscaler:
-    """Enlarges H x W x 3 RGB frames of one size; H is even. Returns each frame as it is if there is nothing to do."""
+    """Enlarges H x W x 3 RGB frames of one size; H is even, since the upper and lower half are enlarged apart.
+
+    Returns each frame as it is if there is nothing to do.
+    """
 
     def __init__(self, source: Size, size: Size) -> None:
         """Of the frames and of the enlarged ones: height and width in pixels, see `render.frame.size.upscaled_size`."""
         self._source, self.size = source, size
         self._halves = ThreadPoolExecutor(2, thread_name_prefix="upscaling")  # Pillow and OpenCV release the GIL.
 
-    def __call__(self, frame: RgbFrame) -> RgbFrame:
+    def __call__(self, frame: RgbImage) -> RgbImage:
         """frame: of the size that was announced, else ValueError."""
         if frame.shape[:2] != self._source:
             raise ValueError(f"A frame is {frame.shape[:2]}, and {self._source} was announced.")
@@ -46,22 +48,22 @@ class Upscaler:
         size = self.size[::-1]
         darkest = cv2.resize(cv2.erode(frame, NEIGHBOURS), size, interpolation=cv2.INTER_LINEAR_EXACT)
         brightest = cv2.resize(cv2.dilate(frame, NEIGHBOURS), size, interpolation=cv2.INTER_LINEAR_EXACT)
-        bounded: RgbFrame = cv2.min(cv2.max(np.concatenate((upper, lower)), darkest), brightest)
+        bounded: RgbImage = cv2.min(cv2.max(np.concatenate((upper, lower)), darkest), brightest)
         return bounded
 
-    def _enlarged_half(self, image: Image.Image, half: int) -> RgbFrame:
+    def _enlarged_half(self, image: Image.Image, half: int) -> RgbImage:
         """The upper or lower half. Pillow reads what lies across the border, so the halves meet without a seam."""
         (height, width), middle = self.size, self._source[0] // 2
         box = (0, half * middle, self._source[1], (half + 1) * middle)
         return np.asarray(image.resize((width, height // 2), Image.Resampling.LANCZOS, box=box))
 
 
-def _sharpened(frame: RgbFrame) -> RgbFrame:
-    """Add 5/8 of the brightness's fine detail, above IGNORED_DETAIL. The colours keep theirs: it is mostly noise."""
+def _sharpened(frame: RgbImage) -> RgbImage:
+    """Add 5/8 of the brightness's fine detail, above IGNORED_DETAIL. The colors keep theirs: it is mostly noise."""
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
     blurred = cv2.sepFilter2D(grey, cv2.CV_16S, BINOMIAL, BINOMIAL, borderType=cv2.BORDER_REPLICATE)  # times 16
     detail: NDArray[np.int16] = (grey.astype(np.int16) << 4) - blurred
     detail -= np.clip(detail, -IGNORED_DETAIL, IGNORED_DETAIL)
     levels = (5 * detail + 64) >> 7  # 5/8 of detail / 16, rounded: it never exceeds 16 bits
-    sharpened: RgbFrame = cv2.add(frame, cv2.merge([levels] * 3), dtype=cv2.CV_8U)
+    sharpened: RgbImage = cv2.add(frame, cv2.merge([levels] * 3), dtype=cv2.CV_8U)
     return sharpened

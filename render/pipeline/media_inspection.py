@@ -19,8 +19,8 @@ def inspect(path: Path, folder: Path, *, max_audio_seconds: float, check: Check)
 
     Sound is decoded to its end, so its length is exact. A video is expensive to decode, so its packets are counted, and
     only the first frames are decoded, for their faces; its length is the container's. A file that a render would refuse
-    as damaged is refused here, too; the warning of a small damage comes with the render. The faces are as of
-    `render.frame.shot.Source.as_facts`.
+    as damaged is refused here, too; the warning of a small damage comes with the render. The faces are as
+    `render.frame.shot.Source.as_facts` makes them.
 
     folder: for files that are made on the way. check: called often; an exception from it ends the inspection. Raises
     ServiceError with the parameter `PARAM`, and OSError when the disk cannot be written to.
@@ -29,7 +29,7 @@ def inspect(path: Path, folder: Path, *, max_audio_seconds: float, check: Check)
     match facts:
         case ImageFacts():
             portrait = isolated.normalise_portrait(path, folder / "portrait.png", param=PARAM, check=check)
-            source = find_faces(portrait.path, None)
+            source = find_faces(portrait.path, is_video=False)
             return "image", {"format": facts.format, **_upright(facts, source), **source.as_facts()}
         case AudioFacts():
             wav = folder / "voice.wav"
@@ -39,7 +39,7 @@ def inspect(path: Path, folder: Path, *, max_audio_seconds: float, check: Check)
             isolated.check_video(path, param=PARAM, check=check)
             first = folder / "first_frames.mp4"
             isolated.normalise_video(path, first, max_seconds=VIDEO_FRAMES / FPS, param=PARAM, check=check)
-            source = find_faces(None, first)
+            source = find_faces(first, is_video=True)
             return "video", {**asdict(facts), **_upright(facts, source), **source.as_facts()}
     isolated.refuse(path, param=PARAM, check=check)
 

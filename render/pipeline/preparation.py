@@ -22,7 +22,7 @@ from render.media.probe import VideoFacts
 from render.media.video.source_video import SourceVideo
 from render.models import Render
 from render.parameters import Parameters
-from render.pipeline.framed_source import frame_source
+from render.pipeline.framed_source import prepare_frames
 from render.pipeline.growth import GrowthCheck
 from render.sources import Sources, SourceWarning, Speech
 from render.speech.registry import Script, speak
@@ -48,13 +48,15 @@ def prepare_sources(
     engine: Engine,
     folder: Path,
     check: Check,
+    check_draining: Check = lambda: None,
     moved_on: Callable[[], None] = lambda: None,
 ) -> Prepared:
     """Fetch or speak the sources, check, normalise, frame and store them.
 
     folder: for the local files. check: called often while files are fetched or decoded; an exception from it ends that,
-    and is raised here. moved_on: called whenever something has been done. Raises ServiceError with the parameter at
-    fault, StorageFailure, DamagedObject, SpeechUnavailable.
+    and is raised here. check_draining: likewise, while a background is replaced frame by frame, which takes long.
+    moved_on: called whenever something has been done. Raises ServiceError with the parameter at fault, StorageFailure,
+    DamagedObject, SpeechUnavailable.
     """
     parameters = Parameters.resolve(render.parameters)
     interval = settings.RENDER_TIMEOUT_SECONDS / GROWTH_CHECKS_PER_TIMEOUT
@@ -65,7 +67,7 @@ def prepare_sources(
     fetched = _fetch_all({param: url for param, url in urls.items() if url}, folder, check)
     moved_on()
     image = fetched.pop("image_url")
-    backdrop = fetched.pop(BACKGROUND, None)
+    background_image = fetched.pop(BACKGROUND, None)
     max_seconds = render.tenant.plan.max_audio_seconds
     if render.script:
         spoken = folder / "script"
@@ -91,7 +93,12 @@ def prepare_sources(
     if is_video:
         path = folder / "source.mp4"
         by_video = parameters.length == "video"
-        seconds = max_seconds + 1 if by_video else num_frames / FPS if num_frames else scene.duration_seconds
+        if by_video:
+            seconds = max_seconds + 1.0  # one second more, so that a video that is too long is noticed
+        elif num_frames:
+            seconds = num_frames / FPS
+        else:
+            seconds = scene.duration_seconds
         source_video = isolated.normalise_video(image, path, max_seconds=seconds, param="image_url", check=check)
         if by_video:
             num_frames = _require_length(source_video, max_seconds)
@@ -101,14 +108,31 @@ def prepare_sources(
         path = folder / "portrait.png"
         isolated.normalise_portrait(image, path, param="image_url", check=check)
     if num_frames is not None:
-        # In silence the mouth is closed. A model that gets no voice at all makes one up, from the end of what it has.
+        # After the voice comes silence, in which the mouth is closed. Without it the model would invent speech.
         scene = lengthen(scene, num_frames / FPS, folder)
-    if backdrop is not None:
-        picture = folder / "background.png"
-        isolated.normalise_portrait(backdrop, picture, param=BACKGROUND, check=check)
-        backdrop = picture
+    if background_image is not None:
+        normalised = folder / "background.png"
+        isolated.normalise_portrait(background_image, normalised, param=BACKGROUND, check=check)
+        background_image = normalised
+    seconds = num_frames / FPS if num_frames is not None else scene.duration_seconds
+    parameters.require_short(is_video=is_video, seconds=seconds)
     moved_on()
-    framed = frame_source(path, is_video, parameters, render.speakers, len(voices), engine, backdrop, check, moved_on)
+
+    def check_frame() -> None:
+        check()
+        check_draining()
+
+    framed = prepare_frames(
+        path,
+        is_video=is_video,
+        parameters=parameters,
+        speakers=render.speakers,
+        num_voices=len(voices),
+        engine=engine,
+        background_image=background_image,
+        check=check_frame,
+        moved_on=moved_on,
+    )
     stored = store(framed.path)
     sources = Sources(
         portrait=None if is_video else stored,

@@ -7,7 +7,7 @@ segment is not rendered again unless it is wrong, and everything after it is mad
 import logging
 import tempfile
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from render import advice
@@ -28,11 +28,10 @@ from render.node_faults import as_node_faults
 from render.parameters import TRANSPARENT, Parameters
 from render.pipeline import segments, test_scenarios
 from render.pipeline.attempt_end import record_end
-from render.pipeline.framed_source import no_person
 from render.pipeline.local_inputs import checkpoint_after, fetch, inputs_of, plan_of, sound_of, sources_of
 from render.pipeline.poster import poster_frame
 from render.pipeline.preparation import prepare_sources
-from render.pipeline.transparent_video import cut_out
+from render.pipeline.transparent_video import add_transparent_video
 from render.queue import tickets
 from render.storage import media
 
@@ -74,7 +73,8 @@ def _make_video(claim: Claim, lease: Lease, folder: Path) -> None:
         transitions.hand_over(claim, transitions.COMMON_QUEUE, Phase.ASSEMBLING)
         return
     require_planned_segments(render)
-    upload_and_finish(claim, lease, render, assemble(claim, lease, render, folder))
+    video, poster = assemble(claim, lease, render, folder)
+    upload_and_finish(claim, lease, render, video, poster, folder)
 
 
 def prepare(claim: Claim, lease: Lease, render: Render, folder: Path) -> None:
@@ -82,7 +82,14 @@ def prepare(claim: Claim, lease: Lease, render: Render, folder: Path) -> None:
     _enter(claim, lease, Phase.PREPARE, 1)
     engine = registry.get(render.engine)
     parameters = Parameters.resolve(render.parameters)
-    prepared = prepare_sources(render, engine=engine, folder=folder, check=lease.check, moved_on=lease.moved_on)
+    prepared = prepare_sources(
+        render,
+        engine=engine,
+        folder=folder,
+        check=lease.check,
+        check_draining=lease.check_draining,
+        moved_on=lease.moved_on,
+    )
     sources, shot = prepared.sources, prepared.shot
     parameters = replace(parameters, frame_num=prepared.num_frames)
     plan = engine.plan(inputs_of(render, sources, folder, lease), parameters, shot)
@@ -152,38 +159,31 @@ def render_segments(claim: Claim, lease: Lease, render: Render, folder: Path) ->
             began = stored_at
 
 
-@dataclass(frozen=True)
-class FinishedFiles:
-    video: Path
-    poster: Path
-    alpha: Path | None  # the video of the person alone, if it was requested and a person was found
-
-
-def assemble(claim: Claim, lease: Lease, render: Render, folder: Path) -> FinishedFiles:
-    """4. Assemble: join the recorded segments without encoding them again, and add the sound."""
+def assemble(claim: Claim, lease: Lease, render: Render, folder: Path) -> tuple[Path, Path]:
+    """4. Assemble: join the recorded segments without encoding them again, and add the sound. Returns video, poster."""
     _enter(claim, lease, Phase.ASSEMBLING, progress.RENDERED)
     files = [fetch(segment.key, folder, lease) for segment in render.segments.all()]
     video = folder / "video.mp4"
     sound = sound_of(render, folder, lease)
-    plan, parameters = plan_of(render), Parameters.resolve(render.parameters)
-    output_video.assemble_video(files, sound, plan.num_frames, video, on_joined=lease.moved_on)
+    output_video.assemble_video(files, sound, plan_of(render).num_frames, video, on_joined=lease.moved_on)
     poster = folder / "poster.jpg"
     segment, number = poster_frame(files)
     output_video.save_poster(segment, poster, frame=number)
-    alpha = folder / "video.webm" if parameters.background == TRANSPARENT else None
-    if alpha and not cut_out(files, sound, plan, parameters, alpha, lease):
-        progress.warn(claim, no_person("there is no video without it"))
-        alpha = None
-    return FinishedFiles(video, poster, alpha)
+    return video, poster
 
 
-def upload_and_finish(claim: Claim, lease: Lease, render: Render, files: FinishedFiles) -> None:
-    """5. Upload the video and its poster. 6. Finish: end the render and charge it, in one transaction."""
+def upload_and_finish(claim: Claim, lease: Lease, render: Render, video: Path, poster: Path, folder: Path) -> None:
+    """5. Upload the video and its poster. 6. Finish: end the render and charge it, in one transaction.
+
+    A transparent video comes between both: it is made last, so that it can cost no finished video.
+    """
     lease.check()
     _enter(claim, lease, Phase.UPLOADING, progress.ASSEMBLED)
-    video_key = media.store_video(files.video, render, claim, lease.report_upload)
-    poster_key = media.store_video(files.poster, render, claim)
-    alpha_key = media.store_video(files.alpha, render, claim) if files.alpha else ""
+    video_key = media.store_video(video, render, claim, lease.report_upload)
+    poster_key = media.store_video(poster, render, claim)
+    alpha_key = ""
+    if Parameters.resolve(render.parameters).background == TRANSPARENT:
+        alpha_key = add_transparent_video(claim, lease, render, folder)
     transitions.finish(
         claim,
         video_key=video_key,

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from django.conf import settings
@@ -18,19 +19,27 @@ logger = logging.getLogger(__name__)
 STORAGE_TRIES = 40  # to store a segment, spread over STORAGE_PATIENCE_SECONDS
 
 
-def store(path: Path, render: Render, claim: Claim, lease: Lease) -> str:
-    """Store a segment or a checkpoint; return its key. Raises StorageFailure and what `lease.check` raises.
+def store(
+    path: Path,
+    render: Render,
+    claim: Claim,
+    lease: Lease,
+    *,
+    put: Callable[[Path, Render, Claim], str] | None = None,
+) -> str:
+    """Store a segment or a checkpoint, or another file by `put`; return its key. Raises StorageFailure and what
+    `lease.check` raises.
 
-    It tries for STORAGE_PATIENCE_SECONDS: giving up would throw away what the engine has just rendered.
+    It tries for STORAGE_PATIENCE_SECONDS: giving up would throw away what has just been made.
     """
     deadline = time.monotonic() + settings.STORAGE_PATIENCE_SECONDS
     while True:
         try:
-            return media.store_segment(path, render, claim)
+            return (put or media.store_segment)(path, render, claim)
         except StorageFailure as failure:
             if not failure.reason.passes_later or time.monotonic() > deadline:
                 raise
-            logger.warning("Render %s: a segment waits for the storage: %s", claim.render_id, failure)
+            logger.warning("Render %s: %s waits for the storage: %s", claim.render_id, path.name, failure)
         lease.check()
         lease.moved_on()  # STORAGE_PATIENCE_SECONDS limits this wait, not RENDER_TIMEOUT_SECONDS.
         time.sleep(settings.STORAGE_PATIENCE_SECONDS / STORAGE_TRIES)

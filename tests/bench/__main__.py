@@ -76,7 +76,8 @@ def draft_speed(folder: Path) -> dict[str, object]:
 def _draft_run(inputs: RenderInputs, folder: Path):  # type: ignore[no-untyped-def]
     start = time.perf_counter()
     engine, parameters, first = DraftEngine(), Parameters(seed=42), 0.0
-    shot = plan_shot(find_faces(inputs.portrait, None), parameters, [], num_voices=1, pixels=engine.pixels("480p"))
+    source = find_faces(inputs.portrait, is_video=False)
+    shot = plan_shot(source, parameters, [], num_voices=1, pixels=engine.pixels("480p"))
     plan = engine.plan(inputs, parameters, shot)
     pieces = []
     sound = [(folder / "speech.wav", 0.0)]

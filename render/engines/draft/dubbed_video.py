@@ -14,9 +14,11 @@ from render.engines.base import FPS
 from render.engines.draft.mouth.drawing import Mouth
 from render.engines.draft.mouth.shape import MouthPose
 from render.engines.draft.voice_features import SpeechTrack
-from render.engines.faces import MAX_YAW, MIN_WIDTH, Face, FaceFinder, RgbImage, chosen_faces, talking_faces
+from render.engines.faces import MAX_YAW, Face, FaceFinder, RgbImage
+from render.engines.speaking_faces import speaking_faces
 from render.frame.boxes import Box, Crop
 from render.frame.fit import fit
+from render.frame.shot import MIN_FACE
 
 SEARCH_EVERY = 5  # frames; a search costs as much as following a face through ten frames
 PROBE_EVERY = 12  # frames
@@ -69,17 +71,12 @@ def check_faces(source: SourceFrames, count: int, boxes: Sequence[Box]) -> None:
     for _, image in source.frames(every=PROBE_EVERY):
         faces = finder.find_all(image)
         try:
-            _speaking(faces, count, boxes, image)
+            speaking_faces(faces, count, boxes, image)
             return
         except ServiceError as error:
             if faces:  # this error tells more than that there is no face
                 problem = error
     raise problem
-
-
-def _speaking(found: list[Face], count: int, boxes: Sequence[Box], image: RgbImage) -> list[Face]:
-    """The faces of the speakers, by voice. Raises as `talking_faces`."""
-    return chosen_faces(found, boxes, *image.shape[:2]) if boxes else talking_faces(found, count)
 
 
 class DubbedVideo:
@@ -127,7 +124,7 @@ class DubbedVideo:
 
 
 def _follow(source: SourceFrames, count: int, num_frames: int, boxes: Sequence[Box]) -> list[list[Face | None]]:
-    """By speaker, left to right, and source frame: the face, smoothed over time; None where it cannot be moved."""
+    """By voice, as requested, and by source frame: the face, smoothed over time; None where it cannot be moved."""
     finder = FaceFinder()
     tracks: list[list[Face | None]] = [[] for _ in range(count)]
     last: list[Face | None] = [None] * count
@@ -152,7 +149,7 @@ def _follow(source: SourceFrames, count: int, num_frames: int, boxes: Sequence[B
 
 def _can_be_moved(face: Face) -> bool:
     is_turned = abs(face.yaw) > MAX_YAW + TURNING_TOLERANCE
-    return face.score >= MIN_FOLLOWED_SCORE and face.width >= MIN_WIDTH and not is_turned
+    return face.score >= MIN_FOLLOWED_SCORE and face.width >= MIN_FACE and not is_turned
 
 
 def _take_up(
@@ -170,14 +167,14 @@ def _take_up(
     """
     if all(face is None for face in last):
         try:
-            last[:] = _speaking(faces, len(last), boxes, image)
+            last[:] = speaking_faces(faces, len(last), boxes, image)
             visible[:] = [True] * len(last)
             bystanders[:] = [face for face in faces if not any(face is speaker for speaker in last)]
         except ServiceError:
             pass  # not all speakers are in view yet
         return
     taken = [face for face, seen in zip(last, visible, strict=True) if seen and face is not None]
-    free = [face for face in faces if face.width >= MIN_WIDTH and not any(_near(face, other) for other in taken)]
+    free = [face for face in faces if face.width >= MIN_FACE and not any(_near(face, other) for other in taken)]
     for speaker, before in enumerate(last):
         if before is None or visible[speaker]:
             continue

@@ -25,7 +25,8 @@ from render.engines.draft.draft_mark import DraftMark
 from render.engines.draft.dubbed_video import DubbedVideo, SourceFrames, check_faces
 from render.engines.draft.talking_portrait import TalkingPortrait
 from render.engines.draft.voice_features import speech_track, voice_seconds
-from render.engines.faces import Face, FaceFinder, RgbImage, chosen_faces, talking_faces
+from render.engines.faces import Face, FaceFinder, RgbImage
+from render.engines.speaking_faces import speaking_faces
 from render.frame.boxes import Box, Crop
 from render.frame.fit import fit
 from render.frame.shot import Shot
@@ -135,9 +136,8 @@ def _frame_source(inputs: RenderInputs, parameters: Parameters, plan: RenderPlan
 
 def _faces(image: RgbImage, count: int, boxes: Sequence[Box]) -> tuple[list[Face], list[Face]]:
     """The faces that speak, by voice, and those that keep still. boxes: as `RenderPlan.faces`."""
-    height, width = image.shape[:2]
     found = FaceFinder().find_all(image)
-    talking = chosen_faces(found, boxes, height, width) if boxes else talking_faces(found, count)
+    talking = speaking_faces(found, count, boxes, image)
     return talking, [face for face in found if not any(face is other for other in talking)]
 
 

@@ -1,4 +1,4 @@
-"""The transparent film: a finished render without its background, as WebM with VP9 and alpha, for web pages."""
+"""The transparent video: a finished render without its background, as WebM with VP9 and alpha, for web pages."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -10,7 +10,6 @@ import av
 import numpy as np
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -19,13 +18,12 @@ from render.engines.faces import RgbImage
 from render.frame.background.mask_edges import Mask, person_colors
 from render.frame.background.segmentation import PersonSegmenter, SmoothedMasks
 from render.frame.background.video_frames import images_of, one_ahead
+from render.frame.boxes import PixelBox
 from render.media.atomic_file import atomic_file
 from render.media.audio.aac import encode_mix
 from render.media.audio.mix import AudioMix, open_mix
-from render.media.video.h264 import Rgb709Converter
+from render.media.video.h264 import Rgb709Converter, set_bt709
 from render.media.video.output_video import AI_GENERATED
-
-Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
 OPUS_RATE = 48_000  # Hz, the only full rate of Opus
 OPUS_BIT_RATES = {"mono": 96_000, "stereo": 128_000}
@@ -48,14 +46,14 @@ def write_alpha_video(
     num_frames: int,
     destination_webm: Path,
     *,
-    opaque: Box | None = None,
+    opaque: PixelBox | None = None,
     on_progress: Callable[[float], None] = lambda share: None,
 ) -> bool:
     """Cut the person out of each frame of segments (of `encode_segment`, in order); mix the voices as in the mp4.
 
     opaque: a part of the frame that stays as it is. on_progress: called after each frame with the share that is done.
-    Returns False, and writes nothing, when no segment begins with a person in sight. Colours are not multiplied by the
-    alpha (as WebM wants it). Equal inputs give equal bytes. Raises ValueError when the segments do not add up to
+    Returns False, and writes nothing, when no segment begins with a person in sight. Straight alpha: colors are not
+    premultiplied, as WebM wants it. Equal inputs give equal bytes. Raises ValueError when the segments do not add up to
     `num_frames`, and ServiceError audio_invalid when a voice cannot be decoded.
     """
     segmenter, masks = PersonSegmenter(), SmoothedMasks()
@@ -96,14 +94,14 @@ def write_alpha_video(
 
 
 class _TransparentFrames:
-    def __init__(self, opaque: Box | None) -> None:
+    def __init__(self, opaque: PixelBox | None) -> None:
         self._opaque = opaque
         self._convert = Rgb709Converter()
 
     def frame(self, image: RgbImage, mask: Mask) -> av.VideoFrame:
         colors, alpha = np.rint(person_colors(image, mask)).astype(np.uint8), np.rint(255 * mask).astype(np.uint8)
         if self._opaque is not None:
-            left, top, right, bottom = self._opaque
+            top, left, bottom, right = self._opaque
             box = np.s_[top:bottom, left:right]
             colors[box], alpha[box] = image[box], 255
         without_alpha = self._convert(av.VideoFrame.from_ndarray(colors, format="rgb24"))
@@ -115,7 +113,7 @@ class _TransparentFrames:
 
 
 def _pixels(plane: av.video.plane.VideoPlane) -> NDArray[np.uint8]:
-    """The plane's memory. Its rows may be longer than they are shown."""
+    """The plane's memory. Without the padding at the end of each row."""
     rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
     pixels: NDArray[np.uint8] = rows[:, : plane.width]
     return pixels
@@ -126,12 +124,8 @@ def _add_vp9_stream(container: OutputContainer, width: int, height: int) -> Vide
     stream.width, stream.height, stream.pix_fmt = width, height, "yuva420p"
     stream.gop_size = 2 * FPS
     stream.metadata["alpha_mode"] = "1"  # by it a player knows that there is alpha
-    context = stream.codec_context
-    context.thread_count = THREADS
-    context.color_primaries = ColorPrimaries.BT709
-    context.color_trc = ColorTrc.BT709
-    context.colorspace = Colorspace.ITU709
-    context.color_range = ColorRange.MPEG
+    stream.codec_context.thread_count = THREADS
+    set_bt709(stream.codec_context)
     return stream
 
 

@@ -30,11 +30,11 @@ class Composition:
     def keeps_background(self) -> bool:
         return self.background == KEEP
 
-    def lies_at_bottom(self, *, has_person: bool) -> bool:
+    def lies_at_bottom(self, *, is_cut_out: bool) -> bool:
         """Whether a padded source lies at the bottom of the frame, and not in its middle: where another background goes
-        on beside it, a person who is cut off at the chest would float.
+        on beside it, a person who is cut off at the chest would float. is_cut_out: whether the person is cut out.
         """
-        return has_person and not self.keeps_background and self.pad_color is None
+        return is_cut_out and self.pad_color is None
 
 
 class FrameComposer:
@@ -62,7 +62,7 @@ class FrameComposer:
         has_border = (rows, columns) != self._composition.size
         if mask is None and not has_border:
             return shown
-        at_bottom = self._composition.lies_at_bottom(has_person=mask is not None)
+        at_bottom = self._composition.lies_at_bottom(is_cut_out=mask is not None)
         top, left = (self._height - rows) // (1 if at_bottom else 2), (self._width - columns) // 2
         pad_color = self._composition.pad_color if has_border else None
         if mask is None:

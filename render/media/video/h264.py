@@ -2,6 +2,7 @@
 
 import av
 from av.container import OutputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
@@ -29,13 +30,17 @@ def add_h264_stream(container: OutputContainer, width: int, height: int) -> Vide
     stream.height = height
     stream.pix_fmt = "yuv420p"
     stream.gop_size = 2 * FPS  # a player can seek to every second second
-    context = stream.codec_context
-    context.thread_count = THREADS
+    stream.codec_context.thread_count = THREADS
+    set_bt709(stream.codec_context)
+    return stream
+
+
+def set_bt709(context: VideoCodecContext) -> None:
+    """Let the file say that its colors are limited-range BT.709, which `Rgb709Converter` makes."""
     context.color_primaries = ColorPrimaries.BT709
     context.color_trc = ColorTrc.BT709
     context.colorspace = Colorspace.ITU709
     context.color_range = ColorRange.MPEG
-    return stream
 
 
 class Rgb709Converter:

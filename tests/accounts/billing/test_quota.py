@@ -290,6 +290,8 @@ def test_an_enlargement_that_turns_out_to_change_nothing_costs_nothing(acme) -> 
         acme, render_id=uuid.uuid4(), api_key=None, is_test=False, engine="draft", resolution="480p", upscale="720p"
     )
     assert entry.price_micros == 1300
+    # Neither a price of today nor the cap that the enlargement would have reached changes what was agreed.
+    Plan.objects.update(prices=full_prices(draft={"480p": 1900}), spend_cap_micros=10_000)
 
     quota.set_hold(entry.render_id, 10, is_enlarged=False)
 

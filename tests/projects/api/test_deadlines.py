@@ -1,5 +1,6 @@
 """`start_deadline_seconds` and `total_deadline_seconds` of `POST /projects`, as a customer sees them."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -178,8 +179,9 @@ def test_a_deadline_that_will_hardly_be_kept_is_a_warning(alice) -> None:
         warned = [(warning["param"], warning["code"]) for warning in answer["warnings"]]
         assert warned == [(field, "deadline_unlikely") for field in tight]
     begin, end = told["warnings"]
-    assert begin["detail"] == "It will probably begin in 15 s, and the deadline is in 10 s."
-    assert end["detail"] == "It will probably be finished in 20 s, and the deadline is in 12 s."
+    assert re.fullmatch(r"By the estimate it will begin later than \d{4}-\S+Z, the deadline\.", begin["detail"])
+    assert "it will be finished later than" in end["detail"]
+    assert again["warnings"] == project["warnings"]  # Nor does the ETag change while nothing happens.
     assert Project.objects.get(pk=project["id"]).warnings == []  # It is not kept: later it may be otherwise.
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from projects.models import Project
 from tests.projects.assets.test_uploads import ready
-from tests.projects.steps import NEW, PROJECTS, create, latest_render
+from tests.projects.steps import NEW, PROJECTS, create, finished_project, latest_render
 
 DRY = f"{PROJECTS}?dry_run=true"
 LEFT, MIDDLE, RIGHT = (
@@ -63,7 +63,7 @@ def test_the_size_and_what_is_cut_off_are_told_at_once(alice, plan, parameters, 
         assert ("cropped" in codes(body)) == (crop is not None) == (body["crop"] is not None)
         if crop:
             assert body["crop"]["width"] == pytest.approx(crop, abs=0.01)
-            assert "44 % of the image" in body["warnings"][0]["detail"]
+            assert "44 % of the source" in body["warnings"][0]["detail"]
 
 
 def test_an_enlarged_video_costs_more_where_the_plan_has_a_price(alice, plan) -> None:
@@ -138,6 +138,18 @@ def test_speakers_are_echoed_and_given_to_the_render(alice) -> None:
 def test_what_speakers_may_be(alice, speakers, param, told) -> None:
     problem = refused(alice, speakers=speakers)
     assert problem["code"] == "invalid" and problem["param"].startswith(param) and told in problem["detail"]
+
+
+def test_ten_thousand_speakers_are_refused_before_each_is_looked_at(alice) -> None:
+    problem = refused(alice, speakers=[{}] * 10_000)
+    assert (problem["param"], len(problem["errors"])) == ("speakers", 1) and "At most 2" in problem["detail"]
+
+
+def test_names_that_there_are_not_are_told_of_speakers_too(alice) -> None:
+    speakers = [{"audio": 1, "name": "Ann", "face": {"box": {**LEFT, "unit": "px"}, "side": "left"}}]
+    body = create(alice, speakers=speakers)
+    unknown = {warning["param"] for warning in body["warnings"] if warning["code"] == "unknown"}
+    assert unknown == {"speakers.0.name", "speakers.0.face.side", "speakers.0.face.box.unit"}
 
 
 def test_two_voices_need_two_speakers(alice) -> None:
@@ -215,7 +227,8 @@ def test_guidance_that_does_not_fit_the_model_is_told(alice, parameters, param) 
     ("parameters", "kind", "unused"),
     [
         ({"pad_color": "#000000"}, "image", ["parameters.pad_color"]),
-        ({"pad_color": "#000000", "fit": "pad"}, "image", []),
+        ({"pad_color": "#000000", "fit": "pad", "aspect_ratio": "1:1"}, "image", []),
+        ({"fit": "pad"}, "image", ["parameters.fit"]),
         ({"background_blur": 0.2}, "image", ["parameters.background_blur"]),
         ({"background_blur": 0.2, "background": "blur"}, "image", []),
         ({"video_end": "loop", "length": "video"}, "image", ["parameters.video_end", "parameters.length"]),
@@ -244,6 +257,34 @@ def test_what_has_no_effect_is_told(alice, parameters, kind, unused) -> None:
 def test_what_the_parameters_may_be(alice, parameters, param, told) -> None:
     problem = refused(alice, parameters=parameters)
     assert (problem["code"], problem["param"]) == ("invalid", param) and told in problem["detail"]
+
+
+@pytest.mark.parametrize(("kind", "background"), [("image", "transparent"), ("video", "blur"), ("video", "#ffffff")])
+def test_a_person_is_not_cut_out_of_every_frame_of_a_long_video(alice, kind, background) -> None:
+    image, long = asset(alice, kind=kind)["reference"], ready(alice, "audio", duration_seconds=301.0)["reference"]
+
+    problem = refused(alice, image_url=image, audio_url=long, parameters={"background": background})
+
+    assert (problem["code"], problem["param"]) == ("video_too_long", "parameters.background")
+    assert "300 s" in problem["detail"] and "301 s" in problem["detail"]
+    create(alice, image_url=image, audio_url=long)
+    create(alice, image_url=asset(alice)["reference"], audio_url=long, parameters={"background": "#ffffff"})
+
+
+def test_the_length_of_the_video_means_nothing_for_an_image_and_hides_no_price(alice) -> None:
+    voice = ready(alice, "audio", duration_seconds=7.0)["reference"]
+    body = dry(alice, asset(alice), audio_url=voice, parameters={"length": "video"})
+    assert (body["price"]["seconds"], codes(body)) == (7, ["unused"])
+
+
+def test_a_transparent_final_video_is_refused_also_when_a_draft_is_finalized(alice) -> None:
+    transparent = {"background": "transparent"}
+    problem = refused(alice, parameters={**transparent, "engine": "stateful"})
+    assert (problem["code"], problem["param"]) == ("background_unavailable", "parameters.background")
+
+    draft = finished_project(alice, parameters=transparent)
+    response = alice.post(draft["urls"]["finalize"])
+    assert (response.status_code, response.json()["code"]) == (422, "background_unavailable")
 
 
 def test_a_background_is_an_image_of_the_same_account(alice, charlie) -> None:

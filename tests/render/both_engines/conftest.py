@@ -95,4 +95,4 @@ def crowd(tmp_path_factory: pytest.TempPathFactory, head: np.ndarray) -> Path:
 
 @pytest.fixture(scope="session")
 def found(crowd: Path) -> Source:
-    return find_faces(crowd, None)
+    return find_faces(crowd, is_video=False)

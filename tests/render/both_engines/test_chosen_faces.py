@@ -45,7 +45,7 @@ def draft(given: RenderInputs, source: Source, speakers: Sequence, **parameters)
 def motion(frames: np.ndarray, people: Sequence[Box]) -> list[int]:
     """Of each person's face and the hair and neck around it: by how many levels of 255 a pixel changes at most."""
     change = np.ptp(frames, axis=0).max(axis=-1)
-    boxes = [face.grown(above=0.3, below=0.2, beside=0.2).in_pixels(*change.shape) for face in people]
+    boxes = [face.expanded(above=0.3, below=0.2, beside=0.2).in_pixels(*change.shape) for face in people]
     return [int(change[top:bottom, left:right].max()) for top, left, bottom, right in boxes]
 
 
@@ -61,7 +61,7 @@ def test_only_the_chosen_face_of_a_picture_moves(crowd, found, people, loud, cho
 
 @pytest.mark.slow
 def test_a_box_drawn_by_hand_means_the_same_face(crowd, found, people, loud) -> None:
-    given, box = inputs(crowd, loud), people[2].grown(above=0.3, below=0.1, beside=0.2)
+    given, box = inputs(crowd, loud), people[2].expanded(above=0.3, below=0.1, beside=0.2)
 
     assert np.array_equal(draft(given, found, by_box(box)), draft(given, found, by_index(2)))
 
@@ -124,7 +124,7 @@ def changed(frames: np.ndarray, video: Path) -> np.ndarray:
     ("speakers", "moving"), [(by_index(0), 0), pytest.param(by_index(1), 1, marks=pytest.mark.slow), ([], 1)]
 )
 def test_only_the_chosen_face_of_a_video_is_dubbed(filmed, loud, speakers, moving: int) -> None:
-    source = find_faces(None, filmed)
+    source = find_faces(filmed, is_video=True)
     change = changed(draft(inputs(filmed, loud), source, speakers), filmed)
 
     halves = change[:, :, :256], change[:, :, 256:]
@@ -136,7 +136,7 @@ def test_only_the_chosen_face_of_a_video_is_dubbed(filmed, loud, speakers, movin
 @pytest.mark.parametrize("speakers", [pytest.param(by_index(1), marks=pytest.mark.slow), []])
 def test_a_voice_does_not_go_over_to_somebody_else_while_its_speaker_is_hidden(tmp_path, head, loud, speakers) -> None:
     video = two_people(tmp_path, head, hidden=range(4, 18))
-    source = find_faces(None, video)
+    source = find_faces(video, is_video=True)
     engine, resolved = DraftEngine(), Parameters(seed=7, frame_num=FRAMES + 18)
     shot = plan_shot(source, resolved, speakers, num_voices=1, pixels=source.size[0] * source.size[1])
     given = inputs(video, loud)
@@ -154,7 +154,7 @@ def test_a_voice_does_not_go_over_to_somebody_else_while_its_speaker_is_hidden(t
 @pytest.mark.parametrize("aspect_ratio", ["1:1", "9:16"])
 @pytest.mark.parametrize("chosen", [0, 1])
 def test_a_part_of_a_video_shows_the_chosen_face_and_moves_it(filmed, loud, aspect_ratio: str, chosen: int) -> None:
-    source, engine = find_faces(None, filmed), DraftEngine()
+    source, engine = find_faces(filmed, is_video=True), DraftEngine()
     parameters = Parameters(seed=7, frame_num=FRAMES, aspect_ratio=aspect_ratio)
     given, pixels = inputs(filmed, loud), source.size[0] * source.size[1]
     shot = plan_shot(source, parameters, by_index(chosen), num_voices=1, pixels=pixels)
@@ -164,7 +164,7 @@ def test_a_part_of_a_video_shows_the_chosen_face_and_moves_it(filmed, loud, aspe
     recorded = SourceFrames(filmed, *shot.size, shot.crop).read(range(FRAMES))
     change = np.abs(piece.frames.astype(int) - np.stack(list(recorded.values()))).max(axis=(0, 3))
     face = left_to_right(source.faces)[chosen].seen_from(shot.framing.shown)
-    top, left, bottom, right = face.grown(above=0, below=0.4, beside=0.2).in_pixels(*shot.size)
+    top, left, bottom, right = face.expanded(above=0, below=0.4, beside=0.2).in_pixels(*shot.size)
     assert change[top:bottom, left:right].max() > 60
     change[top:bottom, left:right] = 0
     change[DraftMark(*shot.size).box] = 0
@@ -179,7 +179,7 @@ def test_of_tilted_heads_only_the_chosen_one_moves(tmp_path, head, loud, degrees
     picture = np.full((288, 640, 3), GREY, np.uint8)
     picture[32:, :256], picture[32:, 384:] = tilted, tilted[:, ::-1]
     Image.fromarray(picture).save(tmp_path / "tilted.png")
-    source = find_faces(tmp_path / "tilted.png", None)
+    source = find_faces(tmp_path / "tilted.png", is_video=False)
 
     moved = motion(draft(inputs(tmp_path / "tilted.png", loud), source, by_index(chosen)), left_to_right(source.faces))
 

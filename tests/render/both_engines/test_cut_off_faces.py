@@ -30,7 +30,7 @@ def source(request, tmp_path: Path) -> Path:
 
 def shot_of(source: Path, speakers: list[dict]):
     is_video = source.suffix == ".mp4"
-    found = find_faces(None if is_video else source, source if is_video else None)
+    found = find_faces(source, is_video=is_video)
     assert (len(found.faces), len(found.cut_off)) == (0, 1)
     return plan_shot(found, PARAMETERS, speakers, num_voices=1, pixels=144 * 300)
 

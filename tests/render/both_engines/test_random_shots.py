@@ -46,7 +46,7 @@ def cases() -> Iterator[Case]:
         faces = faces_in(random, height, width)
         indices = random.permutation(len(faces))[: random.integers(1, 3)]
         chosen = [left_to_right(faces)[index] for index in indices]
-        boxes = [face.grown(above=0.2, below=0.2, beside=0.2).as_json() for face in chosen]
+        boxes = [face.expanded(above=0.2, below=0.2, beside=0.2).as_json() for face in chosen]
         by_index = random.random() < 0.5
         requested = [
             {"audio": voice, "face": {"index": int(index)} if by_index else {"box": box}}

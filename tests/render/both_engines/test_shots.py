@@ -50,14 +50,14 @@ def portrait(tmp_path: Path, head: np.ndarray) -> Path:
 def test_a_draft_of_848_x_480_shows_what_was_planned(portrait, silent) -> None:
     parameters = Parameters(seed=1, frame_num=1, aspect_ratio="16:9")
     engine, given = DraftEngine(), inputs(portrait, silent)
-    shot = plan_shot(find_faces(portrait, None), parameters, [], num_voices=1, pixels=engine.pixels("480p"))
+    shot = plan_shot(find_faces(portrait, is_video=False), parameters, [], num_voices=1, pixels=engine.pixels("480p"))
     plan = engine.plan(given, parameters, shot)
     [piece] = engine.segments(given, parameters, plan, None, FreeLease())
 
     assert shot.crop is not None
     shown = fit(np.asarray(Image.open(portrait)), 480, 848, shot.crop)
     assert piece.frames.shape == (1, 480, 848, 3)
-    [face] = [face.seen_from(shot.framing.shown) for face in find_faces(portrait, None).faces]
+    [face] = [face.seen_from(shot.framing.shown) for face in find_faces(portrait, is_video=False).faces]
     eyes = round(face.centre[1] * 480)  # below, the mouth is closed
     assert np.abs(piece.frames[0, :eyes].astype(int) - shown[:eyes]).max() <= 12
 
@@ -67,7 +67,7 @@ def test_a_final_video_of_848_x_480_shows_the_same_part(portrait, silent, tiny_m
     parameters = Parameters(seed=1, frame_num=5, aspect_ratio="16:9", lora_scale=0, sample_steps=1)
     engine, given = tiny_model.engine(published_sizes=True), inputs(portrait, silent)
     assert engine.pixels("480p") == DraftEngine().pixels("480p") == InfiniteTalkEngine("/none").pixels("480p")
-    shot = plan_shot(find_faces(portrait, None), parameters, [], num_voices=1, pixels=engine.pixels("480p"))
+    shot = plan_shot(find_faces(portrait, is_video=False), parameters, [], num_voices=1, pixels=engine.pixels("480p"))
     [piece] = engine.segments(given, parameters, engine.plan(given, parameters, shot), None, FreeLease())
 
     assert piece.frames.shape == (5, 480, 848, 3)

@@ -48,7 +48,9 @@ def inputs(picture: Path, *voices: Path) -> RenderInputs:
 def shot_of(given: RenderInputs, parameters: Parameters, engine: Engine | None = None, speakers: Sequence = ()) -> Shot:
     """The shot of a source, as the step `prepare` decides it."""
     count = len(given.voices)
-    source = find_faces(given.portrait, given.video, count=count)
+    path = given.portrait or given.video
+    assert path is not None
+    source = find_faces(path, is_video=given.video is not None, count=count)
     pixels = (engine or DraftEngine()).pixels(parameters.resolution)
     return plan_shot(source, parameters, speakers, num_voices=count, pixels=pixels)
 

@@ -4,7 +4,7 @@ import pytest
 
 from accounts.errors import ServiceError
 from render.frame.boxes import WHOLE, Box
-from render.frame.framing import frame_source
+from render.frame.framing import choose_framing
 from render.frame.size import RATIOS, frame_size
 
 PIXELS = 640 * 640
@@ -19,7 +19,7 @@ def framing_of(
     size: tuple[int, int], faces: list[Box], count: int = 1, aspect_ratio: str = "source", fit: str = "crop"
 ):
     source = size[::-1]
-    return frame_source(source, frame_size(*source, aspect_ratio, PIXELS), faces, count, fit=fit)
+    return choose_framing(source, frame_size(*source, aspect_ratio, PIXELS), faces, count, fit=fit)
 
 
 @pytest.mark.parametrize(

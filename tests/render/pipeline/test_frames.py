@@ -13,6 +13,8 @@ from creatorify.demo.media import write_portrait
 from render.models import Render, State
 from render.parameters import Parameters
 from render.pipeline import runner
+from render.storage import media
+from render.storage.failures import Reason, StorageFailure
 
 pytestmark = pytest.mark.django_db
 
@@ -65,6 +67,12 @@ def test_a_color_is_behind_the_person_in_every_frame(rendered, settings) -> None
     assert not near(frames[0][300:340, 300:340], (0, 177, 64))
 
 
+def test_what_is_cut_off_is_still_told_when_the_background_is_replaced(rendered) -> None:
+    kept, replaced = (rendered(aspect_ratio="9:16", background=background) for background in ("keep", GREEN))
+
+    assert replaced.frame == kept.frame and kept.frame["crop"]["width"] < 0.6
+
+
 def test_where_nobody_is_found_the_picture_is_kept_and_it_is_told(rendered, settings) -> None:
     render = rendered("ramp", engine="instant", background=GREEN)
 
@@ -96,6 +104,23 @@ def test_a_transparent_video_is_stored_beside_the_other(rendered, settings) -> N
         assert (video.codec_context.name, audio.codec_context.name) == ("vp9", "opus")
         assert video.metadata["ALPHA_MODE"] == "1"
     assert render.alpha_key != render.video_key and (settings.MEDIA_ROOT / render.video_key).exists()
+
+
+@pytest.mark.parametrize("reason", [Reason.TOO_LARGE, Reason.UNAVAILABLE])
+def test_a_storage_that_does_not_take_it_costs_no_finished_video(rendered, settings, monkeypatch, reason) -> None:
+    settings.STORAGE_PATIENCE_SECONDS = 0
+    real = media.store_video
+
+    def store(path: Path, *others, **named) -> str:
+        if path.suffix == ".webm":
+            raise StorageFailure(reason, "no room for it")
+        return real(path, *others, **named)
+
+    monkeypatch.setattr(media, "store_video", store)
+    render = rendered(background="transparent")
+
+    assert (render.alpha_key, codes(render)) == ("", ["not_stored"])
+    assert (settings.MEDIA_ROOT / render.video_key).exists()
 
 
 def test_without_a_person_there_is_no_transparent_video(rendered) -> None:

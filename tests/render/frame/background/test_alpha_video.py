@@ -11,7 +11,7 @@ from render.media.video.segment_file import encode_segment
 from tests.render.conftest import write_voice
 from tests.render.frame.conftest import FACE, SIDE, WALL, Picture
 
-MARK = (SIDE - 60, 10, SIDE - 8, 40)  # left, top, right, bottom
+MARK = (10, SIDE - 60, 40, SIDE - 8)  # top, left, bottom, right
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_the_background_is_transparent_and_the_person_is_not(film: Path, moved) 
 
 
 def test_the_mark_stays_opaque(film: Path, moved) -> None:
-    left, top, right, bottom = MARK
+    top, left, bottom, right = MARK
     inside = np.s_[top + 4 : bottom - 4, left + 4 : right - 4]
 
     for frame, source in zip(decoded(film), moved(5), strict=True):

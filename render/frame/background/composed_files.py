@@ -21,7 +21,8 @@ from render.media.video.h264 import Rgb709Converter, add_h264_stream
 def compose_portrait(source_png: Path, destination_png: Path, composition: Composition) -> bool:
     """Write a portrait as a PNG of exactly `composition.size`.
 
-    Returns False when its background was to be replaced and no person was found: then the background is kept.
+    Returns whether a person was cut out: not if the background is to be kept, and not if no person is found; then it is
+    kept, too.
     """
     composer = FrameComposer(composition)
     with Image.open(source_png) as source:
@@ -32,7 +33,7 @@ def compose_portrait(source_png: Path, destination_png: Path, composition: Compo
         mask = segmenter.mask(shown) if segmenter.finds_person(shown) else None
     with atomic_file(destination_png) as partial:
         Image.fromarray(composer.frame(shown, mask)).save(partial, "PNG", compress_level=1)
-    return mask is not None or composition.keeps_background
+    return mask is not None
 
 
 def compose_video(
@@ -46,17 +47,18 @@ def compose_video(
     """Write a video of `normalise_video` with frames of exactly `composition.size`, as many as it has.
 
     check: called before each frame; an exception from it ends the work and is raised here. moved_on: called after each
-    frame. Returns False when the background was to be replaced and no key frame (one every two seconds) shows a
-    person: then the background is kept. Equal inputs give equal bytes.
+    frame. Returns as `compose_portrait`; a person is looked for in the key frames, one every two seconds. Equal inputs
+    give equal bytes.
     """
     composer = FrameComposer(composition)
     segmenter = None if composition.keeps_background else PersonSegmenter()
-    found = segmenter is None or _shows_person(source_mp4, composer, segmenter, check)
+    if segmenter is not None and not _shows_person(source_mp4, composer, segmenter, check):
+        segmenter = None
     masks = SmoothedMasks()
 
     def shown_and_mask(image: RgbImage) -> tuple[RgbImage, Mask | None]:
         shown = composer.shown(image)
-        mask = masks.next(segmenter.mask(shown), shown) if segmenter is not None and found else None
+        mask = masks.next(segmenter.mask(shown), shown) if segmenter is not None else None
         return shown, mask
 
     convert = Rgb709Converter()
@@ -74,7 +76,7 @@ def compose_video(
             target.mux(video.encode(frame))
             moved_on()
         target.mux(video.encode(None))
-    return found
+    return segmenter is not None
 
 
 def _shows_person(video: Path, composer: FrameComposer, segmenter: PersonSegmenter, check: Callable[[], None]) -> bool:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from render.frame.background.composed_files import compose_portrait, compose_video
 from render.frame.background.composition import Composition
-from render.frame.background.files import compose_portrait, compose_video
 from tests.render.engines.conftest import write_video
 from tests.render.frame.conftest import FACE, SIDE, Picture
 
@@ -51,10 +51,10 @@ def test_without_a_person_the_picture_is_kept_and_still_padded(empty_scene: Pict
     assert np.array_equal(frame[:, 96:352], empty_scene)
 
 
-def test_a_kept_background_needs_no_person(empty_scene: Picture, tmp_path: Path) -> None:
-    Image.fromarray(empty_scene).save(tmp_path / "scene.png")
+def test_on_a_kept_background_nobody_is_cut_out(portrait_png: Path, portrait: Picture, tmp_path: Path) -> None:
+    assert not compose_portrait(portrait_png, tmp_path / "a.png", Composition((SIDE, 448), fit="pad"))
 
-    assert compose_portrait(tmp_path / "scene.png", tmp_path / "a.png", Composition((SIDE, 448), fit="pad"))
+    assert np.array_equal(read(tmp_path / "a.png")[:, 96:352], portrait)
 
 
 def test_a_video_on_another_background(film_mp4: Path, tmp_path: Path) -> None:
