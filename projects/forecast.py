@@ -16,7 +16,7 @@ from render.parameters import Parameters
 @dataclass(frozen=True)
 class Forecast:
     frame: dict[str, Any] | None  # as `Shot.as_frame` makes it; None while the image is not known
-    parameters: Parameters  # without what is known to have no effect and would cost something
+    parameters: Parameters  # as given, but upscale is none where it would change nothing
 
 
 def foresee(project: Project, sources: Sources, parameters: Parameters, engine: str) -> Forecast:

@@ -75,15 +75,20 @@ def hold(
 
 @transaction.atomic
 def set_hold(render_id: uuid.UUID, seconds: int, *, is_enlarged: bool = True) -> None:
-    """Set the hold to the render's real length. Raises ServiceError `quota_exceeded` or `spend_cap_reached`.
+    """Set the hold to the render's real length.
 
-    is_enlarged: False if the video turned out to be as large already as `upscale` says: then that costs nothing.
+    is_enlarged: False if the video turned out to be as large already as `upscale` says: then that costs nothing. Raises
+    ServiceError `quota_exceeded` or `spend_cap_reached`, and `price_missing` if the plan has lost the price without
+    upscaling since.
     """
     entry = UsageEntry.objects.get(render_id=render_id)
     tenant, _ = _lock(entry.tenant)
     if not is_enlarged and entry.upscale != "none":
-        plain = prices.per_second(tenant.plan, engine=entry.engine, resolution=entry.resolution)
-        entry.upscale, entry.price_micros = "none", min(plain, entry.price_micros)
+        entry.upscale = "none"
+        if not entry.is_test:
+            plain = prices.per_second(tenant.plan, engine=entry.engine, resolution=entry.resolution)
+            # Never more than was agreed when the render was requested: the plan's prices may have risen.
+            entry.price_micros = min(plain, entry.price_micros)
         entry.save(update_fields=["upscale", "price_micros"])
     more = seconds - entry.reserved_seconds
     if more > 0 and not entry.is_test:  # Only what is added is checked: the plan may allow less than before.

@@ -284,14 +284,43 @@ def test_fifty_at_once_with_quota_for_one(acme, plan) -> None:
 
 
 def test_an_enlargement_that_turns_out_to_change_nothing_costs_nothing(acme) -> None:
-    Plan.objects.update(prices={**full_prices(draft={"480p": 1000}), "upscale": {"720p": 300}})
-    acme.plan.refresh_from_db()
-    entry = quota.hold(
-        acme, render_id=uuid.uuid4(), api_key=None, is_test=False, engine="draft", resolution="480p", upscale="720p"
-    )
+    entry = _enlarged(acme)
     assert entry.price_micros == 1300
 
     quota.set_hold(entry.render_id, 10, is_enlarged=False)
 
     entry.refresh_from_db()
     assert (entry.upscale, entry.price_micros, entry.amount_micros) == ("none", 1000, 10_000)
+
+
+@pytest.mark.parametrize(
+    ("is_test", "now", "price"), [(False, 1100, 1100), (False, 2000, 1300), (True, 2000, 0), (True, None, 0)]
+)
+def test_a_price_that_has_changed_since_the_request_never_makes_it_dearer(acme, is_test, now, price) -> None:
+    """now: the price without upscaling; the plan may have lost it, but a test key pays nothing anyway."""
+    entry = _enlarged(acme, is_test=is_test)
+    Plan.objects.update(prices={"draft": {"480p": now} if now else {"720p": 1000}})
+
+    quota.set_hold(entry.render_id, 10, is_enlarged=False)
+
+    entry.refresh_from_db()
+    assert (entry.upscale, entry.price_micros, entry.amount_micros) == ("none", price, 10 * price)
+
+
+def test_a_price_that_was_lost_since_the_request_is_told(acme) -> None:
+    entry = _enlarged(acme)
+    Plan.objects.update(prices={"draft": {"720p": 1000}})
+
+    with pytest.raises(ServiceError) as caught:
+        quota.set_hold(entry.render_id, 10, is_enlarged=False)
+
+    assert caught.value.code == "price_missing"
+
+
+def _enlarged(acme, *, is_test: bool = False):
+    """The hold of a render whose second costs 1000 and, for its upscaling, 300."""
+    Plan.objects.update(prices={**full_prices(draft={"480p": 1000}), "upscale": {"720p": 300}})
+    acme.plan.refresh_from_db()
+    return quota.hold(
+        acme, render_id=uuid.uuid4(), api_key=None, is_test=is_test, engine="draft", resolution="480p", upscale="720p"
+    )
