@@ -22,11 +22,10 @@ def frame_size(source_height: int, source_width: int, aspect_ratio: str, pixels:
 
 
 def upscaled_size(size: Size, parameters: Parameters) -> Size:
-    """The size of the finished video for an engine's frames of this size: the shorter side as `upscale` says.
-    Both are even.
+    """The size of the finished video for an engine's frames of this size: the shorter side is as `upscale` says.
 
-    A named aspect ratio becomes exact: 848 x 480 becomes 1920 x 1080, and its width is stretched by 0.6 %. Nothing is
-    made smaller.
+    Both sides are even. A named aspect ratio becomes exact: 848 x 480 becomes 1920 x 1080, and its width is stretched
+    by 0.6 %. Nothing is made smaller.
     """
     shorter = UPSCALES[parameters.upscale]
     if shorter is None or min(size) >= shorter:
