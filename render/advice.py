@@ -4,7 +4,7 @@ from render.parameters import Parameters
 from render.sources import SourceWarning
 
 LONG_SECONDS = 60.0  # From one image, colors and background drift visibly after about a minute (InfiniteTalk's README).
-MISSED_SECONDS = 0.1  # of a voice: nobody misses less at its end
+MISSED_SECONDS = 0.1  # of a voice: shorter ends that are not heard get no warning
 NO_GUIDANCE = 1.0  # the scale without guidance, with which distilled models were trained
 
 
@@ -20,15 +20,18 @@ def of_parameters(parameters: Parameters) -> list[SourceWarning]:
             if scale > NO_GUIDANCE:
                 which = "The preset fast" if is_fast else "The model with its LoRA (lora_scale above 0)"
                 detail = (
-                    f"{which} is distilled, with guidance built in: {name} {scale:g} doubles the time and often burns "
-                    "the colors. 1 is meant, or the preset quality."
+                    f"{which} is distilled, with guidance built in: {name} {scale:g} doubles the time and often "
+                    "oversaturates the colors. Use 1, or the preset quality."
                 )
                 warnings.append(_warning(f"parameters.{name}", "guidance_with_distilled", detail))
     return warnings
 
 
 def of_source(parameters: Parameters, *, is_video: bool, seconds: float | None) -> list[SourceWarning]:
-    """seconds: length of the finished video; None if it is not known yet."""
+    """A long video of one image, and dubbing parameters without a video.
+
+    seconds: length of the finished video; None if it is not known yet.
+    """
     if is_video:
         return []
     warnings = []

@@ -3,7 +3,8 @@
 A render may have to begin by `start_deadline_at` and to be finished by `total_deadline_at`, both by the database's
 clock. It has begun when its engine has begun with it for the first time; while it is prepared, or waits for a GPU, it
 has not. A render that has missed a deadline is not claimed (`render.queue.selection`). The reaper fails it if it is
-queued, and its worker if it is running: when the lease is renewed, or in the step that would take it further.
+queued, and its worker if it is running: when the lease is renewed, or in the step that would take it further. After the
+lease of a dead worker it is the reaper, when it would queue the render again.
 """
 
 from datetime import datetime
@@ -17,13 +18,13 @@ from render.models import Phase, Render
 
 BEFORE_THE_ENGINE = [Phase.PREPARE, Phase.WAITING]
 
-TOTAL = Q(total_deadline_at__lte=Now())
+MISSED_TOTAL = Q(total_deadline_at__lte=Now())
 # The phase as well, because workers of an older version do not record `begun_at`. A retry that has nothing left to
 # render is in a later phase from the outset: its engine need not begin.
-START = Q(start_deadline_at__lte=Now(), begun_at=None, phase__in=BEFORE_THE_ENGINE)
-MISSED = TOTAL | START  # Renders that have missed a deadline, among those that have not ended.
+MISSED_START = Q(start_deadline_at__lte=Now(), begun_at=None, phase__in=BEFORE_THE_ENGINE)
+MISSED = MISSED_TOTAL | MISSED_START  # Renders that have missed a deadline, among those that have not ended.
 
-_WHICH = Case(When(TOTAL, then=Value("total")), When(START, then=Value("start")), default=Value(""))
+_WHICH = Case(When(MISSED_TOTAL, then=Value("total")), When(MISSED_START, then=Value("start")), default=Value(""))
 
 
 def missed(render: Render) -> ServiceError | None:

@@ -7,7 +7,7 @@ from django.db.models import Q, Value
 from django.db.models.functions import Now
 
 from accounts.models import Tenant
-from render.side_tables import ReaperClock as ReaperClock
+from render.side_tables import ReaperClock as ReaperClock  # Django looks for models in this module.
 from render.side_tables import RunningRenders as RunningRenders
 
 

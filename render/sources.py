@@ -13,9 +13,9 @@ class Speech(TypedDict):
 
 
 class SourceWarning(TypedDict):
-    """Something is wrong with a customer's file, but a video can still be made from it."""
+    """Something that will not look well, or has no effect. A video can still be made."""
 
-    param: str  # of the request, which named the file
+    param: str  # of the request
     code: str
     detail: str
 
@@ -28,9 +28,8 @@ class Sources(TypedDict):
     voices: list[str]
     sound: list[tuple[str, float]]  # each voice in its own quality, and the second at which it starts
     speech: NotRequired[Speech]
-    crop: NotRequired[
-        tuple[int, int, int, int]
-    ]  # the part of the portrait or video that is shown, as `RenderPlan.crop`
+    # The part of the portrait or video that is shown, as `RenderPlan.crop`. Apart, because version 0.1.0 reads it here.
+    crop: NotRequired[tuple[int, int, int, int]]
     shown: NotRequired[dict[str, Any]]  # `faces`, `regions` and `mark` of RenderPlan
 
 

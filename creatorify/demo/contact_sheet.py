@@ -1,4 +1,4 @@
-"""A film at a glance: some of its frames in a row, each with its time, as one picture."""
+"""A video at a glance: some of its frames in a row, each with its time, as one image."""
 
 from pathlib import Path
 
@@ -12,19 +12,19 @@ GAP = 4  # pixels between frames
 BACKGROUND, INK = (24, 24, 24), (235, 235, 235)
 
 
-def write_contact_sheet(film: Path, path: Path) -> Path:
-    """Save a JPEG. The frames stand for equal parts of the film, each the middle of its part."""
+def write_contact_sheet(video: Path, path: Path) -> Path:
+    """Save a JPEG. The frames stand for equal parts of the video, each the middle of its part."""
     cells = []
-    with av.open(str(film)) as container:
+    with av.open(str(video)) as container:
         stream = container.streams.video[0]
-        assert stream.duration is not None and stream.time_base is not None, "our films have both"
+        assert stream.duration is not None and stream.time_base is not None, "our videos have both"
         for number in range(FRAMES):
-            wanted = int(stream.duration * (number + 0.5) / FRAMES)  # in units of the time base; our films start at 0
+            wanted = int(stream.duration * (number + 0.5) / FRAMES)  # in units of the time base; our videos start at 0
             container.seek(wanted, stream=stream)  # to a key frame before it
             for frame in container.decode(stream):
                 if frame.pts is not None and frame.pts + (frame.duration or 0) > wanted:
-                    picture = Image.fromarray(frame.to_ndarray(format="rgb24"))
-                    cells.append((float(frame.pts * stream.time_base), picture))
+                    image = Image.fromarray(frame.to_ndarray(format="rgb24"))
+                    cells.append((float(frame.pts * stream.time_base), image))
                     break
     _row(cells).save(path, "JPEG", quality=90)
     return path

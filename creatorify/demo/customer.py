@@ -24,7 +24,7 @@ BAR_WIDTH = 30  # characters
 
 
 @dataclass(frozen=True)
-class Film:
+class FinishedVideo:
     path: Path
     seconds: float
     waited_seconds: float  # from the request until the service says that it is finished, by this machine's clock
@@ -72,7 +72,7 @@ class Customer:
             raise CommandError(f"{path} cannot be used: {asset['error']['detail']}")
         return str(asset["reference"])
 
-    def make_video(self, body: dict[str, Any], folder: Path) -> Film:
+    def make_video(self, body: dict[str, Any], folder: Path) -> FinishedVideo:
         """Create a project, draw its progress until it is finished, and save its video in the folder."""
         with self._reachable():
             requested_at = time.monotonic()
@@ -85,7 +85,7 @@ class Customer:
             path = folder / f"{project_id}.mp4"
             path.write_bytes(httpx.get(status["video_url"], timeout=60).raise_for_status().content)
             project = _json(self._client.get(f"/api/v1/projects/{project_id}"))
-        return Film(path, project["duration_seconds"], waited_seconds)
+        return FinishedVideo(path, project["duration_seconds"], waited_seconds)
 
     def _wait_for_end(self, project_id: str) -> dict[str, Any]:
         last_bar, changed_at = self._bar, time.monotonic()

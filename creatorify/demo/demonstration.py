@@ -17,7 +17,7 @@ from django.core.management.color import color_style
 from creatorify.config.start import start_database
 from creatorify.demo import account, media, player
 from creatorify.demo.contact_sheet import write_contact_sheet
-from creatorify.demo.customer import Customer, Film
+from creatorify.demo.customer import Customer, FinishedVideo
 from creatorify.demo.example_files import ExampleFiles
 from creatorify.demo.preparation import exit_on_signals, free_port, migrate
 from creatorify.demo.supervisor import ProcessFailed, Supervisor, wait_until_listening
@@ -70,19 +70,19 @@ class Demonstration:
                     "audio_url": customer.upload(speech),
                     "parameters": {"engine": "draft", "seed": 42},
                 }
-                film = customer.make_video(body, folder)
-            self._show(film)
+                video = customer.make_video(body, folder)
+            self._show(video)
             if self.keep:
                 self._keep(service, folder, plain_key, body)
             self.output.write("\nTo use the API yourself, keep the service running: make demo KEEP=1")
 
-    def _show(self, film: Film) -> None:
-        sheet = write_contact_sheet(film.path, film.path.with_suffix(".jpg"))
-        command = player.open_command(film.path, sys.platform)
-        self.output.write(color_style().SUCCESS(f"\nThe video: {film.path}"))
-        self.output.write(f"  {speed_of(film)}\n  some of its frames, side by side: {sheet}\n  to open it: {command}")
+    def _show(self, video: FinishedVideo) -> None:
+        sheet = write_contact_sheet(video.path, video.path.with_suffix(".jpg"))
+        command = player.open_command(video.path, sys.platform)
+        self.output.write(color_style().SUCCESS(f"\nThe video: {video.path}"))
+        self.output.write(f"  {speed_of(video)}\n  some of its frames, side by side: {sheet}\n  to open it: {command}")
         if player.has_desktop(sys.platform, os.environ, is_terminal=self.output.isatty()):
-            player.open_film(command)
+            player.open_video(command)
 
     def _keep(self, service: Supervisor, folder: Path, plain_key: str, body: dict[str, Any]) -> NoReturn:
         self._is_kept = True
@@ -117,11 +117,11 @@ class Demonstration:
             failed = set(failures)
 
 
-def speed_of(film: Film) -> str:
+def speed_of(video: FinishedVideo) -> str:
     """Both times as the customer has them: the waiting includes the queue, the upload and the polling."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return (
-        f"{film.seconds:.1f} s of video in {film.waited_seconds:.1f} s, from the request to the finished film, "
+        f"{video.seconds:.1f} s of video in {video.waited_seconds:.1f} s, from the request to the finished video, "
         f"on {cores} {'core' if cores == 1 else 'cores'}"
     )
 

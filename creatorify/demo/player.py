@@ -1,4 +1,4 @@
-"""The player of this desktop: the command that opens a film, and whether the demo may open it by itself."""
+"""The player of this desktop: the command that opens a video, and whether the demo may open it by itself."""
 
 import contextlib
 import shlex
@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 
-def open_command(film: Path, platform: str) -> str:
+def open_command(video: Path, platform: str) -> str:
     """For the terminal of this platform (`sys.platform`)."""
     if platform == "win32":
-        return f'start "" "{film}"'  # The first argument of `start` is a title.
-    return f"{'open' if platform == 'darwin' else 'xdg-open'} {shlex.quote(str(film))}"
+        return f'start "" "{video}"'  # The first argument of `start` is a title.
+    return f"{'open' if platform == 'darwin' else 'xdg-open'} {shlex.quote(str(video))}"
 
 
 def has_desktop(platform: str, environment: Mapping[str, str], *, is_terminal: bool) -> bool:
@@ -21,8 +21,8 @@ def has_desktop(platform: str, environment: Mapping[str, str], *, is_terminal: b
     return platform in ("darwin", "win32") or any(environment.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
-def open_film(command: str) -> None:
-    """Start the player and leave it alone, whatever becomes of it: the film is there all the same."""
+def open_video(command: str) -> None:
+    """Start the player and leave it alone, whatever becomes of it: the video is there all the same."""
     with contextlib.suppress(OSError):
         subprocess.Popen(
             command,

@@ -37,7 +37,9 @@ class RenderJob:
     # In the order of the voices; None: the left and the right half. The second of two speakers may have no voice: the
     # people who keep still. Where boxes overlap, see `infinitetalk.conditioning.speaker_masks`.
     speaker_boxes: SpeakerBoxes | None = None
-    video_end: str = "hold"  # what a source video shows past its end, see `infinitetalk.video_end`
+    # What a source video shows past its end, see `infinitetalk.video_end`. Older workers do not send it: they expect
+    # this.
+    video_end: str = "hold"
 
     @classmethod
     def from_message(cls, message: Any) -> "RenderJob":

@@ -75,15 +75,15 @@ class ProjectRequest(serializers.Serializer[Any]):
         required=False,
         allow_null=True,
         allow_blank=True,
-        help_text="The voice of the right person; `audio_url` is then that of the left one.",
+        help_text="The second voice. Without `speakers` it moves the right person, and `audio_url` the left one.",
     )
     audio_order = ChoiceField(
         choices=AudioOrder.choices,
         required=False,
         allow_null=True,
         help_text=(
-            "With two voices, who speaks first: `left_right`, the left person (the default); `right_left`, the right "
-            "one; `meanwhile`, both at once."
+            "With two voices, which begins: `left_right`, `audio_url` (the default); `right_left`, `audio_url_2`; "
+            "`meanwhile`, both at once."
         ),
     )
     speakers = SpeakersField(

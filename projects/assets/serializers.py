@@ -75,8 +75,9 @@ class AssetSerializer(serializers.ModelSerializer[Asset]):
     width = serializers.IntegerField(source="facts.width", default=None, allow_null=True)
     height = serializers.IntegerField(source="facts.height", default=None, allow_null=True)
     faces = serializers.SerializerMethodField(
-        help_text="Boxes as shares of the upright image: x, y, width, height; from left to right. Of a video, those of "
-        "the first frame that has any, in its first 2.4 seconds."
+        help_text="Boxes as shares of the upright image: x, y, width, height; from left to right. Of a video: those of "
+        "the first searched frame in which a face looks at the camera, or else the first with any face (first 2.4 "
+        "seconds, two frames a second)."
     )
 
     class Meta:

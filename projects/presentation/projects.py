@@ -201,7 +201,7 @@ class ProjectPresentation:
 def present(
     projects: Iterable[Project], *, base_url: str, snapshot: QueueSnapshot | None = None
 ) -> list[ProjectPresentation]:
-    """projects: of `with_takes`. base_url: what links begin with. snapshot: as of `estimate`."""
+    """projects: of `with_takes`. base_url: what links begin with. snapshot: see `estimate`."""
     takes = {project.pk: _presented_takes(project, base_url) for project in projects}
     estimates = estimate([of_project[-1].take.render for of_project in takes.values()], snapshot)
     return [
@@ -218,7 +218,7 @@ def present_new(take: Take, *, base_url: str, snapshot: QueueSnapshot | None = N
 
 
 def present_one(project: Project, *, up_to: int | None = None) -> ProjectPresentation:
-    """A project as it is now, with links that begin with PUBLIC_URL. up_to: as of `with_takes`."""
+    """A project as it is now, with links that begin with PUBLIC_URL. up_to: see `with_takes`."""
     as_it_is = with_takes(Project.objects.select_related("tenant__plan"), up_to=up_to).get(pk=project.pk)
     return present([as_it_is], base_url=settings.PUBLIC_URL)[0]
 

@@ -8,8 +8,8 @@ from django.utils.html import format_html, format_html_join
 from accounts.admin.base import NOTHING, preformatted
 
 AUDIO_ORDERS = {
-    "left_right": "the left person, then the right one",
-    "right_left": "the right person, then the left one",
+    "left_right": "the first voice, then the second one",
+    "right_left": "the second voice, then the first one",
     "meanwhile": "both at once",
 }
 

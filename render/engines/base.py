@@ -28,7 +28,8 @@ class RenderInputs:
 
     portrait: Path | None  # upright RGB PNG
     video: Path | None  # H.264 mp4 at FPS, upright, without sound
-    voices: tuple[Path, ...]  # one per speaker, left to right: WAV, 16 kHz mono s16, each as long as the whole video
+    # One for each voice, in the order of the request: WAV, 16 kHz mono s16, each as long as the whole video.
+    voices: tuple[Path, ...]
     prompt: str
 
 

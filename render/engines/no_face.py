@@ -1,4 +1,6 @@
-"""What a customer is told when a face is missing or cannot be used: `no_face`, and `face_cropped`, `no_face_in_box`.
+"""What a customer is told when a face is missing, cannot be used, has no room, or is too far apart from the other one.
+
+The codes are `no_face`, `face_cropped` and `no_face_in_box`.
 
 Apart from the search for faces (`render.engines.faces`), because web processes need the sentences and not the networks.
 """

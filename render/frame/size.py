@@ -4,7 +4,7 @@ from infinitetalk.buckets import PUBLISHED_SIZES, Size, size_near
 from render.parameters import UPSCALES, Parameters
 
 SOURCE = "source"  # as the source is, but not longer than MAX_RATIO
-# Height by width.
+# height / width. The names are the customer's, width:height.
 RATIOS = {"16:9": 9 / 16, "9:16": 16 / 9, "1:1": 1.0, "4:5": 5 / 4, "4:3": 3 / 4, "2:1": 1 / 2}
 ASPECT_RATIOS = [SOURCE, *RATIOS]
 MAX_RATIO = 3.0  # of the longer side to the shorter one; of a longer source, a part is shown
@@ -22,10 +22,10 @@ def frame_size(source_height: int, source_width: int, aspect_ratio: str, pixels:
 
 
 def upscaled_size(size: Size, parameters: Parameters) -> Size:
-    """The size of the finished video for engine's frames of this size: the shorter side as `upscale` says, both even.
+    """The size of the finished video for an engine's frames of this size: the shorter side is as `upscale` says.
 
-    A named aspect ratio becomes exact: 848 x 480 becomes 1920 x 1080, and its width is stretched by 0.6 %. Nothing is
-    made smaller.
+    Both sides are even. A named aspect ratio becomes exact: 848 x 480 becomes 1920 x 1080, and its width is stretched
+    by 0.6 %. Nothing is made smaller.
     """
     shorter = UPSCALES[parameters.upscale]
     if shorter is None or min(size) >= shorter:

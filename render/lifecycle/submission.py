@@ -19,7 +19,7 @@ from render.queue import tickets
 
 @dataclass(frozen=True)
 class Deadlines:
-    """In seconds from the creation of a render; None: it has no such deadline. Who sees to them: `render.deadlines`."""
+    """In seconds from the creation of a render; None: it has no such deadline. Checked in `render.deadlines`."""
 
     start_seconds: int | None = None
     total_seconds: int | None = None
@@ -81,7 +81,10 @@ def submit(
 
 
 def _take_over(render: Render, ended: Render) -> None:
-    """Begin where the ended render stopped. Its segments are moved, not copied: each stored file has one row."""
+    """Begin where the ended render stopped. Its segments are moved, not copied: each stored file has one row.
+
+    `frame` was set by the caller (`_add_take` in `projects.services`).
+    """
     for name in ("sources", "warnings", "plan", "num_frames", "segments_total", "variant"):
         setattr(render, name, getattr(ended, name))
     assert ended.segments_total is not None

@@ -1,4 +1,4 @@
-"""Which frame of a film becomes its poster: one with open eyes, a mouth that is closed or smiles, and no blur."""
+"""Which frame of a video becomes its poster: one with open eyes, a mouth that is closed or smiles, and no blur."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from render.engines.faces import Face, FaceFinder, RgbImage
 
 STEP = 6  # frames: as many as a blink lasts
-CANDIDATES = 12  # of the first three seconds: the cost does not grow with the film
+CANDIDATES = 12  # of the first three seconds: the cost does not grow with the video
 SEARCH_EVERY = 4  # candidates, until there is a face: a search costs ten times as much as following one
 MIN_SCORE = 0.8  # of the mesh, for a face that is followed
 MAIN_FACE = 0.5  # of the widest one's width: smaller faces do not count
@@ -31,7 +31,7 @@ WEIGHTS = (2.0, 1.0, 0.3, 0.3)  # of eyes, lips, smile, sharpness
 def poster_frame(segments: Sequence[Path]) -> tuple[Path, int]:
     """A segment, and the number of the frame in it. If no face is found, it is the middle one of the candidates.
 
-    The worst face of several counts. Equal films give equal frames.
+    The worst face of several counts. Equal videos give equal frames.
     """
     frames = list(islice(_candidates(segments), CANDIDATES))
     measures = _measure([image for _, _, image in frames])

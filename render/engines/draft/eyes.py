@@ -40,7 +40,7 @@ GRAIN = 6  # levels of 255: pores; more is a fold of the skin
 
 LASHES = 0.5  # eye heights: above the open eye
 LASH_LENGTH = (1.0, -0.55)  # as seen from the front: of the open eye, upwards; of the closed one, downwards
-LEAST_LENGTH = 0.3  # while they point at the camera
+MIN_LENGTH = 0.3  # while they point at the camera
 DARKEST = 0.2  # of the skin's brightness: lashes are not black
 TAKEN = 0.3  # a lid closed this far has taken all its lashes with it
 
@@ -103,7 +103,7 @@ class Eye:
         upper, lower = between_corners(contour("upper")), between_corners(contour("lower"))
         self._upper, self._lower = upper, lower
         self._opening = np.maximum(lower - upper, 0)
-        self._height = max(float(self._opening.max()), 1.0)  # also of an eye that is closed in the picture
+        self._height = max(float(self._opening.max()), 1.0)  # also of an eye that is closed in the image
         self._lid = np.clip(TO_BROW * (upper - at_pixels(contour("brow"))), 0.2 * self._height, LID * self._height)
         self._side = 2 * along / width - 1  # from -1 to 1, corner to corner
         self._beside = np.clip(np.minimum(along, width - along) / (WINGS * width) + 1, 0, 1)
@@ -165,7 +165,7 @@ class Eye:
 
     def _draw_lashes(self, drawn: Floats, closed: float) -> None:
         length = LASH_LENGTH[0] + (LASH_LENGTH[1] - LASH_LENGTH[0]) * closed
-        length = float(np.copysign(max(abs(length), LEAST_LENGTH), length))
+        length = float(np.copysign(max(abs(length), MIN_LENGTH), length))
         above = (self._upper + self._drop(closed) - self._v) / length  # of the open eye
         root = (above / self._height + 0.05) / 0.15
         tip = 2 * (1 - above / self._height / LASHES)
@@ -173,8 +173,8 @@ class Eye:
         lashes = self._sample(self._lashes, self._upper - above, self.region[:2])
         drawn *= 1 - strength[..., None] * (1 - lashes)
 
-    def _sample(self, picture: NDArray[Any], v: Floats, origin: tuple[int, int]) -> Floats:
-        """A picture whose upper left corner lies at `origin` in the image, at the heights `v`."""
+    def _sample(self, image: NDArray[Any], v: Floats, origin: tuple[int, int]) -> Floats:
+        """An image whose upper left corner lies at `origin` in the portrait, at the heights `v`."""
         where = self._base + (v - self._v)[..., None] * self._down - np.array(origin, np.float32)
-        sampled = cv2.remap(picture, where.astype(np.float32), None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        sampled = cv2.remap(image, where.astype(np.float32), None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         return sampled.astype(np.float32)

@@ -18,7 +18,7 @@ FIRST_STEP = FRAME_STEPS // 2 + LEAD_STEPS  # the one that the first frame shows
 
 SMOOTHING = 3.0  # steps, a standard deviation, of the opening
 CLOSURE_REACH = 4  # steps: a closure is the narrowest moment of the 40 ms before and after it
-CLOSED = 0.1  # an opening that short is a closure; one up to twice as wide is drawn further closed
+CLOSED = 0.1  # an opening this small is a closure and becomes 0; one of up to twice this is made smaller
 MAX_STEP = 0.4  # from a frame to the next: lips need 100 ms to open all the way
 AHEAD = int(2 / MAX_STEP)  # frames: the later ones that a frame depends on
 
@@ -29,8 +29,10 @@ def opening_per_frame(opening: Curve, num_frames: int) -> Curve:
     # In a short closure the curve only begins to fall, so a little is taken off.
     closures = np.where(narrowest, np.maximum(2 * (opening - CLOSED), 0), 1.0)
     frames = num_frames + AHEAD
+    # By frame: its four steps, the one before FIRST_STEP and the three from it on.
     nearest = _padded(closures, frames)[FIRST_STEP - 1 :][: frames * FRAME_STEPS].reshape(frames, FRAME_STEPS)
-    return _limited(np.minimum(per_frame(smooth(opening, SMOOTHING), frames), nearest.min(axis=1)))[:num_frames]
+    smoothed = per_frame(smooth(opening, SMOOTHING), frames)
+    return _limited(np.minimum(smoothed, nearest.min(axis=1)))[:num_frames]
 
 
 def spread_per_frame(spread: Curve, num_frames: int) -> Curve:

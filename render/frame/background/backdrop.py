@@ -1,4 +1,4 @@
-"""What is behind a person: a colour, a picture, the old background out of focus, or the blurred edges of a source."""
+"""What is behind a person: a color, an image, the old background out of focus, or the blurred edges of a source."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,14 @@ from render.frame.fit import fit
 
 FRINGE = 0.012  # as a share of the longer side: so close to a person the background is not trusted
 STRONGEST = 0.06  # sigma of the strongest blur, as a share of the shorter side
-EDGES_BLUR, EDGES_LIGHT = 0.055, 0.35  # of blurred edges: sigma, likewise, and how much of their light is kept
-COARSE = 4.0  # sigma in pixels at which a blur is made: a stronger one is made on a smaller picture
+# Of blurred edges: sigma as a share of the shorter side; share of the light that is kept.
+EDGES_BLUR, EDGES_LIGHT = 0.055, 0.35
+COARSE = 4.0  # sigma in pixels at which a blur is made: a stronger one is made on a smaller image
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a picture lies in a larger one, in pixels."""
+class Placement:
+    """Where an image lies in a larger one, in pixels."""
 
     top: int
     left: int
@@ -32,20 +33,20 @@ def plain(color: str, height: int, width: int) -> RgbImage:
     return np.full((height, width, 3), ImageColor.getrgb(color)[:3], np.uint8)
 
 
-def picture(path: Path, height: int, width: int) -> RgbImage:
-    """The middle of the picture, scaled to cover height x width."""
+def image_file(path: Path, height: int, width: int) -> RgbImage:
+    """The middle of the image, scaled to cover height x width."""
     with Image.open(path) as image:
         return np.array(fit(np.asarray(image.convert("RGB")), height, width))
 
 
-def out_of_focus(image: RgbImage, mask: Mask, strength: float, place: Place) -> RgbImage:
+def out_of_focus(image: RgbImage, mask: Mask, strength: float, placement: Placement) -> RgbImage:
     """The background of an image without its person, whose place is filled from around, so that no halo is left.
 
-    mask: of the person. strength: 0 to 1. place: where the image lies in the result; what is beside it is filled, too.
-    The light is blurred, not the levels of 255, so that lamps stay bright.
+    mask: of the person. strength: 0 to 1. placement: where the image lies in the result; what is beside it is filled,
+    too. The light is blurred, not the levels of 255, so that lamps stay bright.
     """
     rows, columns = image.shape[:2]
-    sigma = STRONGEST * strength * min(place.height, place.width)
+    sigma = STRONGEST * strength * min(placement.height, placement.width)
     shrink = min(1.0, COARSE / max(sigma, COARSE))
     side = 2 * max(1, round(FRINGE * max(rows, columns))) + 1
     weight = 1 - cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
@@ -53,16 +54,16 @@ def out_of_focus(image: RgbImage, mask: Mask, strength: float, place: Place) -> 
     if shrink < 1:
         size = (max(1, round(columns * shrink)), max(1, round(rows * shrink)))
         light, weight = (cv2.resize(values, size, interpolation=cv2.INTER_AREA) for values in (light, weight))
-    below, beside = place.height - place.top - rows, place.width - place.left - columns
-    top, bottom, left, right = (round(margin * shrink) for margin in (place.top, below, place.left, beside))
+    below, beside = placement.height - placement.top - rows, placement.width - placement.left - columns
+    top, bottom, left, right = (round(margin * shrink) for margin in (placement.top, below, placement.left, beside))
     light, weight = (
         cv2.copyMakeBorder(values, top, bottom, left, right, cv2.BORDER_CONSTANT) for values in (light, weight)
     )
-    return _blurred(_filled(light, weight), sigma * shrink, 1.0, place.height, place.width)
+    return _blurred(_filled(light, weight), sigma * shrink, 1.0, placement.height, placement.width)
 
 
 def blurred_edges(image: RgbImage, height: int, width: int) -> RgbImage:
-    """The image scaled to cover height x width, strongly blurred and darkened: what is put beside upright films."""
+    """The image scaled to cover height x width, strongly blurred and darkened: what is put beside upright videos."""
     shrink = min(1.0, COARSE / (EDGES_BLUR * min(height, width)))
     small = fit(image, max(1, round(height * shrink)), max(1, round(width * shrink)))
     return _blurred(np.square(small.astype(np.float32)), COARSE, EDGES_LIGHT, height, width)
@@ -78,7 +79,7 @@ def _blurred(light: Colors, sigma: float, kept_light: float, height: int, width:
 
 
 def _filled(light: Colors, weight: Mask) -> Colors:
-    """Fill where the weight is below 1 from a picture of half the size, which is filled likewise ("pull-push").
+    """Fill where the weight is below 1 from an image of half the size, which is filled likewise ("pull-push").
 
     light: already multiplied by the weight.
     """

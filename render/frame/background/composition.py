@@ -9,7 +9,7 @@ from PIL import Image
 
 from render.engines.faces import RgbImage
 from render.frame.background import backdrop
-from render.frame.background.backdrop import Place
+from render.frame.background.backdrop import Placement
 from render.frame.background.mask_edges import Mask, person_colors
 from render.frame.boxes import Crop
 from render.frame.fit import fit
@@ -22,8 +22,9 @@ class Composition:
     size: tuple[int, int]  # height and width of the frame in pixels
     crop: Crop | None = None  # the part of the source that is shown; None: its middle, or all of it with "pad"
     fit: Literal["crop", "pad"] = "crop"  # what does not fit is cut off, or the source is shown whole
-    pad_color: str | None = None  # "#rrggbb"; None: the background goes on, or if it is kept, the blurred source
-    background: str | Path = KEEP  # "keep", "blur", "#rrggbb", or the file of a picture
+    # "#rrggbb"; None: the replaced background goes on beside the source; with a kept one, the blurred source is there.
+    pad_color: str | None = None
+    background: str | Path = KEEP  # "keep", "blur", "#rrggbb", or the file of an image
     blur: float = 0.5  # strength of "blur", 0 to 1
 
     @property
@@ -70,20 +71,20 @@ class FrameComposer:
             frame = backdrop.plain(pad_color, *size) if pad_color else backdrop.blurred_edges(shown, *size)
         elif pad_color:
             frame = backdrop.plain(pad_color, *self._composition.size)
-            shown = _laid_over(self._behind(shown, mask, Place(0, 0, rows, columns)), shown, mask)
+            shown = _laid_over(self._behind(shown, mask, Placement(0, 0, rows, columns)), shown, mask)
         else:
-            frame = self._behind(shown, mask, Place(top, left, *self._composition.size))
+            frame = self._behind(shown, mask, Placement(top, left, *self._composition.size))
             shown = _laid_over(frame[top:, left : left + columns], shown, mask)
         frame[top : top + rows, left : left + columns] = shown
         return frame
 
-    def _behind(self, shown: RgbImage, mask: Mask, place: Place) -> RgbImage:
-        background, size = self._composition.background, (place.height, place.width)
+    def _behind(self, shown: RgbImage, mask: Mask, placement: Placement) -> RgbImage:
+        background, size = self._composition.background, (placement.height, placement.width)
         if background == BLUR:
-            return backdrop.out_of_focus(shown, mask, self._composition.blur, place)
+            return backdrop.out_of_focus(shown, mask, self._composition.blur, placement)
         if self._still is None or self._still.shape[:2] != size:
             if isinstance(background, Path):
-                self._still = backdrop.picture(background, *size)
+                self._still = backdrop.image_file(background, *size)
             else:
                 self._still = backdrop.plain(background, *size)
         return self._still.copy()

@@ -1,4 +1,4 @@
-"""Which pixels of a picture show a person: a coarse mask by a network, moved to the picture's own edges.
+"""Which pixels of an image show a person: a coarse mask by a network, moved to the image's own edges.
 
 The network is MediaPipe's selfie segmentation, run by OpenCV's dnn module; see `render/engines/models/NOTICE.md`.
 """
@@ -9,13 +9,13 @@ import numpy as np
 from render.engines.faces import MODELS, RgbImage
 from render.frame.background.mask_edges import Mask, at_edges, stretched
 
-SIDE = 256  # pixels of the network's square input; in a picture of 3 : 1 or wider it sees nobody
-# The network's errors are others in a view that is mirrored and smaller: the mean of both views has fewer of them.
+SIDE = 256  # pixels of the network's square input; in an image of 3 : 1 or wider it sees nobody
+# The network errs differently on a mirrored, smaller view; the mean of both has fewer errors.
 MARGIN = 0.1  # around the second view, above and beside it, as a share of the height and width
 
-# Of the network's mask. Measured on 40 pictures: with a person 26 to 83 % are sure, and at least 0.74 of what is
-# likely; landscapes, texts and textures have at most 2.2 % or 0.4. What stands out like a person (a cat, a coin) is
-# taken for one, and can be cut out like one.
+# Of the network's mask. Measured on 40 images: with a person, 26 to 83 % of the pixels are above SURE, which is at
+# least 74 % of those above LIKELY. Without one (landscapes, texts, textures): at most 2.2 %, or at most 40 %. A cat or
+# a coin may pass as a person, and is then cut out like one.
 LIKELY, SURE = 0.5, 0.9
 MIN_SURE_SHARE = 0.025  # of all pixels; a face that is 60 of 640 pixels wide, with its shoulders, covers 3 % or more
 MIN_SURE_OF_LIKELY = 0.7
@@ -23,12 +23,12 @@ MIN_SURE_OF_LIKELY = 0.7
 DOUBTFUL = (0.4, 0.9)  # levels of the network's mask, made 0 to 1: its border lies a little outside of the person
 MIN_ISLAND = 0.05  # of the area of the largest person: a smaller piece is a bit of the background
 
-# Smoothing in time: where neither a pixel's colour nor its mask changes much, the mask follows slowly. A part that goes
+# Smoothing in time: where neither a pixel's color nor its mask changes much, the mask follows slowly. A part that goes
 # away is followed sooner than one that comes: it would be seen as a trail behind the person.
 COMING, GOING = 0.1, 0.3  # share of a change that is followed in each frame
 MOVED = (3, 15)  # levels of 255: below the first, a pixel has not moved; above the second it has
 JUMPED = (0.35, 0.75)  # the same for the mask
-NOISE = 1.5  # pixels: the sigma of the blur before colours are compared
+NOISE = 1.5  # pixels: the sigma of the blur before colors are compared
 
 
 class PersonSegmenter:
@@ -40,13 +40,13 @@ class PersonSegmenter:
         self._network = cv2.dnn.readNetFromTFLite(str(path), engine=cv2.dnn.ENGINE_CLASSIC)
 
     def finds_person(self, image: RgbImage) -> bool:
-        """Whether an H x W x 3 picture shows somebody, or something that stands out like a person."""
+        """Whether an H x W x 3 image shows somebody, or something that stands out like a person."""
         coarse = self._coarse(image)
         sure, likely = float((coarse > SURE).mean()), float((coarse > LIKELY).mean())
         return sure >= max(MIN_SURE_SHARE, MIN_SURE_OF_LIKELY * likely)
 
     def mask(self, image: RgbImage) -> Mask:
-        """Of an H x W x 3 picture."""
+        """Of an H x W x 3 image."""
         views = (self._coarse(image) + self._second_view(image)) * np.float32(0.5)
         return at_edges(_without_islands(stretched(views, *DOUBTFUL)), image)
 
@@ -67,10 +67,10 @@ class PersonSegmenter:
 
 
 class SmoothedMasks:
-    """The masks of a film without flicker. Each depends on the frames up to its own, and on no later one."""
+    """The masks of a video without flicker. Each depends on the frames up to its own, and on no later one."""
 
     def __init__(self) -> None:
-        self._last: tuple[Mask, Mask] | None = None  # the mask, and the grey picture, 0 to 255
+        self._last: tuple[Mask, Mask] | None = None  # the mask, and the grey image, 0 to 255
 
     def next(self, mask: Mask, image: RgbImage) -> Mask:
         """The smoothed mask of the next frame; all frames have one size."""

@@ -1,4 +1,4 @@
-"""The frames of a film, and two steps of the work on each of them done at the same time."""
+"""The frames of a video, and two steps of the work on each of them done at the same time."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,9 +14,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def images_of(film: Path, *, only_key_frames: bool = False) -> Iterator[RgbImage]:
-    """Yield H x W x 3. film: of this service's own making, such as a normalised source or a segment."""
-    with av.open(str(film)) as container:
+def images_of(video: Path, *, only_key_frames: bool = False) -> Iterator[RgbImage]:
+    """Yield H x W x 3. video: of this service's own making, such as a normalised source or a segment."""
+    with av.open(str(video)) as container:
         stream = container.streams.video[0]
         if only_key_frames:
             stream.codec_context.skip_frame = "NONKEY"

@@ -15,29 +15,30 @@ BLOCK = 65_536  # samples copied at a time
 
 @dataclass(frozen=True)
 class Scene:
-    voices: tuple[Path, ...]  # one per speaker, left to right: WAV, 16 kHz mono s16, all `duration_seconds` long
+    # One for each voice, in the order of the request: WAV, 16 kHz mono s16, all `duration_seconds` long.
+    voices: tuple[Path, ...]
     audio: tuple[tuple[Path, float], ...]  # of each voice: its file at its own rate, and the second at which it starts
     duration_seconds: float
 
 
 def arrange_scene(voices: Sequence[Voice], audio_order: AudioOrder, directory: Path) -> Scene:
-    """Place the voices: the first belongs to the left speaker, the second to the right.
+    """Place one or two voices, which are in the order of the request.
 
-    `meanwhile` starts both at 0; `left_right` starts the right one when the left one has ended, and `right_left` the
-    other way round. Silence fills the rest. Two voices are written to new files in `directory`; one voice is used as
-    it is.
+    `meanwhile` starts both at 0; `left_right` starts the second one when the first one has ended, and `right_left` the
+    other way round. (Unless the customer chooses otherwise, the first one is the left speaker's.) Silence fills the
+    rest. Two voices are written to new files in `directory`; one voice is used as it is.
     """
     if len(voices) == 1:
         return Scene((voices[0].path,), ((voices[0].audio, 0.0),), voices[0].duration_seconds)
-    left, right = voices
-    left_samples, right_samples = (round(voice.duration_seconds * SAMPLE_RATE) for voice in voices)
-    starts_by_order = {"meanwhile": (0, 0), "left_right": (0, left_samples), "right_left": (right_samples, 0)}
+    first, second = voices
+    first_samples, second_samples = (round(voice.duration_seconds * SAMPLE_RATE) for voice in voices)
+    starts_by_order = {"meanwhile": (0, 0), "left_right": (0, first_samples), "right_left": (second_samples, 0)}
     starts = starts_by_order[audio_order]  # samples
-    total = max(starts[0] + left_samples, starts[1] + right_samples)
-    paths = (directory / "left.wav", directory / "right.wav")
+    total = max(starts[0] + first_samples, starts[1] + second_samples)
+    paths = (directory / "first.wav", directory / "second.wav")
     for voice, start, path in zip(voices, starts, paths, strict=True):
         _write_padded(voice.path, start, total, path)
-    audio = ((left.audio, starts[0] / SAMPLE_RATE), (right.audio, starts[1] / SAMPLE_RATE))
+    audio = ((first.audio, starts[0] / SAMPLE_RATE), (second.audio, starts[1] / SAMPLE_RATE))
     return Scene(paths, audio, total / SAMPLE_RATE)
 
 

@@ -284,11 +284,7 @@ def test_fifty_at_once_with_quota_for_one(acme, plan) -> None:
 
 
 def test_an_enlargement_that_turns_out_to_change_nothing_costs_nothing(acme) -> None:
-    Plan.objects.update(prices={**full_prices(draft={"480p": 1000}), "upscale": {"720p": 300}})
-    acme.plan.refresh_from_db()
-    entry = quota.hold(
-        acme, render_id=uuid.uuid4(), api_key=None, is_test=False, engine="draft", resolution="480p", upscale="720p"
-    )
+    entry = _enlarged(acme)
     assert entry.price_micros == 1300
     # Neither a price of today nor the cap that the enlargement would have reached changes what was agreed.
     Plan.objects.update(prices=full_prices(draft={"480p": 1900}), spend_cap_micros=10_000)
@@ -297,3 +293,25 @@ def test_an_enlargement_that_turns_out_to_change_nothing_costs_nothing(acme) -> 
 
     entry.refresh_from_db()
     assert (entry.upscale, entry.price_micros, entry.amount_micros) == ("none", 1000, 10_000)
+
+
+@pytest.mark.parametrize(("is_test", "price"), [(False, 1000), (True, 0)])
+@pytest.mark.parametrize("now", [None, 900, 2000])
+def test_the_price_at_the_request_counts(acme, is_test, price, now) -> None:
+    """now: the plan's price without upscaling, which the plan may also have lost."""
+    entry = _enlarged(acme, is_test=is_test)
+    Plan.objects.update(prices={"draft": {"480p": now} if now else {"720p": 1000}})
+
+    quota.set_hold(entry.render_id, 10, is_enlarged=False)
+
+    entry.refresh_from_db()
+    assert (entry.upscale, entry.price_micros, entry.amount_micros) == ("none", price, 10 * price)
+
+
+def _enlarged(acme, *, is_test: bool = False):
+    """The hold of a render whose second costs 1000 and, for its upscaling, 300."""
+    Plan.objects.update(prices={**full_prices(draft={"480p": 1000}), "upscale": {"720p": 300}})
+    acme.plan.refresh_from_db()
+    return quota.hold(
+        acme, render_id=uuid.uuid4(), api_key=None, is_test=is_test, engine="draft", resolution="480p", upscale="720p"
+    )

@@ -14,7 +14,7 @@ from PIL import Image
 
 from creatorify.demo import player
 from creatorify.demo.contact_sheet import FRAME_WIDTH, FRAMES, GAP, write_contact_sheet
-from creatorify.demo.customer import Film
+from creatorify.demo.customer import FinishedVideo
 from creatorify.demo.demonstration import Demonstration, speed_of
 from render.engines.base import FPS
 from render.media.video.output_video import assemble_video
@@ -29,7 +29,7 @@ def level(second: float) -> int:
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Film:
+def film(tmp_path_factory: pytest.TempPathFactory) -> FinishedVideo:
     """Its grey tells the time."""
     folder = tmp_path_factory.mktemp("film")
     times = np.arange(SECONDS * FPS) / FPS
@@ -40,7 +40,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Film:
         encode_segment(frames[start : start + 50], segments[-1], start_frame=start)
     voice = write_voice(folder / "voice.wav", np.zeros(SECONDS * 16_000))
     assemble_video(segments, [(voice, 0.0)], len(frames), folder / "a film.mp4")
-    return Film(folder / "a film.mp4", SECONDS, 1.96)
+    return FinishedVideo(folder / "a film.mp4", SECONDS, 1.96)
 
 
 def test_a_contact_sheet_has_frames_of_the_whole_film_and_their_times(film, tmp_path):
@@ -56,7 +56,7 @@ def test_a_contact_sheet_has_frames_of_the_whole_film_and_their_times(film, tmp_
 
 
 def test_the_speed_is_told_as_it_was_measured(film):
-    assert speed_of(film).startswith("4.0 s of video in 2.0 s, from the request to the finished film, on ")
+    assert speed_of(film).startswith("4.0 s of video in 2.0 s, from the request to the finished video, on ")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def desktop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return noted
 
 
-def shown(film: Film, output: io.StringIO) -> str:
+def shown(film: FinishedVideo, output: io.StringIO) -> str:
     demo = Demonstration(OutputWrapper(output), OutputWrapper(output), portrait=None, speech=None, port=0, keep=False)
     demo._show(film)
     return output.getvalue()

@@ -220,5 +220,5 @@ def test_what_was_requested_is_shown_as_text_and_the_order_only_of_two_voices(ro
     assert "<tr><th>engine</th><td>instant</td></tr>" in of_project
     assert "<tr><th>frame_num</th><td>default</td></tr>" in of_render
     assert "64 x 48 pixels, 25 frames; segments: 0 to 24" in of_render
-    assert ("the left person, then the right one" in of_project) is shown
-    assert ("the left person, then the right one" in of_render) is shown
+    assert ("the first voice, then the second one" in of_project) is shown
+    assert ("the first voice, then the second one" in of_render) is shown
