@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from render.engines.draft.mouth.lips import MIDDLE, Floats, Lips
 from render.engines.draft.mouth.sharpness import blur_of
-from render.engines.draft.mouth.teeth import find_rows
+from render.engines.draft.mouth.teeth import IVORY, find_rows, tooth_color
 from render.engines.draft.mouth.white import white_of
 from render.engines.faces import Face, RgbImage
 
@@ -41,6 +41,7 @@ class Look:
     blur: tuple[float, float]  # across and down, pixels
     upper: Floats | None  # as `find_rows`: the person's own teeth; without upper ones, a row is drawn
     lower: Floats | None
+    tooth: Floats | None  # RGB, of the upper teeth
     widest: float  # mouth widths between the lips at opening 1
 
     @classmethod
@@ -58,6 +59,7 @@ class Look:
             blur=blur_of(_around_lips(image, lips, float(lips.axes.to_mouth(face.points[NOSE_BASE])[1]))),
             upper=upper,
             lower=lower,
+            tooth=None if upper is None else tooth_color(image, lips, upper),
             # Teeth that fill the gap in the image leave no room for speech, so such a mouth opens further.
             widest=max(MAX_OPENING, min(gap + 0.1, WIDEST), gap),
         )
@@ -72,13 +74,16 @@ def steady(looks: Sequence[Look | None]) -> list[Look | None]:
     widest = MAX_OPENING
     if shows_upper:
         widest = float(np.median([look.widest for stretch in shown for look in stretch] or [MAX_OPENING]))
+    teeth = [look.tooth / (look.white * IVORY) for part in shown for look in part if look.tooth is not None]
+    # Drawn teeth have the color of those that the person shows at another time, most clearly when they are brightest.
+    whiter = np.clip(np.percentile(teeth, 85, axis=0), 0.75, 1.6) if teeth else np.ones(3)
     steadied: list[Look | None] = []
     for stretch, seen in zip(stretches, shown, strict=True):
-        steadied += _stretch(seen, widest, shows_upper, shows_lower) if seen else stretch
+        steadied += _stretch(seen, widest, whiter.astype(np.float32), shows_upper, shows_lower) if seen else stretch
     return steadied
 
 
-def _stretch(looks: list[Look], widest: float, shows_upper: bool, shows_lower: bool) -> list[Look]:
+def _stretch(looks: list[Look], widest: float, whiter: Floats, shows_upper: bool, shows_lower: bool) -> list[Look]:
     meshes = np.stack([look.lips.mesh for look in looks])
     contours = np.stack([[look.lips.upper_inner, look.lips.lower_inner] for look in looks])
     contours = meshes + _smoothed(contours - meshes, CONTOUR_REACH)
@@ -99,7 +104,7 @@ def _stretch(looks: list[Look], widest: float, shows_upper: bool, shows_lower: b
             look,
             lips=look.lips.with_contours(contours[index, 0], contours[index, 1], colors[index]),
             smile=float(smiles[index]),
-            white=whites[index],
+            white=whites[index] * whiter,
             blur=(float(blurs[index][0]), float(blurs[index][1])),
             upper=uppers[index],
             lower=lowers[index],

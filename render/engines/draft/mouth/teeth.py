@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from render.engines.draft.mouth.lips import STATIONS, Floats, Lips
 from render.engines.faces import RgbImage
 
-IVORY = np.array([1.0, 0.93, 0.82], np.float32)  # times the white of the eyes, which is bluish
+IVORY = np.array([1.2, 1.116, 0.984], np.float32)  # times the white of the eyes, which is bluish and in shade
 
 # Seen teeth. A row that begins in the upper part of the gap is of the upper jaw.
 DIM = 0.45  # of the front teeth's light: the darkest tooth
@@ -52,6 +52,14 @@ def find_rows(image: RgbImage, lips: Lips) -> tuple[Floats | None, Floats | None
         _along(upper, np.where(upper, DEPTHS, 0).max(axis=1), ends) if upper.any() else None,
         _along(lower, np.where(lower, DEPTHS, 1).min(axis=1), np.ones_like(top)) if lower.any() else None,
     )
+
+
+def tooth_color(image: RgbImage, lips: Lips, tips: Floats) -> Floats:
+    """RGB, of the upper front teeth that an image shows. tips: as `find_rows`."""
+    front = np.s_[25:56]
+    top, bottom = _at(FINE, lips.upper_inner)[front], _at(FINE, lips.lower_inner)[front]
+    middle = (top + 0.6 * tips[front] * (bottom - top)).astype(np.float32)
+    return np.median(lips.sample(image, FINE[None, front], middle[None]), axis=(0, 1))
 
 
 def seen_upper(window: RgbImage, lips: Lips, u: Floats, v: Floats, tips: Floats, blur: float) -> Teeth:
@@ -126,7 +134,7 @@ def drawn_teeth(white: Floats, lips: Lips, seam: Floats, smile: float, u: Floats
     # Darker to the sides, where the arch turns back, and towards the gums, in the lip's shadow.
     depth = np.clip((v - seam + 0.03) / (height + 0.03), 0, 1)
     body = (1 - 0.55 * arch**2) * (1 - 0.22 * phase**8) * (0.75 + 0.25 * depth)
-    colors = (1.2 * white * IVORY * body[..., None]).astype(np.float32)
+    colors = (white * IVORY * body[..., None]).astype(np.float32)
     soft = max(0.007 * lips.axes.width, 0.6 * blur)
     opacity = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), soft)
     return Teeth(cv2.GaussianBlur(colors, (0, 0), soft), opacity[..., None])
