@@ -12,6 +12,7 @@ from infinitetalk.video_end import source_frame
 from render.engines import no_face
 from render.engines.base import FPS
 from render.engines.draft.mouth.drawing import Mouth
+from render.engines.draft.mouth.look import Look, steady
 from render.engines.draft.mouth.shape import MouthPose
 from render.engines.draft.voice_features import SpeechTrack
 from render.engines.faces import MAX_YAW, Face, FaceFinder, RgbImage
@@ -96,7 +97,8 @@ class DubbedVideo:
         self._source = source
         self._speeches = speeches
         self._video_end = video_end
-        self._tracks = _follow(source, len(speeches), num_frames, boxes)
+        self._tracks, looks = _follow(source, len(speeches), num_frames, boxes)
+        self._looks = [steady(track) for track in looks]
         self._strengths = [_strength(track) for track in self._tracks]
         self._length = len(self._tracks[0])
 
@@ -110,11 +112,13 @@ class DubbedVideo:
     def frame(self, index: int, source_frames: dict[int, RgbImage]) -> RgbImage:
         at = self.source_index(index)
         frame = source_frames[at].copy()
-        for track, strengths, speech in zip(self._tracks, self._strengths, self._speeches, strict=True):
+        for track, looks, strengths, speech in zip(
+            self._tracks, self._looks, self._strengths, self._speeches, strict=True
+        ):
             face = track[at]
             if face is None:
                 continue
-            mouth = Mouth(source_frames[at], face)
+            mouth = Mouth(source_frames[at], face, looks[at])
             recorded = mouth.shape.natural_pose
             share = float(strengths[at])
             opening = recorded.opening + (float(speech.opening[index]) - recorded.opening) * share
@@ -123,14 +127,29 @@ class DubbedVideo:
         return frame
 
 
-def _follow(source: SourceFrames, count: int, num_frames: int, boxes: Sequence[Box]) -> list[list[Face | None]]:
-    """By voice, as requested, and by source frame: the face, smoothed over time; None where it cannot be moved."""
+def _follow(
+    source: SourceFrames, count: int, num_frames: int, boxes: Sequence[Box]
+) -> tuple[list[list[Face | None]], list[list[Look | None]]]:
+    """By voice, as requested, and by source frame: the face, smoothed over time, and its mouth's look; None where the
+    face cannot be moved.
+    """
     finder = FaceFinder()
     tracks: list[list[Face | None]] = [[] for _ in range(count)]
     last: list[Face | None] = [None] * count
     visible = [False] * count
     bystanders: list[Face] = []
     searched = -SEARCH_EVERY
+    smooth: list[list[Face | None]] = [[] for _ in range(count)]
+    looks: list[list[Look | None]] = [[] for _ in range(count)]
+
+    def look_at(image: RgbImage) -> None:
+        for track, faces, seen in zip(tracks, smooth, looks, strict=True):
+            face = _smooth(track, len(faces))
+            faces.append(face)
+            before = seen[-1] if seen else None
+            seen.append(Look.at(image, face, in_film=True, before=before) if face else None)
+
+    waiting: RgbImage | None = None  # a face is smoothed when the next frame is known
     for index, image in source.frames():
         if index >= num_frames:
             break
@@ -144,7 +163,12 @@ def _follow(source: SourceFrames, count: int, num_frames: int, boxes: Sequence[B
             _take_up(finder.find_all(image), last, visible, bystanders, boxes, image)
         for speaker, track in enumerate(tracks):
             track.append(last[speaker] if visible[speaker] else None)
-    return [_smooth(track) for track in tracks]
+        if waiting is not None:
+            look_at(waiting)
+        waiting = image
+    if waiting is not None:
+        look_at(waiting)
+    return smooth, looks
 
 
 def _can_be_moved(face: Face) -> bool:
@@ -195,20 +219,17 @@ def _near(face: Face, other: Face) -> bool:
     return _distance(face, other) < 0.5 * other.width
 
 
-def _smooth(track: list[Face | None]) -> list[Face | None]:
-    """Average the landmarks of neighbouring frames, because they jitter by about a pixel."""
-    smoothed: list[Face | None] = []
-    for index, face in enumerate(track):
-        if face is None:
-            smoothed.append(None)
-            continue
-        before = track[index - 1] if index else None
-        after = track[index + 1] if index + 1 < len(track) else None
-        kin = (before or face, face, face, after or face)
-        points = np.mean([other.points for other in kin], axis=0)
-        depth = np.mean([other.depth for other in kin], axis=0)
-        smoothed.append(Face(points, depth, face.score))
-    return smoothed
+def _smooth(track: list[Face | None], index: int) -> Face | None:
+    """A face with the mean landmarks of neighbouring frames, because they jitter by about a pixel."""
+    face = track[index]
+    if face is None:
+        return None
+    before = track[index - 1] if index else None
+    after = track[index + 1] if index + 1 < len(track) else None
+    kin = (before or face, face, face, after or face)
+    points = np.mean([other.points for other in kin], axis=0)
+    depth = np.mean([other.depth for other in kin], axis=0)
+    return Face(points, depth, face.score)
 
 
 def _strength(track: list[Face | None]) -> NDArray[np.float32]:

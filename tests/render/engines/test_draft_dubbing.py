@@ -1,10 +1,16 @@
+import cv2
 import numpy as np
 import pytest
+import skimage.data
 
 from accounts.errors import ServiceError
 from render.engines.base import FPS, Checkpoint
-from render.engines.draft.dubbed_video import SourceFrames
+from render.engines.draft.dubbed_video import DubbedVideo, SourceFrames
 from render.engines.draft.engine import DraftEngine
+from render.engines.draft.mouth.drawing import Mouth
+from render.engines.draft.mouth.shape import MouthPose
+from render.engines.draft.voice_features import SpeechTrack
+from render.engines.faces import FaceFinder
 from render.parameters import Parameters
 from tests.engines import FreeLease
 from tests.render.engines.conftest import inputs, plan_of, render, write_video
@@ -56,3 +62,47 @@ def test_a_video_without_a_face_is_refused(folder, silence):
     with pytest.raises(ServiceError) as caught:
         plan_of(inputs(grey, silence), Parameters(seed=0))
     assert caught.value.code == "no_face"
+
+
+SHOTS = 16
+
+
+def panned_smile() -> list[np.ndarray]:
+    """A smile that motion blurs most in the last frames, with the noise of a dark room."""
+    picture, random = skimage.data.astronaut(), np.random.default_rng(5)
+    shots = []
+    for index in range(SHOTS):
+        left = round(60 + 25 * np.sin(index / 4))
+        blurred = cv2.blur(picture[0:300, left : left + 300], (1 + int(7 * abs(np.cos(index / 4))), 1))
+        shots.append(np.clip(blurred + random.normal(0, 12, blurred.shape), 0, 255).astype(np.uint8))
+    return shots
+
+
+def talking() -> list[np.ndarray]:
+    """Her mouth opens and closes while it is filmed."""
+    picture, random = np.ascontiguousarray(skimage.data.astronaut()[0:300, 75:375]), np.random.default_rng(5)
+    mouth = Mouth(picture, FaceFinder().find(picture)[0])
+    shots = []
+    for index in range(SHOTS):
+        shot = picture.copy()
+        mouth.draw(shot, MouthPose(0.5 - 0.5 * np.cos(index / 2), 0.0))
+        shots.append(np.clip(shot + random.normal(0, 4, shot.shape), 0, 255).astype(np.uint8))
+    return shots
+
+
+@pytest.mark.parametrize(("shots", "largest_step"), [(panned_smile, 8), (talking, 12)])
+def test_what_is_seen_between_the_lips_does_not_flicker(shots, largest_step, tmp_path):
+    film = SourceFrames(write_video(tmp_path / "shots.mp4", shots(), 300, 300), 480, 480)
+    held = np.full(SHOTS, 0.6)  # a voice under which the mouth keeps still
+    dubbed = DubbedVideo(film, [SpeechTrack(held, 0 * held, held)], SHOTS, [], "loop")
+    filmed = dubbed.load(range(SHOTS))
+    frames = [dubbed.frame(index, filmed) for index in range(SHOTS)]
+    colors = []
+    face = FaceFinder().find(filmed[6])[0]
+    for index, frame in enumerate(frames):
+        face = FaceFinder().follow(filmed[index], face)
+        (x, y), width = face.points[[61, 291]].mean(axis=0), np.ptp(face.points[[61, 291], 0])
+        window = frame[int(y - 0.02 * width) : int(y + 0.22 * width), int(x - 0.2 * width) : int(x + 0.2 * width)]
+        colors.append(window.mean(axis=(0, 1)))
+    assert np.abs(np.diff(colors, axis=0)).max() < largest_step
+    assert np.array_equal(dubbed.frame(9, dubbed.load([9])), frames[9])

@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 
 from render.engines.draft.mouth.interior import MouthInterior
 from render.engines.draft.mouth.lips import STATIONS, Floats
+from render.engines.draft.mouth.look import Look
 from render.engines.draft.mouth.shape import NECK, MouthPose, MouthShape
-from render.engines.draft.mouth.sharpness import blur_of
 from render.engines.draft.warp_grid import Box, WarpGrid
 from render.engines.faces import Face, RgbImage
 
@@ -19,8 +19,10 @@ EDGE = 0.15  # of the region's size: within it the warp fades to nothing at the 
 class Mouth:
     """Prepared once for an image and a face in it; the result of `draw` then depends on the pose alone."""
 
-    def __init__(self, image: RgbImage, face: Face) -> None:
-        self.shape = MouthShape(image, face)
+    def __init__(self, image: RgbImage, face: Face, look: Look | None = None) -> None:
+        """look: of this face, if it is not to be judged by this image alone."""
+        look = look or Look.at(image, face)
+        self.shape = MouthShape(face, look)
         axes, lips = self.shape.axes, self.shape.lips
         self.region = _region(self.shape, image)
         left, top, right, bottom = self.region
@@ -39,9 +41,8 @@ class Mouth:
         self._upper_edge_fields = self.shape.fields(STATIONS, lips.upper_inner)[0]
         self._lower_edge_fields = self.shape.fields(STATIONS, lips.lower_inner)[1]
 
-        blur = blur_of(_around_lips(image, self.shape))
-        self._interior = MouthInterior(image, face, self.shape, self.region, blur)
-        self._image = self._without_hole(image, max(blur)) if lips.is_open else image
+        self._interior = MouthInterior(image, look, self.shape, self.region)
+        self._image = self._without_hole(image, max(look.blur)) if lips.is_open else image
 
     def draw(self, frame: RgbImage, pose: MouthPose) -> None:
         """Overwrite the mouth's region of a frame, which must equal the image there."""
@@ -75,18 +76,15 @@ class Mouth:
 
     def _without_hole(self, image: RgbImage, blur: float) -> RgbImage:
         """The image with lips that go on where it shows teeth or the dark, so that none of them travels with a lip."""
-        lips, axes = self.shape.lips, self.shape.axes
-        corners = axes.to_image(
-            np.array([-1, 1, -1, 1], np.float32),
-            np.repeat(np.array([lips.upper_inner.min() - 0.1, lips.lower_inner.max() + 0.1], np.float32), 2),
-        )
-        left, top, right, bottom = _bounds(corners, image)
+        axes, (top_edge, bottom_edge) = self.shape.axes, self.shape.lips.hole
+        down = np.repeat(np.array([top_edge.min() - 0.1, bottom_edge.max() + 0.1], np.float32), 2)
+        left, top, right, bottom = axes.box(np.array([-1, 1, -1, 1], np.float32), down, image)
         x, y = np.meshgrid(np.arange(left, right, dtype=np.float32), np.arange(top, bottom, dtype=np.float32))
         points = np.stack([x, y], axis=-1)
         u, v = axes.to_mouth(points)
         margin = np.clip((1 - np.abs(u)) / 0.12, 0, 1) * (1.5 * blur + 1) / axes.width
-        upper = np.interp(u, STATIONS, lips.upper_inner) - margin
-        lower = np.interp(u, STATIONS, lips.lower_inner) + margin
+        upper = np.interp(u, STATIONS, top_edge) - margin
+        lower = np.interp(u, STATIONS, bottom_edge) + margin
         hole = (v > upper) & (v < lower) & (np.abs(u) < 1)
         nearest = np.where(v < (upper + lower) / 2, upper, lower).astype(np.float32)
         source = np.where(hole[..., None], axes.to_image(u, nearest), points)
@@ -142,20 +140,4 @@ def _region(shape: MouthShape, image: RgbImage) -> Box:
     left, right = shape.sides
     chin = shape.chin[1] + NECK + 0.1
     down = np.array([shape.nose_base, shape.nose_base, chin, chin], np.float32)
-    return _bounds(shape.axes.to_image(np.array([left, right, left, right], np.float32), down), image)
-
-
-def _around_lips(image: RgbImage, shape: MouthShape) -> RgbImage:
-    """From the nostrils to the lower lip: there are edges in any face."""
-    across = np.array([-1.2, 1.2, -1.2, 1.2], np.float32)
-    below = float(shape.lips.lower_outer.max()) + 0.1
-    down = np.array([shape.nose_base - 0.2, shape.nose_base - 0.2, below, below], np.float32)
-    left, top, right, bottom = _bounds(shape.axes.to_image(across, down), image)
-    return image[top:bottom, left:right]
-
-
-def _bounds(corners: Floats, image: RgbImage) -> Box:
-    height, width = image.shape[:2]
-    left, top = np.floor(corners.min(axis=0)).astype(int)
-    right, bottom = np.ceil(corners.max(axis=0)).astype(int)
-    return max(int(left), 0), max(int(top), 0), min(int(right), width), min(int(bottom), height)
+    return shape.axes.box(np.array([left, right, left, right], np.float32), down, image)

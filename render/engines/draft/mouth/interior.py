@@ -5,11 +5,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.engines.draft.mouth.lips import Floats
+from render.engines.draft.mouth.look import Look
 from render.engines.draft.mouth.shape import MouthPose, MouthShape
-from render.engines.draft.mouth.teeth import Teeth, drawn_teeth, seen_teeth
-from render.engines.draft.mouth.white import white_of
+from render.engines.draft.mouth.teeth import drawn_teeth, seen_lower, seen_upper
 from render.engines.draft.warp_grid import Box
-from render.engines.faces import Face, RgbImage
+from render.engines.faces import RgbImage
 
 # Times the color of the lips, so that the inside has the light of this face.
 CAVITY = np.array([0.19, 0.10, 0.10], np.float32)
@@ -23,22 +23,25 @@ ROUND_SHADE = np.array([0.22, 0.3, 0.32], np.float32)  # of the teeth behind rou
 
 
 class MouthInterior:
-    def __init__(self, image: RgbImage, face: Face, shape: MouthShape, region: Box, blur: tuple[float, float]) -> None:
-        """blur: of the image at the mouth, across and down, in pixels."""
+    def __init__(self, image: RgbImage, look: Look, shape: MouthShape, region: Box) -> None:
         self._shape = shape
         self._width = width = shape.axes.width
+        blur = look.blur
         self._blur = (max(blur[0], 0.006 * width), max(blur[1], 0.006 * width))
         self._box, window, self._u, self._v = _box(image, shape, region)
         self._down = shape.axes.down
         self._origin = np.array(region[:2], np.float32)
         color = shape.lips.color.astype(np.float32)
         self._cavity, self._tongue, self._mucosa = CAVITY * color, TONGUE * color, MUCOSA * color
-        self._upper: Teeth | None = None
-        self._lower: Teeth | None = None
-        if shape.lips.is_open:
-            self._upper, self._lower = seen_teeth(image, window, shape.lips, self._u, self._v, max(blur))
-        if self._upper is None:
-            self._upper = drawn_teeth(white_of(image, face), shape.lips, shape.smile, self._u, self._v, max(blur))
+        # Lips that hardly part in the image show their shadow already.
+        self._contact = min(shape.natural_opening / CONTACT_GAP, 1)
+        lips, u, v = shape.lips, self._u, self._v
+        self._lower = None if look.lower is None else seen_lower(window, lips, u, v, look.lower, max(blur))
+        self._upper = (
+            drawn_teeth(look.white, lips, shape.seam, shape.smile, u, v, max(blur))
+            if look.upper is None
+            else seen_upper(window, lips, u, v, look.upper, max(blur))
+        )
 
     def draw(
         self, face: RgbImage, upper_edge: Floats, lower_edge: Floats, pose: MouthPose, jaw: float, closing: float
@@ -51,7 +54,8 @@ class MouthInterior:
         gap = (lower_edge - upper_edge) @ self._down / self._width
         widest = float(gap.max())
         if closing > 0 and widest < CONTACT_GAP:
-            self._shade_contact(face, np.mean([upper_edge, lower_edge], axis=0), 1 - max(widest, 0) / CONTACT_GAP)
+            share = self._contact * (1 - max(widest, 0) / CONTACT_GAP)
+            self._shade_contact(face, np.mean([upper_edge, lower_edge], axis=0), share)
         if widest < 0.004:
             return
         left, top, right, bottom = self._box

@@ -5,6 +5,7 @@ Face Mesh places the inner contour some hundredths of a mouth width off, as ofte
 moved to where the color changes, along the whole contour at once: the best path by dynamic programming.
 """
 
+from copy import copy
 from dataclasses import dataclass
 
 import cv2
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.engines.draft.mouth.pale import Pale, contrast
-from render.engines.draft.mouth.white import white_of
+from render.engines.draft.warp_grid import Box
 from render.engines.faces import Face, Points, RgbImage
 
 Floats = NDArray[np.float32]
@@ -56,9 +57,22 @@ class Axes:
         offset = u[..., None] / 2 * self.across + v[..., None] * self.down
         return (self.centre + offset * self.width).astype(np.float32)
 
+    def box(self, u: Floats, v: Floats, image: RgbImage) -> Box:
+        """The part of the image that holds these points."""
+        corners = self.to_image(u, v)
+        height, width = image.shape[:2]
+        left, top = np.floor(corners.min(axis=0)).astype(int)
+        right, bottom = np.ceil(corners.max(axis=0)).astype(int)
+        return max(int(left), 0), max(int(top), 0), min(int(right), width), min(int(bottom), height)
+
 
 class Lips:
-    def __init__(self, image: RgbImage, face: Face) -> None:
+    def __init__(
+        self, image: RgbImage, face: Face, white: Floats, in_film: bool = False, before: "Lips | None" = None
+    ) -> None:
+        """white: RGB. in_film: lips count as open, because in a film they open and close by steps too small to be told.
+        before: the lips in the frame before, if they were in sight.
+        """
         points = face.points
         left, right = points[UPPER_OUTER[0]], points[UPPER_OUTER[-1]]
         width = float(np.linalg.norm(right - left))
@@ -84,15 +98,28 @@ class Lips:
         self.color = np.concatenate([upper, lower]).mean(axis=0)  # RGB
         self.upper_pale = self._pale(image, upper, np.s_[:7], UPPER_TEETH)
         self.lower_pale = self._pale(image, lower, np.s_[5:], LOWER_TEETH)
+        if before is not None:
+            self.upper_pale = before.upper_pale.renewed(self.upper_pale)
+            self.lower_pale = before.lower_pale.renewed(self.lower_pale)
 
         gap = float((self.lower_inner - self.upper_inner)[MIDDLE].mean())
-        self.is_open = gap > WIDE_OPEN or (gap > CLOSED and self._shows_teeth(image, white_of(image, face)))
+        self.mesh = np.stack([self.upper_inner, self.lower_inner])
+        self.is_open = in_film or gap > WIDE_OPEN or (gap > CLOSED and self._shows_teeth(image, white))
         if self.is_open:
             self.upper_inner, self.lower_inner = self._opened(image)
         else:
             # The dark line between closed lips is more exact than the mesh.
             self.upper_inner = self.lower_inner = self._seam(image)
         self.gap: Floats = self.lower_inner - self.upper_inner
+        # What the image shows between the lips, when the contours are those of several frames.
+        self.hole = (self.upper_inner, self.lower_inner)
+
+    def with_contours(self, upper_inner: Floats, lower_inner: Floats, color: Floats) -> "Lips":
+        lips = copy(self)
+        lips.upper_inner, lips.lower_inner = _apart(upper_inner, lower_inner)
+        lips.gap, lips.color = lips.lower_inner - lips.upper_inner, color
+        lips.hole = (np.minimum(self.upper_inner, lips.upper_inner), np.maximum(self.lower_inner, lips.lower_inner))
+        return lips
 
     def _contour(self, points: Points, indices: list[int]) -> Floats:
         """Values of v at the stations."""
@@ -136,16 +163,14 @@ class Lips:
     def _opened(self, image: RgbImage) -> tuple[Floats, Floats]:
         """Values of v at the stations: where the lips end and teeth, or the dark, begin."""
         middle: Floats = (self.upper_inner + self.lower_inner) * np.float32(0.5)
-        meshes = np.stack([self.upper_inner, self.lower_inner])
         costs = np.stack([
             self._costs(image, self.upper_inner, self.upper_outer, middle, self.upper_pale, 1),
             self._costs(image, self.lower_inner, self.lower_outer, middle, self.lower_pale, -1),
         ])  # fmt: skip
         moved = OFFSETS[_cheapest_paths(costs, STEP_COST * (OFFSETS[:, None] - OFFSETS) ** 2)] * [[1], [-1]]
         smooth = cv2.GaussianBlur(moved, (0, 0), 1.0, sigmaY=1e-3, borderType=cv2.BORDER_REFLECT)
-        upper, lower = (meshes + smooth).astype(np.float32)
-        seam = (upper + lower) / 2
-        return np.minimum(upper, seam), np.maximum(lower, seam)
+        upper, lower = (self.mesh + smooth).astype(np.float32)
+        return _apart(upper, lower)
 
     def _costs(self, image: RgbImage, mesh: Floats, outer: Floats, middle: Floats, pale: Pale, inwards: int) -> Floats:
         """By station and offset from the mesh: what it costs to end the lip there. inwards: 1 is down, -1 up."""
@@ -176,6 +201,11 @@ class Lips:
         darkest = offsets[np.argmin(light / contrast + (offsets / 0.06) ** 2 * 0.5, axis=1)]
         darkest *= 1 - STATIONS**6  # near the corners, the mesh is more exact than a shadow
         return middle + cv2.GaussianBlur(darkest[:, None], (0, 0), 2.0, borderType=cv2.BORDER_REFLECT)[:, 0]
+
+
+def _apart(upper: Floats, lower: Floats) -> tuple[Floats, Floats]:
+    seam = (upper + lower) / 2
+    return np.minimum(upper, seam), np.maximum(lower, seam)
 
 
 def _cheapest_paths(costs: Floats, steps: Floats) -> NDArray[np.intp]:

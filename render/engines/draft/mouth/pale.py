@@ -1,6 +1,6 @@
 """What tells the teeth of a person from the lips of this person, in the light of this image."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 RED_NOISE, LIGHT_NOISE = 0.02, 0.35  # the usual differences within a lip: of the red share, and of the light
+
+RENEWED = 0.15  # share of what is known from a film that a frame replaces
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,27 @@ class Pale:
     def difference(self) -> float:
         return sum(self._weights)
 
+    @property
+    def shows_teeth(self) -> bool:
+        return self.tooth_light >= 0.8 * self.lip_light and self.difference >= self.least
+
+    def renewed(self, seen: "Pale") -> "Pale":
+        """After the next frame of a film: one that shows less contrast tells less about the teeth."""
+        teeth = RENEWED * min(seen.difference / max(self.difference, 1e-3), 1) if self.shows_teeth else 1.0
+        if not seen.shows_teeth:
+            teeth = 0.0
+        return replace(
+            self,
+            lip_red=self.lip_red + RENEWED * (seen.lip_red - self.lip_red),
+            lip_light=self.lip_light + RENEWED * (seen.lip_light - self.lip_light),
+            tooth_red=self.tooth_red + teeth * (seen.tooth_red - self.tooth_red),
+            tooth_light=self.tooth_light + teeth * (seen.tooth_light - self.tooth_light),
+        )
+
     def __call__(self, rgb: Floats) -> Floats:
         """0 for a lip, 1 for a tooth."""
         light: Floats = rgb.mean(axis=-1)
-        if self.tooth_light < 0.8 * self.lip_light or self.difference < self.least:
+        if not self.shows_teeth:
             return np.zeros_like(light)
         by_red, by_light = self._weights
         paler, lighter = max(self.lip_red - self.tooth_red, 1e-3), max(self.tooth_light - self.lip_light, 1.0)

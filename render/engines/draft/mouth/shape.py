@@ -9,12 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from render.engines.draft.mouth.lips import MIDDLE, STATIONS, Floats, Lips
-from render.engines.faces import CHIN, LEFT_EDGE, RIGHT_EDGE, Face, RgbImage
+from render.engines.draft.mouth.lips import MIDDLE, STATIONS, Floats
+from render.engines.draft.mouth.look import NOSE_BASE, Look
+from render.engines.faces import CHIN, LEFT_EDGE, RIGHT_EDGE, Face
 
 # Face Mesh's indices.
-NOSE_BASE = 2
-EYES_OUTER = [33, 263]
 JAW_SIDES = [58, 288]  # on the outline of the face, at the height of the mouth
 OUTLINE_LEFT, OUTLINE_RIGHT = (  # from the ear to beside the chin
     [234, 93, 132, 58, 172, 136, 150, 149, 176],
@@ -25,19 +24,15 @@ JAW = [*OUTLINE_LEFT, *OUTLINE_RIGHT, 148, 152, 377,
        192, 138, 135, 169, 170, 140, 171, 175, 396, 369, 395, 394, 364, 367, 416, 187, 207, 214, 212, 202, 204, 194,
        201, 200, 421, 418, 424, 422, 432, 434, 427, 411, 57, 287, 43, 273, 106, 335, 18, 17, 84, 314]  # fmt: skip
 
-MAX_OPENING = 0.26  # mouth widths between the lips at opening 1
-WIDEST = 0.32  # mouth widths at opening 1, for a mouth that the image shows open
 ROUND_OPENING = 0.45  # share of an opening that rounding the lips takes away: "oo" is a small hole
-UPPER_SHARE_OPENING = 0.1  # the upper lip's share of the motion when the mouth opens
-UPPER_SHARE_CLOSING = 0.35
+UPPER_SHARE = 0.1  # the upper lip's share of the motion
+UPPER_SHARE_CLOSING = 0.35  # and when it comes down over the teeth that the image shows
 LIP_OVER_TEETH = 0.08  # mouth widths by which lips that show the teeth come down over them when rounded
 TEETH_SHOWN = 0.12  # mouth widths between the lips: the teeth are shown, whatever the smile
 OUTSIDE = 0.5  # half mouth widths in which the motion fades beyond the outline of the face
 NECK = 0.4  # mouth widths in which it fades below the chin
 CORNER_SHARE = 0.2  # of the jaw's motion, by which the corners and the cheeks beside them follow it
 
-# A relaxed mouth is about as wide as 0.58 of the distance between the outer corners of the eyes, a grin 0.8.
-RELAXED_WIDTH = 0.6
 SMILE_RELAXATION = 0.4  # share of a full rounding by which speaking reduces a full grin
 
 
@@ -53,8 +48,8 @@ class MouthPose:
 
 
 class MouthShape:
-    def __init__(self, image: RgbImage, face: Face) -> None:
-        self.lips = Lips(image, face)
+    def __init__(self, face: Face, look: Look) -> None:
+        self.lips, self.smile = look.lips, look.smile
         self.axes = self.lips.axes
         points = face.points
         self.nose_base = float(self.axes.to_mouth(points[NOSE_BASE])[1])
@@ -66,8 +61,6 @@ class MouthShape:
         reach = [float(np.abs(side_u).max()) + OUTSIDE for side_u, _ in self._outline]
         self.sides = (-reach[0], reach[1])
 
-        eyes = np.linalg.norm(points[EYES_OUTER[1]] - points[EYES_OUTER[0]])
-        self.smile = float(np.clip((self.axes.width / eyes - RELAXED_WIDTH) / 0.2, 0, 1))
         # The motion of the corners fades out within the cheeks, so that the outline of the face stays in place. A field
         # that fades faster than it moves would fold over, so narrow cheeks allow less.
         outline = np.abs(self.axes.to_mouth(points[JAW_SIDES])[0])
@@ -75,11 +68,12 @@ class MouthShape:
         self._narrowing = min(0.165 + 0.05 * self.smile, 0.45 * self._cheek)
         self._jaw_depth = self._fitted_jaw(face)
         # Visible teeth end at the upper lip of the image: there are no more behind it to uncover.
-        self._upper_share = 0.0 if self.lips.is_open else UPPER_SHARE_OPENING
+        shows_teeth = look.upper is not None
+        self._upper_share = 0.0 if shows_teeth else UPPER_SHARE
+        self._closing_share = UPPER_SHARE_CLOSING if shows_teeth else UPPER_SHARE
         self.natural_opening = float(self.lips.gap[MIDDLE].mean())  # mouth widths
-        self._cover = LIP_OVER_TEETH * min(self.natural_opening / TEETH_SHOWN, 1)
-        # Teeth that fill the gap in the image leave no room for speech, so such a mouth opens further.
-        self._widest = max(MAX_OPENING, min(self.natural_opening + 0.1, WIDEST), self.natural_opening)
+        self._cover = LIP_OVER_TEETH * min(self.natural_opening / TEETH_SHOWN, 1) if shows_teeth else 0.0
+        self._widest = look.widest
         self.natural_pose = MouthPose(self.natural_opening / self._widest, SMILE_RELAXATION * self.smile)
 
     def weights(self, pose: MouthPose) -> Floats:
@@ -93,7 +87,13 @@ class MouthShape:
 
     def aperture(self, pose: MouthPose) -> float:
         """Mouth widths between the lips."""
-        return min(max(pose.opening, 0.0), 1.0) * self._widest * (1 - ROUND_OPENING * pose.rounding)
+        most = max(self.natural_pose.opening, 1.0)  # in a film, a mouth may be open further than it is ever drawn
+        return min(max(pose.opening, 0.0), most) * self._widest * (1 - ROUND_OPENING * pose.rounding)
+
+    @property
+    def seam(self) -> Floats:
+        """Values of v at the stations: where the lips meet when they close."""
+        return self.lips.upper_inner + np.float32(self._closing_share) * self.lips.gap
 
     def fields(self, u: Floats, v: Floats) -> tuple[Floats, Floats]:
         """For each layer 4 x ... x 2, pixels: the displacement of the points (u, v) by each field at weight 1."""
@@ -123,7 +123,7 @@ class MouthShape:
         inside = np.sqrt(np.clip(1 - np.abs(u), 0, 1))
         upper[0] = follows * (1 - inside * (1 - (1 - lens) * hold))  # the middle of the lip stays with the skull
         upper[0] -= self._upper_share * lens * hold
-        upper[1] = UPPER_SHARE_CLOSING * self._at(u, lips.gap) * hold
+        upper[1] = self._closing_share * self._at(u, lips.gap) * hold
         bump = bulge * _bump(lip - v, lip - outer)
         upper[2] += 0.015 * bump
         upper[3] += self._cover * lens * hold - 0.035 * bump
@@ -133,7 +133,7 @@ class MouthShape:
         opened = (1 - self._upper_share) * lens + (1 - lens) * follows
         lower[0] = opened + (np.maximum(jaw, follows) - opened) * to_jaw
         gap, widest = self._at(u, lips.gap), float(lips.gap.max())
-        lower[1] = -(1 - UPPER_SHARE_CLOSING) * (gap + (0.7 * widest * jaw - gap) * to_jaw)
+        lower[1] = -(1 - self._closing_share) * (gap + (0.7 * widest * jaw - gap) * to_jaw)
         bump = bulge * _bump(v - lip, outer - lip)
         lower[2] -= 0.02 * bump
         lower[3] += self._cover * lens * (1 - to_jaw) + 0.045 * bump

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from render.engines.draft.mouth.lips import STATIONS, Floats, Lips
 from render.engines.faces import RgbImage
 
-IVORY = np.array([1.0, 0.93, 0.82], np.float32)  # times the white of the eyes, which is bluish
+IVORY = np.array([1.2, 1.116, 0.984], np.float32)  # times the white of the eyes, which is bluish and in shade
 
 # Seen teeth. A row that begins in the upper part of the gap is of the upper jaw.
 DIM = 0.45  # of the front teeth's light: the darkest tooth
@@ -39,30 +39,43 @@ class Teeth:
     opacity: Floats
 
 
-def seen_teeth(
-    image: RgbImage, window: RgbImage, lips: Lips, u: Floats, v: Floats, blur: float
-) -> tuple[Teeth | None, Teeth | None]:
-    """The upper and the lower row that an image shows, for a box of it.
+def find_rows(image: RgbImage, lips: Lips) -> tuple[Floats | None, Floats | None]:
+    """The tips of the upper teeth and of the lower ones, if an image shows them: by station of FINE, share of the gap.
 
-    window, u, v: the box's pixels. blur: of the image, in pixels.
+    Between teeth and the lip that they stand in lie gums and shade: they belong to the teeth. So does the shade between
+    the last upper tooth and the corner.
     """
-    edge = blur / lips.axes.width
     top, bottom = _at(FINE, lips.upper_inner), _at(FINE, lips.lower_inner)
     upper, lower = _rows(image, lips, top, bottom)
-    below: Teeth | None = None
-    if lower.any():
-        begin = top + _along(lower, np.where(lower, DEPTHS, 1).min(axis=1), np.ones_like(top)) * (bottom - top)
-        below = _teeth(window, lips, u, v, _faded(v - _at(u, begin, FINE), edge), edge)
-    if not upper.any():
-        return None, below
-    # Between teeth and the lip that they stand in lie gums and shade: they belong to the teeth. So does the shade
-    # between the last tooth and the corner.
     ends = np.minimum(CORNER_SHADE / np.maximum(bottom - top, 0.01), 1)
-    tips = _along(upper, np.where(upper, DEPTHS, 0).max(axis=1), ends)
+    return (
+        _along(upper, np.where(upper, DEPTHS, 0).max(axis=1), ends) if upper.any() else None,
+        _along(lower, np.where(lower, DEPTHS, 1).min(axis=1), np.ones_like(top)) if lower.any() else None,
+    )
+
+
+def tooth_color(image: RgbImage, lips: Lips, tips: Floats) -> Floats:
+    """RGB, of the upper front teeth that an image shows. tips: as `find_rows`."""
+    front = np.s_[25:56]
+    top, bottom = _at(FINE, lips.upper_inner)[front], _at(FINE, lips.lower_inner)[front]
+    middle = (top + 0.6 * tips[front] * (bottom - top)).astype(np.float32)
+    return np.median(lips.sample(image, FINE[None, front], middle[None]), axis=(0, 1))
+
+
+def seen_upper(window: RgbImage, lips: Lips, u: Floats, v: Floats, tips: Floats, blur: float) -> Teeth:
+    """window, u, v: a box of the image. tips: as `find_rows`. blur: of the image, in pixels."""
+    edge = blur / lips.axes.width
+    top, bottom = _at(FINE, lips.upper_inner), _at(FINE, lips.lower_inner)
     tips = top + tips * (bottom - top)
     behind = bottom + np.float32(min(1.5 * edge, 0.03))  # the lip hides their tips
     tips = np.where(bottom - tips < HIDDEN + 1.5 * edge, behind, tips)
-    return _teeth(window, lips, u, v, _faded(_at(u, tips, FINE) - v, edge), edge), below
+    return _teeth(window, lips, u, v, _faded(_at(u, tips, FINE) - v, edge), edge)
+
+
+def seen_lower(window: RgbImage, lips: Lips, u: Floats, v: Floats, tips: Floats, blur: float) -> Teeth:
+    edge = blur / lips.axes.width
+    top, bottom = _at(FINE, lips.upper_inner), _at(FINE, lips.lower_inner)
+    return _teeth(window, lips, u, v, _faded(v - _at(u, top + tips * (bottom - top), FINE), edge), edge)
 
 
 def _rows(image: RgbImage, lips: Lips, top: Floats, bottom: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -107,9 +120,9 @@ def _teeth(window: RgbImage, lips: Lips, u: Floats, v: Floats, opacity: Floats, 
     return Teeth(_pulled(window.astype(np.float32), lips, v, safe), opacity[..., None])
 
 
-def drawn_teeth(white: Floats, lips: Lips, smile: float, u: Floats, v: Floats, blur: float) -> Teeth:
-    """A row of upper incisors."""
-    seam = np.interp(u, STATIONS, lips.upper_inner)
+def drawn_teeth(white: Floats, lips: Lips, seam: Floats, smile: float, u: Floats, v: Floats, blur: float) -> Teeth:
+    """A row of upper incisors. seam: values of v at the stations, where the lips meet when they close."""
+    seam = _at(u, seam)
     half = u / 2  # mouth widths
     arch = np.clip(np.abs(half) / ARCH_HALF_WIDTH, 0, 1)
     height = TIPS_BELOW_SEAM + TIPS_IN_A_SMILE * smile
@@ -121,7 +134,7 @@ def drawn_teeth(white: Floats, lips: Lips, smile: float, u: Floats, v: Floats, b
     # Darker to the sides, where the arch turns back, and towards the gums, in the lip's shadow.
     depth = np.clip((v - seam + 0.03) / (height + 0.03), 0, 1)
     body = (1 - 0.55 * arch**2) * (1 - 0.22 * phase**8) * (0.75 + 0.25 * depth)
-    colors = (1.2 * white * IVORY * body[..., None]).astype(np.float32)
+    colors = (white * IVORY * body[..., None]).astype(np.float32)
     soft = max(0.007 * lips.axes.width, 0.6 * blur)
     opacity = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), soft)
     return Teeth(cv2.GaussianBlur(colors, (0, 0), soft), opacity[..., None])
