@@ -6,9 +6,9 @@ from typing import Any
 from projects.assets.references import Sources
 from projects.models import Asset, Project
 from render import advice
-from render.engines import no_face, registry
+from render.engines import registry
 from render.engines.base import FPS
-from render.frame.shot import Source, plan_shot
+from render.frame.shot import Source, plan_shot, require_usable_faces
 from render.frame.size import upscaled_size, usual_pixels
 from render.parameters import Parameters
 
@@ -43,12 +43,15 @@ def foresee(project: Project, sources: Sources, parameters: Parameters, engine: 
     source = Source.from_facts(asset.facts)
     if source is None:
         return Forecast(None, parameters)
-    if registry.needs_face(engine) and not source.faces:
-        raise no_face.cropped() if source.cut_off else no_face.none_found("video" if is_video else "image")
     num_voices = 2 if project.audio_url_2 else 1
     pixels = usual_pixels(parameters.resolution)
     shot = plan_shot(source, parameters, project.speakers, num_voices=num_voices, pixels=pixels)
+    if registry.needs_face(engine) and not is_video:  # Of a video, only its beginning has been searched.
+        require_usable_faces(source, shot, num_voices=num_voices)
     project.warnings += shot.warnings
+    if is_video and parameters.length == "video" and sources.seconds and asset.facts.get("duration_seconds"):
+        video_seconds = asset.facts["duration_seconds"]
+        project.warnings += advice.of_length(voice_seconds=sources.seconds, video_seconds=video_seconds)
     frame = shot.as_frame(shot.size, parameters)
     if upscaled_size(shot.size, parameters) == shot.size:
         parameters = replace(parameters, upscale="none")

@@ -1,6 +1,7 @@
 """What `POST /projects` accepts. Optional fields may be null, as clients of the older service send them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from rest_framework import serializers
@@ -142,11 +143,16 @@ class ProjectRequest(serializers.Serializer[Any]):
         if not all(map(_is_name, unknown)):
             raise serializers.ValidationError({api_settings.NON_FIELD_ERRORS_KEY: [NAME_RULE]}, code="invalid")
         values["warnings"] = [
-            {"param": name, "code": "unknown", "detail": f"There is no field {name}; it was not used."}
+            {
+                "param": name,
+                "code": "unknown",
+                "detail": f"There is no field {name}; it was not used.{_hint(name, known)}",
+            }
             for name in unknown[:MAX_WARNINGS]
         ]
         values["parameters"] = _without_nulls(values.get("parameters", {}))
         values["warnings"] += unused_parameters(values["parameters"])
+        values["warnings"] += _unused_fields(values)
         spoken = {name: values.pop(name, None) for name in ("script", "voice", "language")}
         values["audio_url"] = values.get("audio_url", "")
         self.fields["speakers"].require_voices(  # type: ignore[attr-defined]
@@ -164,6 +170,25 @@ class ProjectRequest(serializers.Serializer[Any]):
 
     def validate_user_id(self, value: str | None) -> str | None:
         return value or None
+
+
+def _hint(name: str, parameters: Iterable[str]) -> str:
+    """What the customer may have meant by a name that there is not."""
+    known = [*ProjectRequest._declared_fields, *(f"parameters.{parameter}" for parameter in parameters)]
+    nested = f"parameters.{name}"
+    likely = [nested] if nested in known else get_close_matches(name, known, n=1, cutoff=0.8)
+    return f" Did you mean {likely[0]}?" if likely else ""
+
+
+def _unused_fields(values: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Warnings about fields that have no effect because of others."""
+    reasons = {}
+    if "audio_order" in values and not values.get("audio_url_2"):
+        reasons["audio_order"] = "It was not used: there is no audio_url_2."
+    if not values.get("script"):
+        given = [name for name in ("voice", "language") if values.get(name)]
+        reasons |= dict.fromkeys(given, "It was not used: there is no script.")
+    return [{"param": name, "code": "unused", "detail": detail} for name, detail in reasons.items()]
 
 
 def _warnings_of(script: Script) -> list[dict[str, str]]:

@@ -8,13 +8,19 @@ MAX_SPEAKERS = 2
 MAX_INDEX = 1000  # Of a face; an image has fewer.
 
 
+class ShareField(serializers.FloatField):
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_value=1, **kwargs)
+        self.error_messages["max_value"] = "Must be a share of the image, from 0 to 1, not pixels."
+
+
 class BoxRequest(serializers.Serializer[Any]):
     """A part of the image, in shares of its width and height, as `GET /assets/{id}` shows faces."""
 
-    x = serializers.FloatField(min_value=0, max_value=1)
-    y = serializers.FloatField(min_value=0, max_value=1)
-    width = serializers.FloatField(max_value=1)
-    height = serializers.FloatField(max_value=1)
+    x = ShareField(min_value=0)
+    y = ShareField(min_value=0)
+    width = ShareField()
+    height = ShareField()
 
     def validate(self, box: dict[str, float]) -> dict[str, float]:
         for size, start in (("width", "x"), ("height", "y")):
@@ -36,7 +42,10 @@ class FaceRequest(serializers.Serializer[Any]):
 
     def validate(self, face: dict[str, Any]) -> dict[str, Any]:
         if len(face) != 1:
-            raise serializers.ValidationError("Give a box or an index.", code="invalid")
+            detail = (
+                'Give a box or an index: {"box": {"x", "y", "width", "height"}}, shares of the image, or {"index"}.'
+            )
+            raise serializers.ValidationError(detail, code="invalid")
         return face
 
 

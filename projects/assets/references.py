@@ -139,6 +139,8 @@ def _require_usable(project: Project, asset: Asset, param: str) -> float | None:
         code = "image_invalid" if param == PORTRAIT else "audio_invalid"
         needed = "an image or a video" if param == PORTRAIT else "an audio file or a video"
         raise ServiceError(code, f"{param} needs {needed}, and this asset is {KINDS[asset.kind]}.", param=param)
+    if param != PORTRAIT and asset.facts.get("has_sound") is False:
+        raise ServiceError("audio_invalid", f"{param} needs a voice, and this video has no sound.", param=param)
     seconds: float | None = asset.facts.get("duration_seconds") if asset.kind == Asset.Kind.AUDIO else None
     limit = project.tenant.plan.max_audio_seconds
     if seconds is not None and seconds > limit:

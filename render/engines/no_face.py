@@ -27,7 +27,10 @@ def one_for_two_voices() -> ServiceError:
 
 def too_small(width: float, least: float) -> ServiceError:
     """width: of the face in the video, in pixels; least: the width that is needed."""
-    detail = f"The face is too small: it would be {width:.0f} pixels wide, {least:.0f} are needed."
+    detail = (
+        f"The face is too small: it would be {int(width)} pixels wide in the video, {least:.0f} are needed. Send a "
+        "closer image, or choose a higher resolution, or fit: crop."
+    )
     return ServiceError(CODE, detail, param=PARAM)
 
 
@@ -45,7 +48,10 @@ def turned_away() -> ServiceError:
 
 
 def too_far_apart() -> ServiceError:
-    detail = "The faces are too far apart: no part of the image that fits into a video shows one for each voice."
+    detail = (
+        "The faces are too far apart: no part of the image that fits into a video shows one for each voice. Another "
+        "aspect_ratio, or fit: pad, may show both."
+    )
     return ServiceError(CODE, detail, param=PARAM)
 
 

@@ -142,17 +142,17 @@ def assumed_order(render: Render) -> tuple[bool, datetime, uuid.UUID]:
 def seconds_left(render: Render, paces: Paces) -> float:
     """Seconds of work that the render will still take in the queue where it is."""
     if render.phase in FINISHING:
-        return FINISH_SECONDS + _seconds_of_transparent(render)
+        return FINISH_SECONDS + _seconds_of_transparent(render, (render.num_frames or 0) / FPS)
     if not is_foreseeable(render, paces):
         return PREPARE_SECONDS
     pace = paces[render.engine]
     output = pace.output_seconds if render.num_frames is None else render.num_frames / FPS
-    return output * pace.work_seconds * (1 - render.progress / 100) + _seconds_of_transparent(render)
+    return output * pace.work_seconds * (1 - render.progress / 100) + _seconds_of_transparent(render, output)
 
 
-def _seconds_of_transparent(render: Render) -> float:
+def _seconds_of_transparent(render: Render, output_seconds: float) -> float:
     is_made = (render.frame or {}).get("transparent", False)
-    return TRANSPARENT_PACE * (render.num_frames or 0) / FPS if is_made else 0.0
+    return TRANSPARENT_PACE * output_seconds if is_made else 0.0
 
 
 def is_foreseeable(render: Render, paces: Paces) -> bool:

@@ -18,6 +18,7 @@ ABOVE, BELOW, BESIDE = 0.6, 0.5, 0.5
 MIN_SHARE = 0.5
 # Of the source: if less than this is cut off, the middle is shown wherever the faces are, and nobody is warned.
 NEGLIGIBLE = 0.02
+ROUNDING = 1e-9
 MAX_FACES = 6  # the widest; of these, the widest that fit together are shown, or the widest one
 
 
@@ -72,10 +73,17 @@ def _shows(middle: Box, faces: Sequence[Box], count: int) -> bool:
         face
         for face in faces
         if face.width >= MIN_SHARE * faces[0].width
-        and middle.holds((face.x, face.y))
-        and middle.holds((face.right, face.bottom))
+        and _is_within(_rows(face), (middle.y, middle.bottom))
+        and _is_within(_columns(face), (middle.x, middle.right))
     ]
     return len(inside) >= count
+
+
+def _is_within(spans: "tuple[Span, Span]", shown: "Span") -> bool:
+    """Whether a face is shown on one axis: with room around it, as far as the source has it, if that fits."""
+    tight, roomy = spans
+    start, stop = roomy if roomy[1] - roomy[0] <= shown[1] - shown[0] else tight
+    return shown[0] <= max(start, 0.0) + ROUNDING and min(stop, 1.0) - ROUNDING <= shown[1]
 
 
 Span = tuple[float, float]  # start and end on one axis, as shares of the source

@@ -12,7 +12,7 @@ from infinitetalk.buckets import Size
 from render.engines import no_face
 from render.frame.boxes import WHOLE, Box, Crop, PixelBox
 from render.frame.framing import NEGLIGIBLE, Framing, choose_framing
-from render.frame.size import frame_size, upscaled_size
+from render.frame.size import SOURCE, frame_size, upscaled_size
 from render.frame.speakers import PARAM, Speakers, choose_speakers
 from render.parameters import TRANSPARENT, Parameters
 from render.sources import SourceWarning
@@ -74,6 +74,10 @@ class Shot:
         """By voice, the faces that the customer has chosen, as shares of the frame."""
         return self.speakers.seen_from(self.framing.shown).faces
 
+    def width_in_frame(self, face: Box) -> float:
+        """In pixels. face: as shares of the source."""
+        return face.seen_from(self.framing.shown).width * self.size[1]
+
     @property
     def regions(self) -> tuple[tuple[PixelBox, ...], ...]:
         """As `RenderPlan.regions` describes it."""
@@ -125,7 +129,7 @@ def plan_shot(
     shown = speakers.faces or [face for face in source.facing if face.width * source_width_in_frame >= MIN_FACE]
     framing = choose_framing(source.size, size, shown, num_voices, fit=parameters.fit)
     speakers = _in_view(speakers, framing, size)
-    warnings = _warnings(source, size, framing, speakers, num_voices)
+    warnings = _warnings(source, size, framing, speakers, num_voices, parameters)
     if parameters.fit == "pad" and not framing.is_padded:
         detail = "It was not used: the image has the shape of the video already."
         warnings.append(SourceWarning(param="parameters.fit", code="unused", detail=detail))
@@ -134,6 +138,27 @@ def plan_shot(
         warnings.append(SourceWarning(param="parameters.upscale", code="unused", detail=detail))
     crop_shown = framing.shown if framing.cut > NEGLIGIBLE else None
     return Shot(size, source.size, framing, speakers, tuple(warnings), crop_shown)
+
+
+def require_usable_faces(source: Source, shot: Shot, *, num_voices: int) -> None:
+    """Raise ServiceError `no_face` or `face_cropped` for an image in which the draft cannot move a face for each voice.
+
+    A little more generous than the draft itself, which measures the faces in the frame more exactly.
+    """
+    if not source.faces:
+        raise no_face.cropped() if source.cut_off else no_face.none_found()
+    usable = [face for face in source.facing if shot.width_in_frame(face) >= MIN_FACE]
+    if shot.speakers.faces:
+        missing = [face for face in shot.speakers.faces if face not in usable]
+    else:
+        missing = list(source.faces[:1]) if len(usable) < num_voices else []
+    if not missing:
+        return
+    if num_voices > 1 and len(usable) == 1 and not shot.speakers.faces:
+        raise no_face.one_for_two_voices()
+    if shot.width_in_frame(missing[0]) < MIN_FACE:
+        raise no_face.too_small(shot.width_in_frame(missing[0]), MIN_FACE)
+    raise no_face.turned_away()
 
 
 def _in_view(speakers: Speakers, framing: Framing, size: Size) -> Speakers:
@@ -152,21 +177,28 @@ def _in_view(speakers: Speakers, framing: Framing, size: Size) -> Speakers:
     return replace(speakers, others=others)
 
 
-def _warnings(source: Source, size: Size, framing: Framing, speakers: Speakers, num_voices: int) -> list[SourceWarning]:
+def _warnings(
+    source: Source, size: Size, framing: Framing, speakers: Speakers, num_voices: int, parameters: Parameters
+) -> list[SourceWarning]:
     warnings = []
     if framing.cut > NEGLIGIBLE:
+        height, width = upscaled_size(size, parameters)
         detail = (
-            f"{100 * framing.cut:.0f} % of the source is cut off in a video of {size[1]} x {size[0]} pixels. "
+            f"{100 * framing.cut:.0f} % of the source is cut off in a video of {width} x {height} pixels. "
             "fit: pad shows all of it."
         )
-        warnings.append(SourceWarning(param="parameters.aspect_ratio", code="cropped", detail=detail))
+        param = no_face.PARAM if parameters.aspect_ratio == SOURCE else "parameters.aspect_ratio"
+        warnings.append(SourceWarning(param=param, code="cropped", detail=detail))
     faces = speakers.faces or source.facing[:num_voices]
-    widths = [face.seen_from(framing.shown).width * size[1] for face in faces]
-    if widths and min(widths) < SMALL_FACE:
-        detail = (
-            f"A face is {min(widths):.0f} pixels wide in the rendered frame; below {SMALL_FACE:.0f} the lips look "
-            "coarse. Send a closer image, or choose a higher resolution."
-        )
+    in_source = min((face.width * source.size[1] for face in faces), default=SMALL_FACE)
+    in_frame = min((face.seen_from(framing.shown).width * size[1] for face in faces), default=SMALL_FACE)
+    if min(in_source, in_frame) < SMALL_FACE:
+        if in_source < in_frame:
+            detail = f"A face is {in_source:.0f} pixels wide in the image, which is enlarged; below {SMALL_FACE:.0f} it"
+            detail += " looks blurred, and its lips coarse. Send a larger image."
+        else:
+            detail = f"A face is {in_frame:.0f} pixels wide in the rendered frame; below {SMALL_FACE:.0f} the lips look"
+            detail += " coarse. Send a closer image, or choose a higher resolution."
         warnings.append(SourceWarning(param=no_face.PARAM, code="face_small", detail=detail))
     if speakers.others:
         number = len(speakers.others)

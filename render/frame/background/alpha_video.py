@@ -27,6 +27,8 @@ from render.media.video.output_video import AI_GENERATED
 
 OPUS_RATE = 48_000  # Hz, the only full rate of Opus
 OPUS_BIT_RATES = {"mono": 96_000, "stereo": 128_000}
+PLATE = 40  # level of the plate of a mark
+LETTERS_FROM = 165  # levels: the draft's mark darkens what is behind it to at most 158, and its letters are above 216
 VP9_OPTIONS = {
     "crf": "24",
     "b": "0",
@@ -51,10 +53,11 @@ def write_alpha_video(
 ) -> bool:
     """Cut the person out of each frame of segments (of `encode_segment`, in order); mix the voices as in the mp4.
 
-    opaque: a part of the frame that stays as it is. on_progress: called after each frame with the share that is done.
-    Returns False, and writes nothing, when no segment begins with a person in sight. Straight alpha: colors are not
-    premultiplied, as WebM wants it. Equal inputs give equal bytes. Raises ValueError when the segments do not add up to
-    `num_frames`, and ServiceError audio_invalid when a voice cannot be decoded.
+    opaque: a part of the frame with a mark, white letters on a dark plate, which stays visible. on_progress: called
+    after each frame with the share that is done. Returns False, and writes nothing, when no segment begins with a
+    person in sight. Straight alpha: colors are not premultiplied. Equal inputs give equal bytes on processors of one
+    kind. Raises ValueError when the segments do not add up to `num_frames`, and ServiceError audio_invalid when a voice
+    cannot be decoded.
     """
     segmenter, masks = PersonSegmenter(), SmoothedMasks()
     first_images = (next(images_of(segment)) for segment in segments)
@@ -103,7 +106,9 @@ class _TransparentFrames:
         if self._opaque is not None:
             top, left, bottom, right = self._opaque
             box = np.s_[top:bottom, left:right]
-            colors[box], alpha[box] = image[box], 255
+            # On a plain plate: the room behind the letters is gone, too.
+            letters = np.clip((image[box].min(axis=2, keepdims=True).astype(np.float32) - LETTERS_FROM) / 40, 0, 1)
+            colors[box], alpha[box] = np.rint(PLATE + (255 - PLATE) * letters).astype(np.uint8), 255
         without_alpha = self._convert(av.VideoFrame.from_ndarray(colors, format="rgb24"))
         frame = av.VideoFrame(image.shape[1], image.shape[0], "yuva420p")
         for to, plane in zip(frame.planes, without_alpha.planes, strict=False):

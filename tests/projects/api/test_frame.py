@@ -179,6 +179,56 @@ def test_the_draft_refuses_an_asset_without_a_face_at_once(alice) -> None:
     assert create(alice, image_url=drawn, parameters={"engine": "stateful"})["width"] == 848
 
 
+@pytest.mark.parametrize(
+    ("fields", "facts", "told"),
+    [
+        ({"audio_url_2": "https://example.com/b.mp3"}, {"faces": [MIDDLE]}, "only one face was found"),
+        ({}, {"turned": [0, 1, 2]}, "turned away"),
+        ({}, {"faces": [{**MIDDLE, "width": 0.06}]}, "51 pixels wide in the video, 60 are needed"),
+        ({"speakers": [{"audio": 1, "face": {"index": 2}}]}, {"turned": [0]}, "turned away"),
+    ],
+)
+def test_what_the_draft_would_refuse_is_refused_at_once(alice, fields, facts, told) -> None:
+    problem = refused(alice, image_url=asset(alice, **facts)["reference"], **fields)
+    assert problem["code"] == "no_face" and told in problem["detail"]
+
+
+def test_of_a_video_only_the_beginning_was_searched_so_it_is_not_refused(alice) -> None:
+    create(alice, image_url=asset(alice, kind="video", faces=[])["reference"])
+
+
+def test_a_video_without_sound_is_no_voice(alice) -> None:
+    silent = ready(alice, "video", has_sound=False)["reference"]
+    problem = refused(alice, audio_url=silent)
+    assert (problem["code"], problem["param"]) == ("audio_invalid", "audio_url")
+
+
+@pytest.mark.parametrize(
+    ("fields", "hint"),
+    [
+        ({"aspect_ratio": "1:1"}, "Did you mean parameters.aspect_ratio?"),
+        ({"speaker": []}, "Did you mean speakers?"),
+        ({"parameters": {"backgroud": "blur"}}, "Did you mean parameters.background?"),
+        ({"flavour": 1}, "it was not used."),
+    ],
+)
+def test_a_misspelt_name_is_told_what_was_probably_meant(alice, fields, hint) -> None:
+    [warning] = create(alice, **fields)["warnings"]
+    assert warning["code"] == "unknown" and warning["detail"].endswith(hint)
+
+
+def test_fields_without_effect_are_told(alice) -> None:
+    body = create(alice, audio_order="right_left", voice="anna", language="en")
+    assert [warning["param"] for warning in body["warnings"]] == ["audio_order", "voice", "language"]
+    assert codes(body) == ["unused"] * 3
+
+
+def test_a_voice_longer_than_the_video_is_told_before_it_is_cut(alice) -> None:
+    video = asset(alice, kind="video", duration_seconds=4.0)
+    voice = ready(alice, "audio", duration_seconds=7.0)["reference"]
+    assert "voice_cut" in codes(dry(alice, video, audio_url=voice, parameters={"length": "video"}))
+
+
 def test_two_faces_for_one_voice_are_refused(alice) -> None:
     both = [{"audio": number, "face": {"index": 1}} for number in (1, 2)]
     problem = refused(

@@ -43,11 +43,21 @@ def test_a_face_at_the_edge_is_shown_with_room_around_it(size, place, aspect_rat
 
 @pytest.mark.parametrize(
     ("size", "place"),
-    [((1800, 300), (825, 80)), ((1800, 300), (500, 80)), ((300, 1500), (80, 675))],
+    [((1800, 300), (825, 80)), ((1800, 300), (560, 80)), ((300, 1500), (80, 675))],
     ids=["middle of wide", "a little aside", "middle of tall"],
 )
 def test_a_face_that_the_middle_shows_leaves_it_the_middle(size, place) -> None:
     assert framing_of(size, [face(*place, size)]).crop is None
+
+
+def test_the_hair_is_kept_where_there_is_room_for_it() -> None:
+    """The middle would show the face, and cut off what is above it."""
+    size = (600, 800)
+    there = Box(0.3, 0.25, 0.4, 0.3)
+
+    framing = framing_of(size, [there], aspect_ratio="1:1")
+
+    assert there.y - framing.shown.y >= 0.6 * there.height - 1e-3
 
 
 def test_the_middle_moves_no_farther_than_the_face_needs() -> None:

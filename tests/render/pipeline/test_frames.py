@@ -27,7 +27,7 @@ def pictures(site, tmp_path_factory) -> dict[str, str]:
     """Addresses of the portrait, and of a picture without a person."""
     base_url, folder = site
     with Image.open(write_portrait(tmp_path_factory.mktemp("portrait") / "portrait.png")) as image:
-        image.convert("RGB").resize((320, 320)).save(folder / "person.png")
+        image.convert("RGB").save(folder / "person.png")
     Image.fromarray(np.linspace(0, 255, 320 * 320 * 3, dtype=np.uint8).reshape(320, 320, 3)).save(folder / "ramp.png")
     return {name: f"{base_url}/{name}.png" for name in ("person", "ramp")}
 

@@ -6,7 +6,8 @@ import av
 import numpy as np
 import pytest
 
-from render.frame.background.alpha_video import write_alpha_video
+from render.engines.draft.draft_mark import DraftMark
+from render.frame.background.alpha_video import PLATE, write_alpha_video
 from render.media.video.segment_file import encode_segment
 from tests.render.conftest import write_voice
 from tests.render.frame.conftest import FACE, SIDE, WALL, Picture
@@ -45,13 +46,24 @@ def test_the_background_is_transparent_and_the_person_is_not(film: Path, moved) 
         assert np.abs(frame[FACE][..., :3].astype(int) - source[FACE]).mean() < 6
 
 
-def test_the_mark_stays_opaque(film: Path, moved) -> None:
-    top, left, bottom, right = MARK
-    inside = np.s_[top + 4 : bottom - 4, left + 4 : right - 4]
+def test_the_mark_of_a_draft_stays_and_the_room_behind_it_does_not(moved, voice: Path, tmp_path: Path) -> None:
+    mark = DraftMark(SIDE, SIDE)
+    frames = moved(3)
+    for frame in frames:
+        frame[mark.box] = np.random.default_rng(0).integers(0, 256, frame[mark.box].shape)  # a lively wall
+        mark.draw(frame)
+    encode_segment(np.stack(frames), tmp_path / "marked.ts", start_frame=0)
+    path = tmp_path / "marked.webm"
 
-    for frame, source in zip(decoded(film), moved(5), strict=True):
-        assert frame[inside][..., 3].min() >= 251
-        assert np.abs(frame[inside][..., :3].astype(int) - source[inside]).mean() < 6
+    opaque = mark.box_shares.in_pixels(SIDE, SIDE)
+    write_alpha_video([tmp_path / "marked.ts"], [(voice, 0.0)], 3, path, opaque=opaque)
+
+    for frame in decoded(path):
+        plate = frame[mark.box]
+        assert plate[3:-3, 3:-3, 3].min() >= 251
+        assert plate[..., :3].max() > 215  # the letters
+        edge = plate[3:5, 3:-3, :3].astype(int)  # above the letters
+        assert np.abs(edge - PLATE).max() < 12
 
 
 def test_players_are_told_of_the_alpha_and_get_the_sound_in_time(film: Path) -> None:
