@@ -174,3 +174,13 @@ def test_in_a_blurred_image_the_drawn_mouth_is_as_blurred(smile, smiling):
         middle = window[:, window.shape[1] // 2 - 8 : window.shape[1] // 2 + 9].mean(axis=(1, 2))
         steepest.append(np.abs(np.diff(middle)).max())  # at the edge of the drawn dark
     assert steepest[1] < 0.55 * steepest[0]
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_photograph_without_colors_gets_none(smile, calm, closed):
+    gray = np.repeat(cv2.cvtColor(calm if closed else smile, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=-1)
+
+    frame = drawn(mouth_in(gray), gray, 0.9)
+
+    assert not np.array_equal(frame, gray)
+    assert np.ptp(frame.astype(int), axis=-1).max() <= 1

@@ -17,6 +17,8 @@ TONGUE = np.array([0.55, 0.36, 0.37], np.float32)
 MUCOSA = np.array([0.50, 0.36, 0.36], np.float32)  # the lips' inner sides
 MUCOSA_REACH = 0.022  # mouth widths
 
+GRAY = 3.0  # levels between the channels, on average: a face without colors has an inside without colors, too
+
 CONTACT_GAP = 0.03  # mouth widths: closer lips shade each other
 CONTACT_SHADE = np.array([0.5, 0.62, 0.6], np.float32)
 ROUND_SHADE = np.array([0.22, 0.3, 0.32], np.float32)  # of the teeth behind rounded lips
@@ -29,6 +31,7 @@ class MouthInterior:
         blur = look.blur
         self._blur = (max(blur[0], 0.006 * width), max(blur[1], 0.006 * width))
         self._box, window, self._u, self._v = _box(image, shape, region)
+        self._is_gray = float(np.ptp(window, axis=-1).mean()) < GRAY
         self._down = shape.axes.down
         self._origin = np.array(region[:2], np.float32)
         color = shape.lips.color.astype(np.float32)
@@ -71,6 +74,8 @@ class MouthInterior:
         x0, y0 = max(x - reach, 0), max(y - reach, 0)
         part = np.s_[y0 : y + h + reach, x0 : x + w + reach]
         filled = self._inside(mask[part], part, lower_edge, widest, pose.rounding, jaw)
+        if self._is_gray:
+            filled = np.repeat(filled.mean(axis=-1, keepdims=True), 3, axis=-1)
         soft = cv2.GaussianBlur(mask[part], (0, 0), self._blur[0], sigmaY=self._blur[1])
         opacity = soft.astype(np.float32) * np.float32(min(widest / 0.02, 1) / 255)
         window[part] = cv2.blendLinear(
@@ -125,7 +130,8 @@ class MouthInterior:
         points = np.round((seam[2:-2] - np.array([left, top])) * 16).astype(np.int32)
         cv2.polylines(line, [points], False, 255, thickness, cv2.LINE_AA, 4)
         shade = cv2.GaussianBlur(line, (0, 0), self._blur[0], sigmaY=self._blur[1]).astype(np.float32) / 255
-        window[:] = (window * (1 - CONTACT_SHADE * np.float32(share) * shade[..., None])).astype(np.uint8)
+        shadow = np.full(3, CONTACT_SHADE.mean()) if self._is_gray else CONTACT_SHADE
+        window[:] = (window * (1 - shadow * np.float32(share) * shade[..., None])).astype(np.uint8)
 
 
 def _box(image: RgbImage, shape: MouthShape, region: Box) -> tuple[Box, RgbImage, Floats, Floats]:
