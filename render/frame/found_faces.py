@@ -1,5 +1,6 @@
 """The faces of a source, before it is known what of it is shown."""
 
+import threading
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -12,6 +13,7 @@ from render.engines.faces import MAX_YAW, Face, FaceFinder, RgbImage
 from render.frame.boxes import Box
 from render.frame.shot import Source
 
+_local = threading.local()  # A finder serves one thread.
 # Of a video, two frames a second of its first 2.4 seconds are searched.
 VIDEO_FRAMES, VIDEO_EVERY = 61, 12
 
@@ -21,7 +23,9 @@ def find_faces(path: Path, *, is_video: bool, count: int = 1) -> Source:
 
     Of a video: the first frame with `count` faces that look at the camera, or else the first with any face.
     """
-    finder = FaceFinder()
+    if not hasattr(_local, "finder"):  # Two networks are loaded, and kept for the next source.
+        _local.finder = FaceFinder()
+    finder: FaceFinder = _local.finder
     best: Source | None = None
     for image in _images(path, is_video=is_video):
         found = _of_image(finder, image)

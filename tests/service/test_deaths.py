@@ -83,7 +83,7 @@ def test_a_worker_killed_while_idle_does_not_wedge_the_queue(service, post, wait
     assert wait_for(post("instant"), ended)["status"] == "finished"
 
 
-@pytest.mark.parametrize("role", ["sentinel", "main"])
+@pytest.mark.parametrize("role", [pytest.param("sentinel", marks=pytest.mark.slow), "main"])
 def test_no_orphan_survives_its_cluster(service, post, wait_for, monkeypatch, role: str) -> None:
     monkeypatch.setattr(supervisor, "_kill_group", lambda process: None)  # Without the supervisor's help.
     wait_for(post("instant"), ended)  # All of it has started.

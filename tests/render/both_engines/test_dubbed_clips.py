@@ -88,8 +88,7 @@ def test_each_frame_of_a_draft_shows_the_frame_that_is_due(normalised, loud, mon
     assert np.array_equal(resumed.frames, segments[2].frames)
 
 
-@pytest.mark.parametrize("end", VIDEO_ENDS)
-@pytest.mark.parametrize("name", CLIPS)
+@pytest.mark.parametrize(("name", "end"), IN_A_DRAFT)
 def test_the_model_reads_the_same_frame(normalised, name: str, end: str) -> None:
     source = open_source(normalised(CLIPS[name]), video_end=end)
     starts = range(0, 3 * FRAMES, 5)

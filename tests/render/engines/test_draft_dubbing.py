@@ -90,7 +90,9 @@ def talking() -> list[np.ndarray]:
     return shots
 
 
-@pytest.mark.parametrize(("shots", "largest_step"), [(panned_smile, 8), (talking, 12)])
+@pytest.mark.parametrize(
+    ("shots", "largest_step"), [(panned_smile, 8), pytest.param(talking, 12, marks=pytest.mark.slow)]
+)
 def test_what_is_seen_between_the_lips_does_not_flicker(shots, largest_step, tmp_path):
     film = SourceFrames(write_video(tmp_path / "shots.mp4", shots(), 300, 300), 480, 480)
     held = np.full(SHOTS, 0.6)  # a voice under which the mouth keeps still
