@@ -59,7 +59,7 @@ def machines(transactional_db, tmp_path: Path, request) -> Iterator[Supervisor]:
         pytest.param((FULL, {}), marks=pytest.mark.slow),
         pytest.param((NO_INODES, {}), marks=pytest.mark.slow),
         pytest.param((READ_ONLY, {}), marks=pytest.mark.slow),
-        ("size=60k", {"MIN_FREE_WORK_BYTES": "0"}),
+        pytest.param(("size=60k", {"MIN_FREE_WORK_BYTES": "0"}), marks=pytest.mark.slow),
     ],
     ids=["full", "no inodes", "read-only", "full in mid-render"],
     indirect=True,

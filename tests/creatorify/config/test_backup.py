@@ -76,6 +76,7 @@ def test_what_is_restored_is_what_was_there(databases, tmp_path) -> None:
     copy.run([tenant(THEIRS, "theirs", 1).replace("SET search_path = creatorify;", "")])  # Its sequences go on.
 
 
+@pytest.mark.slow
 def test_the_embedded_server_is_dumped_and_restored_as_documented(tmp_path_factory) -> None:
     """While another process, like one of the service, keeps it running. That all tables of the service come back with
     these programs, the test above shows.

@@ -67,6 +67,7 @@ def test_the_program_names_its_commands() -> None:
     assert all(command in program.stderr for command in COMMANDS)
 
 
+@pytest.mark.slow
 def test_it_ends_at_once_when_it_is_told_to_and_when_its_weights_are_missing(
     socket, weights, portrait, voice, tmp_path
 ) -> None:

@@ -105,6 +105,7 @@ def same(made: np.ndarray, expected: np.ndarray) -> bool:
     return np.abs(made.astype(int) - expected).max() <= 1
 
 
+@pytest.mark.slow
 def test_two_processes_render_what_one_does_stop_together_and_end_together(group, given, expected, tmp_path) -> None:
     leader, _ = group
     server = tmp_path / "model.sock"
