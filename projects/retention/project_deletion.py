@@ -24,7 +24,7 @@ from projects.models import Asset, Deletion, Project
 from projects.models.webhooks import WebhookEvent
 from render.lifecycle import transitions
 from render.models import TERMINAL_STATES, Render
-from render.storage import removal
+from render.storage import media, removal
 from render.storage.failures import StorageFailure
 
 logger = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ def _forget(project: Project) -> None:
     renders.update(
         **empty, audio_url_2="", speakers=[], prompt="", error_message="", error_trace="", warnings=[], frame=None
     )
-    for render in renders.exclude(parameters__background=None):
+    for render in renders.filter(parameters__background__startswith=media.STORED):
         renders.filter(pk=render.pk).update(parameters={**render.parameters, "background": "keep"})
     renders.filter(script__isnull=False).update(
         script={}

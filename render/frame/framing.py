@@ -34,6 +34,10 @@ class Framing:
         """The share of the source that is not shown."""
         return 1 - min(self.shown.width, 1) * min(self.shown.height, 1)
 
+    def width_in_frame(self, face: Box, size: Size) -> float:
+        """In pixels of a frame of this size. face: as shares of the source."""
+        return face.seen_from(self.shown).width * size[1]
+
     @property
     def is_padded(self) -> bool:
         return self.shown.width > 1 + NEGLIGIBLE or self.shown.height > 1 + NEGLIGIBLE

@@ -74,10 +74,6 @@ class Shot:
         """By voice, the faces that the customer has chosen, as shares of the frame."""
         return self.speakers.seen_from(self.framing.shown).faces
 
-    def width_in_frame(self, face: Box) -> float:
-        """In pixels. face: as shares of the source."""
-        return face.seen_from(self.framing.shown).width * self.size[1]
-
     @property
     def regions(self) -> tuple[tuple[PixelBox, ...], ...]:
         """As `RenderPlan.regions` describes it."""
@@ -147,7 +143,7 @@ def require_usable_faces(source: Source, shot: Shot, *, num_voices: int) -> None
     """
     if not source.faces:
         raise no_face.cropped() if source.cut_off else no_face.none_found()
-    usable = [face for face in source.facing if shot.width_in_frame(face) >= MIN_FACE]
+    usable = [face for face in source.facing if shot.framing.width_in_frame(face, shot.size) >= MIN_FACE]
     if shot.speakers.faces:
         missing = [face for face in shot.speakers.faces if face not in usable]
     else:
@@ -156,8 +152,9 @@ def require_usable_faces(source: Source, shot: Shot, *, num_voices: int) -> None
         return
     if num_voices > 1 and len(usable) == 1 and not shot.speakers.faces:
         raise no_face.one_for_two_voices()
-    if shot.width_in_frame(missing[0]) < MIN_FACE:
-        raise no_face.too_small(shot.width_in_frame(missing[0]), MIN_FACE)
+    width = shot.framing.width_in_frame(missing[0], shot.size)
+    if width < MIN_FACE:
+        raise no_face.too_small(width, MIN_FACE)
     raise no_face.turned_away()
 
 
@@ -191,7 +188,7 @@ def _warnings(
         warnings.append(SourceWarning(param=param, code="cropped", detail=detail))
     faces = speakers.faces or source.facing[:num_voices]
     in_source = min((face.width * source.size[1] for face in faces), default=SMALL_FACE)
-    in_frame = min((face.seen_from(framing.shown).width * size[1] for face in faces), default=SMALL_FACE)
+    in_frame = min((framing.width_in_frame(face, size) for face in faces), default=SMALL_FACE)
     if min(in_source, in_frame) < SMALL_FACE:
         if in_source < in_frame:
             detail = f"A face is {in_source:.0f} pixels wide in the image, which is enlarged; below {SMALL_FACE:.0f} it"

@@ -279,3 +279,17 @@ def test_creating_finalizing_canceling_and_deleting_at_once_never_block_each_oth
         future.result()
     assert set(answers) <= {200, 201, 202, 404, 409}
     assert not Render.objects.filter(take__project__deleted_at__isnull=False, state=State.QUEUED).exists()
+
+
+def test_who_spoke_and_what_was_behind_them_is_forgotten(alice) -> None:
+    background, speakers = f"asset:{UUID(int=1)}", [{"audio": 1, "face": {"index": 0}}]
+    project = create(alice, speakers=speakers)
+    Project.objects.update(parameters={"seed": 1, "background": background})
+    Render.objects.update(parameters={"seed": 1, "background": f"{media.STORED}0/{alice.tenant.pk}/x.png"})
+
+    alice.delete(project["urls"]["self"])
+    delete_media()
+
+    kept, render = Project.objects.get(), Render.objects.get()
+    assert (kept.speakers, kept.parameters) == ([], {"seed": 1})
+    assert (render.speakers, render.frame, render.parameters) == ([], None, {"seed": 1, "background": "keep"})
